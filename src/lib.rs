@@ -1,0 +1,24 @@
+//! tickwire: an ultra-low-latency market-data engine for high-frequency trading.
+//!
+//! One process keeps WebSocket connections to exchanges open, turns every frame into a typed market event on a pinned
+//! core, and calls a strategy's plain functions with it. The folders, in the order in which a byte meets them:
+//!
+//! ```text
+//! limits      every sizing constant
+//! market      the nouns: Symbol, Price, Trade, Quote, BookUpdate, ...
+//! venue       one folder per exchange: how its messages decode, and what its protocol asks for
+//! hot         once per packet: stream, read buffer, frame, decode, router, handler
+//! control     once per connection or command: session, subscriptions, heartbeat, reconnect
+//! config      TOML in, checked types out
+//! net         the only I/O of the control plane: connect, TLS, upgrade, REST
+//! telemetry   reads what hot and control publish: reports
+//! strategy    compiled-in handlers, chosen by name
+//! sim         the embedded exchange
+//! engine      ties them: builds from a config, starts, stops
+//! cli         one file per subcommand
+//! ```
+//! A room uses the rooms above it in this list where the table of floors allows it (`tests/floors.rs` holds them to it).
+
+pub mod limits;
+pub mod market;
+pub mod venue;

@@ -1,0 +1,76 @@
+//! Every number the engine is sized by, with its unit, its reason, and the relations it must keep.
+//!
+//! What an operator may change lives in `config`; what is fixed when the engine is compiled lives here.
+
+/// Symbols per process. Ids are dense and never reused, so this bounds listings over a process's whole life.
+/// Binance and Bybit list about 6,000 spot and futures instruments together.
+pub const SYMBOL_COUNT_MAX: usize = 16_384;
+
+/// Instruments per process: at most one per symbol.
+pub const INSTRUMENT_COUNT_MAX: usize = SYMBOL_COUNT_MAX;
+
+/// Longest native symbol name in bytes, UTF-8. The longest listed today are near 30.
+pub const SYMBOL_NAME_BYTES_MAX: usize = 128;
+
+/// Decimal digits after the point that a grid scale may have. 10^18 is the largest power of ten in an `i64`.
+pub const SCALE_MAX: u8 = 18;
+
+/// Connections one hot core may own. A visit to an idle socket costs a quarter of a microsecond, so a core with
+/// more sockets than this would be late on each of them.
+pub const CONNECTION_COUNT_MAX: usize = 256;
+
+/// Bytes of one connection's read buffer. Eight times the longest depth message seen on the wire (19 KiB), and twice
+/// what one `recv` takes, so that a partial frame never blocks the next read. Longer messages go to the spill.
+pub const READ_BUFFER_BYTES: usize = 128 * 1024;
+
+/// Readable bytes kept behind the filled part of a buffer, so that a wide load at the last byte stays inside.
+pub const READ_PADDING_BYTES: usize = 64;
+
+/// Most bytes taken from one socket in one visit, so that one burst cannot starve the others.
+pub const VISIT_BYTES_MAX: usize = 64 * 1024;
+
+/// Plaintext bytes of one TLS record (RFC 8446 section 5.1) and its overhead (section 5.2: 256, plus the header).
+pub const TLS_RECORD_BYTES_MAX: usize = 16 * 1024 + 256 + 5;
+
+/// Default of `limits.max_message_bytes`: one message, fragments joined.
+pub const MESSAGE_BYTES_DEFAULT: usize = 4 * 1024 * 1024;
+
+/// Fragments one message may have (RFC 6455 sets no limit; a peer that sends empty ones for ever must be stopped).
+pub const FRAGMENT_COUNT_MAX: u32 = 131_072;
+
+/// Bytes a connection may have waiting to be written: subscriptions of a whole reconnect fit, a peer that never reads
+/// is dropped instead of growing it.
+pub const WRITE_BUFFER_BYTES: usize = 256 * 1024;
+
+/// Levels of one book update, both sides together. Binance's longest depth event recorded has about 700.
+pub const LEVEL_COUNT_MAX: usize = 10_000;
+
+/// Slots of each ring between a hot core and the cold side.
+pub const RING_SLOTS: usize = 4_096;
+
+/// Bytes of a pooled buffer that carries one control-plane message (ack, error, pong) from hot to cold.
+pub const CONTROL_MESSAGE_BYTES: usize = 4 * 1024;
+
+/// Pooled control-message buffers per core. When all are under way a message is counted as dropped, with its reason.
+pub const CONTROL_MESSAGE_POOL: usize = 256;
+
+/// Bytes kept of a message that could not be used, one sample for each reason.
+pub const SAMPLE_BYTES: usize = 512;
+
+const _: () = assert!(
+    SYMBOL_COUNT_MAX <= u16::MAX as usize,
+    "a symbol id is a u16, and one value is left over"
+);
+const _: () = assert!(
+    SYMBOL_COUNT_MAX.is_multiple_of(64),
+    "whole words in a set of symbols"
+);
+const _: () = assert!(
+    READ_BUFFER_BYTES >= 2 * VISIT_BYTES_MAX,
+    "a partial frame never blocks the next read"
+);
+const _: () = assert!(
+    READ_BUFFER_BYTES >= 2 * TLS_RECORD_BYTES_MAX,
+    "a record always fits behind a partial frame"
+);
+const _: () = assert!(READ_PADDING_BYTES >= 64, "one AVX-512 load");

@@ -1,0 +1,26 @@
+//! The nouns both planes share: what is traded, where, and what a venue says about it.
+//!
+//! ```text
+//! venue ── symbol ── instrument        who and what      (venue.rs, symbol.rs, instrument.rs)
+//! price, qty, decimal                  how much          (fixed.rs)
+//! time                                 when              (time.rs)
+//! trade, quote, ticker, book, ...      what happened     (event.rs)
+//! ```
+//! Plain data. Does no I/O, reads no clock, and allocates only where a symbol is added.
+
+mod event;
+mod fixed;
+mod instrument;
+mod symbol;
+mod time;
+mod venue;
+
+pub use event::{
+    AggTrade, BookKind, BookUpdate, EventKind, Kline, KlineInterval, Level, Liquidation, MarkPrice,
+    Meta, Quote, SequenceIds, Side, Ticker, TickerFields, Trade, TradeId,
+};
+pub use fixed::{Decimal, Price, Qty, ValueError, parse_fixed};
+pub use instrument::{Instrument, InstrumentId, InstrumentKind, InstrumentTable};
+pub use symbol::{Symbol, SymbolIndex, SymbolSpec, SymbolTable, SymbolTableError};
+pub use time::{MonoNs, Received, VenueTime};
+pub use venue::Venue;

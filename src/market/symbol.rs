@@ -1,0 +1,447 @@
+//! Symbols: a dense id for (venue, native name), and the look-up from the bytes of a message.
+//!
+//! ```text
+//! cold:  SymbolTable   (venue, name) -> Symbol    HashMap, hands out ids, never takes one back
+//! hot:   SymbolIndex   name bytes   -> Symbol     one per venue and core, open addressing on the packed name
+//! ```
+//! The index packs the first 16 bytes of a name into a `u128` and compares it with the length in one step; only names
+//! longer than 16 bytes are compared to their end. Neither ever removes an entry: an id means the same thing for as
+//! long as the process lives.
+
+use super::{Instrument, InstrumentId, Venue};
+use crate::limits::{SCALE_MAX, SYMBOL_COUNT_MAX, SYMBOL_NAME_BYTES_MAX};
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+/// A symbol of one venue. Dense from 0, assigned in the order of addition, never reused while the process lives.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[repr(transparent)]
+pub struct Symbol(u16);
+
+impl Symbol {
+    /// The symbol with this index, if it is below [`SYMBOL_COUNT_MAX`].
+    #[must_use]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "SYMBOL_COUNT_MAX fits a u16, asserted in limits.rs"
+    )]
+    pub const fn new(index: usize) -> Option<Self> {
+        if index < SYMBOL_COUNT_MAX {
+            Some(Self(index as u16))
+        } else {
+            None
+        }
+    }
+
+    /// Position in every dense table: below [`SYMBOL_COUNT_MAX`].
+    #[inline]
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+impl fmt::Display for Symbol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "#{}", self.0)
+    }
+}
+
+/// What the engine knows of a symbol before its first message: what the venue's instrument list or the TOML says.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct SymbolSpec {
+    /// The dense id.
+    pub symbol: Symbol,
+    /// The venue.
+    pub venue: Venue,
+    /// The native name, as the venue's messages spell it (`BTCUSDT`).
+    pub name: Arc<str>,
+    /// Decimals of a price on this symbol's grid.
+    pub price_scale: u8,
+    /// Decimals of a quantity on this symbol's grid.
+    pub qty_scale: u8,
+    /// What it is, if the venue's list or the TOML says.
+    pub instrument: Option<(InstrumentId, Arc<Instrument>)>,
+}
+
+/// Why a symbol could not be added.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum SymbolTableError {
+    /// All ids are given out.
+    #[error("no more than {SYMBOL_COUNT_MAX} symbols fit in one process")]
+    Full,
+    /// The name is empty or too long.
+    #[error("symbol name of {length_bytes} bytes: from 1 to {SYMBOL_NAME_BYTES_MAX} are allowed")]
+    NameLength {
+        /// Bytes of the name given.
+        length_bytes: usize,
+    },
+    /// A scale beyond 18 decimals.
+    #[error("scale {scale}: at most {SCALE_MAX} decimals are allowed")]
+    Scale {
+        /// The scale given.
+        scale: u8,
+    },
+}
+
+/// All symbols of the process. Cold.
+#[derive(Debug, Default)]
+pub struct SymbolTable {
+    ids: HashMap<(Venue, Arc<str>), Symbol>,
+    specs: Vec<SymbolSpec>,
+    instruments: super::InstrumentTable,
+}
+
+impl SymbolTable {
+    /// The symbol of (venue, name), added if it is new. Adding a known one returns it unchanged.
+    ///
+    /// # Errors
+    /// [`SymbolTableError`].
+    pub fn add(
+        &mut self,
+        venue: Venue,
+        name: &str,
+        price_scale: u8,
+        qty_scale: u8,
+        instrument: Option<Instrument>,
+    ) -> Result<Symbol, SymbolTableError> {
+        if name.is_empty() || name.len() > SYMBOL_NAME_BYTES_MAX {
+            return Err(SymbolTableError::NameLength {
+                length_bytes: name.len(),
+            });
+        }
+        if let Some(scale) = [price_scale, qty_scale]
+            .into_iter()
+            .find(|&scale| scale > SCALE_MAX)
+        {
+            return Err(SymbolTableError::Scale { scale });
+        }
+        let name: Arc<str> = name.into();
+        if let Some(&symbol) = self.ids.get(&(venue, Arc::clone(&name))) {
+            return Ok(symbol);
+        }
+        let symbol = Symbol::new(self.specs.len()).ok_or(SymbolTableError::Full)?;
+        let instrument = instrument.and_then(|instrument| {
+            let id = self.instruments.link(instrument.clone(), symbol)?;
+            Some((id, Arc::new(instrument)))
+        });
+        self.ids.insert((venue, Arc::clone(&name)), symbol);
+        self.specs.push(SymbolSpec {
+            symbol,
+            venue,
+            name,
+            price_scale,
+            qty_scale,
+            instrument,
+        });
+        Ok(symbol)
+    }
+
+    /// The symbol of (venue, name), if it was added.
+    #[must_use]
+    pub fn find(&self, venue: Venue, name: &str) -> Option<Symbol> {
+        self.ids.get(&(venue, Arc::from(name))).copied()
+    }
+
+    /// What is known of a symbol.
+    #[must_use]
+    pub fn spec(&self, symbol: Symbol) -> Option<&SymbolSpec> {
+        self.specs.get(symbol.index())
+    }
+
+    /// Every symbol, in the order of their ids.
+    pub fn iter(&self) -> impl Iterator<Item = &SymbolSpec> {
+        self.specs.iter()
+    }
+
+    /// How many symbols were added.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.specs.len()
+    }
+
+    /// True before the first symbol.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.specs.is_empty()
+    }
+
+    /// Instruments and the symbols under which each trades.
+    #[must_use]
+    pub fn instruments(&self) -> &super::InstrumentTable {
+        &self.instruments
+    }
+}
+
+/// Slots of an index: a power of two, four times the symbols plus their aliases would need at half load.
+const SLOT_COUNT: usize = 4 * SYMBOL_COUNT_MAX;
+const _: () = assert!(SLOT_COUNT.is_power_of_two());
+
+/// One slot: 32 bytes, so two share a cache line. `length` 0 marks an empty slot (no name is empty).
+#[derive(Clone, Copy, Default)]
+struct Slot {
+    key: u128,
+    length: u32,
+    symbol: u16,
+}
+
+/// From the bytes of a native name to its symbol, for one venue. Lives on a hot core.
+///
+/// Invariant: at most half of the slots are filled, so every probe ends at an empty slot.
+pub struct SymbolIndex {
+    slots: Box<[Slot]>,
+    /// Names longer than 16 bytes, by slot; empty for the others.
+    long_names: Box<[Option<Arc<[u8]>>]>,
+    filled: usize,
+}
+
+impl Default for SymbolIndex {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for SymbolIndex {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SymbolIndex")
+            .field("filled", &self.filled)
+            .finish_non_exhaustive()
+    }
+}
+
+impl SymbolIndex {
+    /// An empty index. Allocates all it will ever use but the bytes of long names.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            slots: vec![Slot::default(); SLOT_COUNT].into_boxed_slice(),
+            long_names: vec![None; SLOT_COUNT].into_boxed_slice(),
+            filled: 0,
+        }
+    }
+
+    /// Makes `name` find `symbol`; several names may find one symbol (`btcusdt` in a stream's name, `BTCUSDT` in its
+    /// payload). Returns false, and changes nothing, if the name is empty, too long or already found, or the index is
+    /// half full.
+    pub fn insert(&mut self, name: &[u8], symbol: Symbol) -> bool {
+        if name.is_empty() || name.len() > SYMBOL_NAME_BYTES_MAX || self.filled >= SLOT_COUNT / 2 {
+            return false;
+        }
+        if self.find(name).is_some() {
+            return false;
+        }
+        let key = pack(name);
+        let mut at = home(key, name.len());
+        while self.slots[at].length != 0 {
+            at = (at + 1) & (SLOT_COUNT - 1);
+        }
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "at most SYMBOL_NAME_BYTES_MAX"
+        )]
+        let length = name.len() as u32;
+        self.slots[at] = Slot {
+            key,
+            length,
+            symbol: symbol.0,
+        };
+        if name.len() > 16 {
+            self.long_names[at] = Some(name.into());
+        }
+        self.filled += 1;
+        true
+    }
+
+    /// The symbol of a native name.
+    #[inline]
+    #[must_use]
+    pub fn find(&self, name: &[u8]) -> Option<Symbol> {
+        let key = pack(name);
+        let mut at = home(key, name.len());
+        loop {
+            let slot = &self.slots[at & (SLOT_COUNT - 1)];
+            if slot.key == key
+                && slot.length as usize == name.len()
+                && (name.len() <= 16 || self.is_long(at, name))
+            {
+                // An empty name packs to key 0 and length 0, as an empty slot does.
+                return if name.is_empty() {
+                    None
+                } else {
+                    Some(Symbol(slot.symbol))
+                };
+            }
+            if slot.length == 0 {
+                return None;
+            }
+            at = (at + 1) & (SLOT_COUNT - 1);
+        }
+    }
+
+    #[cold]
+    fn is_long(&self, at: usize, name: &[u8]) -> bool {
+        self.long_names[at].as_deref() == Some(name)
+    }
+}
+
+/// The first 16 bytes of a name, little endian, zeros behind a shorter one. Two overlapping loads, no loop.
+#[inline]
+fn pack(name: &[u8]) -> u128 {
+    let load8 = |at: usize| u64::from_le_bytes(name[at..at + 8].try_into().expect("eight bytes"));
+    let load4 = |at: usize| {
+        u64::from(u32::from_le_bytes(
+            name[at..at + 4].try_into().expect("four bytes"),
+        ))
+    };
+    match name.len() {
+        16.. => u128::from(load8(0)) | u128::from(load8(8)) << 64,
+        length @ 8..16 => {
+            // The second load ends at the name's end; what it shares with the first is shifted out.
+            let high = if length == 8 {
+                0
+            } else {
+                load8(length - 8) >> (8 * (16 - length))
+            };
+            u128::from(load8(0)) | u128::from(high) << 64
+        }
+        length @ 4..8 => u128::from(load4(0) | (load4(length - 4) << (8 * (length - 4)))),
+        _ => name
+            .iter()
+            .rev()
+            .fold(0, |key, &byte| key << 8 | u128::from(byte)),
+    }
+}
+
+/// Where the probe for a name starts.
+#[inline]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "folding 128 bits to 64, then keeping the top bits, is the hash"
+)]
+fn home(key: u128, length: usize) -> usize {
+    let folded = (key as u64) ^ ((key >> 64) as u64).rotate_left(29) ^ (length as u64) << 56;
+    (folded.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> (64 - SLOT_COUNT.trailing_zeros())) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_symbol_is_found_by_every_length_of_name() {
+        let mut index = SymbolIndex::new();
+        let names: Vec<String> = (1..=SYMBOL_NAME_BYTES_MAX)
+            .map(|length| "ABCDEFGHIJKLMNOPQRSTUVWXYZ".repeat(8)[..length].to_owned())
+            .collect();
+        for (id, name) in names.iter().enumerate() {
+            assert!(
+                index.insert(name.as_bytes(), Symbol::new(id).unwrap()),
+                "{name}"
+            );
+        }
+        for (id, name) in names.iter().enumerate() {
+            assert_eq!(
+                index.find(name.as_bytes()).map(Symbol::index),
+                Some(id),
+                "{name}"
+            );
+        }
+        assert_eq!(index.find(b"BTC"), None);
+        assert_eq!(index.find(b""), None);
+    }
+
+    #[test]
+    fn names_that_differ_only_behind_the_sixteenth_byte_are_two_symbols() {
+        let mut index = SymbolIndex::new();
+        let [a, b] = [0, 1].map(|id| Symbol::new(id).unwrap());
+        assert!(index.insert(b"1000000MOGUSDT-26SEP25", a));
+        assert!(index.insert(b"1000000MOGUSDT-26DEC25", b));
+        assert_eq!(index.find(b"1000000MOGUSDT-26SEP25"), Some(a));
+        assert_eq!(index.find(b"1000000MOGUSDT-26DEC25"), Some(b));
+        assert_eq!(index.find(b"1000000MOGUSDT-26XXX25"), None);
+    }
+
+    #[test]
+    fn a_name_and_its_alias_find_the_same_symbol_and_a_second_owner_is_refused() {
+        let mut index = SymbolIndex::new();
+        let [a, b] = [0, 1].map(|id| Symbol::new(id).unwrap());
+        assert!(index.insert("币安人生USDT".as_bytes(), a));
+        assert!(index.insert("币安人生usdt".as_bytes(), a));
+        assert!(!index.insert("币安人生usdt".as_bytes(), b));
+        assert_eq!(index.find("币安人生usdt".as_bytes()), Some(a));
+    }
+
+    #[test]
+    fn sixteen_thousand_symbols_fit_each_with_an_alias() {
+        let mut index = SymbolIndex::new();
+        for id in 0..SYMBOL_COUNT_MAX {
+            let symbol = Symbol::new(id).unwrap();
+            assert!(index.insert(format!("COIN{id}USDT").as_bytes(), symbol));
+            assert!(index.insert(format!("coin{id}usdt").as_bytes(), symbol));
+        }
+        for id in 0..SYMBOL_COUNT_MAX {
+            assert_eq!(
+                index
+                    .find(format!("COIN{id}USDT").as_bytes())
+                    .map(Symbol::index),
+                Some(id)
+            );
+        }
+        assert!(!index.insert(b"ONE-TOO-MANY", Symbol::new(0).unwrap()));
+        assert_eq!(index.find(b"ONE-TOO-MANY"), None);
+    }
+
+    #[test]
+    fn the_table_gives_dense_ids_and_the_same_id_for_the_same_name() {
+        let mut table = SymbolTable::default();
+        let a = table
+            .add(Venue::BinanceSpot, "BTCUSDT", 2, 5, None)
+            .unwrap();
+        let b = table.add(Venue::BybitSpot, "BTCUSDT", 2, 6, None).unwrap();
+        assert_eq!((a.index(), b.index()), (0, 1));
+        assert_eq!(table.add(Venue::BinanceSpot, "BTCUSDT", 3, 3, None), Ok(a));
+        assert_eq!(table.spec(a).unwrap().price_scale, 2);
+        assert_eq!(table.find(Venue::BybitSpot, "BTCUSDT"), Some(b));
+        assert_eq!(table.find(Venue::BybitLinear, "BTCUSDT"), None);
+    }
+
+    #[test]
+    fn the_table_refuses_what_it_cannot_hold() {
+        let mut table = SymbolTable::default();
+        assert_eq!(
+            table.add(Venue::BinanceSpot, "", 2, 5, None),
+            Err(SymbolTableError::NameLength { length_bytes: 0 })
+        );
+        assert_eq!(
+            table.add(Venue::BinanceSpot, "X", 19, 5, None),
+            Err(SymbolTableError::Scale { scale: 19 })
+        );
+        for id in 0..SYMBOL_COUNT_MAX {
+            table
+                .add(Venue::BinanceSpot, &format!("S{id}"), 0, 0, None)
+                .unwrap();
+        }
+        assert_eq!(
+            table.add(Venue::BinanceSpot, "ONE-MORE", 0, 0, None),
+            Err(SymbolTableError::Full)
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn the_index_agrees_with_a_map(names in proptest::collection::vec("[A-Z0-9]{1,24}", 1..200), probes in proptest::collection::vec("[A-Z0-9]{0,24}", 0..50)) {
+            let mut index = SymbolIndex::new();
+            let mut map = HashMap::new();
+            for (id, name) in names.iter().enumerate() {
+                let symbol = Symbol::new(id).unwrap();
+                prop_assert_eq!(index.insert(name.as_bytes(), symbol), !map.contains_key(name));
+                map.entry(name.clone()).or_insert(symbol);
+            }
+            for name in names.iter().chain(&probes) {
+                prop_assert_eq!(index.find(name.as_bytes()), map.get(name).copied());
+            }
+        }
+    }
+}
