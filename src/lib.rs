@@ -19,6 +19,11 @@
 //! ```
 //! A room uses the rooms above it in this list where the table of floors allows it (`tests/floors.rs` holds them to it).
 
+pub mod config;
+pub mod control;
+pub mod hot;
 pub mod limits;
 pub mod market;
+pub mod net;
+pub mod sim;
 pub mod venue;

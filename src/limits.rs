@@ -57,20 +57,8 @@ pub const CONTROL_MESSAGE_POOL: usize = 256;
 /// Bytes kept of a message that could not be used, one sample for each reason.
 pub const SAMPLE_BYTES: usize = 512;
 
-const _: () = assert!(
-    SYMBOL_COUNT_MAX <= u16::MAX as usize,
-    "a symbol id is a u16, and one value is left over"
-);
-const _: () = assert!(
-    SYMBOL_COUNT_MAX.is_multiple_of(64),
-    "whole words in a set of symbols"
-);
-const _: () = assert!(
-    READ_BUFFER_BYTES >= 2 * VISIT_BYTES_MAX,
-    "a partial frame never blocks the next read"
-);
-const _: () = assert!(
-    READ_BUFFER_BYTES >= 2 * TLS_RECORD_BYTES_MAX,
-    "a record always fits behind a partial frame"
-);
+const _: () = assert!(SYMBOL_COUNT_MAX <= u16::MAX as usize, "a symbol id is a u16, and one value is left over");
+const _: () = assert!(SYMBOL_COUNT_MAX.is_multiple_of(64), "whole words in a set of symbols");
+const _: () = assert!(READ_BUFFER_BYTES >= 2 * VISIT_BYTES_MAX, "a partial frame never blocks the next read");
+const _: () = assert!(READ_BUFFER_BYTES >= 2 * TLS_RECORD_BYTES_MAX, "a record always fits behind a partial frame");
 const _: () = assert!(READ_PADDING_BYTES >= 64, "one AVX-512 load");

@@ -387,14 +387,8 @@ impl Ticker {
             sequence: None,
             last_price: Price::ZERO,
             last_qty: Qty::ZERO,
-            bid: Level {
-                price: Price::ZERO,
-                qty: Qty::ZERO,
-            },
-            ask: Level {
-                price: Price::ZERO,
-                qty: Qty::ZERO,
-            },
+            bid: Level { price: Price::ZERO, qty: Qty::ZERO },
+            ask: Level { price: Price::ZERO, qty: Qty::ZERO },
             open: Decimal::ZERO,
             high: Decimal::ZERO,
             low: Decimal::ZERO,

@@ -61,10 +61,8 @@ pub fn parse_fixed(text: &[u8], scale: u8) -> Result<i64, ValueError> {
                 }
                 decimals = Some(seen + 1);
             }
-            mantissa = mantissa
-                .checked_mul(10)
-                .and_then(|m| m.checked_add(i64::from(digit)))
-                .ok_or(ValueError::Overflow)?;
+            mantissa =
+                mantissa.checked_mul(10).and_then(|m| m.checked_add(i64::from(digit))).ok_or(ValueError::Overflow)?;
         } else if byte == b'.' && decimals.is_none() && digit_count > 0 && at + 1 < text.len() {
             decimals = Some(0);
         } else {
@@ -75,9 +73,7 @@ pub fn parse_fixed(text: &[u8], scale: u8) -> Result<i64, ValueError> {
         return Err(ValueError::Empty);
     }
     let missing = scale - decimals.unwrap_or(0);
-    let mantissa = mantissa
-        .checked_mul(10_i64.pow(u32::from(missing)))
-        .ok_or(ValueError::Overflow)?;
+    let mantissa = mantissa.checked_mul(10_i64.pow(u32::from(missing))).ok_or(ValueError::Overflow)?;
     Ok(if negative { -mantissa } else { mantissa })
 }
 
@@ -147,10 +143,7 @@ pub struct Decimal {
 
 impl Decimal {
     /// Zero.
-    pub const ZERO: Self = Self {
-        mantissa: 0,
-        scale: 0,
-    };
+    pub const ZERO: Self = Self { mantissa: 0, scale: 0 };
 
     /// `mantissa / 10^scale`.
     #[must_use]
@@ -206,18 +199,12 @@ impl Decimal {
         if digit_count == 0 {
             return Err(ValueError::Empty);
         }
-        Ok(Self {
-            mantissa: if negative { -mantissa } else { mantissa },
-            scale: scale.unwrap_or(0),
-        })
+        Ok(Self { mantissa: if negative { -mantissa } else { mantissa }, scale: scale.unwrap_or(0) })
     }
 
     /// The nearest `f64`: not exact.
     #[must_use]
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "the method promises the nearest, not the exact"
-    )]
+    #[expect(clippy::cast_precision_loss, reason = "the method promises the nearest, not the exact")]
     pub fn to_f64(self) -> f64 {
         self.mantissa as f64 / 10_f64.powi(i32::from(self.scale))
     }
@@ -270,69 +257,38 @@ mod tests {
             ("0", 0, 0),
             ("9223372036854775807", 0, i64::MAX),
         ] {
-            assert_eq!(
-                parse_fixed(text.as_bytes(), scale),
-                Ok(mantissa),
-                "{text} at {scale}"
-            );
+            assert_eq!(parse_fixed(text.as_bytes(), scale), Ok(mantissa), "{text} at {scale}");
         }
     }
 
     #[test]
     fn a_digit_beyond_the_scale_is_an_error_not_a_rounding() {
-        assert_eq!(
-            parse_fixed(b"1.005", 2),
-            Err(ValueError::OffGrid { scale: 2 })
-        );
-        assert_eq!(
-            parse_fixed(b"1.5", 0),
-            Err(ValueError::OffGrid { scale: 0 })
-        );
+        assert_eq!(parse_fixed(b"1.005", 2), Err(ValueError::OffGrid { scale: 2 }));
+        assert_eq!(parse_fixed(b"1.5", 0), Err(ValueError::OffGrid { scale: 0 }));
     }
 
     #[test]
     fn a_mantissa_that_leaves_the_integer_is_an_overflow() {
-        assert_eq!(
-            parse_fixed(b"9223372036854775808", 0),
-            Err(ValueError::Overflow)
-        );
-        assert_eq!(
-            parse_fixed(b"9223372036.854775808", 9),
-            Err(ValueError::Overflow)
-        );
-        assert_eq!(
-            parse_fixed(b"92233720368547758", 3),
-            Err(ValueError::Overflow)
-        );
+        assert_eq!(parse_fixed(b"9223372036854775808", 0), Err(ValueError::Overflow));
+        assert_eq!(parse_fixed(b"9223372036.854775808", 9), Err(ValueError::Overflow));
+        assert_eq!(parse_fixed(b"92233720368547758", 3), Err(ValueError::Overflow));
     }
 
     #[test]
     fn what_is_not_a_decimal_number_is_refused_with_its_byte() {
-        for text in [
-            "", "-", ".5", "5.", "1..2", "1e5", "+1", "1,5", " 1", "1 ", "0x1", "NaN", "--1", "1-",
-            "-.",
-        ] {
+        for text in ["", "-", ".5", "5.", "1..2", "1e5", "+1", "1,5", " 1", "1 ", "0x1", "NaN", "--1", "1-", "-."] {
             assert!(parse_fixed(text.as_bytes(), 8).is_err(), "{text:?}");
             assert!(Decimal::parse(text.as_bytes()).is_err(), "{text:?}");
         }
-        assert_eq!(
-            parse_fixed(b"1e5", 2),
-            Err(ValueError::NotANumber { byte: b'e', at: 1 })
-        );
+        assert_eq!(parse_fixed(b"1e5", 2), Err(ValueError::NotANumber { byte: b'e', at: 1 }));
     }
 
     #[test]
     fn a_decimal_keeps_its_digits_and_compares_by_worth() {
         let turnover = Decimal::parse(b"191907024.69597728").unwrap();
         assert_eq!(turnover.to_string(), "191907024.69597728");
-        assert_eq!(
-            Decimal::parse(b"1.50").unwrap(),
-            Decimal::parse(b"1.5").unwrap()
-        );
-        assert_eq!(
-            Decimal::parse(b"-0.00038167").unwrap().to_string(),
-            "-0.00038167"
-        );
+        assert_eq!(Decimal::parse(b"1.50").unwrap(), Decimal::parse(b"1.5").unwrap());
+        assert_eq!(Decimal::parse(b"-0.00038167").unwrap().to_string(), "-0.00038167");
         assert_eq!(Price::from_mantissa(5).at_scale(2).to_string(), "0.05");
     }
 

@@ -70,17 +70,13 @@ impl InstrumentTable {
     /// The instrument of an id.
     #[must_use]
     pub fn get(&self, id: InstrumentId) -> Option<&Instrument> {
-        self.instruments
-            .get(id.index())
-            .map(|(instrument, _)| instrument)
+        self.instruments.get(id.index()).map(|(instrument, _)| instrument)
     }
 
     /// The symbols under which an instrument trades, in the order they were linked.
     #[must_use]
     pub fn symbols(&self, id: InstrumentId) -> &[Symbol] {
-        self.instruments
-            .get(id.index())
-            .map_or(&[], |(_, symbols)| symbols)
+        self.instruments.get(id.index()).map_or(&[], |(_, symbols)| symbols)
     }
 }
 
@@ -89,11 +85,7 @@ mod tests {
     use super::*;
 
     fn btc(kind: InstrumentKind) -> Instrument {
-        Instrument {
-            base: "BTC".into(),
-            quote: "USDT".into(),
-            kind,
-        }
+        Instrument { base: "BTC".into(), quote: "USDT".into(), kind }
     }
 
     #[test]

@@ -16,8 +16,8 @@ mod time;
 mod venue;
 
 pub use event::{
-    AggTrade, BookKind, BookUpdate, EventKind, Kline, KlineInterval, Level, Liquidation, MarkPrice,
-    Meta, Quote, SequenceIds, Side, Ticker, TickerFields, Trade, TradeId,
+    AggTrade, BookKind, BookUpdate, EventKind, Kline, KlineInterval, Level, Liquidation, MarkPrice, Meta, Quote,
+    SequenceIds, Side, Ticker, TickerFields, Trade, TradeId,
 };
 pub use fixed::{Decimal, Price, Qty, ValueError, parse_fixed};
 pub use instrument::{Instrument, InstrumentId, InstrumentKind, InstrumentTable};

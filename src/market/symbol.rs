@@ -22,16 +22,9 @@ pub struct Symbol(u16);
 impl Symbol {
     /// The symbol with this index, if it is below [`SYMBOL_COUNT_MAX`].
     #[must_use]
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "SYMBOL_COUNT_MAX fits a u16, asserted in limits.rs"
-    )]
+    #[expect(clippy::cast_possible_truncation, reason = "SYMBOL_COUNT_MAX fits a u16, asserted in limits.rs")]
     pub const fn new(index: usize) -> Option<Self> {
-        if index < SYMBOL_COUNT_MAX {
-            Some(Self(index as u16))
-        } else {
-            None
-        }
+        if index < SYMBOL_COUNT_MAX { Some(Self(index as u16)) } else { None }
     }
 
     /// Position in every dense table: below [`SYMBOL_COUNT_MAX`].
@@ -107,14 +100,9 @@ impl SymbolTable {
         instrument: Option<Instrument>,
     ) -> Result<Symbol, SymbolTableError> {
         if name.is_empty() || name.len() > SYMBOL_NAME_BYTES_MAX {
-            return Err(SymbolTableError::NameLength {
-                length_bytes: name.len(),
-            });
+            return Err(SymbolTableError::NameLength { length_bytes: name.len() });
         }
-        if let Some(scale) = [price_scale, qty_scale]
-            .into_iter()
-            .find(|&scale| scale > SCALE_MAX)
-        {
+        if let Some(scale) = [price_scale, qty_scale].into_iter().find(|&scale| scale > SCALE_MAX) {
             return Err(SymbolTableError::Scale { scale });
         }
         let name: Arc<str> = name.into();
@@ -127,14 +115,7 @@ impl SymbolTable {
             Some((id, Arc::new(instrument)))
         });
         self.ids.insert((venue, Arc::clone(&name)), symbol);
-        self.specs.push(SymbolSpec {
-            symbol,
-            venue,
-            name,
-            price_scale,
-            qty_scale,
-            instrument,
-        });
+        self.specs.push(SymbolSpec { symbol, venue, name, price_scale, qty_scale, instrument });
         Ok(symbol)
     }
 
@@ -204,9 +185,7 @@ impl Default for SymbolIndex {
 
 impl fmt::Debug for SymbolIndex {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SymbolIndex")
-            .field("filled", &self.filled)
-            .finish_non_exhaustive()
+        f.debug_struct("SymbolIndex").field("filled", &self.filled).finish_non_exhaustive()
     }
 }
 
@@ -236,16 +215,9 @@ impl SymbolIndex {
         while self.slots[at].length != 0 {
             at = (at + 1) & (SLOT_COUNT - 1);
         }
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "at most SYMBOL_NAME_BYTES_MAX"
-        )]
+        #[expect(clippy::cast_possible_truncation, reason = "at most SYMBOL_NAME_BYTES_MAX")]
         let length = name.len() as u32;
-        self.slots[at] = Slot {
-            key,
-            length,
-            symbol: symbol.0,
-        };
+        self.slots[at] = Slot { key, length, symbol: symbol.0 };
         if name.len() > 16 {
             self.long_names[at] = Some(name.into());
         }
@@ -261,16 +233,9 @@ impl SymbolIndex {
         let mut at = home(key, name.len());
         loop {
             let slot = &self.slots[at & (SLOT_COUNT - 1)];
-            if slot.key == key
-                && slot.length as usize == name.len()
-                && (name.len() <= 16 || self.is_long(at, name))
-            {
+            if slot.key == key && slot.length as usize == name.len() && (name.len() <= 16 || self.is_long(at, name)) {
                 // An empty name packs to key 0 and length 0, as an empty slot does.
-                return if name.is_empty() {
-                    None
-                } else {
-                    Some(Symbol(slot.symbol))
-                };
+                return if name.is_empty() { None } else { Some(Symbol(slot.symbol)) };
             }
             if slot.length == 0 {
                 return None;
@@ -289,36 +254,22 @@ impl SymbolIndex {
 #[inline]
 fn pack(name: &[u8]) -> u128 {
     let load8 = |at: usize| u64::from_le_bytes(name[at..at + 8].try_into().expect("eight bytes"));
-    let load4 = |at: usize| {
-        u64::from(u32::from_le_bytes(
-            name[at..at + 4].try_into().expect("four bytes"),
-        ))
-    };
+    let load4 = |at: usize| u64::from(u32::from_le_bytes(name[at..at + 4].try_into().expect("four bytes")));
     match name.len() {
         16.. => u128::from(load8(0)) | u128::from(load8(8)) << 64,
         length @ 8..16 => {
             // The second load ends at the name's end; what it shares with the first is shifted out.
-            let high = if length == 8 {
-                0
-            } else {
-                load8(length - 8) >> (8 * (16 - length))
-            };
+            let high = if length == 8 { 0 } else { load8(length - 8) >> (8 * (16 - length)) };
             u128::from(load8(0)) | u128::from(high) << 64
         }
         length @ 4..8 => u128::from(load4(0) | (load4(length - 4) << (8 * (length - 4)))),
-        _ => name
-            .iter()
-            .rev()
-            .fold(0, |key, &byte| key << 8 | u128::from(byte)),
+        _ => name.iter().rev().fold(0, |key, &byte| key << 8 | u128::from(byte)),
     }
 }
 
 /// Where the probe for a name starts.
 #[inline]
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "folding 128 bits to 64, then keeping the top bits, is the hash"
-)]
+#[expect(clippy::cast_possible_truncation, reason = "folding 128 bits to 64, then keeping the top bits, is the hash")]
 fn home(key: u128, length: usize) -> usize {
     let folded = (key as u64) ^ ((key >> 64) as u64).rotate_left(29) ^ (length as u64) << 56;
     (folded.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> (64 - SLOT_COUNT.trailing_zeros())) as usize
@@ -336,17 +287,10 @@ mod tests {
             .map(|length| "ABCDEFGHIJKLMNOPQRSTUVWXYZ".repeat(8)[..length].to_owned())
             .collect();
         for (id, name) in names.iter().enumerate() {
-            assert!(
-                index.insert(name.as_bytes(), Symbol::new(id).unwrap()),
-                "{name}"
-            );
+            assert!(index.insert(name.as_bytes(), Symbol::new(id).unwrap()), "{name}");
         }
         for (id, name) in names.iter().enumerate() {
-            assert_eq!(
-                index.find(name.as_bytes()).map(Symbol::index),
-                Some(id),
-                "{name}"
-            );
+            assert_eq!(index.find(name.as_bytes()).map(Symbol::index), Some(id), "{name}");
         }
         assert_eq!(index.find(b"BTC"), None);
         assert_eq!(index.find(b""), None);
@@ -382,12 +326,7 @@ mod tests {
             assert!(index.insert(format!("coin{id}usdt").as_bytes(), symbol));
         }
         for id in 0..SYMBOL_COUNT_MAX {
-            assert_eq!(
-                index
-                    .find(format!("COIN{id}USDT").as_bytes())
-                    .map(Symbol::index),
-                Some(id)
-            );
+            assert_eq!(index.find(format!("COIN{id}USDT").as_bytes()).map(Symbol::index), Some(id));
         }
         assert!(!index.insert(b"ONE-TOO-MANY", Symbol::new(0).unwrap()));
         assert_eq!(index.find(b"ONE-TOO-MANY"), None);
@@ -396,9 +335,7 @@ mod tests {
     #[test]
     fn the_table_gives_dense_ids_and_the_same_id_for_the_same_name() {
         let mut table = SymbolTable::default();
-        let a = table
-            .add(Venue::BinanceSpot, "BTCUSDT", 2, 5, None)
-            .unwrap();
+        let a = table.add(Venue::BinanceSpot, "BTCUSDT", 2, 5, None).unwrap();
         let b = table.add(Venue::BybitSpot, "BTCUSDT", 2, 6, None).unwrap();
         assert_eq!((a.index(), b.index()), (0, 1));
         assert_eq!(table.add(Venue::BinanceSpot, "BTCUSDT", 3, 3, None), Ok(a));
@@ -414,19 +351,11 @@ mod tests {
             table.add(Venue::BinanceSpot, "", 2, 5, None),
             Err(SymbolTableError::NameLength { length_bytes: 0 })
         );
-        assert_eq!(
-            table.add(Venue::BinanceSpot, "X", 19, 5, None),
-            Err(SymbolTableError::Scale { scale: 19 })
-        );
+        assert_eq!(table.add(Venue::BinanceSpot, "X", 19, 5, None), Err(SymbolTableError::Scale { scale: 19 }));
         for id in 0..SYMBOL_COUNT_MAX {
-            table
-                .add(Venue::BinanceSpot, &format!("S{id}"), 0, 0, None)
-                .unwrap();
+            table.add(Venue::BinanceSpot, &format!("S{id}"), 0, 0, None).unwrap();
         }
-        assert_eq!(
-            table.add(Venue::BinanceSpot, "ONE-MORE", 0, 0, None),
-            Err(SymbolTableError::Full)
-        );
+        assert_eq!(table.add(Venue::BinanceSpot, "ONE-MORE", 0, 0, None), Err(SymbolTableError::Full));
     }
 
     proptest! {

@@ -66,9 +66,6 @@ mod tests {
     fn milliseconds_that_overflow_nanoseconds_are_no_time() {
         assert_eq!(VenueTime::from_ms(i64::MAX), None);
         assert_eq!(VenueTime::from_ms(0), None);
-        assert_eq!(
-            VenueTime::from_ms(1_700_000_000_123).map(VenueTime::ns),
-            Some(1_700_000_000_123_000_000)
-        );
+        assert_eq!(VenueTime::from_ms(1_700_000_000_123).map(VenueTime::ns), Some(1_700_000_000_123_000_000));
     }
 }

@@ -20,12 +20,7 @@ pub enum Venue {
 
 impl Venue {
     /// Every venue, in the order of their indexes.
-    pub const ALL: [Self; 4] = [
-        Self::BinanceSpot,
-        Self::BinanceUsdm,
-        Self::BybitSpot,
-        Self::BybitLinear,
-    ];
+    pub const ALL: [Self; 4] = [Self::BinanceSpot, Self::BinanceUsdm, Self::BybitSpot, Self::BybitLinear];
 
     /// The name used in TOML and in every output.
     #[must_use]
@@ -55,13 +50,10 @@ impl FromStr for Venue {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Self::ALL
-            .into_iter()
-            .find(|venue| venue.name() == text)
-            .ok_or_else(|| {
-                let names: Vec<_> = Self::ALL.iter().map(|venue| venue.name()).collect();
-                format!("unknown venue `{text}`: one of {}", names.join(", "))
-            })
+        Self::ALL.into_iter().find(|venue| venue.name() == text).ok_or_else(|| {
+            let names: Vec<_> = Self::ALL.iter().map(|venue| venue.name()).collect();
+            format!("unknown venue `{text}`: one of {}", names.join(", "))
+        })
     }
 }
 
@@ -80,9 +72,6 @@ mod tests {
     #[test]
     fn an_unknown_venue_is_refused_with_the_list_of_known_ones() {
         let error = "binance".parse::<Venue>().unwrap_err();
-        assert!(
-            error.contains("`binance`") && error.contains("binance-spot"),
-            "{error}"
-        );
+        assert!(error.contains("`binance`") && error.contains("binance-spot"), "{error}");
     }
 }

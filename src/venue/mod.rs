@@ -1,1 +1,24 @@
-//! placeholder
+//! What each exchange says: one folder per exchange, two halves each.
+//!
+//! ```text
+//! hot half    decode.rs    bytes of one message -> typed events, given to a Sink        (used by hot)
+//! cold half   protocol.rs  names, limits, requests, acks, heartbeat, instrument list    (used by control, config)
+//! shared      channel.rs   which data a subscription asks for
+//!             shape.rs     what a message is expected to look like, as data
+//!             tape.rs      any JSON: simd-json with reusable buffers (tier two)
+//!             scan.rs      the expected shape only: every literal and digit checked (tier one)
+//! ```
+
+mod channel;
+mod decode;
+mod protocol;
+
+pub mod binance;
+pub mod bybit;
+
+pub use channel::{Channel, ChannelError, ChannelKind, ChannelScope};
+pub use decode::{DecodeError, Decoded, Decoder, DecoderScratch, HotSymbols, Reason, Sink, Tier};
+pub use protocol::{
+    Ack, ControlMessage, Form, Heartbeat, InstrumentError, InstrumentSpec, Limits, Protocol, Refusal, StreamClass,
+    protocol,
+};

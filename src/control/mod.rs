@@ -1,0 +1,1 @@
+//! The control plane: once per connection or command; sans-IO.

@@ -1,0 +1,1 @@
+//! The hot plane: once per packet, no allocation, no lock, no log line.

@@ -1,0 +1,4 @@
+//! Binance: spot and USD-M futures, JSON streams.
+
+pub mod decode;
+pub mod protocol;

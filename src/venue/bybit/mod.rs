@@ -1,0 +1,4 @@
+//! Bybit v5: spot and linear, public topics.
+
+pub mod decode;
+pub mod protocol;

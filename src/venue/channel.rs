@@ -1,0 +1,77 @@
+//! Channels: which data a subscription asks for, in the venue's own words.
+
+use crate::market::Venue;
+
+/// What a channel's messages become.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum ChannelKind {
+    /// Single fills.
+    Trade,
+    /// Fills joined by taker order and price.
+    AggTrade,
+    /// Best bid and ask.
+    Quote,
+    /// Rolling statistics.
+    Ticker,
+    /// Book changes (Bybit: with their snapshots), to this many levels a side; 0 where unbounded.
+    Depth {
+        /// Levels a side.
+        levels: u16,
+    },
+    /// Best levels, complete in every message.
+    PartialDepth {
+        /// Levels a side.
+        levels: u16,
+    },
+    /// Candles.
+    Kline,
+    /// Mark, index and funding.
+    MarkPrice,
+    /// Liquidations.
+    Liquidation,
+}
+
+/// Whether a channel is subscribed once per symbol or once for the whole market.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum ChannelScope {
+    /// One stream per symbol.
+    PerSymbol,
+    /// One stream for every symbol of the venue (Binance `!ticker@arr`).
+    AllMarket,
+}
+
+/// One channel of one venue, as its native name writes it: `trade`, `depth@100ms`, `kline_1m`, `!ticker@arr` on
+/// Binance; `publicTrade`, `orderbook.50`, `kline.1`, `tickers` on Bybit.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct Channel {
+    /// The venue.
+    pub venue: Venue,
+    /// What its messages become.
+    pub kind: ChannelKind,
+    /// Per symbol or for the whole market.
+    pub scope: ChannelScope,
+    /// The native name, without the symbol.
+    pub native: Box<str>,
+}
+
+/// A channel name the venue does not have.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("{venue} has no channel `{name}`: {allowed}")]
+pub struct ChannelError {
+    /// The venue.
+    pub venue: Venue,
+    /// The name given.
+    pub name: String,
+    /// What the venue has, as one sentence.
+    pub allowed: &'static str,
+}
+
+impl Channel {
+    /// Reads a channel's native name.
+    ///
+    /// # Errors
+    /// [`ChannelError`], which lists what the venue has.
+    pub fn parse(venue: Venue, name: &str) -> Result<Self, ChannelError> {
+        super::protocol(venue).channel(name)
+    }
+}

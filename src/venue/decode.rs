@@ -1,0 +1,254 @@
+//! The hot half of a venue: the bytes of one message become typed events.
+
+use super::{Form, binance, bybit};
+use crate::limits::SYMBOL_COUNT_MAX;
+use crate::market::{
+    AggTrade, BookUpdate, Kline, Liquidation, MarkPrice, Quote, Received, Symbol, SymbolIndex, SymbolSpec, Ticker,
+    Trade, ValueError, Venue,
+};
+
+/// Receives what a message says, in the message's order. The hot core's router, a test's ledger, a bench's counter.
+pub trait Sink {
+    /// A fill.
+    fn trade(&mut self, event: &Trade);
+    /// An aggregate of fills.
+    fn agg_trade(&mut self, event: &AggTrade);
+    /// Best bid and ask.
+    fn quote(&mut self, event: &Quote);
+    /// Rolling statistics, merged.
+    fn ticker(&mut self, event: &Ticker);
+    /// Book levels.
+    fn book(&mut self, event: &BookUpdate<'_>);
+    /// A candle.
+    fn kline(&mut self, event: &Kline);
+    /// Mark, index, funding.
+    fn mark_price(&mut self, event: &MarkPrice);
+    /// A liquidation.
+    fn liquidation(&mut self, event: &Liquidation);
+    /// One element of a message that could not become an event, where the rest of the message could
+    /// (an unknown symbol in an all-market array).
+    fn refused(&mut self, reason: Reason);
+}
+
+/// Why a message, or one element of it, gave no event. The index of a counter.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[repr(u8)]
+pub enum Reason {
+    /// Not JSON.
+    NotJson,
+    /// JSON of no shape the venue's decoder knows.
+    UnknownShape,
+    /// A documented member is missing.
+    MissingField,
+    /// A member has another type than documented, or an enumerated text nobody documented.
+    WrongType,
+    /// A symbol that was never added to this core.
+    UnknownSymbol,
+    /// A price or quantity that is not exactly on its symbol's grid.
+    OffGrid,
+    /// A number that is not one, or leaves its integer.
+    BadNumber,
+    /// More levels than the scratch holds.
+    TooManyLevels,
+    /// A change for a ticker whose snapshot never came on this connection.
+    NoSnapshot,
+}
+
+impl Reason {
+    /// Every reason, in the order of the counters.
+    pub const ALL: [Self; 9] = [
+        Self::NotJson,
+        Self::UnknownShape,
+        Self::MissingField,
+        Self::WrongType,
+        Self::UnknownSymbol,
+        Self::OffGrid,
+        Self::BadNumber,
+        Self::TooManyLevels,
+        Self::NoSnapshot,
+    ];
+
+    /// The name used in every output.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::NotJson => "not_json",
+            Self::UnknownShape => "unknown_shape",
+            Self::MissingField => "missing_field",
+            Self::WrongType => "wrong_type",
+            Self::UnknownSymbol => "unknown_symbol",
+            Self::OffGrid => "off_grid",
+            Self::BadNumber => "bad_number",
+            Self::TooManyLevels => "too_many_levels",
+            Self::NoSnapshot => "no_snapshot",
+        }
+    }
+}
+
+/// A message that gave no event at all.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("{}{}{}", .reason.name(), if .field.is_empty() { "" } else { ": " }, .field)]
+pub struct DecodeError {
+    /// Why.
+    pub reason: Reason,
+    /// The member concerned, as the venue names it; empty where there is none.
+    pub field: &'static str,
+}
+
+impl DecodeError {
+    /// An error with the member it concerns.
+    #[must_use]
+    pub const fn new(reason: Reason, field: &'static str) -> Self {
+        Self { reason, field }
+    }
+
+    /// What a value's error means for the message.
+    #[must_use]
+    pub const fn value(error: ValueError, field: &'static str) -> Self {
+        let reason = match error {
+            ValueError::OffGrid { .. } => Reason::OffGrid,
+            ValueError::Empty | ValueError::NotANumber { .. } | ValueError::Overflow => Reason::BadNumber,
+        };
+        Self { reason, field }
+    }
+}
+
+/// Which tier decoded a message.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Tier {
+    /// The expected-shape scanner.
+    One,
+    /// Any JSON, on a stream that has no tier one (yet).
+    TwoOnly,
+    /// Any JSON, after the expected shape was refused: schema drift, an alarm.
+    TwoAfterOne,
+}
+
+/// What a message was.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Decoded {
+    /// Market data; its events went to the sink.
+    Data(Tier),
+    /// A control-plane message (ack, error, pong, notice): the cold side reads it.
+    Control,
+}
+
+/// The symbols a hot core knows, by venue: from name bytes to id, and each id's scales. Scales are read on every event.
+#[derive(Debug)]
+pub struct HotSymbols {
+    index: [Option<SymbolIndex>; Venue::ALL.len()],
+    /// (price scale, quantity scale) by symbol index.
+    scales: Box<[(u8, u8)]>,
+}
+
+impl Default for HotSymbols {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl HotSymbols {
+    /// No symbols. A venue's index is allocated when its first symbol comes.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { index: [const { None }; Venue::ALL.len()], scales: vec![(0, 0); SYMBOL_COUNT_MAX].into_boxed_slice() }
+    }
+
+    /// Adds a symbol under its native name and under that name in lower case (Binance's stream names). Adding it again
+    /// updates its scales.
+    pub fn add(&mut self, spec: &SymbolSpec) {
+        self.scales[spec.symbol.index()] = (spec.price_scale, spec.qty_scale);
+        let index = self.index[spec.venue.index()].get_or_insert_with(SymbolIndex::new);
+        index.insert(spec.name.as_bytes(), spec.symbol);
+        index.insert(spec.name.to_lowercase().as_bytes(), spec.symbol);
+    }
+
+    /// The symbol of a native name.
+    #[inline]
+    #[must_use]
+    pub fn find(&self, venue: Venue, name: &[u8]) -> Option<Symbol> {
+        self.index[venue.index()].as_ref()?.find(name)
+    }
+
+    /// Price scale and quantity scale of a symbol.
+    #[inline]
+    #[must_use]
+    pub fn scales(&self, symbol: Symbol) -> (u8, u8) {
+        self.scales[symbol.index()]
+    }
+}
+
+/// Scratch of one hot core, shared by its connections' decoders: parser buffers, levels, merged tickers.
+/// Allocates all it needs in `new`.
+#[derive(Debug)]
+pub struct DecoderScratch {
+    pub(super) binance: binance::decode::Scratch,
+    pub(super) bybit: bybit::decode::Scratch,
+}
+
+impl Default for DecoderScratch {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl DecoderScratch {
+    /// Scratch for one core.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { binance: binance::decode::Scratch::new(), bybit: bybit::decode::Scratch::new() }
+    }
+}
+
+/// One connection's decoder: chosen when the connection is made, so that no message asks which venue it is from.
+#[derive(Debug)]
+pub enum Decoder {
+    /// Binance spot or USD-M.
+    Binance(binance::decode::Decoder),
+    /// Bybit v5.
+    Bybit(bybit::decode::Decoder),
+}
+
+impl Decoder {
+    /// A decoder for one connection. `raw_stream`: on a raw Binance connection that carries exactly one stream, that
+    /// stream's name, because partial depth does not name its symbol.
+    #[must_use]
+    pub fn new(venue: Venue, form: Form, raw_stream: Option<&str>) -> Self {
+        match venue {
+            Venue::BinanceSpot | Venue::BinanceUsdm => {
+                Self::Binance(binance::decode::Decoder::new(venue, form, raw_stream))
+            }
+            Venue::BybitSpot | Venue::BybitLinear => Self::Bybit(bybit::decode::Decoder::new(venue)),
+        }
+    }
+
+    /// Decodes one message in place and gives its events to `sink`, all of them stamped `received`.
+    ///
+    /// `message` may be rewritten (tier two unescapes strings in place).
+    ///
+    /// # Errors
+    /// [`DecodeError`]: the message gave no event. A message is decoded wholly before its first event is given, except
+    /// arrays of independent elements, whose bad elements are refused one by one through [`Sink::refused`].
+    #[inline]
+    pub fn decode<S: Sink>(
+        &mut self,
+        message: &mut [u8],
+        received: Received,
+        symbols: &HotSymbols,
+        scratch: &mut DecoderScratch,
+        sink: &mut S,
+    ) -> Result<Decoded, DecodeError> {
+        match self {
+            Self::Binance(decoder) => decoder.decode(message, received, symbols, &mut scratch.binance, sink),
+            Self::Bybit(decoder) => decoder.decode(message, received, symbols, &mut scratch.bybit, sink),
+        }
+    }
+
+    /// Forgets what depends on one connection's life: merged tickers need a snapshot again.
+    pub fn connection_started(&mut self) {
+        match self {
+            Self::Binance(_) => {}
+            Self::Bybit(decoder) => decoder.connection_started(),
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! The cold half of a venue: what to say to it, and what its control messages mean. Once per connection or command.
+
+use super::{Channel, ChannelError, binance, bybit};
+use crate::market::{Instrument, Venue};
+use std::time::Duration;
+
+/// How messages arrive on a connection.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub enum Form {
+    /// Wrapped with their stream's name: Binance `/stream`; every Bybit message (its `topic`).
+    #[default]
+    Combined,
+    /// Bare payloads: Binance `/ws`. Partial depth then has no name at all and needs a connection of its own.
+    Raw,
+}
+
+/// The class of data a path carries (Binance USD-M since 2026: the wrong class upgrades, acknowledges, and is silent).
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum StreamClass {
+    /// The venue has one path for all.
+    Only,
+    /// `/public`.
+    Public,
+    /// `/market`.
+    Market,
+}
+
+/// What a venue allows. A `None` is a limit the venue does not state.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Limits {
+    /// Streams (symbol and channel) one connection may carry.
+    pub streams_per_connection: Option<u32>,
+    /// Streams one SUBSCRIBE may name.
+    pub args_per_request: Option<u32>,
+    /// Characters of all arguments of one connection together (Bybit: 21,000).
+    pub args_chars_per_connection: Option<u32>,
+    /// Messages a second the client may send on one connection, pings and pongs included.
+    pub messages_per_second: Option<u32>,
+    /// New connections per address, and the window.
+    pub connects: Option<(u32, Duration)>,
+    /// How long a connection may live.
+    pub connection_age_max: Option<Duration>,
+}
+
+/// Who keeps the connection alive, by the venue's documents.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Heartbeat {
+    /// The server sends WebSocket pings about this often; the hot core answers. Silence longer than `timeout` is a loss.
+    ServerPing {
+        /// About how often the server pings.
+        interval: Duration,
+        /// After this long without any byte the connection is stale.
+        timeout: Duration,
+    },
+    /// We send the venue's own ping text this often and expect its pong, or data, within `timeout` after it.
+    ClientText {
+        /// How often to send.
+        interval: Duration,
+        /// How long to wait for any byte afterwards.
+        timeout: Duration,
+    },
+}
+
+/// An answer to a subscribe or unsubscribe request.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Ack {
+    /// The request's id as the venue echoed it; `None` where it echoed none (the oldest request of its kind is meant).
+    pub id: Option<u64>,
+    /// `Ok`, or the venue's code and words.
+    pub result: Result<(), Refusal>,
+}
+
+/// A venue's refusal, in its own words.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("{message}{}", .code.map(|c| format!(" (code {c})")).unwrap_or_default())]
+pub struct Refusal {
+    /// The venue's code, if it gave one.
+    pub code: Option<i64>,
+    /// The venue's message.
+    pub message: String,
+}
+
+/// What a control-plane message (one that is no market data) says.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum ControlMessage {
+    /// An answer to subscribe or unsubscribe.
+    Ack(Ack),
+    /// An answer to our ping.
+    Pong,
+    /// The server is about to go (Binance `serverShutdown`): a reconnect is due.
+    GoingAway,
+    /// The server asks for this text in return.
+    PingText(String),
+    /// Something else: counted, with a sample.
+    Unknown,
+}
+
+/// One row of a venue's instrument list.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct InstrumentSpec {
+    /// Native name.
+    pub name: String,
+    /// Decimals of the tick size.
+    pub price_scale: u8,
+    /// Decimals of the quantity step.
+    pub qty_scale: u8,
+    /// What it is.
+    pub instrument: Instrument,
+    /// True while it trades.
+    pub is_trading: bool,
+}
+
+/// An instrument list that could not be read.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("instrument list of {venue}: {what}")]
+pub struct InstrumentError {
+    /// The venue.
+    pub venue: Venue,
+    /// What is wrong, with the place.
+    pub what: String,
+}
+
+/// The cold half of one venue. `&'static dyn`: called per connection or command, never per message.
+pub trait Protocol: Sync {
+    /// The venue.
+    fn venue(&self) -> Venue;
+
+    /// What the venue allows.
+    fn limits(&self) -> Limits;
+
+    /// Production URL of the stream host, without path: `wss://stream.binance.com:9443`.
+    fn default_url(&self) -> &'static str;
+
+    /// Production URL of the REST host: `https://api.binance.com`.
+    fn default_rest_url(&self) -> &'static str;
+
+    /// Reads a channel's native name.
+    ///
+    /// # Errors
+    /// [`ChannelError`] with what the venue has.
+    fn channel(&self, name: &str) -> Result<Channel, ChannelError>;
+
+    /// The class of path a channel's data comes on. Channels of two classes need two connections.
+    fn class(&self, channel: &Channel) -> StreamClass;
+
+    /// Path and query of the upgrade request for a connection that will subscribe by message:
+    /// `/stream` (Binance spot, combined), `/market/ws` (USD-M, raw), `/v5/public/linear` (Bybit).
+    fn path(&self, form: Form, class: StreamClass) -> String;
+
+    /// The stream's name: `btcusdt@trade`, `publicTrade.BTCUSDT`; for an all-market channel the symbol is ignored.
+    fn stream(&self, channel: &Channel, symbol: &str) -> String;
+
+    /// Appends a SUBSCRIBE of these streams to `out` (cleared first), with this id.
+    fn write_subscribe(&self, id: u64, streams: &[&str], out: &mut Vec<u8>);
+
+    /// Appends an UNSUBSCRIBE of these streams to `out` (cleared first), with this id.
+    fn write_unsubscribe(&self, id: u64, streams: &[&str], out: &mut Vec<u8>);
+
+    /// Appends the venue's own ping text to `out` (cleared first); false if it has none.
+    fn write_ping(&self, id: u64, out: &mut Vec<u8>) -> bool;
+
+    /// Who keeps the connection alive.
+    fn heartbeat(&self) -> Heartbeat;
+
+    /// What a message that is no market data says. Any bytes may come; the answer for rubbish is `Unknown`.
+    fn control_message(&self, bytes: &[u8]) -> ControlMessage;
+
+    /// Path and query of one page of the instrument list; `cursor` is empty for the first page.
+    fn instruments_path(&self, cursor: &str) -> String;
+
+    /// Reads one page of the instrument list, and the next page's cursor if there is one.
+    ///
+    /// # Errors
+    /// [`InstrumentError`]: not the documented shape, or a tick size that is no decimal.
+    fn read_instruments(&self, body: &[u8]) -> Result<(Vec<InstrumentSpec>, Option<String>), InstrumentError>;
+
+    /// Path and query of a depth snapshot, for venues whose books start from REST.
+    fn depth_path(&self, symbol: &str, levels: u16) -> String;
+}
+
+/// The cold half of a venue.
+#[must_use]
+pub fn protocol(venue: Venue) -> &'static dyn Protocol {
+    match venue {
+        Venue::BinanceSpot => &binance::protocol::SPOT,
+        Venue::BinanceUsdm => &binance::protocol::USDM,
+        Venue::BybitSpot => &bybit::protocol::SPOT,
+        Venue::BybitLinear => &bybit::protocol::LINEAR,
+    }
+}
