@@ -26,4 +26,5 @@ pub mod limits;
 pub mod market;
 pub mod net;
 pub mod sim;
+pub mod telemetry;
 pub mod venue;

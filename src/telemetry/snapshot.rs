@@ -1,0 +1,362 @@
+//! The contract for machines: what `run --json` and `demo --json` print, one object on one line.
+//!
+//! ```text
+//! Report ── connections[] ── read_to_handler_ns, visit_gap_ns, venue_age_ms, subscriptions, samples
+//!        ── hot_threads[]
+//! ```
+//! Plain data. Every counter is a total since the engine started, so a consumer that missed a line lost nothing: rates
+//! are differences. Keys are stable: they may be joined by others, never renamed, moved or given another unit.
+//! A percentile of nothing recorded is 0; `frames` says whether there was anything to record.
+
+use hdrhistogram::Histogram;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Everything the engine says about itself at one moment.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub struct Report {
+    /// True for the last report of a run and for no other.
+    #[serde(rename = "final")]
+    pub is_final: bool,
+    /// Seconds since the engine started.
+    pub elapsed_s: f64,
+    /// One entry for each configured connection, in the order of the configuration.
+    pub connections: Vec<ConnectionReport>,
+    /// One entry for each hot core.
+    pub hot_threads: Vec<HotThreadReport>,
+    /// Symbols known to the engine.
+    pub symbols: usize,
+    /// Why the engine is ending by itself; `null` while it is not.
+    pub failure: Option<Failure>,
+}
+
+/// One connection, over all the times it was connected.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub struct ConnectionReport {
+    /// Its name in the configuration.
+    pub name: String,
+    /// `binance-spot`, `binance-usdm`, `bybit-spot` or `bybit-linear`.
+    pub venue: String,
+    /// Its session's state: `disconnected`, `connecting`, `connected`, `authenticating`, `ready`, `reconnecting`,
+    /// `closing` or `closed`. `ready` means every wanted subscription was confirmed by the venue.
+    pub state: String,
+    /// `hot` or `cold`.
+    pub transport: String,
+    /// WebSocket messages received (text and binary, fragments joined), control-plane messages among them.
+    pub frames: u64,
+    /// Market events decoded and given to the router.
+    pub events: u64,
+    /// Messages that gave no event though they should have, and elements of arrays that did not; `unparsed_reasons`
+    /// says why. Unknown symbols are `unrouted`.
+    pub unparsed: u64,
+    /// Events without a handler (the fallback had them), and elements of symbols that are not wanted.
+    pub unrouted: u64,
+    /// Messages that a tier-one scanner refused and tier two decoded: schema drift, an alarm.
+    pub tier_two: u64,
+    /// Times the connection was made again after the first.
+    pub reconnects: u64,
+    /// From the return of the read to the return of the handler, nanoseconds.
+    pub read_to_handler_ns: Percentiles,
+    /// Between two visits of the hot core to this socket, nanoseconds.
+    pub visit_gap_ns: Percentiles,
+    /// From the venue's event time to the return of the read, milliseconds, by this machine's clock.
+    pub venue_age_ms: AgePercentiles,
+    /// WebSocket pings received and answered.
+    pub pings: u64,
+    /// Bytes of their payloads.
+    pub bytes: u64,
+    /// Acks, errors, pongs and notices handed to the control plane.
+    pub control_messages: u64,
+    /// What gave no event, by reason (`not_json`, `unknown_shape`, `missing_field`, `wrong_type`, `unknown_symbol`, `off_grid`,
+    /// `bad_number`, `too_many_levels`, `no_snapshot`); a reason that never occurred is absent.
+    pub unparsed_reasons: BTreeMap<String, u64>,
+    /// Its subscriptions, by state.
+    pub subscriptions: SubscriptionCounts,
+    /// The last thing that went wrong, in words; `null` if nothing did.
+    pub last_error: Option<String>,
+    /// The first message refused for each reason, cut short.
+    pub samples: Vec<SampleReport>,
+}
+
+/// One hot core's thread.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub struct HotThreadReport {
+    /// The processor it is pinned to, as the operating system numbers them.
+    pub core: usize,
+    /// WebSocket messages it has handled.
+    pub messages: u64,
+    /// Memory blocks it has taken or resized since its loop began; `null` where the program does not count them.
+    pub allocations: Option<u64>,
+    /// Page faults since it started, minor and major; `null` where the system does not say.
+    pub page_faults: Option<u64>,
+    /// Times the scheduler took the core away from it; `null` where the system does not say.
+    pub involuntary_switches: Option<u64>,
+}
+
+/// Percentiles of a time, nanoseconds, over the whole run.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Percentiles {
+    /// Half of all values are at most this.
+    pub p50: u64,
+    /// 99 of 100.
+    pub p99: u64,
+    /// 999 of 1,000.
+    pub p999: u64,
+    /// The largest.
+    pub max: u64,
+}
+
+impl Percentiles {
+    /// Reads them from a histogram of nanoseconds; all zero from an empty one.
+    #[must_use]
+    pub fn of(histogram: &Histogram<u64>) -> Self {
+        if histogram.is_empty() {
+            return Self::default();
+        }
+        Self {
+            p50: histogram.value_at_quantile(0.5),
+            p99: histogram.value_at_quantile(0.99),
+            p999: histogram.value_at_quantile(0.999),
+            max: histogram.max(),
+        }
+    }
+}
+
+impl Percentiles {
+    /// Reads them from buckets in rising order, each as (the largest value it stands for, its count), and the exact
+    /// maximum; all zero where every bucket is empty. No percentile is above the maximum.
+    #[must_use]
+    pub fn of_buckets(buckets: impl Iterator<Item = (u64, u64)> + Clone, max: u64) -> Self {
+        let quantile = |per_mille| quantile(buckets.clone(), per_mille).unwrap_or_default().min(max);
+        Self { p50: quantile(500), p99: quantile(990), p999: quantile(999), max }
+    }
+}
+
+/// The value at or below which `per_mille` thousandths of all counted values lie; `None` of none.
+fn quantile(buckets: impl Iterator<Item = (u64, u64)> + Clone, per_mille: u64) -> Option<u64> {
+    let total: u64 = buckets.clone().map(|(_, count)| count).sum();
+    let rank = u128::from(total) * u128::from(per_mille);
+    let mut passed = 0_u128;
+    buckets.into_iter().find_map(|(value, count)| {
+        passed += u128::from(count) * 1_000;
+        (count > 0 && passed >= rank).then_some(value)
+    })
+}
+
+/// Percentiles of the data's age, milliseconds, over the whole run. Below zero where this machine's clock is behind the
+/// venue's.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub struct AgePercentiles {
+    /// Half of all values are at most this.
+    pub p50: f64,
+    /// 99 of 100.
+    pub p99: f64,
+}
+
+impl AgePercentiles {
+    /// Reads them from buckets of nanoseconds, as [`Percentiles::of_buckets`] does.
+    #[must_use]
+    pub fn of_buckets(buckets: impl Iterator<Item = (u64, u64)> + Clone, max_ns: u64) -> Self {
+        let ns = Percentiles::of_buckets(buckets, max_ns);
+        Self { p50: ns.p50 as f64 / 1e6, p99: ns.p99 as f64 / 1e6 }
+    }
+}
+
+/// One connection's subscriptions (a channel of a symbol each), by state.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct SubscriptionCounts {
+    /// Asked for by the configuration or the strategy.
+    pub wanted: u64,
+    /// Confirmed by the venue.
+    pub active: u64,
+    /// Sent and not answered yet.
+    pub pending: u64,
+    /// Refused by the venue.
+    pub refused: u64,
+}
+
+/// A message that gave no event.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct SampleReport {
+    /// Why, one of the keys of `unparsed_reasons`.
+    pub reason: String,
+    /// The member concerned, as the venue names it; empty where there is none.
+    pub field: String,
+    /// Length of the whole message in bytes.
+    pub message_bytes: u64,
+    /// Its beginning, invalid UTF-8 replaced.
+    pub text: String,
+}
+
+/// Why an engine ends by itself.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize, thiserror::Error)]
+#[error("{message}")]
+pub struct Failure {
+    /// What kind of failure.
+    pub kind: FailureKind,
+    /// In words, with the core and the event concerned.
+    pub message: String,
+}
+
+/// What kind of failure ends an engine; each has an exit code of its own.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FailureKind {
+    /// A strategy's handler panicked.
+    HandlerPanicked,
+    /// Anything else: a core that could not start or be pinned, the cold runtime gone.
+    Runtime,
+}
+
+impl Report {
+    /// This report as one JSON object on one line, without the line's end.
+    ///
+    /// # Panics
+    /// Never: every key is text and every value is a number, a text or a list of them.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).expect("plain structs with text keys always serialise")
+    }
+
+    /// WebSocket messages of all connections.
+    #[must_use]
+    pub fn frames(&self) -> u64 {
+        self.connections.iter().map(|connection| connection.frames).sum()
+    }
+
+    /// Market events of all connections.
+    #[must_use]
+    pub fn events(&self) -> u64 {
+        self.connections.iter().map(|connection| connection.events).sum()
+    }
+}
+
+impl ConnectionReport {
+    /// True once every wanted subscription is confirmed.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.state.eq_ignore_ascii_case("ready")
+    }
+
+    /// What an operator should look at: messages unparsed, subscriptions refused, connections lost.
+    #[must_use]
+    pub fn errors(&self) -> u64 {
+        self.unparsed + self.subscriptions.refused + self.reconnects
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// A report of two connections and one hot thread, `elapsed_s` seconds in, at 1,000 frames a second each.
+    pub(in crate::telemetry) fn report(elapsed_s: u32) -> Report {
+        let frames = u64::from(elapsed_s) * 1_000;
+        let connection = |name: &str, venue: &str| ConnectionReport {
+            name: name.into(),
+            venue: venue.into(),
+            state: "ready".into(),
+            transport: "hot".into(),
+            frames,
+            events: frames - 2,
+            read_to_handler_ns: Percentiles { p50: 410, p99: 1_250, p999: 18_400, max: 2_100_000 },
+            visit_gap_ns: Percentiles { p50: 260, p99: 900, p999: 4_000, max: 950_000 },
+            venue_age_ms: AgePercentiles { p50: 0.25, p99: 1.5 },
+            bytes: frames * 150,
+            control_messages: 2,
+            subscriptions: SubscriptionCounts { wanted: 4, active: 4, pending: 0, refused: 0 },
+            ..ConnectionReport::default()
+        };
+        Report {
+            is_final: false,
+            elapsed_s: f64::from(elapsed_s),
+            connections: vec![connection("binance", "binance-spot"), connection("bybit", "bybit-linear")],
+            hot_threads: vec![HotThreadReport {
+                core: 1,
+                messages: frames * 2,
+                allocations: Some(0),
+                page_faults: Some(12),
+                involuntary_switches: Some(3),
+            }],
+            symbols: 4,
+            failure: None,
+        }
+    }
+
+    #[test]
+    fn the_json_is_one_line_with_the_contracts_keys_in_their_order() {
+        let json = report(2).to_json();
+        assert!(!json.contains('\n'));
+        let keys = [
+            "{\"final\":false",
+            "\"elapsed_s\":2.0",
+            "\"connections\":[{",
+            "\"name\":\"binance\"",
+            "\"venue\":\"binance-spot\"",
+            "\"state\":\"ready\"",
+            "\"transport\":\"hot\"",
+            "\"frames\":2000",
+            "\"events\":1998",
+            "\"unparsed\":0",
+            "\"unrouted\":0",
+            "\"tier_two\":0",
+            "\"reconnects\":0",
+            "\"read_to_handler_ns\":{\"p50\":410,\"p99\":1250,\"p999\":18400,\"max\":2100000}",
+            "\"visit_gap_ns\":{\"p50\":260,\"p99\":900,\"p999\":4000,\"max\":950000}",
+            "\"venue_age_ms\":{\"p50\":0.25,\"p99\":1.5}",
+            "\"hot_threads\":[{\"core\":1,\"messages\":4000,\"allocations\":0,\"page_faults\":12,\"involuntary_switches\":3}]",
+            "\"symbols\":4",
+        ];
+        let mut from = 0;
+        for key in keys {
+            let at = json[from..].find(key).unwrap_or_else(|| panic!("{key} is missing after byte {from} of {json}"));
+            from += at + key.len();
+        }
+    }
+
+    #[test]
+    fn a_report_is_read_back_as_it_was_written() {
+        let mut report = report(3);
+        report.failure =
+            Some(Failure { kind: FailureKind::HandlerPanicked, message: "core 1: \"quoted\"\nline".into() });
+        report.connections[0].unparsed_reasons.insert("not_json".into(), 1);
+        report.connections[0].samples.push(SampleReport { text: "{\u{1b}\n".into(), ..SampleReport::default() });
+        let json = report.to_json();
+        assert!(!json.contains('\n'));
+        assert_eq!(serde_json::from_str::<Report>(&json).expect("our own JSON"), report);
+    }
+
+    #[test]
+    fn percentiles_come_from_the_histogram_and_an_empty_one_gives_zeros() {
+        let mut histogram = Histogram::<u64>::new_with_bounds(1, 1_000_000_000, 3).expect("bounds in order");
+        assert_eq!(Percentiles::of(&histogram), Percentiles::default());
+        for value in 1..=1_000 {
+            histogram.record(value).expect("in bounds");
+        }
+        assert_eq!(Percentiles::of(&histogram), Percentiles { p50: 500, p99: 990, p999: 999, max: 1_000 });
+    }
+
+    #[test]
+    fn percentiles_of_buckets_are_those_of_the_values_counted() {
+        let one_to_thousand = (1..=1_000).map(|value| (value, 1));
+        let expected = Percentiles { p50: 500, p99: 990, p999: 999, max: 1_000 };
+        assert_eq!(Percentiles::of_buckets(one_to_thousand, 1_000), expected);
+        assert_eq!(Percentiles::of_buckets(std::iter::empty(), 0), Percentiles::default());
+        assert_eq!(Percentiles::of_buckets([(9, 0)].into_iter(), 0), Percentiles::default());
+        // A bucket may stand for values above the largest recorded; no percentile may.
+        let one = Percentiles::of_buckets([(0, 0), (1_023, 1)].into_iter(), 1_000);
+        assert_eq!(one, Percentiles { p50: 1_000, p99: 1_000, p999: 1_000, max: 1_000 });
+        let age = AgePercentiles::of_buckets([(1_500_000, 99), (9_000_000, 1)].into_iter(), 9_000_000);
+        assert_eq!(age, AgePercentiles { p50: 1.5, p99: 1.5 });
+    }
+
+    #[test]
+    fn errors_are_what_an_operator_should_look_at() {
+        let mut connection = report(1).connections.remove(0);
+        assert_eq!(connection.errors(), 0);
+        connection.unparsed = 1;
+        connection.subscriptions.refused = 2;
+        connection.reconnects = 4;
+        assert_eq!(connection.errors(), 7);
+    }
+}
