@@ -26,5 +26,6 @@ pub mod limits;
 pub mod market;
 pub mod net;
 pub mod sim;
+pub mod strategy;
 pub mod telemetry;
 pub mod venue;

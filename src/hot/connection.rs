@@ -11,7 +11,7 @@
 //! closing handshake is completed inside. Never blocks, and over a plain socket never allocates after `new`.
 
 use super::encode::{CONTROL_PAYLOAD_BYTES_MAX, Opcode, frame_bytes};
-use super::frame::{ControlPayload, FrameCursor, FrameError, Message, Step, is_close_code};
+use super::frame::{ControlPayload, FrameCursor, FrameError, Message, Placed, Step, is_close_code};
 use super::outbound::Outbound;
 use super::read_buffer::ReadBuffer;
 use super::stream::{ReadOutcome, Stream, StreamError};
@@ -58,6 +58,8 @@ pub enum ClosedBy {
     Transport(StreamError),
     /// The stream ended without a close frame.
     End,
+    /// We dropped it: the peer takes nothing of what waits to be sent.
+    PeerNotReading,
 }
 
 /// A connection that has ended. Once given, it is given again by every later call.
@@ -85,6 +87,7 @@ impl Closed {
             ClosedBy::Protocol(error) => error.name(),
             ClosedBy::Transport(error) => error.name(),
             ClosedBy::End => "end_without_close",
+            ClosedBy::PeerNotReading => "peer_not_reading",
         }
     }
 }
@@ -97,6 +100,7 @@ impl std::fmt::Display for Closed {
             ClosedBy::Protocol(error) => write!(f, "protocol error: {error}")?,
             ClosedBy::Transport(error) => write!(f, "transport: {error}")?,
             ClosedBy::End => f.write_str("the stream ended without a close frame")?,
+            ClosedBy::PeerNotReading => f.write_str("dropped: the peer takes nothing of what waits to be sent")?,
         }
         match self.code {
             Some(code) => write!(f, " (code {code})"),
@@ -163,6 +167,8 @@ pub struct HotConnection {
     cursor: FrameCursor,
     outbound: Outbound,
     counters: ConnectionCounters,
+    /// Where the last message lies, for the report of a handler that panics.
+    last: Option<Placed>,
     /// True once the cursor has asked for more bytes than there are.
     is_drained: bool,
     is_close_sent: bool,
@@ -190,6 +196,7 @@ impl HotConnection {
             cursor: FrameCursor::new(settings.max_message_bytes, settings.strict_utf8),
             outbound: Outbound::new(settings.write_buffer_bytes, settings.mask_seed),
             counters: ConnectionCounters { bytes_received: leftover.len() as u64, ..ConnectionCounters::default() },
+            last: None,
             is_drained: leftover.is_empty(),
             is_close_sent: false,
             write_error: None,
@@ -244,6 +251,7 @@ impl HotConnection {
             match self.cursor.advance(&mut self.buffer) {
                 Ok(Step::Data(placed)) => {
                     self.counters.messages += 1;
+                    self.last = Some(placed);
                     return Ok(Some(self.cursor.message(&mut self.buffer, placed)));
                 }
                 Ok(Step::More) => {
@@ -332,6 +340,16 @@ impl HotConnection {
         debug_assert!(is_close_code(code), "close code {code} may not be sent");
         self.queue_close(Some(code).filter(|code| is_close_code(*code)), reason);
         self.push();
+    }
+
+    /// The last message that [`Self::next_message`] gave, as its receiver left it. Empty before the first; meaningless
+    /// after the next read.
+    #[must_use]
+    pub fn last_message(&mut self) -> &[u8] {
+        match self.last {
+            Some(placed) => self.cursor.message(&mut self.buffer, placed).payload,
+            None => &[],
+        }
     }
 
     /// What this connection has done so far.

@@ -9,11 +9,13 @@
 
 mod clock;
 pub mod connection;
+mod core;
 pub mod encode;
 pub mod frame;
 mod outbound;
 mod poller;
 pub mod read_buffer;
+mod ring;
 mod router;
 mod stats;
 pub mod stream;
@@ -21,8 +23,10 @@ mod utf8;
 
 pub use clock::{Clock, Ticks, mono_now, wall_now_ns};
 pub use connection::{Closed, ClosedBy, ConnectionSettings, HotConnection, SendError};
+pub use core::{Core, CoreSettings, Idle, PanicReport, Strategy};
 pub use frame::{DataKind, FrameError, Message};
 pub use poller::{Poller, Waker};
+pub use ring::{Attachment, ColdPorts, Command, HotPorts, Notice, Spent, ports};
 pub use router::Router;
 pub use stats::{ConnectionStats, CoreStats, Counter, Histogram};
 pub use stream::{ReadOutcome, Stream, StreamError};

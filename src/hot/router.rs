@@ -20,7 +20,6 @@ thread_local! {
 
 /// Takes the number of events that found no handler on this thread since the last call.
 #[inline]
-#[cfg_attr(not(test), expect(dead_code, reason = "the core is its caller"))]
 pub(crate) fn take_unrouted() -> u64 {
     UNROUTED.with(|count| count.replace(0))
 }

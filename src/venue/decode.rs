@@ -201,6 +201,14 @@ impl DecoderScratch {
     }
 }
 
+impl DecoderScratch {
+    /// The last message that a decoder rewrote, as it came: empty while none does.
+    #[must_use]
+    pub fn pristine(&self) -> &[u8] {
+        &[]
+    }
+}
+
 /// One connection's decoder: chosen when the connection is made, so that no message asks which venue it is from.
 #[derive(Debug)]
 pub enum Decoder {
