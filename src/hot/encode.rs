@@ -122,7 +122,7 @@ mod tests {
         let (header, length) = FrameHeader::parse(&mut cursor).expect("a header").expect("whole");
         let start = usize::try_from(cursor.position()).expect("small");
         let key = header.mask.expect("a client's frame is masked");
-        assert_eq!(length as usize, frame.len() - start);
+        assert_eq!(length, (frame.len() - start) as u64);
         let payload = frame[start..].iter().zip(key.iter().cycle()).map(|(byte, key)| byte ^ key).collect();
         (u8::from(header.is_final) << 7 | u8::from(header.opcode), payload)
     }
@@ -131,7 +131,7 @@ mod tests {
     fn a_frame_of_any_length_form_is_read_back_by_an_independent_parser() {
         let mut keys = MaskKeys::new(7);
         for length in (0..300).chain([65_534, 65_535, 65_536, 65_537, 200_001]) {
-            let payload: Vec<u8> = (0..length).map(|i: usize| (i * 7 % 251) as u8).collect();
+            let payload: Vec<u8> = (0..=250_u8).cycle().step_by(7).take(length).collect();
             let mut out = vec![0xEE; frame_bytes(length) + 3];
             let written = write_frame(Opcode::Binary, &payload, keys.next_key(), &mut out);
             assert_eq!(written, frame_bytes(length));

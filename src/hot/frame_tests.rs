@@ -140,7 +140,7 @@ fn fragments_are_joined_and_control_frames_between_them_come_at_once() {
 #[test]
 fn a_message_longer_than_the_read_buffer_comes_whole_and_so_does_the_next_one() {
     for length in [IN_PLACE_BYTES_MAX - 10, IN_PLACE_BYTES_MAX + 1, READ_BUFFER_BYTES, 1 << 20] {
-        let payload: Vec<u8> = (0..length).map(|i| b'a' + (i % 26) as u8).collect();
+        let payload: Vec<u8> = (b'a'..=b'z').cycle().take(length).collect();
         let bytes = [text(b"before"), text(&payload), text(b"behind")].concat();
         for chunk_bytes in [1_000, 65_536] {
             let yielded = fed(&mut FrameCursor::new(1 << 20, true), bytes.chunks(chunk_bytes)).expect("valid");
@@ -336,8 +336,11 @@ fn names_are_distinct_and_each_error_has_its_own() {
     assert_eq!(FrameError::CloseReasonNotUtf8 { offset: 0 }.index(), FrameError::ALL_NAMES.len() - 1);
 }
 
+/// A fragment's payload, and the ping behind it.
+type Fragment = (Vec<u8>, Option<Vec<u8>>);
+
 /// One message of a random conversation: its fragments, pings between them, and how it is cut is drawn apart.
-fn message() -> impl Strategy<Value = (bool, Vec<(Vec<u8>, Option<Vec<u8>>)>)> {
+fn message() -> impl Strategy<Value = (bool, Vec<Fragment>)> {
     let payload = prop_oneof![
         8 => prop::collection::vec(b' '..b'~', 0..200),
         1 => prop::collection::vec(b' '..b'~', 60_000..70_000),

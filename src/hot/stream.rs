@@ -20,6 +20,9 @@ use std::os::fd::{AsRawFd, RawFd};
 /// Plaintext of one record (RFC 8446 section 5.1).
 const RECORD_PLAINTEXT_BYTES_MAX: usize = 16 * 1024;
 
+/// Type, version and length of a record (RFC 8446 section 5.1).
+const RECORD_HEADER_BYTES: usize = 5;
+
 /// Reads that [`Stream::shut_down`] may spend on bytes nobody wants any more.
 const DISCARD_READS_MAX: usize = 16;
 
@@ -135,10 +138,11 @@ impl Stream {
     /// `ciphertext` is what was read from the socket and the handshake did not consume.
     ///
     /// # Errors
-    /// The socket's own.
+    /// The socket's own; `InvalidData` where the session refuses `ciphertext`.
     pub fn tls(socket: TcpStream, session: UnbufferedClientConnection, ciphertext: &[u8]) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
-        Ok(Self::Tls(Box::new(TlsStream::new(socket, session, ciphertext))))
+        let tls = TlsStream::new(socket, session, ciphertext);
+        Ok(Self::Tls(Box::new(tls.map_err(|error| io::Error::new(ErrorKind::InvalidData, error))?)))
     }
 
     /// The socket, for a poll.
@@ -319,6 +323,8 @@ pub struct TlsStream {
     session: UnbufferedClientConnection,
     incoming: Window,
     outgoing: Window,
+    /// The payload of the record that `new` opened, until the first read takes it.
+    first_record: Vec<u8>,
     /// True once rustls has seen all of `incoming` and asked for more: what is left is no whole record, or a part of a
     /// handshake message that rustls joins in place.
     is_drained: bool,
@@ -344,7 +350,7 @@ enum Asked {
 }
 
 impl TlsStream {
-    fn new(socket: TcpStream, session: UnbufferedClientConnection, ciphertext: &[u8]) -> Self {
+    fn new(socket: TcpStream, session: UnbufferedClientConnection, ciphertext: &[u8]) -> Result<Self, StreamError> {
         // Twice the longest record at least, so that a partial one never blocks the next read; longer where the
         // handshake left more than that.
         let mut incoming = Window::new(VISIT_BYTES_MAX.max(2 * TLS_RECORD_BYTES_MAX).max(ciphertext.len()));
@@ -352,15 +358,43 @@ impl TlsStream {
         incoming.end = ciphertext.len();
         // One record of ours, and as much again for what rustls itself has to say (a key update, an alert).
         let outgoing = Window::new(2 * TLS_RECORD_BYTES_MAX);
-        Self { socket, session, incoming, outgoing, is_drained: false, has_ended: false }
+        let first_record = Vec::new();
+        let mut tls = Self { socket, session, incoming, outgoing, first_record, is_drained: false, has_ended: false };
+        tls.settle()?;
+        Ok(tls)
     }
 
-    /// True while a whole record waits to be opened (RFC 8446 section 5.1: the length is in bytes 3 and 4).
+    /// Brings rustls to a known point: a record just opened, or everything seen. The handshake may have handed it over
+    /// while it was joining a ticket's records, and then a write must show it those bytes (see `with_traffic`).
+    fn settle(&mut self) -> Result<(), StreamError> {
+        let mut first_record = Vec::new();
+        loop {
+            let asked = self.process(|payload| {
+                first_record.extend_from_slice(payload);
+                true
+            });
+            match asked? {
+                Asked::Again | Asked::Opened(0) => continue,
+                Asked::Opened(_) => {}
+                Asked::More => self.is_drained = true,
+                Asked::Closed => self.has_ended = true,
+            }
+            self.first_record = first_record;
+            return Ok(());
+        }
+    }
+
+    /// True while a whole record waits to be opened (RFC 8446 section 5.1: the length is in bytes 3 and 4), or the header
+    /// of one that is too long: rustls refuses that at once, and waiting for the rest of it would be waiting for ever.
     fn has_record(&self) -> bool {
         let waiting = &self.incoming.bytes[self.incoming.start..self.incoming.end];
+        if !self.first_record.is_empty() {
+            return true;
+        }
         match waiting {
             [_, _, _, high, low, record @ ..] if !self.is_drained => {
-                record.len() >= usize::from(u16::from_be_bytes([*high, *low]))
+                let record_bytes = usize::from(u16::from_be_bytes([*high, *low]));
+                record.len() >= record_bytes || record_bytes > TLS_RECORD_BYTES_MAX - RECORD_HEADER_BYTES
             }
             _ => false,
         }
@@ -369,6 +403,9 @@ impl TlsStream {
     fn read(&mut self, buffer: &mut ReadBuffer) -> Result<ReadOutcome, StreamError> {
         if buffer.free_bytes() < RECORD_PLAINTEXT_BYTES_MAX {
             return Ok(ReadOutcome::WouldBlock);
+        }
+        if !self.first_record.is_empty() {
+            return Ok(self.take_first_record(buffer));
         }
         if self.has_ended {
             return Ok(ReadOutcome::End);
@@ -381,6 +418,10 @@ impl TlsStream {
         }
         self.incoming.make_room(TLS_RECORD_BYTES_MAX);
         let end = self.incoming.end;
+        if end == self.incoming.bytes.len() {
+            // A handshake message that fills the whole buffer: no ticket or key update is that long.
+            return Err(StreamError::TlsProtocol);
+        }
         match receive(&mut self.socket, &mut self.incoming.bytes[end..])? {
             ReadOutcome::Bytes(bytes) => {
                 self.incoming.end += bytes;
@@ -391,14 +432,21 @@ impl TlsStream {
         }
     }
 
+    #[cold]
+    fn take_first_record(&mut self, buffer: &mut ReadBuffer) -> ReadOutcome {
+        let record = std::mem::take(&mut self.first_record);
+        // `read` has made sure of the room.
+        let fits = buffer.append(&record);
+        debug_assert!(fits);
+        ReadOutcome::Bytes(record.len())
+    }
+
     /// Opens records until one has payload; tickets and key updates have none.
     fn open_record(&mut self, buffer: &mut ReadBuffer) -> Result<ReadOutcome, StreamError> {
         loop {
-            let asked = self.process(buffer);
-            let asked = asked.inspect_err(|_| self.send_alert())?;
-            match asked {
-                Asked::Again => {}
-                Asked::Opened(0) => {}
+            let asked = self.process(|payload| buffer.append(payload));
+            match asked.inspect_err(|_| self.send_alert())? {
+                Asked::Again | Asked::Opened(0) => {}
                 Asked::Opened(bytes) => return Ok(ReadOutcome::Bytes(bytes)),
                 Asked::More => {
                     self.is_drained = true;
@@ -413,8 +461,8 @@ impl TlsStream {
         }
     }
 
-    /// One turn of rustls over what is received.
-    fn process(&mut self, buffer: &mut ReadBuffer) -> Result<Asked, StreamError> {
+    /// One turn of rustls over what is received; a record's payload goes to `sink`, which says whether it fit.
+    fn process(&mut self, mut sink: impl FnMut(&[u8]) -> bool) -> Result<Asked, StreamError> {
         let UnbufferedStatus { mut discard, state } = self.session.process_tls_records(self.incoming.used());
         let asked = match state {
             Ok(ConnectionState::ReadTraffic(mut traffic)) => {
@@ -423,7 +471,7 @@ impl TlsStream {
                     let record = record?;
                     discard += record.discard;
                     opened_bytes += record.payload.len();
-                    if !buffer.append(record.payload) {
+                    if !sink(record.payload) {
                         return Err(StreamError::TlsOther);
                     }
                 }
