@@ -10,7 +10,8 @@
 
 use super::{
     AckOutcome, Backoff, Beat, Edge, HeartbeatMonitor, HeartbeatSettings, Operation, Pacer, Ping, PlanError,
-    ReconnectSettings, Session, SlotSet, State, SubscriptionCounters, SubscriptionSettings, Subscriptions, after,
+    ReconnectSettings, Session, SlotId, SlotSet, State, SubscriptionCounters, SubscriptionSettings, Subscriptions,
+    after,
 };
 use crate::limits::SAMPLE_BYTES;
 use crate::market::{MonoNs, Venue};
@@ -374,9 +375,7 @@ impl ConnectionMachine {
                 let refusal = ack.result.as_ref().err();
                 let is_already_live = refusal.is_some_and(|refusal| self.protocol.0.is_already_subscribed(refusal));
                 if let AckOutcome::Refused(slot) = self.subscriptions.on_ack(ack, is_already_live) {
-                    let reason = self.subscriptions.last_refusal().unwrap_or_default().to_owned();
-                    let stream = self.subscriptions.stream(slot).to_owned();
-                    actions.push(Action::Report(Report::Refused { stream, reason }));
+                    self.report_refused(slot, actions);
                 }
             }
             ControlMessage::Pong => self.pongs += 1,
@@ -441,12 +440,12 @@ impl ConnectionMachine {
 
     /// What a connection that is up needs: answers awaited too long, heartbeat, requests, and whether all is settled.
     fn tend(&mut self, now: MonoNs, actions: &mut Vec<Action>) {
-        let refused_before = self.subscriptions.count(SlotSet::Refused);
-        if !self.subscriptions.expire(now) {
-            return self.abandon("the venue answers no request", now, actions);
+        let expired = self.subscriptions.expire(now);
+        for slot in expired.refused {
+            self.report_refused(slot, actions);
         }
-        if self.subscriptions.count(SlotSet::Refused) > refused_before {
-            self.report_unanswered(actions);
+        if expired.is_past_knowing {
+            return self.abandon("the venue answers no request", now, actions);
         }
         match self.heartbeat.poll(now) {
             Some(Beat::Stale { silent_ns }) => {
@@ -504,10 +503,12 @@ impl ConnectionMachine {
         }
     }
 
-    fn report_unanswered(&self, actions: &mut Vec<Action>) {
-        let reason = self.subscriptions.last_refusal().unwrap_or_default().to_owned();
-        let stream = reason.split(':').next().unwrap_or_default().to_owned();
-        actions.push(Action::Report(Report::Refused { stream, reason }));
+    fn report_refused(&self, slot: SlotId, actions: &mut Vec<Action>) {
+        // Without a reason it is no longer wanted: nobody is to be told.
+        if let Some(reason) = self.subscriptions.reason(slot) {
+            let stream = self.subscriptions.stream(slot).to_owned();
+            actions.push(Action::Report(Report::Refused { stream, reason: reason.to_string() }));
+        }
     }
 
     fn send(&mut self, text: Vec<u8>, now: MonoNs, actions: &mut Vec<Action>) {
@@ -561,5 +562,227 @@ impl ConnectionMachine {
     fn over(&mut self, actions: &mut Vec<Action>) {
         self.deadline = None;
         actions.push(Action::Report(Report::Closed));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: u64 = 1_000_000;
+
+    struct Bench {
+        machine: ConnectionMachine,
+        now: MonoNs,
+    }
+
+    impl Bench {
+        fn new(venue: Venue, streams: &[&str]) -> Self {
+            let streams = streams.iter().map(|&stream| stream.into()).collect();
+            let machine = ConnectionMachine::new(ConnectionSettings::of_venue(venue, 1), streams).unwrap();
+            Self { machine, now: MonoNs(5_000 * MS) }
+        }
+
+        fn up(venue: Venue, streams: &[&str]) -> Self {
+            let mut bench = Self::new(venue, streams);
+            assert_eq!(bench.event(Event::Start), [Action::Connect]);
+            bench
+        }
+
+        fn event(&mut self, event: Event<'_>) -> Vec<Action> {
+            let mut actions = Vec::new();
+            self.machine.handle(event, self.now, &mut actions);
+            actions
+        }
+
+        fn texts(&mut self, event: Event<'_>) -> Vec<String> {
+            let actions = self.event(event);
+            let text = |action| match action {
+                Action::Send(bytes) => Some(String::from_utf8(bytes).unwrap()),
+                _ => None,
+            };
+            actions.into_iter().filter_map(text).collect()
+        }
+
+        /// Lets the next timer come.
+        fn timer(&mut self) -> Vec<Action> {
+            self.now = self.machine.next_timer().unwrap();
+            self.event(Event::Timer)
+        }
+    }
+
+    #[test]
+    fn a_connection_is_ready_once_the_venue_confirmed_everything() {
+        let mut bench = Bench::up(Venue::BinanceSpot, &["btcusdt@trade"]);
+        let sent = bench.texts(Event::Connected);
+        assert_eq!(sent.len(), 1);
+        assert!(sent[0].contains("btcusdt@trade") && sent[0].contains("\"id\":1"), "{}", sent[0]);
+        assert_eq!(bench.machine.state(), State::Connected);
+        let actions = bench.event(Event::Message(br#"{"result":null,"id":1}"#));
+        assert_eq!(actions, [Action::Report(Report::Ready)]);
+        let status = bench.machine.status();
+        assert_eq!((status.wanted, status.active, status.pending, status.reconnects), (1, 1, 0, 0));
+    }
+
+    #[test]
+    fn a_lost_connection_comes_back_and_resubscribes_everything_with_a_new_id() {
+        let mut bench = Bench::up(Venue::BybitLinear, &["tickers.A", "tickers.B"]);
+        bench.event(Event::Connected);
+        bench.event(Event::Message(br#"{"success":true,"ret_msg":"","req_id":"1","op":"subscribe"}"#));
+        assert_eq!(bench.machine.state(), State::Ready);
+        let actions = bench.event(Event::Lost("reset by peer"));
+        assert!(
+            matches!(&actions[..], [Action::Report(Report::Reconnecting { attempt: 1, reason, .. })] if reason == "reset by peer")
+        );
+        assert_eq!(bench.timer(), [Action::Connect]);
+        let sent = bench.texts(Event::Connected);
+        assert!(sent[0].contains("tickers.A") && sent[0].contains("tickers.B") && sent[0].contains("\"req_id\":\"2\""));
+        // The answer to the first connection's request is nobody's now.
+        bench.event(Event::Message(br#"{"success":true,"ret_msg":"","req_id":"1","op":"subscribe"}"#));
+        let status = bench.machine.status();
+        assert_eq!((status.active, status.subscriptions.acks_unmatched, status.reconnects), (0, 1, 1));
+        assert_eq!(status.last_loss.as_deref(), Some("reset by peer"));
+    }
+
+    #[test]
+    fn requests_keep_the_pace_and_leave_room_for_pongs() {
+        let streams: Vec<_> = (0..2_000).map(|n| format!("c{n}@trade")).collect();
+        let mut settings = ConnectionSettings::of_venue(Venue::BinanceSpot, 1);
+        settings.limits.streams_per_connection = None;
+        let names = streams.iter().map(|name| name.as_str().into()).collect();
+        let mut bench =
+            Bench { machine: ConnectionMachine::new(settings, names).unwrap(), now: MonoNs(1_000_000 * MS) };
+        bench.event(Event::Start);
+        assert_eq!(bench.texts(Event::Connected).len(), 4);
+        assert_eq!(bench.machine.next_timer(), Some(MonoNs(bench.now.0 + 1_000 * MS)));
+        assert_eq!(bench.timer().len(), 4);
+        assert_eq!(bench.timer().len(), 2);
+        assert_eq!(bench.machine.status().pending, 2_000);
+    }
+
+    #[test]
+    fn a_refused_stream_is_reported_with_the_venues_words_and_the_rest_is_ready() {
+        let mut bench = Bench::up(Venue::BybitSpot, &["tickers.NOPE"]);
+        bench.event(Event::Connected);
+        let refusal = br#"{"success":false,"ret_msg":"Invalid topic: tickers.NOPE","req_id":"1","op":"subscribe"}"#;
+        let report =
+            Report::Refused { stream: "tickers.NOPE".to_owned(), reason: "Invalid topic: tickers.NOPE".to_owned() };
+        let actions = bench.event(Event::Message(refusal));
+        assert_eq!(actions, [Action::Report(report), Action::Report(Report::Ready)]);
+        assert_eq!(bench.machine.status().last_refusal.as_deref(), Some("tickers.NOPE: Invalid topic: tickers.NOPE"));
+    }
+
+    #[test]
+    fn silence_is_pinged_and_then_a_loss() {
+        let mut bench = Bench::up(Venue::BybitSpot, &[]);
+        assert!(bench.event(Event::Connected).contains(&Action::Report(Report::Ready)));
+        let pings = bench.timer();
+        assert!(matches!(&pings[..], [Action::Send(text)] if text.windows(6).any(|w| w == b"\"ping\"")), "{pings:?}");
+        bench.event(Event::Message(br#"{"op":"pong"}"#));
+        assert_eq!(bench.machine.status().pongs, 1);
+        // The hot core never said that it saw a byte.
+        let actions = bench.timer();
+        assert_eq!(actions[0], Action::Drop);
+        assert!(
+            matches!(&actions[1], Action::Report(Report::Reconnecting { reason, .. }) if reason == "stale: no byte for 30000 ms"),
+            "{actions:?}"
+        );
+    }
+
+    #[test]
+    fn a_venue_that_says_it_goes_is_left_at_once() {
+        let mut bench = Bench::up(Venue::BinanceSpot, &[]);
+        bench.event(Event::Connected);
+        let actions = bench.event(Event::Message(br#"{"e":"serverShutdown","E":1}"#));
+        assert_eq!(actions[0], Action::Drop);
+        assert!(matches!(bench.machine.state(), State::Reconnecting { attempt: 1 }));
+    }
+
+    #[test]
+    fn pongs_do_not_reset_the_backoff_and_data_does_once_it_has_flowed() {
+        let mut bench = Bench::up(Venue::BinanceSpot, &[]);
+        bench.event(Event::ConnectFailed("refused"));
+        bench.timer();
+        bench.event(Event::Connected);
+        let seen = |bench: &mut Bench, messages| {
+            bench.now = MonoNs(bench.now.0 + 11_000 * MS);
+            bench.event(Event::DataSeen { last_seen: bench.now, messages });
+            bench.machine.status().attempt
+        };
+        assert_eq!([0, 0, 0].map(|messages| seen(&mut bench, messages)), [1, 1, 1]);
+        assert_eq!([5, 6].map(|messages| seen(&mut bench, messages)), [1, 0]);
+    }
+
+    #[test]
+    fn a_stop_closes_from_every_state_within_the_close_timeout() {
+        let mut never = Bench::new(Venue::BinanceSpot, &[]);
+        assert_eq!(never.event(Event::Stop), [Action::Report(Report::Closed)]);
+
+        let mut connecting = Bench::up(Venue::BinanceSpot, &[]);
+        assert_eq!(connecting.event(Event::Stop), [Action::Drop]);
+        assert_eq!(connecting.event(Event::Connected), [Action::Drop], "it came through after all");
+        assert_eq!(connecting.event(Event::ConnectFailed("cancelled")), [Action::Report(Report::Closed)]);
+
+        let mut ready = Bench::up(Venue::BinanceSpot, &[]);
+        ready.event(Event::Connected);
+        let stopped_at = ready.now;
+        assert_eq!(ready.event(Event::Stop), [Action::Close { code: 1_000 }]);
+        assert_eq!(ready.event(Event::Stop), [], "once is enough");
+        assert_eq!(ready.timer(), [Action::Drop, Action::Report(Report::Closed)]);
+        assert_eq!(ready.now.since_ns(stopped_at), 100 * MS);
+        assert_eq!(ready.machine.next_timer(), None);
+
+        let mut waiting = Bench::up(Venue::BinanceSpot, &[]);
+        waiting.event(Event::ConnectFailed("no route"));
+        assert_eq!(waiting.event(Event::Stop), [Action::Report(Report::Closed)]);
+    }
+
+    #[test]
+    fn after_the_last_attempt_it_says_so_and_is_closed() {
+        let mut settings = ConnectionSettings::of_venue(Venue::BinanceSpot, 1);
+        settings.reconnect.attempts_max = Some(0);
+        let mut bench = Bench { machine: ConnectionMachine::new(settings, Vec::new()).unwrap(), now: MonoNs(1) };
+        bench.event(Event::Start);
+        let reason = "no such host".to_owned();
+        let expected = [Action::Report(Report::GaveUp { reason }), Action::Report(Report::Closed)];
+        assert_eq!(bench.event(Event::ConnectFailed("no such host")), expected);
+        assert_eq!(bench.machine.state(), State::Closed);
+    }
+
+    #[test]
+    fn an_event_the_state_has_no_use_for_is_counted_and_changes_nothing() {
+        let mut bench = Bench::new(Venue::BinanceSpot, &["a@trade"]);
+        for event in [Event::Lost("x"), Event::ConnectFailed("x"), Event::Message(b"{}"), Event::Closed] {
+            assert_eq!(bench.event(event), []);
+        }
+        assert_eq!((bench.machine.status().illegal_events, bench.machine.state()), (4, State::Disconnected));
+    }
+
+    #[test]
+    fn a_control_message_nobody_can_read_is_counted_and_its_start_kept() {
+        let mut bench = Bench::up(Venue::BinanceSpot, &[]);
+        bench.event(Event::Connected);
+        bench.event(Event::Message(&[b'x'; 10_000]));
+        bench.event(Event::Message(&[0xff, 0xfe]));
+        let status = bench.machine.status();
+        assert_eq!(status.unknown_control, 2);
+        assert_eq!(status.last_unknown_control.as_deref(), Some("\u{fffd}\u{fffd}"));
+    }
+
+    #[test]
+    fn a_stream_added_or_removed_while_running_is_asked_for_at_once() {
+        let mut bench = Bench::up(Venue::BybitSpot, &[]);
+        bench.event(Event::Connected);
+        assert!(bench.texts(Event::Subscribe("tickers.A"))[0].contains("\"subscribe\""));
+        assert_eq!(bench.machine.state(), State::Connected);
+        bench.event(Event::Message(br#"{"success":true,"ret_msg":"subscribe","op":"subscribe"}"#));
+        assert_eq!(bench.machine.state(), State::Ready);
+        assert!(bench.texts(Event::Unsubscribe("tickers.A"))[0].contains("\"unsubscribe\""));
+        let long = "x".repeat(30_000);
+        let actions = bench.event(Event::Subscribe(&long));
+        assert!(
+            matches!(&actions[..], [Action::Report(Report::Refused { reason, .. })] if reason.contains("the venue allows 21000")),
+            "{actions:?}"
+        );
     }
 }

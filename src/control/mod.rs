@@ -30,7 +30,7 @@ pub use pool::{Health, PlanLimits, PlannedConnection, health, plan};
 pub use reconnect::{Backoff, ReconnectSettings};
 pub use session::{Edge, Session, State};
 pub use subscriptions::{
-    AckOutcome, Operation, PlanError, Request, SlotId, SlotSet, SubscriptionCounters, SubscriptionSettings,
+    AckOutcome, Expired, Operation, PlanError, Request, SlotId, SlotSet, SubscriptionCounters, SubscriptionSettings,
     Subscriptions,
 };
 

@@ -148,6 +148,16 @@ pub enum AckOutcome {
     Unmatched,
 }
 
+/// What became of the requests that were not answered in time.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Expired {
+    /// Streams given up: no answer to any of the tries.
+    pub refused: Vec<SlotId>,
+    /// Even a request to end a stream was given up: what the venue still sends is unknown, and only a new connection
+    /// makes it known.
+    pub is_past_knowing: bool,
+}
+
 /// What happened so far, over all connections of the machine.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct SubscriptionCounters {
@@ -308,11 +318,10 @@ impl Subscriptions {
         }
     }
 
-    /// Takes back what was not answered in time: asks again, or gives up. Returns false if even the request to end a
-    /// stream was given up: what the venue still sends is then unknown, and only a new connection makes it known.
+    /// Takes back what was not answered in time: asks again, or gives up.
     #[must_use]
-    pub fn expire(&mut self, now: MonoNs) -> bool {
-        let mut is_known = true;
+    pub fn expire(&mut self, now: MonoNs) -> Expired {
+        let mut expired = Expired::default();
         while self.in_flight.front().is_some_and(|request| request.deadline <= now) {
             let mut batch = self.in_flight.pop_front().expect("just seen").batch;
             self.counters.timeouts += 1;
@@ -321,13 +330,13 @@ impl Subscriptions {
             if batch.timeouts <= self.settings.retries_max {
                 self.enqueue(batch);
             } else if batch.operation == Operation::Subscribe {
-                self.give_up(batch);
+                self.give_up(batch, &mut expired.refused);
             } else {
-                is_known = false;
+                expired.is_past_knowing = true;
                 self.enqueue(batch);
             }
         }
-        is_known
+        expired
     }
 
     /// The connection is gone and everything on it: what is wanted and not refused is unsent again.
@@ -525,7 +534,7 @@ impl Subscriptions {
     }
 
     /// No answer to any of the tries: refused, and, as the venue may have heard one of them, unsubscribed.
-    fn give_up(&mut self, batch: Batch) {
+    fn give_up(&mut self, batch: Batch, given_up: &mut Vec<SlotId>) {
         let message = format!(
             "no answer to {} requests, {} ms each",
             u64::from(self.settings.retries_max) + 1,
@@ -536,6 +545,7 @@ impl Subscriptions {
         for slot in batch.slots.iter().filter(|slot| self.wanted.contains(slot.index())) {
             self.refused.insert(slot.index());
             self.reasons.insert(*slot, refusal.clone());
+            given_up.push(*slot);
         }
         self.enqueue(Batch { operation: Operation::Unsubscribe, timeouts: 0, may_be_live: true, slots: batch.slots });
     }
@@ -679,7 +689,7 @@ mod tests {
         assert_eq!(all.on_ack(Ack { id: None, result: Ok(()) }, false), AckOutcome::Unmatched);
         send(&mut all, 7, s(0)).unwrap();
         assert_eq!(all.on_ack(ok(8), false), AckOutcome::Unmatched);
-        assert!(all.expire(s(5)));
+        assert_eq!(all.expire(s(5)), Expired::default());
         assert_eq!(all.on_ack(ok(7), false), AckOutcome::Unmatched, "late");
         assert_eq!(counts(&all), [5, 5, 0, 0, 0]);
         send(&mut all, 9, s(6)).unwrap();
@@ -722,7 +732,7 @@ mod tests {
         let mut all = subscriptions(2);
         for id in 1..=4 {
             assert_eq!(send(&mut all, id, s(id * 10)).unwrap().0, Operation::Subscribe, "try {id}");
-            assert!(all.expire(s(id * 10 + 5)));
+            assert_eq!(all.expire(s(id * 10 + 5)).refused.len(), if id == 4 { 2 } else { 0 });
         }
         assert_eq!(counts(&all), [2, 0, 0, 0, 2]);
         assert!(all.last_refusal().unwrap().contains("no answer to 4 requests, 5000 ms each"));
@@ -741,10 +751,10 @@ mod tests {
         all.remove("s0@trade").unwrap();
         for id in 2..=4 {
             assert_eq!(send(&mut all, id, s(id * 10)).unwrap().0, Operation::Unsubscribe);
-            assert!(all.expire(s(id * 10 + 5)));
+            assert_eq!(all.expire(s(id * 10 + 5)), Expired::default());
         }
         send(&mut all, 5, s(50)).unwrap();
-        assert!(!all.expire(s(55)));
+        assert!(all.expire(s(55)).is_past_knowing);
     }
 
     #[test]
@@ -784,7 +794,7 @@ mod tests {
     fn a_stream_removed_after_an_unanswered_request_may_be_live_and_is_unsubscribed() {
         let mut all = subscriptions(2);
         send(&mut all, 1, s(0)).unwrap();
-        assert!(all.expire(s(5)));
+        assert_eq!(all.expire(s(5)), Expired::default());
         all.remove("s0@trade").unwrap();
         assert_eq!(send(&mut all, 2, s(5)), Some((Operation::Subscribe, vec!["s1@trade".to_owned()])));
         assert_eq!(send(&mut all, 3, s(5)), Some((Operation::Unsubscribe, vec!["s0@trade".to_owned()])));
@@ -794,7 +804,7 @@ mod tests {
     fn a_retry_that_meets_its_own_subscription_is_confirmed_by_it() {
         let mut all = subscriptions(1);
         send(&mut all, 1, s(0)).unwrap();
-        assert!(all.expire(s(5)));
+        assert_eq!(all.expire(s(5)), Expired::default());
         send(&mut all, 2, s(5)).unwrap();
         assert_eq!(all.on_ack(refused(2), true), AckOutcome::Confirmed);
         assert_eq!(counts(&all), [1, 0, 0, 1, 0]);
