@@ -21,6 +21,8 @@ pub struct ReconnectSettings {
     pub cap: Duration,
     /// Failures in a row after which to give up; `None`: never.
     pub attempts_max: Option<u32>,
+    /// Part of each wait that is random, from 0 to 1. At 1 ("full jitter") a wait is anything up to its longest.
+    pub jitter: f64,
     /// Data must flow this long on one connection before earlier failures are forgotten.
     pub stable_after: Duration,
     /// Seed of the jitter. Connections need different seeds, or they all come back at the same instant.
@@ -34,6 +36,7 @@ impl Default for ReconnectSettings {
             factor: 2.0,
             cap: Duration::from_secs(30),
             attempts_max: None,
+            jitter: 1.0,
             stable_after: Duration::from_secs(10),
             seed: 0,
         }
@@ -80,7 +83,9 @@ impl Backoff {
         }
         let wait_max = self.wait_max(self.failures);
         let nanos = u64::try_from(wait_max.as_nanos()).unwrap_or(u64::MAX);
-        Some(Duration::from_nanos(self.random.random_range(0..=nanos)))
+        let random = Duration::from_nanos(nanos).mul_f64(self.settings.jitter.clamp(0.0, 1.0));
+        let random = u64::try_from(random.as_nanos()).unwrap_or(nanos).min(nanos);
+        Some(Duration::from_nanos(nanos - random + self.random.random_range(0..=random)))
     }
 
     /// Longest wait after this many failures.
