@@ -2,8 +2,11 @@
 
 use super::*;
 use proptest::prelude::*;
+use std::io;
+use tokio_tungstenite::tungstenite::protocol::Role;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 use tokio_tungstenite::tungstenite::protocol::frame::{Frame as PeerFrame, FrameHeader};
+use tokio_tungstenite::tungstenite::{Message as PeerMessage, WebSocket};
 
 /// What a cursor yielded, owned.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -347,6 +350,100 @@ fn message() -> impl Strategy<Value = (bool, Vec<Fragment>)> {
     ];
     let control = prop::option::weighted(0.3, prop::collection::vec(any::<u8>(), 0..=125));
     (any::<bool>(), prop::collection::vec((payload, control), 1..4))
+}
+
+/// These bytes and then "nothing now", for tungstenite to read; what it writes is dropped.
+struct Source<'b>(&'b [u8]);
+
+impl io::Read for Source<'_> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        if self.0.is_empty() { Err(io::ErrorKind::WouldBlock.into()) } else { self.0.read(out) }
+    }
+}
+
+impl io::Write for Source<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What tungstenite's client yields of these bytes, up to the first close frame or error.
+fn as_tungstenite_reads(bytes: &[u8]) -> Vec<Yielded> {
+    let mut socket = WebSocket::from_raw_socket(Source(bytes), Role::Client, None);
+    let mut yielded = Vec::new();
+    while let Ok(message) = socket.read() {
+        yielded.push(match message {
+            PeerMessage::Text(text) => Yielded::Text(text.as_bytes().to_vec()),
+            PeerMessage::Binary(payload) => Yielded::Binary(payload.to_vec()),
+            PeerMessage::Ping(payload) => Yielded::Ping(payload.to_vec()),
+            PeerMessage::Pong(payload) => Yielded::Pong(payload.to_vec()),
+            PeerMessage::Close(None) => Yielded::Close(None, String::new()),
+            PeerMessage::Close(Some(close)) => Yielded::Close(Some(close.code.into()), close.reason.to_string()),
+            PeerMessage::Frame(_) => panic!("a read never gives a bare frame"),
+        });
+        if matches!(yielded.last(), Some(Yielded::Close(..))) {
+            break;
+        }
+    }
+    yielded
+}
+
+/// Behind a close frame nothing counts.
+fn up_to_close(mut yielded: Vec<Yielded>) -> Vec<Yielded> {
+    if let Some(close) = yielded.iter().position(|frame| matches!(frame, Yielded::Close(..))) {
+        yielded.truncate(close + 1);
+    }
+    yielded
+}
+
+/// Frames of mostly valid headers over short payloads: most conversations get somewhere, many break a rule.
+fn frame_like() -> impl Strategy<Value = Vec<u8>> {
+    let first = prop_oneof![
+        8 => prop::sample::select(vec![0x81_u8, 0x82, 0x01, 0x02, 0x00, 0x80, 0x89, 0x8A, 0x88]),
+        1 => any::<u8>(),
+    ];
+    let payload = prop_oneof![
+        3 => prop::collection::vec(b' '..b'~', 0..140),
+        1 => prop::collection::vec(any::<u8>(), 0..6),
+        1 => "\\PC{0,40}".prop_map(String::into_bytes),
+        1 => (any::<u8>(), prop::collection::vec(b'a'..b'z', 0..5)).prop_map(|(low, reason)| {
+            [&[0x03, low][..], &reason].concat()
+        }),
+    ];
+    (first, payload, prop::option::weighted(0.03, any::<u8>())).prop_map(|(first, payload, wrong_length)| {
+        let short = u8::try_from(payload.len()).expect("below 256");
+        let mut bytes = if short < 126 { vec![first, short] } else { vec![first, 126, 0, short] };
+        if let Some(wrong_length) = wrong_length {
+            bytes[1] = wrong_length;
+        }
+        bytes.extend(payload);
+        bytes
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn tungstenite_reads_the_same_in_every_conversation_the_cursor_accepts(
+        frames in prop::collection::vec(frame_like(), 1..12),
+        chunk_bytes in 1..100_usize,
+    ) {
+        let bytes = frames.concat();
+        let theirs = as_tungstenite_reads(&bytes);
+        match fed(&mut FrameCursor::new(1 << 20, true), bytes.chunks(chunk_bytes)) {
+            Ok(ours) => prop_assert_eq!(up_to_close(ours), theirs),
+            // The cursor may refuse earlier, never read something else before it does.
+            Err((ours, _)) => {
+                let ours = up_to_close(ours);
+                prop_assert!(theirs.starts_with(&ours), "{:?} against {:?}", ours, theirs);
+            }
+        }
+    }
 }
 
 proptest! {
