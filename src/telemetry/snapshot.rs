@@ -126,7 +126,7 @@ impl Percentiles {
     /// Reads them from buckets in rising order, each as (the largest value it stands for, its count), and the exact
     /// maximum; all zero where every bucket is empty. No percentile is above the maximum.
     #[must_use]
-    pub fn of_buckets(buckets: impl Iterator<Item = (u64, u64)> + Clone, max: u64) -> Self {
+    pub fn of_buckets(buckets: &(impl Iterator<Item = (u64, u64)> + Clone), max: u64) -> Self {
         let quantile = |per_mille| quantile(buckets.clone(), per_mille).unwrap_or_default().min(max);
         Self { p50: quantile(500), p99: quantile(990), p999: quantile(999), max }
     }
@@ -156,7 +156,7 @@ pub struct AgePercentiles {
 impl AgePercentiles {
     /// Reads them from buckets of nanoseconds, as [`Percentiles::of_buckets`] does.
     #[must_use]
-    pub fn of_buckets(buckets: impl Iterator<Item = (u64, u64)> + Clone, max_ns: u64) -> Self {
+    pub fn of_buckets(buckets: &(impl Iterator<Item = (u64, u64)> + Clone), max_ns: u64) -> Self {
         let ns = Percentiles::of_buckets(buckets, max_ns);
         Self { p50: ns.p50 as f64 / 1e6, p99: ns.p99 as f64 / 1e6 }
     }
@@ -340,13 +340,13 @@ pub(super) mod tests {
     fn percentiles_of_buckets_are_those_of_the_values_counted() {
         let one_to_thousand = (1..=1_000).map(|value| (value, 1));
         let expected = Percentiles { p50: 500, p99: 990, p999: 999, max: 1_000 };
-        assert_eq!(Percentiles::of_buckets(one_to_thousand, 1_000), expected);
-        assert_eq!(Percentiles::of_buckets(std::iter::empty(), 0), Percentiles::default());
-        assert_eq!(Percentiles::of_buckets([(9, 0)].into_iter(), 0), Percentiles::default());
+        assert_eq!(Percentiles::of_buckets(&one_to_thousand, 1_000), expected);
+        assert_eq!(Percentiles::of_buckets(&std::iter::empty(), 0), Percentiles::default());
+        assert_eq!(Percentiles::of_buckets(&[(9, 0)].into_iter(), 0), Percentiles::default());
         // A bucket may stand for values above the largest recorded; no percentile may.
-        let one = Percentiles::of_buckets([(0, 0), (1_023, 1)].into_iter(), 1_000);
+        let one = Percentiles::of_buckets(&[(0, 0), (1_023, 1)].into_iter(), 1_000);
         assert_eq!(one, Percentiles { p50: 1_000, p99: 1_000, p999: 1_000, max: 1_000 });
-        let age = AgePercentiles::of_buckets([(1_500_000, 99), (9_000_000, 1)].into_iter(), 9_000_000);
+        let age = AgePercentiles::of_buckets(&[(1_500_000, 99), (9_000_000, 1)].into_iter(), 9_000_000);
         assert_eq!(age, AgePercentiles { p50: 1.5, p99: 1.5 });
     }
 

@@ -1,0 +1,128 @@
+//! Log lines to stderr; while a live table is painted, held back until it prints them above itself.
+//!
+//! ```text
+//! tracing ──► Sink ──no table──► stderr
+//!                  ──a table───► held (bounded) ──► taken with each repaint, or released when the table ends
+//! ```
+
+use anyhow::Context as _;
+use std::io::{self, Write};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use tracing_subscriber::EnvFilter;
+
+/// Lines held back between two repaints. More are counted, and the count is printed in their place.
+const HELD_LINES_MAX: usize = 1_000;
+
+/// What is logged where `RUST_LOG` does not say: the engine's own news, other crates' warnings.
+const FILTER_DEFAULT: &str = "warn,tickwire=info";
+
+/// Lines that wait for a table to print them.
+#[derive(Debug, Default)]
+struct Held {
+    lines: Vec<String>,
+    dropped: u64,
+}
+
+impl Held {
+    fn push(&mut self, line: String) {
+        if self.lines.len() < HELD_LINES_MAX {
+            self.lines.push(line);
+        } else {
+            self.dropped += 1;
+        }
+    }
+
+    fn take(&mut self) -> Vec<String> {
+        let mut lines = std::mem::take(&mut self.lines);
+        if self.dropped > 0 {
+            lines.push(format!("{} log lines more than a repaint holds were left out\n", self.dropped));
+            self.dropped = 0;
+        }
+        lines
+    }
+}
+
+/// `Some` while a table is painted.
+static HELD: Mutex<Option<Held>> = Mutex::new(None);
+
+fn held() -> MutexGuard<'static, Option<Held>> {
+    // A panic elsewhere while it was locked leaves whole lines behind: nothing to distrust.
+    HELD.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Starts logging, by `RUST_LOG` where it is set.
+///
+/// # Errors
+/// A `RUST_LOG` that is no filter; that logging was started before.
+pub(super) fn start() -> anyhow::Result<()> {
+    let filter = match std::env::var("RUST_LOG") {
+        Ok(text) => EnvFilter::try_new(&text).with_context(|| format!("RUST_LOG={text}"))?,
+        Err(_) => EnvFilter::try_new(FILTER_DEFAULT)?,
+    };
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_writer(|| Sink);
+    subscriber.try_init().map_err(|error| anyhow::anyhow!("logging: {error}"))
+}
+
+/// Holds log lines back from now on.
+pub(super) fn hold() {
+    held().get_or_insert_default();
+}
+
+/// The lines held back since the last call.
+pub(super) fn take() -> Vec<String> {
+    held().as_mut().map(Held::take).unwrap_or_default()
+}
+
+/// Stops holding lines back, and prints those that were.
+pub(super) fn release() {
+    let lines = held().take().map(|mut held| held.take()).unwrap_or_default();
+    let mut stderr = io::stderr().lock();
+    for line in lines {
+        // Where stderr is gone there is nobody left to tell.
+        let _ = stderr.write_all(line.as_bytes());
+    }
+}
+
+/// Where tracing writes one whole line at a time.
+#[derive(Clone, Copy, Debug)]
+struct Sink;
+
+impl Write for Sink {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match held().as_mut() {
+            Some(held) => held.push(String::from_utf8_lossy(bytes).into_owned()),
+            None => io::stderr().lock().write_all(bytes)?,
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().lock().flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn held_lines_come_out_once_in_order() {
+        let mut held = Held::default();
+        held.push("one\n".into());
+        held.push("two\n".into());
+        assert_eq!(held.take(), ["one\n", "two\n"]);
+        assert!(held.take().is_empty());
+    }
+
+    #[test]
+    fn a_flood_between_two_repaints_is_bounded_and_counted() {
+        let mut held = Held::default();
+        for _ in 0..HELD_LINES_MAX + 7 {
+            held.push("line\n".into());
+        }
+        let lines = held.take();
+        assert_eq!(lines.len(), HELD_LINES_MAX + 1);
+        assert!(lines[HELD_LINES_MAX].starts_with("7 log lines more"), "{}", lines[HELD_LINES_MAX]);
+        assert!(held.take().is_empty(), "the count starts again");
+    }
+}

@@ -1,0 +1,57 @@
+//! The command line: one file per subcommand.
+//!
+//! ```text
+//! args ──► run, demo ──► engine ──► run_loop (signals, deadlines) ──► output: JSON lines | log lines | live table
+//!      ──► check     ──► config
+//!      ──► sim       ──► the embedded exchange
+//! ```
+//! Reports go to stdout, logs and errors to stderr. An error is printed once, here, and becomes the exit code.
+//! Nothing of the engine is decided in this room.
+
+mod args;
+mod check;
+mod demo;
+mod exit;
+mod logging;
+mod output;
+mod run;
+mod run_loop;
+mod signals;
+mod sim;
+
+pub use args::Arguments;
+pub use exit::{CommandError, EXIT_CONFIGURATION, EXIT_HANDLER_PANICKED, EXIT_RUNTIME};
+pub use run_loop::EngineHandle;
+
+use anyhow::Context as _;
+use args::Command;
+use clap::Parser as _;
+use signals::Signals;
+use std::io::Write as _;
+use std::process::ExitCode;
+
+/// Reads the process's arguments, does what they say, and prints what went wrong. Exits by itself only where the
+/// arguments are refused or ask for help.
+#[must_use]
+pub fn main() -> ExitCode {
+    match execute(Arguments::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            logging::release();
+            // Where stderr is gone the exit code still says it.
+            let _ = writeln!(std::io::stderr().lock(), "error: {error}");
+            error.exit_code()
+        }
+    }
+}
+
+fn execute(command: Command) -> Result<(), CommandError> {
+    logging::start().map_err(CommandError::Configuration)?;
+    let signals = || Signals::install().context("signals").map_err(CommandError::Runtime);
+    match command {
+        Command::Demo(arguments) => demo::run(&arguments, &mut signals()?),
+        Command::Run(arguments) => run::run(&arguments, &mut signals()?),
+        Command::Check(arguments) => check::run(&arguments),
+        Command::Sim(arguments) => sim::run(arguments, &mut signals()?),
+    }
+}

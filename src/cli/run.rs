@@ -1,0 +1,73 @@
+//! `tickwire run`: the engine with a configuration from files.
+
+use super::args::{ConfigArguments, ReportArguments, RunArguments};
+use super::exit::CommandError;
+use super::output::Stdout;
+use super::run_loop::{EngineHandle, run_loop};
+use super::signals::Signals;
+use crate::config::{self, Config, EndpointOverrides};
+use crate::engine::{Engine, EngineError, RunningEngine};
+use crate::strategy;
+use crate::telemetry::{Failure, Report};
+use anyhow::Context as _;
+use std::path::Path;
+use std::time::Duration;
+
+impl EngineHandle for RunningEngine {
+    fn report(&self) -> Report {
+        Self::report(self)
+    }
+
+    fn failure(&self) -> Option<Failure> {
+        Self::failure(self)
+    }
+
+    fn stop(self) -> Report {
+        Self::stop(self)
+    }
+}
+
+/// Runs until the end that was asked for.
+pub(super) fn run(arguments: &RunArguments, signals: &mut Signals) -> Result<(), CommandError> {
+    let mut config = load(&arguments.config)?;
+    if let Some(path) = &arguments.endpoints {
+        point_at(&mut config, path).map_err(CommandError::Configuration)?;
+    }
+    run_config(config, &arguments.report, arguments.duration, signals)
+}
+
+/// Reads and checks the files of a command.
+pub(super) fn load(arguments: &ConfigArguments) -> Result<Config, CommandError> {
+    config::load(&arguments.configs, arguments.engine.as_deref(), &strategy::NAMES)
+        .map_err(|errors| CommandError::Configuration(errors.into()))
+}
+
+fn point_at(config: &mut Config, path: &Path) -> anyhow::Result<()> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("endpoints: {}", path.display()))?;
+    let endpoints = EndpointOverrides::parse(&text).with_context(|| path.display().to_string())?;
+    Ok(config.point_at(&endpoints)?)
+}
+
+/// Starts an engine and watches it to its end.
+pub(super) fn run_config(
+    config: Config,
+    report: &ReportArguments,
+    duration: Option<Duration>,
+    signals: &mut Signals,
+) -> Result<(), CommandError> {
+    let schedule = report.schedule(config.engine.report_interval, duration);
+    let mut output = Stdout::choose(report.json);
+    let engine = Engine::builder(config).default_strategy(&report.strategy).start().map_err(start_error)?;
+    signals.restart_clock();
+    run_loop(engine, signals, schedule, &mut output)
+}
+
+/// What the configuration asked for wrongly, apart from what this machine did not give.
+fn start_error(error: EngineError) -> CommandError {
+    match error {
+        EngineError::UnknownStrategy { .. } | EngineError::TooManySockets { .. } | EngineError::NoSuchCore { .. } => {
+            CommandError::Configuration(error.into())
+        }
+        _ => CommandError::Runtime(error.into()),
+    }
+}
