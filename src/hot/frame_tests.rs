@@ -410,7 +410,7 @@ fn frame_like() -> impl Strategy<Value = Vec<u8>> {
         3 => prop::collection::vec(b' '..b'~', 0..140),
         1 => prop::collection::vec(any::<u8>(), 0..6),
         1 => "\\PC{0,40}".prop_map(String::into_bytes),
-        1 => (any::<u8>(), prop::collection::vec(b'a'..b'z', 0..5)).prop_map(|(low, reason)| {
+        1 => (any::<u8>(), prop::collection::vec(b'a'..=b'z', 0..5)).prop_map(|(low, reason)| {
             [&[0x03, low][..], &reason].concat()
         }),
     ];
