@@ -392,10 +392,14 @@ fn as_tungstenite_reads(bytes: &[u8]) -> Vec<Yielded> {
     yielded
 }
 
-/// Behind a close frame nothing counts.
+/// Ours up to the close frame, behind which nothing counts, in tungstenite's words.
 fn up_to_close(mut yielded: Vec<Yielded>) -> Vec<Yielded> {
     if let Some(close) = yielded.iter().position(|frame| matches!(frame, Yielded::Close(..))) {
         yielded.truncate(close + 1);
+        // IANA has registered 1014 (bad gateway); tungstenite does not know it yet and reports what it answers instead.
+        if matches!(yielded[close], Yielded::Close(Some(1014), _)) {
+            yielded[close] = Yielded::Close(Some(1002), "Protocol violation".to_owned());
+        }
     }
     yielded
 }
