@@ -56,6 +56,8 @@ fn ours(bytes: &[u8], piece_bytes: usize) -> (Vec<Yielded>, bool) {
                 Frame::Message(Message { kind: DataKind::Binary, payload }) => (0x2, None, payload.to_vec()),
                 Frame::Ping(payload) => (0x9, None, payload.to_vec()),
                 Frame::Pong(payload) => (0xA, None, payload.to_vec()),
+                // IANA has registered 1014; tungstenite does not know it yet and reports what it answers instead.
+                Frame::Close(Some(1014), _) => (0x8, Some(1002), b"Protocol violation".to_vec()),
                 Frame::Close(code, reason) => (0x8, code, reason.as_bytes().to_vec()),
             });
             if is_close {
