@@ -423,15 +423,13 @@ impl ConnectionMachine {
         let is_due = self.deadline.is_some_and(|deadline| deadline <= now);
         match self.session.state() {
             State::Reconnecting { .. } if is_due => {
-                if self.session.take(Edge::Retry) {
-                    self.connect(actions);
-                }
+                self.session.take(Edge::Retry);
+                self.connect(actions);
             }
             State::Closing if is_due => {
                 actions.push(Action::Drop);
-                if self.session.take(Edge::Closed) {
-                    self.over(actions);
-                }
+                self.session.take(Edge::Closed);
+                self.over(actions);
             }
             State::Connected | State::Ready => self.tend(now, actions),
             _ => {}
@@ -492,9 +490,8 @@ impl ConnectionMachine {
     fn settle(&mut self, actions: &mut Vec<Action>) {
         match (self.session.state(), self.subscriptions.is_settled()) {
             (State::Connected, true) => {
-                if self.session.take(Edge::Settled) {
-                    actions.push(Action::Report(Report::Ready));
-                }
+                self.session.take(Edge::Settled);
+                actions.push(Action::Report(Report::Ready));
             }
             (State::Ready, false) => {
                 self.session.take(Edge::Unsettled);

@@ -67,6 +67,7 @@ impl World {
         let wanted = (0..STREAM_COUNT).filter(|_| random.random_bool(0.7)).map(|n| stream(n).into()).collect();
         let mut settings = ConnectionSettings::of_venue(venue, seed);
         settings.subscriptions.batch_streams_max = random.random_range(1..=30);
+        settings.subscriptions.retries_max = random.random_range(0..=3);
         settings.subscriptions.in_flight_max = random.random_range(1..=8);
         Self {
             dialect,
@@ -261,10 +262,8 @@ impl World {
         if let Some(bad) = names.iter().find(|&name| self.bad.contains(name)) {
             return Err(format!("error:handler not found,topic:{bad}"));
         }
-        if self.dialect != Dialect::Binance {
-            if let Some(twice) = names.iter().find(|&name| self.live.contains(name)) {
-                return Err(format!("error:already subscribed,topic:{twice}"));
-            }
+        if let Some(twice) = names.iter().find(|&name| self.live.contains(name) && self.dialect != Dialect::Binance) {
+            return Err(format!("error:already subscribed,topic:{twice}"));
         }
         self.live.extend(names.iter().cloned());
         Ok(())
