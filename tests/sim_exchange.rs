@@ -607,10 +607,11 @@ async fn the_recorded_frames_are_all_played_flat_out_to_a_subscriber_of_everythi
 }
 
 #[tokio::test]
-async fn the_rate_is_kept_and_the_end_is_orderly() {
+async fn the_rate_is_never_exceeded_and_the_end_after_the_duration_is_orderly() {
     let mut options = synthetic(Venue::BinanceSpot, 20_000.0, 1);
-    options.duration = Some(Duration::from_secs(1));
+    options.duration = Some(Duration::from_secs(2));
     let handle = sim::start(options).await.unwrap();
+    let start = std::time::Instant::now();
     let mut client = open(&handle, Venue::BinanceSpot, "/stream?streams=btcusdt@trade/btcusdt@bookTicker").await;
     let mut count = 0_u64;
     let code = loop {
@@ -620,11 +621,13 @@ async fn the_rate_is_kept_and_the_end_is_orderly() {
             other => panic!("no orderly end: {other:?}"),
         }
     };
+    // Holds on a machine of any speed: what was sent was due in the time that has passed.
+    assert!(count as f64 <= 20_000.0 * start.elapsed().as_secs_f64(), "{count} messages");
     handle.wait_stopped().await;
     let stats = handle.stop().await;
     let stats = stats.venue(Venue::BinanceSpot).unwrap();
     assert_eq!((code, count), (1001, stats.messages_sent));
-    assert!(count <= 20_000, "never faster than asked: {count}");
+    assert_eq!(stats.events_sent.values().sum::<u64>(), count);
 }
 
 #[tokio::test]

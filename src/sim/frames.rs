@@ -9,8 +9,9 @@
 
 use super::SimError;
 use super::exchange::{Batch, Exchange};
+use super::faults::Kill;
 use super::listing::Listing;
-use super::stats::Exclusion;
+use super::stats::{Exclusion, count};
 use crate::market::{EventKind, Venue};
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap};
@@ -19,6 +20,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::SendTimeoutError;
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
@@ -361,9 +363,10 @@ async fn send_batch(exchange: &Exchange, frames: &[Frame], written: &mpsc::Sende
     let mut is_taken = vec![false; frames.len()];
     for client in exchange.clients() {
         let mut batch = Batch { messages: Vec::new(), events: Vec::new(), _written: Some(written.clone()) };
+        let mut wanted = Vec::new();
         {
             let session = client.session.lock().expect("no holder panics");
-            for (frame, is_taken) in frames.iter().zip(&mut is_taken) {
+            for (index, frame) in frames.iter().enumerate() {
                 let is_wanted = match &frame.stream {
                     None => true,
                     Some(stream) => session.subscriptions().contains(&**stream) && session.carries(stream),
@@ -372,13 +375,22 @@ async fn send_batch(exchange: &Exchange, frames: &[Frame], written: &mpsc::Sende
                     let bare = frame.bare.as_ref().filter(|_| !session.is_combined());
                     batch.messages.push(bare.unwrap_or(&frame.text).clone());
                     batch.events.extend(frame.kind.map(|kind| (kind, frame.events)));
-                    *is_taken = true;
+                    wanted.push(index);
                 }
             }
         }
-        if !batch.messages.is_empty() {
-            // Who does not take it in time is dropped by its own connection, which waits as long for the socket.
-            let _ = client.frames.send_timeout(batch, BATCH_PATIENCE).await;
+        if wanted.is_empty() {
+            continue;
+        }
+        match client.frames.send_timeout(batch, BATCH_PATIENCE).await {
+            Ok(()) => wanted.into_iter().for_each(|index| is_taken[index] = true),
+            Err(SendTimeoutError::Timeout(_)) => {
+                count(&exchange.counters.slow_clients_dropped);
+                // A full queue means that it is being killed already.
+                let _ = client.kill.try_send(Kill::Reset);
+            }
+            // It went away since the list was made: nobody is there to miss the frames.
+            Err(SendTimeoutError::Closed(_)) => {}
         }
     }
     let played = is_taken.iter().filter(|is_taken| **is_taken).count() as u64;
