@@ -1,5 +1,7 @@
 //! The hot half of a venue: the bytes of one message become typed events.
 
+use super::fields::LevelScratch;
+use super::tape::JsonScratch;
 use super::{Form, binance, bybit};
 use crate::limits::SYMBOL_COUNT_MAX;
 use crate::market::{
@@ -179,12 +181,13 @@ impl HotSymbols {
     }
 }
 
-/// Scratch of one hot core, shared by its connections' decoders: parser buffers, levels, merged tickers.
+/// Scratch of one hot core, shared by its connections' decoders: parser buffers, levels, trades of one message.
 /// Allocates all it needs in `new`.
 #[derive(Debug)]
 pub struct DecoderScratch {
-    pub(super) binance: binance::decode::Scratch,
-    pub(super) bybit: bybit::decode::Scratch,
+    pub(super) json: JsonScratch,
+    pub(super) levels: LevelScratch,
+    pub(super) trades: Vec<Trade>,
 }
 
 impl Default for DecoderScratch {
@@ -197,17 +200,19 @@ impl DecoderScratch {
     /// Scratch for one core.
     #[must_use]
     pub fn new() -> Self {
-        Self { binance: binance::decode::Scratch::new(), bybit: bybit::decode::Scratch::new() }
+        Self { json: JsonScratch::new(), levels: LevelScratch::new(), trades: Vec::with_capacity(TRADE_COUNT_MAX) }
+    }
+
+    /// The last message that tier two read, as it came. Every [`DecodeError`] comes from tier two, so right after one
+    /// these are the bytes that caused it, however far they were rewritten since.
+    #[must_use]
+    pub fn pristine(&self) -> &[u8] {
+        self.json.pristine()
     }
 }
 
-impl DecoderScratch {
-    /// The last message that a decoder rewrote, as it came: empty while none does.
-    #[must_use]
-    pub fn pristine(&self) -> &[u8] {
-        &[]
-    }
-}
+/// Trades of one message that the expected-shape scanner takes. Source: Bybit v5, publicTrade: at most 1,024.
+pub(super) const TRADE_COUNT_MAX: usize = 1_024;
 
 /// One connection's decoder: chosen when the connection is made, so that no message asks which venue it is from.
 #[derive(Debug)]
@@ -248,8 +253,8 @@ impl Decoder {
         sink: &mut S,
     ) -> Result<Decoded, DecodeError> {
         match self {
-            Self::Binance(decoder) => decoder.decode(message, received, symbols, &mut scratch.binance, sink),
-            Self::Bybit(decoder) => decoder.decode(message, received, symbols, &mut scratch.bybit, sink),
+            Self::Binance(decoder) => decoder.decode(message, received, symbols, scratch, sink),
+            Self::Bybit(decoder) => decoder.decode(message, received, symbols, scratch, sink),
         }
     }
 

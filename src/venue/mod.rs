@@ -8,12 +8,19 @@
 //!             shape.rs     what a message is expected to look like, as data
 //!             tape.rs      any JSON: simd-json with reusable buffers (tier two)
 //!             scan.rs      the expected shape only: every literal and digit checked (tier one)
+//!             number.rs    numbers out of text, eight bytes at a time
+//!             fields.rs    what a shape's values mean: grid prices, times, symbols
 //! ```
 
 mod channel;
 mod decode;
+mod fields;
 mod instruments;
+mod number;
 mod protocol;
+mod scan;
+mod shape;
+mod tape;
 
 pub mod binance;
 pub mod bybit;
