@@ -136,7 +136,7 @@ pub enum Decoded {
 /// The symbols a hot core knows, by venue: from name bytes to id, and each id's scales. Scales are read on every event.
 #[derive(Debug)]
 pub struct HotSymbols {
-    index: [Option<SymbolIndex>; Venue::ALL.len()],
+    index: [SymbolIndex; Venue::ALL.len()],
     /// (price scale, quantity scale) by symbol index.
     scales: Box<[(u8, u8)]>,
 }
@@ -148,26 +148,27 @@ impl Default for HotSymbols {
 }
 
 impl HotSymbols {
-    /// No symbols. A venue's index is allocated when its first symbol comes.
+    /// No symbols. Allocates all it will ever use.
     #[must_use]
     pub fn new() -> Self {
-        Self { index: [const { None }; Venue::ALL.len()], scales: vec![(0, 0); SYMBOL_COUNT_MAX].into_boxed_slice() }
+        Self {
+            index: Venue::ALL.map(|_| SymbolIndex::new()),
+            scales: vec![(0, 0); SYMBOL_COUNT_MAX].into_boxed_slice(),
+        }
     }
 
     /// Adds a symbol under its native name and under that name in lower case (Binance's stream names). Adding it again
     /// updates its scales.
     pub fn add(&mut self, spec: &SymbolSpec) {
         self.scales[spec.symbol.index()] = (spec.price_scale, spec.qty_scale);
-        let index = self.index[spec.venue.index()].get_or_insert_with(SymbolIndex::new);
-        index.insert(spec.name.as_bytes(), spec.symbol);
-        index.insert(spec.name.to_lowercase().as_bytes(), spec.symbol);
+        self.index[spec.venue.index()].insert(&spec.name, spec.symbol);
     }
 
     /// The symbol of a native name.
     #[inline]
     #[must_use]
     pub fn find(&self, venue: Venue, name: &[u8]) -> Option<Symbol> {
-        self.index[venue.index()].as_ref()?.find(name)
+        self.index[venue.index()].find(name)
     }
 
     /// Price scale and quantity scale of a symbol.

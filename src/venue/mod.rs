@@ -4,6 +4,7 @@
 //! hot half    decode.rs    bytes of one message -> typed events, given to a Sink        (used by hot)
 //! cold half   protocol.rs  names, limits, requests, acks, heartbeat, instrument list    (used by control, config)
 //! shared      channel.rs   which data a subscription asks for
+//!             instruments.rs  steps, dates and names in an instrument list (cold)
 //!             shape.rs     what a message is expected to look like, as data
 //!             tape.rs      any JSON: simd-json with reusable buffers (tier two)
 //!             scan.rs      the expected shape only: every literal and digit checked (tier one)
@@ -11,6 +12,7 @@
 
 mod channel;
 mod decode;
+mod instruments;
 mod protocol;
 
 pub mod binance;

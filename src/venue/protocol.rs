@@ -165,6 +165,11 @@ pub trait Protocol: Sync {
     /// What a message that is no market data says. Any bytes may come; the answer for rubbish is `Unknown`.
     fn control_message(&self, bytes: &[u8]) -> ControlMessage;
 
+    /// True if a refusal says that the stream is live already: what a retry meets whose first ack was lost.
+    fn is_already_subscribed(&self, _refusal: &Refusal) -> bool {
+        false
+    }
+
     /// Path and query of one page of the instrument list; `cursor` is empty for the first page.
     fn instruments_path(&self, cursor: &str) -> String;
 
