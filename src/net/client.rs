@@ -349,8 +349,10 @@ impl WebSocketConnection {
         let code = self.failure.as_ref().map_or(CloseCode::Protocol, |failure| failure.code);
         let telling = async {
             let frame = CloseFrame { code, reason: Utf8Bytes::default() };
-            // A second close frame is never sent: after one, this only flushes.
-            if self.socket.close(Some(frame)).await.is_ok() {
+            // Where a close frame is queued already (the answer to one with a forbidden code) there is no second one, and
+            // that one has still to be flushed.
+            let is_told = self.socket.close(Some(frame)).await.is_ok() || self.socket.flush().await.is_ok();
+            if is_told {
                 let mut scrap = [0; 4096];
                 while matches!(self.socket.get_mut().read(&mut scrap).await, Ok(count) if count > 0) {}
             }

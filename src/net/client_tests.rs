@@ -6,7 +6,7 @@ use tokio::io::AsyncWriteExt;
 
 async fn echo_server(is_secure: bool) -> (ConnectOptions, ServedOne<()>) {
     if !is_secure {
-        let (address, served) = serve_one(|socket| echo(socket)).await;
+        let (address, served) = serve_one(echo).await;
         return (options("ws", address), served);
     }
     let ca = TestCa::new();

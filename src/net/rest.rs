@@ -81,7 +81,7 @@ pub enum RestError {
     #[error("GET {url}: {what}")]
     Request {
         /// The URL asked.
-        url: Url,
+        url: String,
         /// The failure with all its causes.
         what: String,
     },
@@ -89,7 +89,7 @@ pub enum RestError {
     #[error("GET {url}: no end after the time-out of {timeout:?}")]
     TimedOut {
         /// The URL asked.
-        url: Url,
+        url: String,
         /// The time-out that ran out: the connect's, or the request's.
         timeout: Duration,
     },
@@ -97,7 +97,7 @@ pub enum RestError {
     #[error("GET {url}: HTTP status {status}{}{}", retry_text(.retry_after), body_text(.body))]
     Refused {
         /// The URL asked.
-        url: Url,
+        url: String,
         /// The HTTP status.
         status: u16,
         /// How long the server asks us to stay away.
@@ -109,7 +109,7 @@ pub enum RestError {
     #[error("GET {url}: body over the limit of {max_body_bytes} bytes")]
     TooLong {
         /// The URL asked.
-        url: Url,
+        url: String,
         /// The limit.
         max_body_bytes: usize,
     },
@@ -117,7 +117,7 @@ pub enum RestError {
     #[error("GET {url}: {source}")]
     Instruments {
         /// The URL asked.
-        url: Url,
+        url: String,
         /// What is wrong with it.
         source: InstrumentError,
     },
@@ -125,7 +125,7 @@ pub enum RestError {
     #[error("GET {url}: the instrument list did not end within {max_pages} pages")]
     Pages {
         /// The last URL asked.
-        url: Url,
+        url: String,
         /// The limit.
         max_pages: u32,
     },
@@ -178,8 +178,10 @@ impl RestClient {
     /// [`RestError`]; [`RestError::Refused`] for every status but 200.
     pub async fn get(&self, path_and_query: &str) -> Result<Vec<u8>, RestError> {
         let url = self.url(path_and_query)?;
+        let request = self.client.get(url.clone());
+        let url = String::from(url);
         let failed = |error| self.failure(&url, error);
-        let mut response = self.client.get(url.clone()).send().await.map_err(failed)?;
+        let mut response = request.send().await.map_err(failed)?;
         let status = response.status().as_u16();
         if status != 200 {
             return Err(self.refusal(url, response).await);
@@ -212,7 +214,7 @@ impl RestClient {
             let body = self.get(&path).await?;
             let (page, next) = protocol
                 .read_instruments(&body)
-                .or_else(|source| Err(RestError::Instruments { url: self.url(&path)?, source }))?;
+                .or_else(|source| Err(RestError::Instruments { url: self.url(&path)?.into(), source }))?;
             instruments.extend(page.into_iter().filter(|spec| wanted.is_none_or(|names| names.contains(&spec.name))));
             let is_complete = wanted.is_some_and(|names| instruments.len() >= names.len());
             match next {
@@ -220,7 +222,7 @@ impl RestClient {
                 _ => return Ok(instruments),
             }
         }
-        let url = self.url(&protocol.instruments_path(&cursor))?;
+        let url = self.url(&protocol.instruments_path(&cursor))?.into();
         Err(RestError::Pages { url, max_pages: self.options.max_pages })
     }
 
@@ -233,8 +235,8 @@ impl RestClient {
         self.options.base_url.join(path_and_query).map_err(|_error| refused("no path and query"))
     }
 
-    fn failure(&self, url: &Url, error: reqwest::Error) -> RestError {
-        let url = url.clone();
+    fn failure(&self, url: &str, error: reqwest::Error) -> RestError {
+        let url = url.to_owned();
         if error.is_timeout() {
             let timeout = if error.is_connect() { self.options.connect_timeout } else { self.options.timeout };
             return RestError::TimedOut { url, timeout };
@@ -251,7 +253,7 @@ impl RestClient {
         RestError::Request { url, what }
     }
 
-    async fn refusal(&self, url: Url, mut response: reqwest::Response) -> RestError {
+    async fn refusal(&self, url: String, mut response: reqwest::Response) -> RestError {
         let status = response.status().as_u16();
         let retry_after = response
             .headers()

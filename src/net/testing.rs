@@ -1,7 +1,7 @@
 //! What the tests of this room stand on: a certificate authority, and loopback servers that do as they are told.
 
 use super::{ConnectOptions, client_config};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use std::future::Future;
 use std::net::SocketAddr;
@@ -13,13 +13,18 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use url::Url;
 
+/// A number no other caller in this process gets.
+fn next_number() -> u32 {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
 /// A file that lives as long as the value.
 pub(super) struct TempFile(PathBuf);
 
 impl TempFile {
     pub(super) fn new(text: &str) -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("tickwire-net-{}-{}.pem", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let name = format!("tickwire-net-{}-{}.pem", std::process::id(), next_number());
         let path = std::env::temp_dir().join(name);
         std::fs::write(&path, text).unwrap();
         Self(path)
@@ -42,6 +47,9 @@ pub(super) struct TestCa(CertifiedIssuer<'static, KeyPair>);
 impl TestCa {
     pub(super) fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
+        // Two authorities of one name would be told apart by their signatures alone.
+        let name = format!("tickwire test CA {}", next_number());
+        params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
     }

@@ -190,10 +190,11 @@ impl TlsIo {
     /// Tells the peer why the handshake failed, as far as the socket takes it at once: the failure itself is reported
     /// either way.
     fn send_alert(&mut self) {
-        while let Ok(ConnectionState::EncodeTlsData(mut encode)) =
+        // Asked once: the alert is the one thing waiting, and behind it rustls would look at the bad bytes again.
+        if let Ok(ConnectionState::EncodeTlsData(mut encode)) =
             self.session.process_tls_records(&mut self.incoming).state
         {
-            let mut alert = vec![0; 512];
+            let mut alert = [0; 512];
             let Ok(count) = encode.encode(&mut alert) else { return };
             self.outgoing.extend_from_slice(&alert[..count]);
         }
