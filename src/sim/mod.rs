@@ -336,6 +336,13 @@ impl SimHandle {
         SimStats { venues: venues.collect() }
     }
 
+    /// Native names of the symbols a venue lists, in the list's order; empty for a venue that is not served.
+    #[must_use]
+    pub fn symbols(&self, venue: Venue) -> Vec<String> {
+        let listings = self.exchange(venue).map_or(&[][..], |exchange| &exchange.listings);
+        listings.iter().map(|listing| listing.name.clone()).collect()
+    }
+
     /// The exchange's own view of what each open connection of a venue is subscribed to, oldest connection first.
     #[must_use]
     pub fn subscriptions(&self, venue: Venue) -> Vec<BTreeSet<String>> {
