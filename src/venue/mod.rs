@@ -14,6 +14,10 @@
 mod channel;
 mod decode;
 mod fields;
+#[cfg(test)]
+mod generate;
+#[cfg(test)]
+mod ledger;
 mod number;
 mod protocol;
 mod scan;
