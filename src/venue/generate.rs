@@ -1,5 +1,6 @@
 //! Makes valid messages of a shape for the differential tests: the documented order, or any order, with white space,
 //! unknown members and escapes. Tests only.
+#![expect(clippy::cast_possible_truncation, reason = "choices among a few")]
 
 use super::shape::{Json, Kind, Member};
 

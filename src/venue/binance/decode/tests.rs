@@ -1,3 +1,5 @@
+#![expect(clippy::cast_possible_truncation, reason = "choices among a few")]
+
 use super::shapes::{QuoteShape, TradeShape};
 use crate::market::{BookKind, Decimal, KlineInterval, Price, Qty, Side, TickerFields, TradeId, Venue};
 use crate::venue::generate::{Generator, Style};

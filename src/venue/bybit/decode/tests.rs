@@ -1,3 +1,5 @@
+#![expect(clippy::cast_possible_truncation, reason = "choices among a few")]
+
 use super::shapes::{EnvelopeShape, QuoteShape, TradeShape};
 use crate::market::{BookKind, Decimal, KlineInterval, Level, Side, TickerFields, TradeId, Venue};
 use crate::venue::generate::{Generator, Style};
