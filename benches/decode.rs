@@ -91,7 +91,7 @@ fn binance_spot_trade(n: u64) -> String {
         id = 3_735_683_259 + n,
         price = price(n, 1),
         qty = qty(n, 1),
-        maker = n % 2 == 0
+        maker = n.is_multiple_of(2)
     )
 }
 
@@ -113,7 +113,7 @@ fn binance_usdm_trade(n: u64) -> String {
         5_266_583_935 + n,
         price(n, 1),
         qty(n, 2),
-        n % 2 == 0
+        n.is_multiple_of(2)
     )
 }
 
