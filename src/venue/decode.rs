@@ -216,6 +216,10 @@ pub(super) const TRADE_COUNT_MAX: usize = 1_024;
 
 /// One connection's decoder: chosen when the connection is made, so that no message asks which venue it is from.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one per connection, made once; a box would be one more load per message"
+)]
 pub enum Decoder {
     /// Binance spot or USD-M.
     Binance(binance::decode::Decoder),

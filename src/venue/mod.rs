@@ -16,6 +16,10 @@ mod channel;
 mod decode;
 mod fields;
 mod instruments;
+#[cfg(test)]
+mod generate;
+#[cfg(test)]
+mod ledger;
 mod number;
 mod protocol;
 mod scan;
