@@ -46,7 +46,7 @@ fn main() -> ExitCode {
     match run(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("echo_client: {error:#}");
+            eprintln!("echo_client: {error}");
             ExitCode::FAILURE
         }
     }
