@@ -27,6 +27,7 @@ pub mod hot;
 pub mod limits;
 pub mod market;
 pub mod net;
+pub mod prelude;
 pub mod sim;
 pub mod strategy;
 pub mod telemetry;

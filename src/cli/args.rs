@@ -24,6 +24,14 @@ pub struct Arguments {
     pub(super) command: Command,
 }
 
+/// The arguments of a program that brings its own strategy: those of `tickwire run`.
+#[derive(Debug, Parser)]
+#[command(after_help = EXIT_CODES)]
+pub(super) struct OwnArguments {
+    #[command(flatten)]
+    pub(super) run: RunArguments,
+}
+
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     Demo(DemoArguments),

@@ -34,7 +34,11 @@ use std::process::ExitCode;
 /// arguments are refused or ask for help.
 #[must_use]
 pub fn main() -> ExitCode {
-    match execute(Arguments::parse().command) {
+    ended(execute(Arguments::parse().command))
+}
+
+fn ended(result: Result<(), CommandError>) -> ExitCode {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             logging::release();
@@ -43,6 +47,22 @@ pub fn main() -> ExitCode {
             error.exit_code()
         }
     }
+}
+
+/// `tickwire run` for a program of one's own: reads the process's arguments, runs the engine with this strategy on every
+/// core that names none, and prints what went wrong.
+#[must_use]
+pub fn run_with<S: 'static>(
+    name: &str,
+    make: impl Fn() -> crate::hot::Strategy<S> + Send + Sync + 'static,
+) -> ExitCode {
+    let arguments = args::OwnArguments::parse();
+    ended(start().and_then(|mut signals| run::run_with(&arguments.run, &mut signals, name, make)))
+}
+
+fn start() -> Result<Signals, CommandError> {
+    logging::start().map_err(CommandError::Configuration)?;
+    Signals::install().context("signals").map_err(CommandError::Runtime)
 }
 
 fn execute(command: Command) -> Result<(), CommandError> {

@@ -6,7 +6,8 @@ use super::output::Stdout;
 use super::run_loop::{EngineHandle, run_loop};
 use super::signals::Signals;
 use crate::config::{self, Config, EndpointOverrides};
-use crate::engine::{Engine, EngineError, RunningEngine};
+use crate::engine::{Engine, EngineBuilder, EngineError, RunningEngine};
+use crate::hot::Strategy;
 use crate::strategy;
 use crate::telemetry::{Failure, Report};
 use anyhow::Context as _;
@@ -29,16 +30,34 @@ impl EngineHandle for RunningEngine {
 
 /// Runs until the end that was asked for.
 pub(super) fn run(arguments: &RunArguments, signals: &mut Signals) -> Result<(), CommandError> {
-    let mut config = load(&arguments.config)?;
+    let mut config = load(&arguments.config, &strategy::NAMES)?;
     if let Some(path) = &arguments.endpoints {
         point_at(&mut config, path).map_err(CommandError::Configuration)?;
     }
-    run_config(config, &arguments.report, arguments.duration, signals)
+    run_config(config, &arguments.report, arguments.duration, signals, |builder| {
+        builder.default_strategy(&arguments.report.strategy)
+    })
+}
+
+/// The same with a strategy of the caller's own, for every core that names none.
+pub(super) fn run_with<S: 'static>(
+    arguments: &RunArguments,
+    signals: &mut Signals,
+    name: &str,
+    make: impl Fn() -> Strategy<S> + Send + Sync + 'static,
+) -> Result<(), CommandError> {
+    let mut names = strategy::NAMES.to_vec();
+    names.push(name);
+    let mut config = load(&arguments.config, &names)?;
+    if let Some(path) = &arguments.endpoints {
+        point_at(&mut config, path).map_err(CommandError::Configuration)?;
+    }
+    run_config(config, &arguments.report, arguments.duration, signals, |builder| builder.strategy(name, make))
 }
 
 /// Reads and checks the files of a command.
-pub(super) fn load(arguments: &ConfigArguments) -> Result<Config, CommandError> {
-    config::load(&arguments.configs, arguments.engine.as_deref(), &strategy::NAMES)
+pub(super) fn load(arguments: &ConfigArguments, strategies: &[&str]) -> Result<Config, CommandError> {
+    config::load(&arguments.configs, arguments.engine.as_deref(), strategies)
         .map_err(|errors| CommandError::Configuration(errors.into()))
 }
 
@@ -54,10 +73,11 @@ pub(super) fn run_config(
     report: &ReportArguments,
     duration: Option<Duration>,
     signals: &mut Signals,
+    with_strategies: impl FnOnce(EngineBuilder) -> EngineBuilder,
 ) -> Result<(), CommandError> {
     let schedule = report.schedule(config.engine.report_interval, duration);
     let mut output = Stdout::choose(report.json);
-    let engine = Engine::builder(config).default_strategy(&report.strategy).start().map_err(start_error)?;
+    let engine = with_strategies(Engine::builder(config)).start().map_err(start_error)?;
     signals.restart_clock();
     run_loop(engine, signals, schedule, &mut output)
 }

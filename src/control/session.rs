@@ -37,13 +37,13 @@ impl State {
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
-            Self::Disconnected => "disconnected",
-            Self::Connecting => "connecting",
-            Self::Connected => "connected",
-            Self::Ready => "ready",
-            Self::Reconnecting { .. } => "reconnecting",
-            Self::Closing => "closing",
-            Self::Closed => "closed",
+            Self::Disconnected => "Disconnected",
+            Self::Connecting => "Connecting",
+            Self::Connected => "Connected",
+            Self::Ready => "Ready",
+            Self::Reconnecting { .. } => "Reconnecting",
+            Self::Closing => "Closing",
+            Self::Closed => "Closed",
         }
     }
 
@@ -86,14 +86,14 @@ impl Edge {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Start => "start",
-            Self::Connected => "connected",
+            Self::Connected => "Connected",
             Self::Settled => "settled",
             Self::Unsettled => "unsettled",
             Self::Lost { .. } => "lost",
             Self::Retry => "retry",
             Self::GiveUp => "give_up",
             Self::Stop => "stop",
-            Self::Closed => "closed",
+            Self::Closed => "Closed",
         }
     }
 }

@@ -13,7 +13,7 @@
 use super::link::SlotNotice;
 use super::listing::Listing;
 use super::plan::SocketPlan;
-use crate::control::{Action, ConnectionMachine, Event, Report, Status};
+use crate::control::{Action, ConnectionMachine, Event, Report, State, Status};
 use crate::hot::{Attachment, Command, ConnectionStats, HotConnection, mono_now, wall_now_ns};
 use crate::market::{MonoNs, Received};
 use crate::net::{ConnectError, Established, Message, WebSocketConnection, connect};
@@ -52,6 +52,8 @@ pub(super) struct Driver {
     pub(super) stats: Arc<ConnectionStats>,
     pub(super) status: SharedStatus,
     pub(super) listing: watch::Receiver<Listing>,
+    /// True once the engine stops.
+    pub(super) stop: watch::Receiver<bool>,
 }
 
 /// What happened, as the select sees it.
@@ -60,6 +62,7 @@ enum Happened {
     Notice(SlotNotice),
     Cold(Result<Option<Cold>, String>),
     Timer,
+    Stop,
     Ended,
 }
 
@@ -92,7 +95,12 @@ impl Driver {
                     }
                 }
             }
-            self.publish(&machine);
+            // What the reports show of a connection that is told to stop is how it was until then.
+            if !*self.stop.borrow() {
+                self.publish(&machine);
+            } else if machine.state() == State::Closed {
+                return;
+            }
             let happened = self.next(machine.next_timer(), connecting.as_mut(), cold.as_deref_mut()).await;
             let now = mono_now();
             if machine.state().is_up() {
@@ -117,6 +125,9 @@ impl Driver {
                     }
                 }
                 Happened::Notice(SlotNotice::Lost { .. }) if own_losses > 0 => own_losses -= 1,
+                Happened::Notice(SlotNotice::Lost { .. }) if *self.stop.borrow() => {
+                    machine.handle(Event::Closed, now, &mut actions);
+                }
                 Happened::Notice(SlotNotice::Lost { reason }) => {
                     tracing::warn!(connection = %self.plan.name, reason, "connection lost");
                     self.note_error(reason.clone());
@@ -139,6 +150,7 @@ impl Driver {
                     machine.handle(Event::Lost(&reason), now, &mut actions);
                 }
                 Happened::Timer => machine.handle(Event::Timer, now, &mut actions),
+                Happened::Stop => machine.handle(Event::Stop, now, &mut actions),
                 Happened::Ended => {
                     if let Some(connection) = cold {
                         let _ = tokio::time::timeout(CLOSE_WAIT, connection.close(1000)).await;
@@ -172,6 +184,7 @@ impl Driver {
         let wait = timer.map(|at| Duration::from_nanos(at.since_ns(mono_now())));
         tokio::select! {
             biased;
+            stopped = self.stop.changed() => stopped.map_or(Happened::Ended, |()| Happened::Stop),
             notice = self.notices.recv() => notice.map_or(Happened::Ended, Happened::Notice),
             result = async { match connecting { Some(future) => future.await, None => std::future::pending().await } } => {
                 Happened::Connected(result)
@@ -242,7 +255,7 @@ impl Driver {
 
     fn connecting(&self) -> Connecting {
         let options = self.plan.connect.clone();
-        match self.plan.cold.clone() {
+        match self.plan.cold {
             None => Box::pin(async move { connect(&options).await.map(|done| Link::Hot(Box::new(done))) }),
             Some(cold) => Box::pin(async move {
                 WebSocketConnection::connect(&options, &cold).await.map(|done| Link::Cold(Box::new(done)))

@@ -237,7 +237,9 @@ impl EngineBuilder {
             notices.push(slot_out);
         }
         let listings = self.listings(&runtime, &commands, &symbols)?;
+        let (stop, stopped) = tokio::sync::watch::channel(false);
         let mut sockets = Vec::new();
+        let mut drivers = tokio::task::JoinSet::new();
         for (plans, slots) in by_core.drain(..).zip(notices) {
             for (plan, notices) in plans.into_iter().zip(slots) {
                 let stats = Arc::clone(&cores[plan.core].connections[usize::from(plan.slot)]);
@@ -254,7 +256,8 @@ impl EngineBuilder {
                 });
                 let core = commands[plan.core].clone();
                 let listing = listings[&plan.venue].clone();
-                runtime.spawn(Driver { plan, core, notices, stats, status, listing }.run());
+                let stop = stopped.clone();
+                drivers.spawn_on(Driver { plan, core, notices, stats, status, listing, stop }.run(), runtime.handle());
             }
         }
         Ok(RunningEngine {
@@ -264,6 +267,8 @@ impl EngineBuilder {
             sockets,
             symbols,
             commands,
+            stop,
+            drivers,
             runtime: Some(runtime),
             ended: Mutex::new(Ended { from_threads: ended, panic: None, count: 0 }),
             summaries: self.summaries,
@@ -378,6 +383,9 @@ struct Ended {
 /// How long `stop` waits for the hot threads: their closing handshakes take 80 ms at most.
 const STOP_WAIT: Duration = Duration::from_millis(120);
 
+/// How long `stop` then waits for the drivers, most of which have ended with their connections.
+const DRIVERS_WAIT: Duration = Duration::from_millis(20);
+
 /// An engine at work.
 pub struct RunningEngine {
     started: Instant,
@@ -386,6 +394,8 @@ pub struct RunningEngine {
     sockets: Vec<report::Socket>,
     symbols: Symbols,
     commands: Vec<mpsc::Sender<Command>>,
+    stop: tokio::sync::watch::Sender<bool>,
+    drivers: tokio::task::JoinSet<()>,
     runtime: Option<Runtime>,
     ended: Mutex<Ended>,
     summaries: Arc<Mutex<Vec<Summary>>>,
@@ -434,6 +444,8 @@ impl RunningEngine {
         let Some(runtime) = self.runtime.take() else { return };
         // The kernel forgets a thread's counts with the thread.
         let _ = self.report();
+        // First the drivers: a loss that we cause is then no loss. They close what lives on the cold side.
+        self.stop.send_replace(true);
         for commands in &self.commands {
             // A full queue of commands is worth waiting for, but not for ever.
             let stop = commands.send(Command::Stop);
@@ -459,6 +471,8 @@ impl RunningEngine {
                 break;
             }
         }
+        let drivers = async { while self.drivers.join_next().await.is_some() {} };
+        let _ = runtime.block_on(async { tokio::time::timeout(DRIVERS_WAIT, drivers).await });
         runtime.shutdown_background();
     }
 }

@@ -45,11 +45,10 @@ fn connection(socket: &Socket) -> ConnectionReport {
     let status = socket.status.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let machine = status.machine.as_ref();
     let count = |of: fn(&Status) -> usize| machine.map_or(0, |machine| of(machine) as u64);
-    let age = merged(&stats.venue_age);
     ConnectionReport {
         name: socket.name.clone(),
         venue: socket.venue.name().to_owned(),
-        state: machine.map_or("listing", |machine| machine.state.name()).to_owned(),
+        state: machine.map_or("Listing", |machine| machine.state.name()).to_owned(),
         transport: socket.transport.to_owned(),
         frames: stats.frames.get(),
         events: stats.events.get(),
@@ -59,7 +58,7 @@ fn connection(socket: &Socket) -> ConnectionReport {
         reconnects: machine.map_or(0, |machine| machine.reconnects),
         read_to_handler_ns: percentiles(&stats.read_to_handler),
         visit_gap_ns: percentiles(&stats.visit_gap),
-        venue_age_ms: AgePercentiles { p50: ms(age.value_at_quantile(0.5)), p99: ms(age.value_at_quantile(0.99)) },
+        venue_age_ms: AgePercentiles::of_buckets(&stats.venue_age.filled(), stats.venue_age.max()),
         pings: stats.pings.get(),
         bytes: stats.bytes.get(),
         control_messages: stats.control_messages.get(),
@@ -111,21 +110,6 @@ impl Thread {
     }
 }
 
-/// A compact histogram as the one that knows quantiles. The largest value is exact; the others are to 3 %.
-fn merged(compact: &Histogram) -> hdrhistogram::Histogram<u64> {
-    let mut full = hdrhistogram::Histogram::new(3).expect("three digits are allowed");
-    let max = compact.max();
-    for (value, count) in compact.filled() {
-        full.saturating_record_n(value.min(max), count);
-    }
-    full
-}
-
 fn percentiles(compact: &Histogram) -> Percentiles {
-    Percentiles { max: compact.max(), ..Percentiles::of(&merged(compact)) }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "ages are shown to a fraction of a millisecond")]
-fn ms(ns: u64) -> f64 {
-    ns as f64 / 1e6
+    Percentiles::of_buckets(&compact.filled(), compact.max())
 }

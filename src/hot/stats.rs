@@ -77,7 +77,7 @@ impl Histogram {
     }
 
     /// Every filled bucket as (its largest value, its count), rising. From any thread.
-    pub fn filled(&self) -> impl Iterator<Item = (u64, u64)> {
+    pub fn filled(&self) -> impl Iterator<Item = (u64, u64)> + Clone {
         self.buckets
             .iter()
             .enumerate()

@@ -9,7 +9,7 @@
 
 use crate::hot::{Counter, Router, Strategy};
 use crate::limits::{INSTRUMENT_COUNT_MAX, SYMBOL_COUNT_MAX};
-use crate::market::{BookKind, BookUpdate, Level, Quote, Symbol, SymbolSpec, Ticker, TickerFields};
+use crate::market::{BookKind, BookUpdate, Level, Quote, Symbol, SymbolSpec, Ticker, TickerFields, Venue};
 use std::fmt::Write;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -32,7 +32,7 @@ struct Published {
 pub struct SpreadTable {
     rows: Box<[Published]>,
     /// Written when a symbol is added, read by a report: never by a handler.
-    names: Mutex<Vec<(Symbol, String)>>,
+    names: Mutex<Vec<(Symbol, Venue, Arc<str>)>>,
 }
 
 /// One symbol's figures.
@@ -57,11 +57,11 @@ impl SpreadTable {
         let names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
         names
             .iter()
-            .filter_map(|(symbol, name)| {
+            .filter_map(|(symbol, venue, name)| {
                 let row = &self.rows[symbol.index()];
                 let quotes = row.quotes.get();
                 (quotes > 0).then(|| SpreadRow {
-                    name: name.clone(),
+                    name: format!("{venue} {name}"),
                     quotes,
                     spread_ticks: row.spread_ticks.get().cast_signed(),
                     imbalance: f64::from_bits(row.imbalance.get()),
@@ -187,9 +187,9 @@ fn on_symbol(state: &mut Spread, router: &mut Router<Spread>, spec: &SymbolSpec)
     router.on_kline(symbol, ignore);
     router.on_mark_price(symbol, ignore);
     router.on_liquidation(symbol, ignore);
-    // Once per symbol, at its addition: the one moment when a strategy may lock and allocate.
+    // Once per symbol, at its addition: the one moment when a strategy may lock. There is room for every symbol.
     let mut names = state.table.names.lock().unwrap_or_else(PoisonError::into_inner);
-    names.push((symbol, format!("{} {}", spec.venue, spec.name)));
+    names.push((symbol, spec.venue, Arc::clone(&spec.name)));
 }
 
 /// The strategy `spread`, and the table it publishes to.
@@ -197,7 +197,7 @@ fn on_symbol(state: &mut Spread, router: &mut Router<Spread>, spec: &SymbolSpec)
 pub fn spread() -> (Strategy<Spread>, Arc<SpreadTable>) {
     let table = Arc::new(SpreadTable {
         rows: (0..SYMBOL_COUNT_MAX).map(|_| Published::default()).collect(),
-        names: Mutex::default(),
+        names: Mutex::new(Vec::with_capacity(SYMBOL_COUNT_MAX)),
     });
     let state = Spread {
         mids: vec![0.0; SYMBOL_COUNT_MAX].into_boxed_slice(),

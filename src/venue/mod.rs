@@ -15,9 +15,9 @@
 mod channel;
 mod decode;
 mod fields;
-mod instruments;
 #[cfg(test)]
 mod generate;
+mod instruments;
 #[cfg(test)]
 mod ledger;
 mod number;

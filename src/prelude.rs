@@ -1,0 +1,10 @@
+//! What a strategy's file needs, in one line: `use tickwire::prelude::*;`.
+
+pub use crate::config::{Config, ConnectionConfig};
+pub use crate::engine::{Engine, EngineBuilder, RunningEngine};
+pub use crate::hot::{Router, Strategy};
+pub use crate::market::{
+    AggTrade, BookKind, BookUpdate, Decimal, EventKind, Instrument, InstrumentId, Kline, Level, Liquidation, MarkPrice,
+    Meta, Price, Qty, Quote, Received, Side, Symbol, SymbolSpec, Ticker, TickerFields, Trade, TradeId, Venue,
+    VenueTime,
+};
