@@ -86,14 +86,14 @@ impl Edge {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Start => "start",
-            Self::Connected => "Connected",
+            Self::Connected => "connected",
             Self::Settled => "settled",
             Self::Unsettled => "unsettled",
             Self::Lost { .. } => "lost",
             Self::Retry => "retry",
             Self::GiveUp => "give_up",
             Self::Stop => "stop",
-            Self::Closed => "Closed",
+            Self::Closed => "closed",
         }
     }
 }

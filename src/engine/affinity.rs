@@ -13,10 +13,11 @@ pub fn available_cpus() -> Vec<usize> {
 /// # Errors
 /// A text that names the CPU: it does not exist, or this process may not use it.
 pub(super) fn pin_to_one(cpu: usize) -> io::Result<()> {
-    if core_affinity::set_for_current(core_affinity::CoreId { id: cpu }) {
+    let available = available_cpus();
+    // Asked first, because the crate does not survive a number beyond the kernel's set.
+    if available.contains(&cpu) && core_affinity::set_for_current(core_affinity::CoreId { id: cpu }) {
         return Ok(());
     }
-    let available = available_cpus();
     Err(io::Error::other(format!("cannot pin a thread to CPU {cpu}: this process may use {available:?}")))
 }
 
