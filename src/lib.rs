@@ -19,12 +19,15 @@
 //! ```
 //! A room uses the rooms above it in this list where the table of floors allows it (`tests/floors.rs` holds them to it).
 
+pub mod cli;
 pub mod config;
 pub mod control;
+pub mod engine;
 pub mod hot;
 pub mod limits;
 pub mod market;
 pub mod net;
 pub mod sim;
+pub mod strategy;
 pub mod telemetry;
 pub mod venue;

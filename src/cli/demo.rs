@@ -35,17 +35,11 @@ pub(super) fn run(arguments: &DemoArguments, signals: &mut Signals) -> Result<()
     let options = SimOptions {
         venues: CONNECTIONS.map(|(_, venue, _)| venue).into(),
         tls: if arguments.tls { TlsMode::On } else { TlsMode::Off },
-        source: Source::Synthetic {
-            seed: arguments.seed,
-            rate: arguments.rate,
-            symbols: u32::from(arguments.symbols),
-        },
+        source: Source::Synthetic { seed: arguments.seed, rate: arguments.rate, symbols: u32::from(arguments.symbols) },
         ..SimOptions::default()
     };
-    let exchange = runtime
-        .block_on(sim::start(options))
-        .context("the embedded exchange")
-        .map_err(CommandError::Runtime)?;
+    let exchange =
+        runtime.block_on(sim::start(options)).context("the embedded exchange").map_err(CommandError::Runtime)?;
     let config = config(arguments, &exchange).map_err(CommandError::Configuration)?;
     let ended = run_config(config, &arguments.report, Some(arguments.duration), signals);
     // The engine has closed its connections; what the exchange still holds ends with the process.

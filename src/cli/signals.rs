@@ -80,7 +80,11 @@ fn listener() -> io::Result<Listener> {
 /// The code a shell gives a process that SIGINT ended.
 const EXIT_INTERRUPTED: i32 = 128 + 2;
 
-async fn listen(mut interrupt: tokio::signal::unix::Signal, mut terminate: tokio::signal::unix::Signal, stop: Sender<()>) {
+async fn listen(
+    mut interrupt: tokio::signal::unix::Signal,
+    mut terminate: tokio::signal::unix::Signal,
+    stop: Sender<()>,
+) {
     let mut is_asked = false;
     loop {
         tokio::select! {

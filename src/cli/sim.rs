@@ -49,11 +49,7 @@ pub(super) fn run(arguments: SimArguments, signals: &mut Signals) -> Result<(), 
 fn options(arguments: SimArguments) -> SimOptions {
     let source = match arguments.frames {
         Some(dir) => Source::Frames { dir, pace: pace(arguments.pace) },
-        None => Source::Synthetic {
-            seed: arguments.seed,
-            rate: arguments.rate,
-            symbols: u32::from(arguments.symbols),
-        },
+        None => Source::Synthetic { seed: arguments.seed, rate: arguments.rate, symbols: u32::from(arguments.symbols) },
     };
     let venues = if arguments.venues.is_empty() { Venue::ALL.into() } else { arguments.venues };
     let tls = if arguments.tls { TlsMode::On } else { TlsMode::Off };

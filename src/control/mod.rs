@@ -1,1 +1,43 @@
 //! The control plane: once per connection or command; sans-IO.
+//!
+//! ```text
+//!            events + now                                    actions
+//! engine ───────────────────► ConnectionMachine ───────────────────────► engine / net
+//!                             │ session        which state, which edge
+//!                             │ subscriptions  wanted ► pending ► active | refused
+//!                             │ heartbeat      when to ping, when silence is a loss
+//!                             │ reconnect      how long to wait before the next attempt
+//!                             │ pace           the venue's messages a second
+//! pool: which streams go on which connection, before any machine is made
+//! ```
+//! Every room is a plain state machine: events and `now` in, actions out. No socket, clock, task or randomness inside
+//! (jitter comes from a seed in the settings), so tests and the simulation drive the very code that runs in production.
+
+mod connection;
+mod heartbeat;
+mod pace;
+mod pool;
+mod reconnect;
+mod session;
+#[cfg(test)]
+mod simulation;
+mod subscriptions;
+
+pub use connection::{Action, ConnectionMachine, ConnectionSettings, Event, Report, Status};
+pub use heartbeat::{Beat, HeartbeatMonitor, HeartbeatSettings, Ping};
+pub use pace::Pacer;
+pub use pool::{Health, PlanLimits, PlannedConnection, health, plan};
+pub use reconnect::{Backoff, ReconnectSettings};
+pub use session::{Edge, Session, State};
+pub use subscriptions::{
+    AckOutcome, Expired, Operation, PlanError, Request, SlotId, SlotSet, SubscriptionCounters, SubscriptionSettings,
+    Subscriptions,
+};
+
+use crate::market::MonoNs;
+use std::time::Duration;
+
+/// `at` plus `duration`, saturating: a deadline that never comes instead of one that wrapped into the past.
+fn after(at: MonoNs, duration: Duration) -> MonoNs {
+    MonoNs(at.0.saturating_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)))
+}

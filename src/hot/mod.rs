@@ -1,1 +1,32 @@
-//! The hot plane: once per packet, no allocation, no lock, no log line.
+//! The hot plane: once per packet, no allocation, no lock, no log line. In the order in which a byte meets it:
+//!
+//! ```text
+//! socket ─► stream ─► read_buffer ─► frame (+ utf8) ─► (venue decode) ─► router ─► handler
+//!                         connection ties these; core visits the connections of one pinned thread
+//! socket ◄─ stream ◄─ outbound ◄─ encode        subscriptions, pongs, close frames: rare
+//! ring: the only way in and out of a core     clock: when     stats: what is published     poller: how a core waits
+//! ```
+
+mod clock;
+pub mod connection;
+mod core;
+pub mod encode;
+pub mod frame;
+mod outbound;
+mod poller;
+pub mod read_buffer;
+mod ring;
+mod router;
+mod stats;
+pub mod stream;
+mod utf8;
+
+pub use clock::{Clock, Ticks, mono_now, wall_now_ns};
+pub use connection::{Closed, ClosedBy, ConnectionSettings, HotConnection, SendError};
+pub use core::{Core, CoreSettings, Idle, PanicReport, Strategy};
+pub use frame::{DataKind, FrameError, Message};
+pub use poller::{Poller, Waker};
+pub use ring::{Attachment, ColdPorts, Command, HotPorts, Notice, Spent, ports};
+pub use router::Router;
+pub use stats::{ConnectionStats, CoreStats, Counter, Histogram};
+pub use stream::{ReadOutcome, Stream, StreamError};

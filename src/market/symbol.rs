@@ -172,8 +172,8 @@ struct Slot {
 /// Invariant: at most half of the slots are filled, so every probe ends at an empty slot.
 pub struct SymbolIndex {
     slots: Box<[Slot]>,
-    /// Names longer than 16 bytes, by slot; empty for the others.
-    long_names: Box<[Option<Arc<[u8]>>]>,
+    /// Names longer than 16 bytes, by slot; empty for the others. Shared with the symbol's spec: adding copies nothing.
+    long_names: Box<[Option<Arc<str>>]>,
     filled: usize,
 }
 
@@ -190,7 +190,7 @@ impl fmt::Debug for SymbolIndex {
 }
 
 impl SymbolIndex {
-    /// An empty index. Allocates all it will ever use but the bytes of long names.
+    /// An empty index. Allocates all it will ever use: adding a symbol while the core runs does not.
     #[must_use]
     pub fn new() -> Self {
         Self {
@@ -200,29 +200,40 @@ impl SymbolIndex {
         }
     }
 
-    /// Makes `name` find `symbol`; several names may find one symbol (`btcusdt` in a stream's name, `BTCUSDT` in its
-    /// payload). Returns false, and changes nothing, if the name is empty, too long or already found, or the index is
-    /// half full.
-    pub fn insert(&mut self, name: &[u8], symbol: Symbol) -> bool {
-        if name.is_empty() || name.len() > SYMBOL_NAME_BYTES_MAX || self.filled >= SLOT_COUNT / 2 {
+    /// Makes `name` find `symbol`, and so its ASCII lower case, which is how Binance names it in a stream's name.
+    /// Returns false, and changes nothing, if the name is empty, too long or already found, or the index is half full.
+    pub fn insert(&mut self, name: &Arc<str>, symbol: Symbol) -> bool {
+        let length = name.len();
+        if length == 0 || length > SYMBOL_NAME_BYTES_MAX || self.filled + 2 > SLOT_COUNT / 2 {
             return false;
         }
-        if self.find(name).is_some() {
+        if self.find(name.as_bytes()).is_some() {
             return false;
         }
-        let key = pack(name);
-        let mut at = home(key, name.len());
+        self.fill(name.as_bytes(), name, symbol);
+        let mut lower_case = [0; SYMBOL_NAME_BYTES_MAX];
+        let lower_case = &mut lower_case[..length];
+        lower_case.copy_from_slice(name.as_bytes());
+        lower_case.make_ascii_lowercase();
+        if self.find(lower_case).is_none() {
+            self.fill(lower_case, name, symbol);
+        }
+        true
+    }
+
+    fn fill(&mut self, spelling: &[u8], name: &Arc<str>, symbol: Symbol) {
+        let key = pack(spelling);
+        let mut at = home(key, spelling.len());
         while self.slots[at].length != 0 {
             at = (at + 1) & (SLOT_COUNT - 1);
         }
         #[expect(clippy::cast_possible_truncation, reason = "at most SYMBOL_NAME_BYTES_MAX")]
-        let length = name.len() as u32;
+        let length = spelling.len() as u32;
         self.slots[at] = Slot { key, length, symbol: symbol.0 };
-        if name.len() > 16 {
-            self.long_names[at] = Some(name.into());
+        if spelling.len() > 16 {
+            self.long_names[at] = Some(Arc::clone(name));
         }
         self.filled += 1;
-        true
     }
 
     /// The symbol of a native name.
@@ -246,7 +257,8 @@ impl SymbolIndex {
 
     #[cold]
     fn is_long(&self, at: usize, name: &[u8]) -> bool {
-        self.long_names[at].as_deref() == Some(name)
+        // The first 16 bytes already agree in their case.
+        self.long_names[at].as_deref().is_some_and(|known| known.as_bytes().eq_ignore_ascii_case(name))
     }
 }
 
@@ -287,7 +299,7 @@ mod tests {
             .map(|length| "ABCDEFGHIJKLMNOPQRSTUVWXYZ".repeat(8)[..length].to_owned())
             .collect();
         for (id, name) in names.iter().enumerate() {
-            assert!(index.insert(name.as_bytes(), Symbol::new(id).unwrap()), "{name}");
+            assert!(index.insert(&name.as_str().into(), Symbol::new(id).unwrap()), "{name}");
         }
         for (id, name) in names.iter().enumerate() {
             assert_eq!(index.find(name.as_bytes()).map(Symbol::index), Some(id), "{name}");
@@ -300,35 +312,35 @@ mod tests {
     fn names_that_differ_only_behind_the_sixteenth_byte_are_two_symbols() {
         let mut index = SymbolIndex::new();
         let [a, b] = [0, 1].map(|id| Symbol::new(id).unwrap());
-        assert!(index.insert(b"1000000MOGUSDT-26SEP25", a));
-        assert!(index.insert(b"1000000MOGUSDT-26DEC25", b));
+        assert!(index.insert(&"1000000MOGUSDT-26SEP25".into(), a));
+        assert!(index.insert(&"1000000MOGUSDT-26DEC25".into(), b));
         assert_eq!(index.find(b"1000000MOGUSDT-26SEP25"), Some(a));
         assert_eq!(index.find(b"1000000MOGUSDT-26DEC25"), Some(b));
         assert_eq!(index.find(b"1000000MOGUSDT-26XXX25"), None);
     }
 
     #[test]
-    fn a_name_and_its_alias_find_the_same_symbol_and_a_second_owner_is_refused() {
+    fn a_name_and_its_lower_case_find_the_same_symbol_and_a_second_owner_is_refused() {
         let mut index = SymbolIndex::new();
-        let [a, b] = [0, 1].map(|id| Symbol::new(id).unwrap());
-        assert!(index.insert("币安人生USDT".as_bytes(), a));
-        assert!(index.insert("币安人生usdt".as_bytes(), a));
-        assert!(!index.insert("币安人生usdt".as_bytes(), b));
+        let [a, b, c] = [0, 1, 2].map(|id| Symbol::new(id).unwrap());
+        assert!(index.insert(&"币安人生USDT".into(), a));
+        assert!(!index.insert(&"币安人生usdt".into(), b));
+        assert!(index.insert(&"1000000MOGUSDT-26SEP25".into(), c));
         assert_eq!(index.find("币安人生usdt".as_bytes()), Some(a));
+        assert_eq!(index.find(b"1000000mogusdt-26sep25"), Some(c));
     }
 
     #[test]
-    fn sixteen_thousand_symbols_fit_each_with_an_alias() {
+    fn sixteen_thousand_symbols_fit_each_under_two_spellings() {
         let mut index = SymbolIndex::new();
         for id in 0..SYMBOL_COUNT_MAX {
-            let symbol = Symbol::new(id).unwrap();
-            assert!(index.insert(format!("COIN{id}USDT").as_bytes(), symbol));
-            assert!(index.insert(format!("coin{id}usdt").as_bytes(), symbol));
+            assert!(index.insert(&format!("COIN{id}USDT").into(), Symbol::new(id).unwrap()));
         }
         for id in 0..SYMBOL_COUNT_MAX {
             assert_eq!(index.find(format!("COIN{id}USDT").as_bytes()).map(Symbol::index), Some(id));
+            assert_eq!(index.find(format!("coin{id}usdt").as_bytes()).map(Symbol::index), Some(id));
         }
-        assert!(!index.insert(b"ONE-TOO-MANY", Symbol::new(0).unwrap()));
+        assert!(!index.insert(&"ONE-TOO-MANY".into(), Symbol::new(0).unwrap()));
         assert_eq!(index.find(b"ONE-TOO-MANY"), None);
     }
 
@@ -365,7 +377,7 @@ mod tests {
             let mut map = HashMap::new();
             for (id, name) in names.iter().enumerate() {
                 let symbol = Symbol::new(id).unwrap();
-                prop_assert_eq!(index.insert(name.as_bytes(), symbol), !map.contains_key(name));
+                prop_assert_eq!(index.insert(&name.as_str().into(), symbol), !map.contains_key(name));
                 map.entry(name.clone()).or_insert(symbol);
             }
             for name in names.iter().chain(&probes) {

@@ -1,1 +1,35 @@
-//! The only I/O of the control plane: connect, TLS, upgrade, REST.
+//! The only I/O of the control plane: names resolved, sockets opened, TLS and the upgrade done, REST asked.
+//!
+//! ```text
+//!            dial              tls_stream           upgrade              connect
+//! url ──► DNS, TCP ──► rustls' unbuffered ──► 101 Switching ──► Established ──► (ring) ──► hot core
+//!         options set    client (wss only)    Protocols, by       socket, session,
+//!         before connect                      handover to the     bytes behind the 101
+//!                                             last byte
+//!              └─────► tokio-rustls ────────────► client: WebSocketConnection, which stays on the cold runtime
+//!
+//! rest: GET with a bound on everything; instrument lists page by page
+//! ```
+//! Runs on the cold runtime, called by the engine. Decides nothing: when to connect again, what to subscribe and whom to
+//! believe is `control`'s. Never switches certificate verification off, never offers an extension, never prints a header.
+
+mod client;
+mod connect;
+mod dial;
+mod handover;
+mod rest;
+mod retry_after;
+mod tls;
+mod tls_stream;
+mod upgrade;
+
+#[cfg(test)]
+mod testing;
+
+pub use client::{CloseReason, Message, WebSocketConnection, WebSocketError, WebSocketOptions};
+pub use connect::{
+    Attempt, ConnectError, ConnectOptions, Established, Granted, Keepalive, Secret, SocketOptions, Step, Timeouts,
+    Timings, TlsFailure, connect,
+};
+pub use rest::{RestClient, RestError, RestOptions, instruments};
+pub use tls::{TlsError, client_config};

@@ -1,5 +1,7 @@
 //! The hot half of a venue: the bytes of one message become typed events.
 
+use super::fields::LevelScratch;
+use super::tape::JsonScratch;
 use super::{Form, binance, bybit};
 use crate::limits::SYMBOL_COUNT_MAX;
 use crate::market::{
@@ -136,7 +138,7 @@ pub enum Decoded {
 /// The symbols a hot core knows, by venue: from name bytes to id, and each id's scales. Scales are read on every event.
 #[derive(Debug)]
 pub struct HotSymbols {
-    index: [Option<SymbolIndex>; Venue::ALL.len()],
+    index: [SymbolIndex; Venue::ALL.len()],
     /// (price scale, quantity scale) by symbol index.
     scales: Box<[(u8, u8)]>,
 }
@@ -148,26 +150,27 @@ impl Default for HotSymbols {
 }
 
 impl HotSymbols {
-    /// No symbols. A venue's index is allocated when its first symbol comes.
+    /// No symbols. Allocates all it will ever use.
     #[must_use]
     pub fn new() -> Self {
-        Self { index: [const { None }; Venue::ALL.len()], scales: vec![(0, 0); SYMBOL_COUNT_MAX].into_boxed_slice() }
+        Self {
+            index: Venue::ALL.map(|_| SymbolIndex::new()),
+            scales: vec![(0, 0); SYMBOL_COUNT_MAX].into_boxed_slice(),
+        }
     }
 
     /// Adds a symbol under its native name and under that name in lower case (Binance's stream names). Adding it again
     /// updates its scales.
     pub fn add(&mut self, spec: &SymbolSpec) {
         self.scales[spec.symbol.index()] = (spec.price_scale, spec.qty_scale);
-        let index = self.index[spec.venue.index()].get_or_insert_with(SymbolIndex::new);
-        index.insert(spec.name.as_bytes(), spec.symbol);
-        index.insert(spec.name.to_lowercase().as_bytes(), spec.symbol);
+        self.index[spec.venue.index()].insert(&spec.name, spec.symbol);
     }
 
     /// The symbol of a native name.
     #[inline]
     #[must_use]
     pub fn find(&self, venue: Venue, name: &[u8]) -> Option<Symbol> {
-        self.index[venue.index()].as_ref()?.find(name)
+        self.index[venue.index()].find(name)
     }
 
     /// Price scale and quantity scale of a symbol.
@@ -178,12 +181,13 @@ impl HotSymbols {
     }
 }
 
-/// Scratch of one hot core, shared by its connections' decoders: parser buffers, levels, merged tickers.
+/// Scratch of one hot core, shared by its connections' decoders: parser buffers, levels, trades of one message.
 /// Allocates all it needs in `new`.
 #[derive(Debug)]
 pub struct DecoderScratch {
-    pub(super) binance: binance::decode::Scratch,
-    pub(super) bybit: bybit::decode::Scratch,
+    pub(super) json: JsonScratch,
+    pub(super) levels: LevelScratch,
+    pub(super) trades: Vec<Trade>,
 }
 
 impl Default for DecoderScratch {
@@ -196,12 +200,26 @@ impl DecoderScratch {
     /// Scratch for one core.
     #[must_use]
     pub fn new() -> Self {
-        Self { binance: binance::decode::Scratch::new(), bybit: bybit::decode::Scratch::new() }
+        Self { json: JsonScratch::new(), levels: LevelScratch::new(), trades: Vec::with_capacity(TRADE_COUNT_MAX) }
+    }
+
+    /// The last message that tier two read, as it came. Every [`DecodeError`] comes from tier two, so right after one
+    /// these are the bytes that caused it, however far they were rewritten since.
+    #[must_use]
+    pub fn pristine(&self) -> &[u8] {
+        self.json.pristine()
     }
 }
 
+/// Trades of one message that the expected-shape scanner takes. Source: Bybit v5, publicTrade: at most 1,024.
+pub(super) const TRADE_COUNT_MAX: usize = 1_024;
+
 /// One connection's decoder: chosen when the connection is made, so that no message asks which venue it is from.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one per connection, made once; a box would be one more load per message"
+)]
 pub enum Decoder {
     /// Binance spot or USD-M.
     Binance(binance::decode::Decoder),
@@ -239,8 +257,8 @@ impl Decoder {
         sink: &mut S,
     ) -> Result<Decoded, DecodeError> {
         match self {
-            Self::Binance(decoder) => decoder.decode(message, received, symbols, &mut scratch.binance, sink),
-            Self::Bybit(decoder) => decoder.decode(message, received, symbols, &mut scratch.bybit, sink),
+            Self::Binance(decoder) => decoder.decode(message, received, symbols, scratch, sink),
+            Self::Bybit(decoder) => decoder.decode(message, received, symbols, scratch, sink),
         }
     }
 

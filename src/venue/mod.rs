@@ -4,14 +4,27 @@
 //! hot half    decode.rs    bytes of one message -> typed events, given to a Sink        (used by hot)
 //! cold half   protocol.rs  names, limits, requests, acks, heartbeat, instrument list    (used by control, config)
 //! shared      channel.rs   which data a subscription asks for
+//!             instruments.rs  steps, dates and names in an instrument list (cold)
 //!             shape.rs     what a message is expected to look like, as data
 //!             tape.rs      any JSON: simd-json with reusable buffers (tier two)
 //!             scan.rs      the expected shape only: every literal and digit checked (tier one)
+//!             number.rs    numbers out of text, eight bytes at a time
+//!             fields.rs    what a shape's values mean: grid prices, times, symbols
 //! ```
 
 mod channel;
 mod decode;
+mod fields;
+mod instruments;
+#[cfg(test)]
+mod generate;
+#[cfg(test)]
+mod ledger;
+mod number;
 mod protocol;
+mod scan;
+mod shape;
+mod tape;
 
 pub mod binance;
 pub mod bybit;

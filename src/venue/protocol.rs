@@ -165,6 +165,11 @@ pub trait Protocol: Sync {
     /// What a message that is no market data says. Any bytes may come; the answer for rubbish is `Unknown`.
     fn control_message(&self, bytes: &[u8]) -> ControlMessage;
 
+    /// True if a refusal says that the stream is live already: what a retry meets whose first ack was lost.
+    fn is_already_subscribed(&self, _refusal: &Refusal) -> bool {
+        false
+    }
+
     /// Path and query of one page of the instrument list; `cursor` is empty for the first page.
     fn instruments_path(&self, cursor: &str) -> String;
 
@@ -186,5 +191,99 @@ pub fn protocol(venue: Venue) -> &'static dyn Protocol {
         Venue::BinanceUsdm => &binance::protocol::USDM,
         Venue::BybitSpot => &bybit::protocol::SPOT,
         Venue::BybitLinear => &bybit::protocol::LINEAR,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::Value;
+    use std::path::PathBuf;
+
+    /// The recorded frames; `None` where there are none, which is an error in CI.
+    fn frames() -> Option<PathBuf> {
+        let frames = std::env::var_os("TICKWIRE_FRAMES").map(PathBuf::from);
+        let is_ci = std::env::var("CI").is_ok_and(|value| value == "true");
+        assert!(frames.is_some() || !is_ci, "TICKWIRE_FRAMES must name the recorded frames in CI");
+        if frames.is_none() {
+            eprintln!("skipped: TICKWIRE_FRAMES is not set");
+        }
+        frames
+    }
+
+    fn recorded(venue: Venue, folder: &str) -> Vec<Value> {
+        let Some(frames) = frames() else { return Vec::new() };
+        let files = std::fs::read_dir(frames.join(folder)).unwrap().map(|entry| entry.unwrap().path());
+        let texts = files
+            .filter(|path| path.extension().is_some_and(|extension| extension == "jsonl"))
+            .map(|path| std::fs::read_to_string(path).unwrap());
+        let messages: Vec<_> = texts
+            .flat_map(|text| text.lines().map(|line| serde_json::from_str(line).unwrap()).collect::<Vec<_>>())
+            .collect();
+        assert!(!messages.is_empty(), "{venue}: {folder} is empty");
+        messages
+    }
+
+    #[test]
+    fn every_recorded_stream_is_one_that_a_channel_and_a_symbol_give() {
+        for (venue, folder) in [
+            (Venue::BinanceSpot, "binance"),
+            (Venue::BinanceUsdm, "binance_usdm"),
+            (Venue::BybitSpot, "bybit_spot"),
+            (Venue::BybitLinear, "bybit_linear"),
+        ] {
+            for message in recorded(venue, folder) {
+                let name = message.get("stream").or(message.get("topic")).and_then(Value::as_str);
+                let Some(name) = name else { continue };
+                let is_binance = matches!(venue, Venue::BinanceSpot | Venue::BinanceUsdm);
+                let (symbol, channel) = match is_binance {
+                    true if name.starts_with('!') => ("", name),
+                    true => name.split_once('@').unwrap(),
+                    false => name.rsplit_once('.').map(|(channel, symbol)| (symbol, channel)).unwrap(),
+                };
+                let channel = Channel::parse(venue, channel).unwrap_or_else(|error| panic!("{name}: {error}"));
+                assert_eq!(protocol(venue).stream(&channel, symbol), name);
+                // Market data is never taken for an answer to us.
+                assert_eq!(protocol(venue).control_message(message.to_string().as_bytes()), ControlMessage::Unknown);
+            }
+        }
+    }
+
+    #[test]
+    fn every_recorded_ack_confirms() {
+        for (venue, folder) in [(Venue::BybitSpot, "bybit_spot"), (Venue::BybitLinear, "bybit_linear")] {
+            let messages = recorded(venue, folder);
+            let acks: Vec<_> = messages.iter().filter(|message| message.get("op").is_some()).collect();
+            assert_eq!(acks.is_empty(), messages.is_empty(), "{venue}: the recording has acks");
+            for message in acks {
+                let heard = protocol(venue).control_message(message.to_string().as_bytes());
+                assert_eq!(heard, ControlMessage::Ack(Ack { id: None, result: Ok(()) }), "{message}");
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_a_protocol_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200), text in "[\\[\\]{}\",:a-z0-9]{0,80}") {
+            for venue in Venue::ALL {
+                for bytes in [&bytes[..], text.as_bytes()] {
+                    protocol(venue).control_message(bytes);
+                    prop_assert!(protocol(venue).read_instruments(bytes).is_err());
+                }
+                let _ = protocol(venue).channel(&text);
+            }
+        }
+
+        #[test]
+        fn a_request_is_json_whatever_the_stream_is_called(id: u64, stream in "\\PC{1,40}") {
+            for venue in Venue::ALL {
+                let mut out = Vec::new();
+                protocol(venue).write_subscribe(id, &[&stream], &mut out);
+                let request: Value = serde_json::from_slice(&out).unwrap();
+                let args = request.get("params").or(request.get("args")).unwrap();
+                prop_assert_eq!(args, &serde_json::json!([&stream]));
+            }
+        }
     }
 }

@@ -1,0 +1,309 @@
+//! `decode/<venue>/<channel>/<tier>`: one message to typed events, in ns and bytes a second.
+//!
+//! Messages are generated here to the venues' documented shapes, 512 different ones a channel. Tier two is measured on the
+//! same messages with one space in front, which tier one refuses at the first byte. Every message's result is checked
+//! before anything is measured. `serde_json` into typed structs (`&str` fields, no number conversion) stands beside it
+//! in the same run; it does less than the engine, which also looks up the symbol and reads the numbers.
+
+use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use serde::Deserialize;
+use std::hint::black_box;
+use tickwire::market::{
+    AggTrade, BookUpdate, Kline, Liquidation, MarkPrice, MonoNs, Quote, Received, SymbolTable, Ticker, Trade, Venue,
+};
+use tickwire::venue::{Decoded, Decoder, DecoderScratch, Form, HotSymbols, Reason, Sink, Tier};
+
+const MESSAGE_COUNT: u64 = 512;
+const RECEIVED: Received = Received { mono: MonoNs(1), wall_ns: 1 };
+
+/// Counts events and sums what they say, so that nothing is optimised away.
+#[derive(Default)]
+struct Sum {
+    events: u64,
+    refused: u64,
+    value: i64,
+}
+
+impl Sum {
+    fn add(&mut self, value: i64) {
+        self.events += 1;
+        self.value = self.value.wrapping_add(value);
+    }
+}
+
+impl Sink for Sum {
+    fn trade(&mut self, event: &Trade) {
+        self.add(event.price.mantissa() ^ event.qty.mantissa());
+    }
+    fn agg_trade(&mut self, event: &AggTrade) {
+        self.add(event.price.mantissa() ^ event.qty.mantissa());
+    }
+    fn quote(&mut self, event: &Quote) {
+        self.add(event.bid.price.mantissa() ^ event.ask.qty.mantissa());
+    }
+    fn ticker(&mut self, event: &Ticker) {
+        self.add(event.last_price.mantissa());
+    }
+    fn book(&mut self, event: &BookUpdate<'_>) {
+        self.add(event.bids.iter().chain(event.asks).map(|level| level.qty.mantissa()).sum());
+    }
+    fn kline(&mut self, event: &Kline) {
+        self.add(i64::from(event.is_closed));
+    }
+    fn mark_price(&mut self, event: &MarkPrice) {
+        self.add(i64::from(event.mark.scale()));
+    }
+    fn liquidation(&mut self, event: &Liquidation) {
+        self.add(event.price.mantissa());
+    }
+    fn refused(&mut self, _reason: Reason) {
+        self.refused += 1;
+    }
+}
+
+/// The `n`-th number below `bound`, well mixed.
+fn mixed(n: u64, salt: u64, bound: u64) -> u64 {
+    (n ^ salt << 32)
+        .wrapping_add(1)
+        .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+        .rotate_left(29)
+        .wrapping_mul(0xbf58_476d_1ce4_e5b9)
+        % bound
+}
+
+fn price(n: u64, salt: u64) -> String {
+    format!("{}.{:02}", 60_000 + mixed(n, salt, 9_000), mixed(n, salt + 1, 100))
+}
+
+fn qty(n: u64, salt: u64) -> String {
+    format!("{}.{:03}", mixed(n, salt + 2, 4).pow(4), mixed(n, salt + 3, 1_000))
+}
+
+fn levels(n: u64, count: u64) -> String {
+    let levels = (0..count).map(|at| format!("[\"{}\",\"{}\"]", price(n, 10 * at), qty(n, 10 * at)));
+    format!("[{}]", levels.collect::<Vec<_>>().join(","))
+}
+
+fn binance_spot_trade(n: u64) -> String {
+    format!(
+        r#"{{"stream":"btcusdt@trade","data":{{"e":"trade","E":{time},"s":"BTCUSDT","t":{id},"p":"{price}000000","q":"{qty}00000","T":{time},"m":{maker},"M":true}}}}"#,
+        time = 1_700_000_000_000 + n,
+        id = 3_735_683_259 + n,
+        price = price(n, 1),
+        qty = qty(n, 1),
+        maker = n.is_multiple_of(2)
+    )
+}
+
+fn binance_spot_quote(n: u64) -> String {
+    format!(
+        r#"{{"stream":"btcusdt@bookTicker","data":{{"u":{},"s":"BTCUSDT","b":"{}000000","B":"{}00000","a":"{}000000","A":"{}00000"}}}}"#,
+        50_093_239_212 + n,
+        price(n, 1),
+        qty(n, 2),
+        price(n, 3),
+        qty(n, 4)
+    )
+}
+
+fn binance_usdm_trade(n: u64) -> String {
+    let time = 1_700_000_000_000 + n;
+    format!(
+        r#"{{"stream":"btcusdt@trade","data":{{"e":"trade","E":{time},"T":{time},"s":"BTCUSDT","t":{},"p":"{}","q":"{}","X":"MARKET","m":{}}}}}"#,
+        5_266_583_935 + n,
+        price(n, 1),
+        qty(n, 2),
+        n.is_multiple_of(2)
+    )
+}
+
+fn binance_usdm_quote(n: u64) -> String {
+    let time = 1_700_000_000_000 + n;
+    format!(
+        r#"{{"stream":"btcusdt@bookTicker","data":{{"e":"bookTicker","u":{},"E":{time},"T":{time},"s":"BTCUSDT","b":"{}","B":"{}","a":"{}","A":"{}","st":1,"ps":"BTCUSDT"}}}}"#,
+        5_123_107_839_020 + n,
+        price(n, 1),
+        qty(n, 2),
+        price(n, 3),
+        qty(n, 4)
+    )
+}
+
+fn binance_usdm_depth(n: u64) -> String {
+    let time = 1_700_000_000_000 + n;
+    format!(
+        r#"{{"stream":"btcusdt@depth@100ms","data":{{"e":"depthUpdate","E":{time},"T":{time},"s":"BTCUSDT","U":{n},"u":{n},"pu":{n},"b":{},"a":{}}}}}"#,
+        levels(n, 25),
+        levels(n + 1, 25)
+    )
+}
+
+fn bybit_linear_trade(n: u64) -> String {
+    let time = 1_700_000_000_000 + n;
+    format!(
+        r#"{{"topic":"publicTrade.BTCUSDT","type":"snapshot","ts":{time},"data":[{{"T":{time},"s":"BTCUSDT","S":"{}","v":"{}","p":"{}","L":"PlusTick","i":"{:08x}-d8dd-5b31-9112-a178eb6023af","BT":false,"RPI":false,"seq":{}}}]}}"#,
+        if n.is_multiple_of(2) { "Buy" } else { "Sell" },
+        qty(n, 2),
+        price(n, 1),
+        mixed(n, 5, 1 << 32),
+        753_843_954_913 + n
+    )
+}
+
+fn bybit_spot_trade(n: u64) -> String {
+    let time = 1_700_000_000_000 + n;
+    format!(
+        r#"{{"topic":"publicTrade.BTCUSDT","ts":{time},"type":"snapshot","data":[{{"i":"{}","T":{time},"p":"{}","v":"{}","S":"{}","seq":{},"s":"BTCUSDT","BT":false,"RPI":false}}]}}"#,
+        2_290_000_001_189_048_101 + n,
+        price(n, 1),
+        qty(n, 2),
+        if n.is_multiple_of(2) { "Buy" } else { "Sell" },
+        112_488_547_164 + n
+    )
+}
+
+fn bybit_linear_quote(n: u64) -> String {
+    let time = 1_700_000_000_000 + n;
+    format!(
+        r#"{{"topic":"orderbook.1.BTCUSDT","ts":{time},"type":"snapshot","data":{{"s":"BTCUSDT","b":{},"a":{},"u":{},"seq":{}}},"cts":{time}}}"#,
+        levels(n, 1),
+        levels(n + 1, 1),
+        18_521_288 + n,
+        7_961_638_724 + n
+    )
+}
+
+fn bybit_linear_depth(n: u64) -> String {
+    let time = 1_700_000_000_000 + n;
+    format!(
+        r#"{{"topic":"orderbook.50.BTCUSDT","type":"delta","ts":{time},"data":{{"s":"BTCUSDT","b":{},"a":{},"u":{n},"seq":{n}}},"cts":{time}}}"#,
+        levels(n, 3),
+        levels(n + 1, 2)
+    )
+}
+
+/// One connection and its core's scratch.
+struct Engine {
+    decoder: Decoder,
+    symbols: HotSymbols,
+    scratch: DecoderScratch,
+}
+
+impl Engine {
+    fn new(venue: Venue) -> Self {
+        let mut table = SymbolTable::default();
+        let mut symbols = HotSymbols::new();
+        let symbol = table.add(venue, "BTCUSDT", 2, 3, None).expect("one symbol fits");
+        symbols.add(table.spec(symbol).expect("it was just added"));
+        Self { decoder: Decoder::new(venue, Form::Combined, None), symbols, scratch: DecoderScratch::new() }
+    }
+
+    fn decode(&mut self, message: &mut [u8], sum: &mut Sum) -> Decoded {
+        self.decoder
+            .decode(message, RECEIVED, &self.symbols, &mut self.scratch, sum)
+            .expect("the message was generated to be decoded")
+    }
+}
+
+/// Every message gives one event and no refusal, at the tier that is to be measured.
+fn check(engine: &mut Engine, messages: &[Vec<u8>], tier: Tier) {
+    let mut sum = Sum::default();
+    for message in messages {
+        let decoded = engine.decode(&mut message.clone(), &mut sum);
+        assert_eq!(decoded, Decoded::Data(tier), "{}", String::from_utf8_lossy(message));
+    }
+    assert_eq!((sum.events, sum.refused), (MESSAGE_COUNT, 0));
+}
+
+fn measure(criterion: &mut Criterion, venue: Venue, channel: &str, generate: fn(u64) -> String, has_tier_one: bool) {
+    let messages: Vec<Vec<u8>> = (0..MESSAGE_COUNT).map(|n| generate(n).into_bytes()).collect();
+    let spaced: Vec<Vec<u8>> = messages.iter().map(|message| [b" ", &message[..]].concat()).collect();
+    let mut engine = Engine::new(venue);
+    let mut group = criterion.benchmark_group(format!("decode/{venue}/{channel}"));
+    let bytes = messages.iter().map(Vec::len).sum::<usize>() as u64;
+    group.throughput(Throughput::Bytes(bytes / MESSAGE_COUNT));
+    let after_one = if has_tier_one { Tier::TwoAfterOne } else { Tier::TwoOnly };
+    for (name, messages, tier) in [("one", &messages, Tier::One), ("two", &spaced, after_one)] {
+        if tier == Tier::One && !has_tier_one {
+            continue;
+        }
+        check(&mut engine, messages, tier);
+        let mut next = 0;
+        let mut sum = Sum::default();
+        if tier == Tier::One {
+            // Tier one changes nothing, so the same bytes are decoded again and again.
+            let mut messages = messages.clone();
+            group.bench_function(name, |bencher| {
+                bencher.iter(|| {
+                    next = (next + 1) % messages.len();
+                    black_box(engine.decode(black_box(&mut messages[next]), &mut sum))
+                });
+            });
+        } else {
+            // Tier two may rewrite its message: each gets a copy, made outside the measured time.
+            group.bench_function(name, |bencher| {
+                bencher.iter_batched_ref(
+                    || {
+                        next = (next + 1) % messages.len();
+                        messages[next].clone()
+                    },
+                    |message| black_box(engine.decode(message, &mut sum)),
+                    BatchSize::LargeInput,
+                );
+            });
+        }
+        black_box(sum.value);
+    }
+    group.finish();
+}
+
+#[derive(Deserialize)]
+struct Wrapped<'a> {
+    #[serde(borrow)]
+    data: SpotTrade<'a>,
+}
+
+#[derive(Deserialize)]
+struct SpotTrade<'a> {
+    #[serde(rename = "E")]
+    event_time: u64,
+    s: &'a str,
+    t: u64,
+    p: &'a str,
+    q: &'a str,
+    #[serde(rename = "T")]
+    trade_time: u64,
+    m: bool,
+}
+
+fn serde_json_trade(criterion: &mut Criterion) {
+    let messages: Vec<Vec<u8>> = (0..MESSAGE_COUNT).map(|n| binance_spot_trade(n).into_bytes()).collect();
+    let mut group = criterion.benchmark_group("decode/binance-spot/trade");
+    group.throughput(Throughput::Bytes(messages.iter().map(Vec::len).sum::<usize>() as u64 / MESSAGE_COUNT));
+    let mut next = 0;
+    group.bench_function("serde_json", |bencher| {
+        bencher.iter(|| {
+            next = (next + 1) % messages.len();
+            let trade = serde_json::from_slice::<Wrapped<'_>>(black_box(&messages[next])).expect("it is JSON").data;
+            assert!(trade.s == "BTCUSDT" && !trade.p.is_empty() && !trade.q.is_empty());
+            black_box((trade.event_time, trade.t, trade.trade_time, trade.m))
+        });
+    });
+    group.finish();
+}
+
+fn benches(criterion: &mut Criterion) {
+    measure(criterion, Venue::BinanceSpot, "trade", binance_spot_trade, true);
+    serde_json_trade(criterion);
+    measure(criterion, Venue::BinanceSpot, "bookTicker", binance_spot_quote, true);
+    measure(criterion, Venue::BinanceUsdm, "trade", binance_usdm_trade, true);
+    measure(criterion, Venue::BinanceUsdm, "bookTicker", binance_usdm_quote, true);
+    measure(criterion, Venue::BinanceUsdm, "depth-50-levels", binance_usdm_depth, false);
+    measure(criterion, Venue::BybitSpot, "publicTrade", bybit_spot_trade, true);
+    measure(criterion, Venue::BybitLinear, "publicTrade", bybit_linear_trade, true);
+    measure(criterion, Venue::BybitLinear, "orderbook.1", bybit_linear_quote, true);
+    measure(criterion, Venue::BybitLinear, "orderbook.50-delta-5-levels", bybit_linear_depth, false);
+}
+
+criterion_group!(decode, benches);
+criterion_main!(decode);

@@ -1,0 +1,313 @@
+//! The values a connection may have: against each other, its venue's limits, this machine, and the other connections.
+//!
+//! Works on typed values with the places they came from, so that a configuration built in code is held to the same
+//! rules as a file. Adds to a list of errors; never stops at the first.
+
+use super::exchange::{NAME_ALLOWED, Placed, is_name};
+use super::place::Places;
+use super::{ConfigError, ConnectionConfig, EngineConfig, Host, engine};
+use crate::limits::{CONNECTION_COUNT_MAX, SCALE_MAX, SYMBOL_COUNT_MAX, SYMBOL_NAME_BYTES_MAX};
+use crate::market::Venue;
+use crate::venue::{ChannelKind, ChannelScope, Form, protocol};
+use std::collections::{HashMap, HashSet};
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+use url::Url;
+
+/// Smallest `max_message_bytes`: three times the longest depth message seen on the wire (19 KiB). A smaller limit would
+/// close the connection on an ordinary message.
+const MESSAGE_BYTES_MIN: usize = 64 * 1024;
+/// Largest `max_message_bytes`: the spill is allocated up front, for each socket.
+const MESSAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Socket buffers: below a page the kernel raises it anyway, above 1 GiB it does not grant it.
+const SOCKET_BYTES: RangeInclusive<usize> = 4096..=1024 * 1024 * 1024;
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
+const MS: Duration = Duration::from_millis(1);
+
+/// Why a URL cannot be used, if it cannot.
+pub(super) fn url_fault(url: &Url, schemes: &[&str]) -> Option<()> {
+    let is_bare = matches!(url.path(), "" | "/") && url.query().is_none() && url.fragment().is_none();
+    let is_anonymous = url.username().is_empty() && url.password().is_none();
+    let is_usable = schemes.contains(&url.scheme()) && url.has_host() && is_bare && is_anonymous;
+    (!is_usable).then_some(())
+}
+
+/// Checks each connection, then what they share.
+pub(super) fn check(placed: &[Placed], engine: &EngineConfig, names_cores: bool, host: &Host<'_>) -> Vec<ConfigError> {
+    let mut errors = Vec::new();
+    for Placed { connection, places } in placed {
+        let mut one = One { connection, places, errors: &mut errors };
+        one.identity();
+        one.core(engine, names_cores, host);
+        one.symbols();
+        one.channels();
+        one.subscription();
+        one.times();
+        one.sizes();
+        one.instruments();
+    }
+    together(placed, &mut errors);
+    errors
+}
+
+/// One connection under examination.
+struct One<'a> {
+    connection: &'a ConnectionConfig,
+    places: &'a Places,
+    errors: &'a mut Vec<ConfigError>,
+}
+
+impl One<'_> {
+    fn refuse(&mut self, key: &str, found: impl Display, allowed: impl Display) {
+        self.errors.push(self.places.of(key).error(found, allowed));
+    }
+
+    /// A value outside of its range is refused; so is a float that is no number.
+    fn range<T: PartialOrd + Display>(&mut self, key: &str, value: T, range: RangeInclusive<T>, what: &str) {
+        if !range.contains(&value) {
+            self.refuse(key, value, format!("{} to {} {what}", range.start(), range.end()));
+        }
+    }
+
+    fn millis(&mut self, key: &str, value: Duration, range: RangeInclusive<Duration>) {
+        self.range(key, value.as_millis(), range.start().as_millis()..=range.end().as_millis(), "milliseconds");
+    }
+
+    fn seconds(&mut self, key: &str, value: Duration, range: RangeInclusive<Duration>) {
+        self.range(key, value.as_secs_f64(), range.start().as_secs_f64()..=range.end().as_secs_f64(), "seconds");
+    }
+
+    fn identity(&mut self) {
+        let connection = self.connection;
+        if !is_name(&connection.name) && (self.places.has("name") || !self.places.is_from_file()) {
+            self.refuse("name", format!("{:?}", connection.name), NAME_ALLOWED);
+        }
+        for (key, url, schemes) in
+            [("url", &connection.url, ["ws", "wss"]), ("rest_url", &connection.rest_url, ["http", "https"])]
+        {
+            if url_fault(url, &schemes).is_some() {
+                self.refuse(key, url.scheme(), format!("{}://HOST[:PORT], without path", schemes.join(" or ")));
+            }
+        }
+        if let Some(file) = &connection.tls.ca_file {
+            let allowed = "a PEM file with at least one certificate";
+            match std::fs::read_to_string(file) {
+                Ok(text) if text.contains("-----BEGIN CERTIFICATE-----") => {}
+                Ok(_) => self.refuse("tls.ca_file", format!("{}: no certificate in it", file.display()), allowed),
+                Err(error) => self.refuse("tls.ca_file", format!("{}: {error}", file.display()), allowed),
+            }
+        }
+    }
+
+    fn core(&mut self, engine: &EngineConfig, names_cores: bool, host: &Host<'_>) {
+        let core = self.connection.core;
+        if engine.cores.iter().any(|known| known.cpu == core) && (names_cores || host.cpus.contains(&core)) {
+            return;
+        }
+        let allowed = if names_cores {
+            let cpus: Vec<usize> = engine.cores.iter().map(|known| known.cpu).collect();
+            format!("the `cpu` of a [[core]] in the engine file: {}", engine::list(&cpus))
+        } else {
+            format!("a CPU this process may use: {}", engine::list(&host.cpus))
+        };
+        self.refuse("core", format!("CPU {core}"), allowed);
+    }
+
+    fn symbols(&mut self) {
+        let connection = self.connection;
+        let mut seen: HashMap<&str, usize> = HashMap::new();
+        for (index, symbol) in connection.symbols.iter().enumerate() {
+            let key = format!("symbols[{index}]");
+            if symbol.is_empty() || symbol.len() > SYMBOL_NAME_BYTES_MAX {
+                let found = format!("a name of {} bytes", symbol.len());
+                self.refuse(&key, found, format!("1 to {SYMBOL_NAME_BYTES_MAX} bytes"));
+            } else if symbol.chars().any(|c| c.is_whitespace() || c.is_control() || c == '@' || c == '/' || c == '"') {
+                self.refuse(&key, format!("{symbol:?}"), "a native name, without white space, quotes, `@` or `/`");
+            } else if symbol.bytes().any(|byte| byte.is_ascii_lowercase()) {
+                // The venue's messages spell it in upper case: a lower-case name would subscribe and never match.
+                let allowed =
+                    format!("\"{}\": {} names its symbols in upper case", symbol.to_uppercase(), connection.venue);
+                self.refuse(&key, format!("\"{symbol}\""), allowed);
+            } else if let Some(first) = seen.insert(symbol, index) {
+                let line = self.places.of(&format!("symbols[{first}]")).line;
+                let before = line.map(|line| format!(" (first on line {line})")).unwrap_or_default();
+                self.refuse(&key, format!("\"{symbol}\", a second time{before}"), "each symbol once in a connection");
+            }
+        }
+        let needs_symbols = connection.channels.iter().find(|channel| channel.scope == ChannelScope::PerSymbol);
+        if connection.symbols.is_empty()
+            && !self.places.has("symbols[0]")
+            && let Some(channel) = needs_symbols
+        {
+            let key = if self.places.has("symbols_file") { "symbols_file" } else { "symbols" };
+            let allowed = format!("at least one symbol: `{}` is subscribed for each symbol", channel.native);
+            self.refuse(key, "no symbol", allowed);
+        }
+    }
+
+    fn channels(&mut self) {
+        let connection = self.connection;
+        if connection.channels.is_empty() && !self.places.has("channels[0]") {
+            let allowed = format!("at least one channel of {}", connection.venue);
+            self.refuse("channels", "no channel", allowed);
+        }
+        let mut natives = HashSet::new();
+        for (index, channel) in connection.channels.iter().enumerate() {
+            let key = format!("channels[{index}]");
+            if channel.venue != connection.venue {
+                let found = format!("`{}` of {}", channel.native, channel.venue);
+                self.refuse(&key, found, format!("channels of {}", connection.venue));
+            } else if !natives.insert(&channel.native) {
+                self.refuse(
+                    &key,
+                    format!("\"{}\", a second time", channel.native),
+                    "each channel once in a connection",
+                );
+            }
+        }
+        let partial = |kind: ChannelKind| matches!(kind, ChannelKind::PartialDepth { .. });
+        let is_binance = matches!(connection.venue, Venue::BinanceSpot | Venue::BinanceUsdm);
+        if connection.form != Form::Raw || !is_binance {
+            return;
+        }
+        if let Some(index) = connection.channels.iter().position(|channel| partial(channel.kind)) {
+            // Streams of another class go over another socket, whatever happens here.
+            let channel = &connection.channels[index];
+            let class = protocol(connection.venue).class(channel);
+            let sockets = connection.sockets();
+            let count: usize = sockets.iter().filter(|socket| socket.class == class).map(|s| s.streams.len()).sum();
+            if count > 1 {
+                let found = format!("\"{}\" among {count} streams of a raw connection", channel.native);
+                let allowed =
+                    "form = \"combined\", or this channel alone with one symbol: its raw messages name no stream";
+                self.refuse(&format!("channels[{index}]"), found, allowed);
+            }
+        }
+    }
+
+    fn subscription(&mut self) {
+        let (subscription, venue) = (&self.connection.subscription, self.connection.venue);
+        let limits = protocol(venue).limits();
+        let most = limits.args_per_request.or(limits.streams_per_connection).unwrap_or(2000);
+        let args_max = usize::try_from(most).unwrap_or(usize::MAX);
+        self.range(
+            "subscription.batch",
+            subscription.batch,
+            1..=args_max,
+            &format!("streams in one request ({venue})"),
+        );
+        let rate_max = limits.messages_per_second.unwrap_or(100);
+        let what = format!("requests a second ({venue}; pings and pongs count too)");
+        self.range("subscription.requests_per_second", subscription.requests_per_second, 1..=rate_max, &what);
+        self.millis("subscription.ack_timeout_ms", subscription.ack_timeout, 10 * MS..=5 * MINUTE);
+        self.range("subscription.ack_retries", subscription.ack_retries, 0..=100, "retries");
+    }
+
+    fn times(&mut self) {
+        let connection = self.connection;
+        self.millis("heartbeat.interval_ms", connection.heartbeat.interval, 10 * MS..=HOUR);
+        self.millis("heartbeat.timeout_ms", connection.heartbeat.timeout, 10 * MS..=HOUR);
+        let reconnect = &connection.reconnect;
+        self.millis("reconnect.base_ms", reconnect.base, MS..=HOUR);
+        self.millis("reconnect.cap_ms", reconnect.cap, MS..=HOUR);
+        self.millis("reconnect.stable_after_ms", reconnect.stable_after, MS..=HOUR);
+        self.range("reconnect.factor", reconnect.factor, 1.0..=10.0, "times the delay before");
+        let jitter = "(the random part of a delay; never 0, or all connections would come back at once)";
+        self.range("reconnect.jitter", reconnect.jitter, 0.01..=1.0, jitter);
+        if reconnect.base > reconnect.cap && reconnect.cap >= MS {
+            let found = format!("{}, below base_ms = {}", reconnect.cap.as_millis(), reconnect.base.as_millis());
+            self.refuse("reconnect.cap_ms", found, format!("{} or more", reconnect.base.as_millis()));
+        }
+        let timeouts = &connection.timeouts;
+        for (key, value) in [
+            ("timeouts.dns_ms", timeouts.dns),
+            ("timeouts.connect_ms", timeouts.connect),
+            ("timeouts.tls_ms", timeouts.tls),
+            ("timeouts.upgrade_ms", timeouts.upgrade),
+            ("timeouts.rest_ms", timeouts.rest),
+        ] {
+            self.millis(key, value, 10 * MS..=5 * MINUTE);
+        }
+        self.seconds("socket.keepalive_idle_s", connection.socket.keepalive_idle, SECOND..=HOUR);
+        self.seconds("socket.keepalive_interval_s", connection.socket.keepalive_interval, SECOND..=HOUR);
+    }
+
+    fn sizes(&mut self) {
+        let connection = self.connection;
+        self.range("socket.keepalive_count", connection.socket.keepalive_count, 1..=100, "probes");
+        for (key, bytes) in [
+            ("socket.receive_buffer_bytes", connection.socket.receive_buffer_bytes),
+            ("socket.send_buffer_bytes", connection.socket.send_buffer_bytes),
+        ] {
+            if let Some(bytes) = bytes {
+                self.range(key, bytes, SOCKET_BYTES, "bytes");
+            }
+        }
+        let bytes = connection.limits.max_message_bytes;
+        self.range("limits.max_message_bytes", bytes, MESSAGE_BYTES_MIN..=MESSAGE_BYTES_MAX, "bytes");
+    }
+
+    fn instruments(&mut self) {
+        let connection = self.connection;
+        let listed: HashSet<&str> = connection.symbols.iter().map(String::as_str).collect();
+        let mut seen = HashSet::new();
+        for (index, row) in connection.instruments.iter().enumerate() {
+            let key = format!("instrument[{index}]");
+            if !seen.insert(row.symbol.as_str()) {
+                let found = format!("\"{}\", a second time", row.symbol);
+                self.refuse(&format!("{key}.symbol"), found, "each symbol in one [[connection.instrument]]");
+            } else if !listed.is_empty() && !listed.contains(row.symbol.as_str()) {
+                let found = format!("\"{}\"", row.symbol);
+                self.refuse(&format!("{key}.symbol"), found, "one of this connection's symbols");
+            }
+            self.range(&format!("{key}.price_scale"), row.price_scale, 0..=SCALE_MAX, "decimals");
+            self.range(&format!("{key}.qty_scale"), row.qty_scale, 0..=SCALE_MAX, "decimals");
+        }
+    }
+}
+
+/// What no connection can know alone: names, the core of each symbol, and how much one process and one core carry.
+fn together(placed: &[Placed], errors: &mut Vec<ConfigError>) {
+    let mut names: HashMap<&str, &Placed> = HashMap::new();
+    let mut owners: HashMap<(Venue, &str), &ConnectionConfig> = HashMap::new();
+    let mut sockets_by_core: HashMap<usize, usize> = HashMap::new();
+    for placed in placed {
+        let Placed { connection, places } = placed;
+        match names.get(connection.name.as_str()) {
+            Some(first) if !connection.name.is_empty() => {
+                let at = first.places.of("name");
+                let file = at.file.map(|file| format!(" (first in {})", file.display())).unwrap_or_default();
+                let found = format!("\"{}\", a second time{file}", connection.name);
+                errors.push(places.of("name").error(found, "each name once in the process"));
+            }
+            _ => drop(names.insert(&connection.name, placed)),
+        }
+        for (index, symbol) in connection.symbols.iter().enumerate() {
+            let owner = *owners.entry((connection.venue, symbol)).or_insert(connection);
+            if owner.core != connection.core {
+                let found = format!("\"{symbol}\" of {} on core {}", connection.venue, connection.core);
+                let allowed = format!(
+                    "core {}, where \"{}\" has it: all legs of a symbol are on one core",
+                    owner.core, owner.name
+                );
+                errors.push(places.of(&format!("symbols[{index}]")).error(found, allowed));
+            }
+        }
+        if owners.len() > SYMBOL_COUNT_MAX {
+            let found = format!("{} symbols up to here", owners.len());
+            errors.push(places.of("symbols").error(found, format!("{SYMBOL_COUNT_MAX} symbols in one process")));
+            return;
+        }
+        let sockets = sockets_by_core.entry(connection.core).or_default();
+        *sockets += connection.sockets().len();
+        if *sockets > CONNECTION_COUNT_MAX {
+            let found = format!("{sockets} sockets on core {} up to here", connection.core);
+            errors.push(places.of("channels").error(found, format!("{CONNECTION_COUNT_MAX} sockets on one core")));
+            return;
+        }
+    }
+}

@@ -1,0 +1,370 @@
+//! One connection's settings, checked or built in code, with their defaults.
+
+use super::Header;
+use crate::limits::MESSAGE_BYTES_DEFAULT;
+use crate::market::{Instrument, Venue};
+use crate::venue::{Channel, ChannelError, ChannelScope, Form, Heartbeat, StreamClass, protocol};
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+use url::Url;
+
+/// Streams one SUBSCRIBE names where the venue allows more, or states nothing. Binance has acknowledged requests of
+/// more than 436 streams and sent nothing.
+pub const BATCH_DEFAULT: usize = 200;
+
+/// Requests a second where the venue states no limit.
+const REQUESTS_PER_SECOND_DEFAULT: u32 = 10;
+
+/// Who reads the socket.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub enum Transport {
+    /// The hot core itself, in place.
+    #[default]
+    Hot,
+    /// The cold runtime; data crosses a ring to the owning core.
+    Cold,
+}
+
+impl Transport {
+    /// The word used in TOML and in every output.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Hot => "hot",
+            Self::Cold => "cold",
+        }
+    }
+}
+
+/// Options of the TCP socket, set before it connects.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct SocketConfig {
+    /// `TCP_NODELAY`.
+    pub nodelay: bool,
+    /// `SO_RCVBUF`; `None` leaves the kernel's autotuning on.
+    pub receive_buffer_bytes: Option<usize>,
+    /// `SO_SNDBUF`; `None` leaves the kernel's autotuning on.
+    pub send_buffer_bytes: Option<usize>,
+    /// Silence before the first TCP keep-alive probe.
+    pub keepalive_idle: Duration,
+    /// Time between probes.
+    pub keepalive_interval: Duration,
+    /// Unanswered probes before the kernel gives the connection up.
+    pub keepalive_count: u32,
+    /// Local address to connect from; `None` lets the kernel choose.
+    pub source_address: Option<IpAddr>,
+}
+
+impl Default for SocketConfig {
+    fn default() -> Self {
+        Self {
+            nodelay: true,
+            receive_buffer_bytes: None,
+            send_buffer_bytes: None,
+            keepalive_idle: Duration::from_secs(30),
+            keepalive_interval: Duration::from_secs(10),
+            keepalive_count: 3,
+            source_address: None,
+        }
+    }
+}
+
+/// How subscriptions are asked for.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct SubscriptionConfig {
+    /// Streams in one request, at most.
+    pub batch: usize,
+    /// Requests a second, at most.
+    pub requests_per_second: u32,
+    /// How long to wait for the answer to one request.
+    pub ack_timeout: Duration,
+    /// How often an unanswered request is sent again.
+    pub ack_retries: u32,
+}
+
+/// How the connection is kept alive.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct HeartbeatConfig {
+    /// How often we ping, or how often the venue is expected to.
+    pub interval: Duration,
+    /// After this long without a byte (venues that ping us), or after our ping (venues we ping), the connection is lost.
+    pub timeout: Duration,
+}
+
+/// What the delays between attempts do.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub enum ReconnectStrategy {
+    /// Each delay is the one before times `factor`, up to `cap`.
+    #[default]
+    Exponential,
+    /// Every delay is `base`.
+    Fixed,
+    /// A lost connection stays lost.
+    Never,
+}
+
+impl ReconnectStrategy {
+    /// The word used in TOML.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Exponential => "exponential",
+            Self::Fixed => "fixed",
+            Self::Never => "never",
+        }
+    }
+}
+
+/// How a lost connection comes back.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ReconnectConfig {
+    /// What the delays do.
+    pub strategy: ReconnectStrategy,
+    /// The first delay.
+    pub base: Duration,
+    /// Growth of the delay from one attempt to the next.
+    pub factor: f64,
+    /// The longest delay.
+    pub cap: Duration,
+    /// Part of each delay that is random, from 0.01 to 1.
+    pub jitter: f64,
+    /// Attempts in a row before giving up; 0 is without limit.
+    pub attempts_max: u32,
+    /// The delays start again from `base` after data has flowed for this long.
+    pub stable_after: Duration,
+}
+
+impl Default for ReconnectConfig {
+    fn default() -> Self {
+        Self {
+            strategy: ReconnectStrategy::Exponential,
+            base: Duration::from_millis(500),
+            factor: 2.0,
+            cap: Duration::from_secs(30),
+            jitter: 0.5,
+            attempts_max: 0,
+            stable_after: Duration::from_secs(10),
+        }
+    }
+}
+
+/// How long each step towards a ready connection may take.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct TimeoutsConfig {
+    /// Name look-up.
+    pub dns: Duration,
+    /// TCP connect.
+    pub connect: Duration,
+    /// TLS handshake.
+    pub tls: Duration,
+    /// WebSocket upgrade.
+    pub upgrade: Duration,
+    /// One REST request, whole.
+    pub rest: Duration,
+}
+
+impl Default for TimeoutsConfig {
+    fn default() -> Self {
+        Self {
+            dns: Duration::from_secs(2),
+            connect: Duration::from_secs(3),
+            tls: Duration::from_secs(5),
+            upgrade: Duration::from_secs(5),
+            rest: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Which certificates are trusted.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct TlsConfig {
+    /// PEM file of the only authorities to trust; `None` trusts those of the web.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// Sizes.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct LimitsConfig {
+    /// Bytes of one message, fragments joined. A longer one closes the connection with code 1009.
+    pub max_message_bytes: usize,
+}
+
+impl Default for LimitsConfig {
+    fn default() -> Self {
+        Self { max_message_bytes: MESSAGE_BYTES_DEFAULT }
+    }
+}
+
+/// What the operator says of a symbol, so that the venue's instrument list is not asked about it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct InstrumentConfig {
+    /// Native name.
+    pub symbol: String,
+    /// Decimals of a price.
+    pub price_scale: u8,
+    /// Decimals of a quantity.
+    pub qty_scale: u8,
+    /// What it is; `None` links it with no symbol of another venue.
+    pub instrument: Option<Instrument>,
+}
+
+/// One `[[connection]]`: what is connected to, what is subscribed, and how. A connection whose streams do not fit on one
+/// socket (too many, or of two classes) becomes several sockets.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ConnectionConfig {
+    /// Unique in the process.
+    pub name: String,
+    /// The exchange as its file names it: used in outputs only.
+    pub exchange: String,
+    /// The venue.
+    pub venue: Venue,
+    /// `ws` or `wss`, host and port. The path is the venue's, by form and class of stream.
+    pub url: Url,
+    /// `http` or `https`, host and port.
+    pub rest_url: Url,
+    /// Native names, each once.
+    pub symbols: Vec<String>,
+    /// Channels, each once. Every per-symbol channel is subscribed for every symbol.
+    pub channels: Vec<Channel>,
+    /// Wrapped or bare messages.
+    pub form: Form,
+    /// CPU number of the hot core that owns the connection and its symbols.
+    pub core: usize,
+    /// Who reads the socket.
+    pub transport: Transport,
+    /// TCP options.
+    pub socket: SocketConfig,
+    /// Subscribing.
+    pub subscription: SubscriptionConfig,
+    /// Keeping alive.
+    pub heartbeat: HeartbeatConfig,
+    /// Coming back.
+    pub reconnect: ReconnectConfig,
+    /// Time-outs.
+    pub timeouts: TimeoutsConfig,
+    /// Headers of the upgrade request, in their order.
+    pub headers: Vec<Header>,
+    /// Trust.
+    pub tls: TlsConfig,
+    /// Sizes.
+    pub limits: LimitsConfig,
+    /// Symbols whose scales the operator gives.
+    pub instruments: Vec<InstrumentConfig>,
+}
+
+/// The streams of one class that go over one socket.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct SocketStreams {
+    /// The class: it chooses the path.
+    pub class: StreamClass,
+    /// Stream names, in the order of channels, then symbols.
+    pub streams: Vec<String>,
+}
+
+impl ConnectionConfig {
+    /// A connection to a venue's production hosts with every default, on the lowest CPU this process may use. It still
+    /// needs [`symbols and channels`](Self::subscribed_to).
+    #[must_use]
+    pub fn new(name: impl Into<String>, venue: Venue) -> Self {
+        let protocol = protocol(venue);
+        let limits = protocol.limits();
+        let args_max = limits.args_per_request.and_then(|args| usize::try_from(args).ok()).unwrap_or(usize::MAX);
+        let (Heartbeat::ServerPing { interval, timeout } | Heartbeat::ClientText { interval, timeout }) =
+            protocol.heartbeat();
+        Self {
+            name: name.into(),
+            exchange: venue.name().split('-').next().unwrap_or_default().to_owned(),
+            venue,
+            url: Url::parse(protocol.default_url()).expect("a venue's default URL is one: tested for every venue"),
+            rest_url: Url::parse(protocol.default_rest_url())
+                .expect("a venue's default REST URL is one: tested for every venue"),
+            symbols: Vec::new(),
+            channels: Vec::new(),
+            form: Form::default(),
+            core: super::cpus().first().copied().unwrap_or(0),
+            transport: Transport::default(),
+            socket: SocketConfig::default(),
+            subscription: SubscriptionConfig {
+                batch: BATCH_DEFAULT.min(args_max),
+                // One message a second is left for pings and pongs, which venues count too.
+                requests_per_second: limits
+                    .messages_per_second
+                    .map_or(REQUESTS_PER_SECOND_DEFAULT, |most| most.saturating_sub(1).max(1)),
+                ack_timeout: Duration::from_secs(5),
+                ack_retries: 3,
+            },
+            heartbeat: HeartbeatConfig { interval, timeout },
+            reconnect: ReconnectConfig::default(),
+            timeouts: TimeoutsConfig::default(),
+            headers: Vec::new(),
+            tls: TlsConfig::default(),
+            limits: LimitsConfig::default(),
+            instruments: Vec::new(),
+        }
+    }
+
+    /// The same connection with these symbols and channels, in the venue's own words.
+    ///
+    /// # Errors
+    /// [`ChannelError`]: the venue has no such channel.
+    pub fn subscribed_to(mut self, symbols: &[&str], channels: &[&str]) -> Result<Self, ChannelError> {
+        self.symbols = symbols.iter().map(|&symbol| symbol.to_owned()).collect();
+        self.channels = channels.iter().map(|name| Channel::parse(self.venue, name)).collect::<Result<_, _>>()?;
+        Ok(self)
+    }
+
+    /// Streams to subscribe: every per-symbol channel for every symbol, every all-market channel once.
+    #[must_use]
+    pub fn stream_count(&self) -> usize {
+        let per_symbol = self.channels.iter().filter(|channel| channel.scope == ChannelScope::PerSymbol).count();
+        per_symbol * self.symbols.len() + (self.channels.len() - per_symbol)
+    }
+
+    /// The sockets these streams need: split by class, and where the venue's limit of one connection is reached.
+    #[must_use]
+    pub fn sockets(&self) -> Vec<SocketStreams> {
+        let protocol = protocol(self.venue);
+        let limits = protocol.limits();
+        let most = |limit: Option<u32>| limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
+        let (streams_max, chars_max) = (most(limits.streams_per_connection), most(limits.args_chars_per_connection));
+        let mut sockets: Vec<SocketStreams> = Vec::new();
+        for class in [StreamClass::Only, StreamClass::Public, StreamClass::Market] {
+            let mut chars = usize::MAX;
+            for stream in self.streams(class) {
+                let length = stream.chars().count();
+                let fits = |socket: &&mut SocketStreams| {
+                    socket.class == class
+                        && socket.streams.len() < streams_max
+                        && chars.saturating_add(length) <= chars_max
+                };
+                match sockets.last_mut().filter(fits) {
+                    Some(socket) => {
+                        chars += length;
+                        socket.streams.push(stream);
+                    }
+                    None => {
+                        chars = length;
+                        sockets.push(SocketStreams { class, streams: vec![stream] });
+                    }
+                }
+            }
+        }
+        sockets
+    }
+
+    /// Stream names of one class.
+    fn streams(&self, class: StreamClass) -> Vec<String> {
+        let protocol = protocol(self.venue);
+        let mut streams = Vec::new();
+        for channel in self.channels.iter().filter(|channel| protocol.class(channel) == class) {
+            match channel.scope {
+                ChannelScope::AllMarket => streams.push(protocol.stream(channel, "")),
+                ChannelScope::PerSymbol => {
+                    streams.extend(self.symbols.iter().map(|symbol| protocol.stream(channel, symbol)));
+                }
+            }
+        }
+        streams
+    }
+}

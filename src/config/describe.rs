@@ -1,0 +1,213 @@
+//! What `tickwire check` prints: what would be connected and subscribed. Reads the configuration and the venue's
+//! protocol; connects to nothing.
+
+use super::{Config, ConnectionConfig, EngineConfig, ReconnectStrategy, SocketStreams};
+use crate::venue::{Heartbeat, StreamClass, protocol};
+use std::fmt::{self, Write};
+use std::time::Duration;
+
+/// Symbols and streams named before a list is cut short.
+const NAMED_MAX: usize = 8;
+
+/// The whole configuration for a person, one paragraph a connection.
+#[must_use]
+pub fn describe(config: &Config) -> String {
+    let mut out = String::new();
+    let written = write_all(config, &mut out);
+    written.expect("a String takes whatever is written to it");
+    out
+}
+
+fn write_all(config: &Config, out: &mut String) -> fmt::Result {
+    for connection in &config.connections {
+        write_connection(connection, out)?;
+        writeln!(out)?;
+    }
+    write_engine(config, &config.engine, out)?;
+    let sockets: usize = config.connections.iter().map(|connection| connection.sockets().len()).sum();
+    let streams: usize = config.connections.iter().map(ConnectionConfig::stream_count).sum();
+    writeln!(
+        out,
+        "\n{}: {}, {}",
+        count(config.connections.len(), "connection"),
+        count(sockets, "socket"),
+        count(streams, "stream")
+    )
+}
+
+fn write_connection(connection: &ConnectionConfig, out: &mut String) -> fmt::Result {
+    let protocol = protocol(connection.venue);
+    writeln!(
+        out,
+        "{}  {}  transport {}, core {}",
+        connection.name,
+        connection.venue,
+        connection.transport.name(),
+        connection.core
+    )?;
+    writeln!(out, "  symbols      {}", listed(connection.symbols.iter().map(String::as_str)))?;
+    writeln!(out, "  channels     {}", listed(connection.channels.iter().map(|channel| &*channel.native)))?;
+    let sockets = connection.sockets();
+    let limits = protocol.limits();
+    let limit = limits.streams_per_connection.map(|most| format!(", at most {most} each")).unwrap_or_default();
+    writeln!(out, "  streams      {} on {}{limit}", connection.stream_count(), count(sockets.len(), "socket"))?;
+    for socket in &sockets {
+        write_socket(connection, socket, out)?;
+    }
+    writeln!(out, "  rest         {}", connection.rest_url)?;
+    let given = connection.instruments.len();
+    match connection.symbols.len().saturating_sub(given) {
+        0 if given > 0 => writeln!(out, "  scales       {} from the file", count(given, "symbol"))?,
+        _ if given > 0 => writeln!(out, "  scales       {} from the file, the others by REST", count(given, "symbol"))?,
+        _ => writeln!(out, "  scales       from the venue's instrument list, by REST")?,
+    }
+    write_keeping(connection, out)
+}
+
+/// One socket: where it connects, and how long its subscriptions take at the configured pace.
+fn write_socket(connection: &ConnectionConfig, socket: &SocketStreams, out: &mut String) -> fmt::Result {
+    let protocol = protocol(connection.venue);
+    let class = match socket.class {
+        StreamClass::Only => "",
+        StreamClass::Public => "class public, ",
+        StreamClass::Market => "class market, ",
+    };
+    let url = connection.url.as_str().trim_end_matches('/');
+    writeln!(out, "    {url}{}", protocol.path(connection.form, socket.class))?;
+    let subscription = &connection.subscription;
+    let requests = socket.streams.len().div_ceil(subscription.batch.max(1));
+    let pace = Duration::from_secs(1) / subscription.requests_per_second.max(1);
+    let spent = pace * u32::try_from(requests.saturating_sub(1)).unwrap_or(u32::MAX);
+    writeln!(
+        out,
+        "      {class}{} in {} of at most {}, {} a second: {} to send",
+        count(socket.streams.len(), "stream"),
+        count(requests, "request"),
+        subscription.batch,
+        subscription.requests_per_second,
+        seconds(spent)
+    )?;
+    writeln!(out, "      {}", listed(socket.streams.iter().map(String::as_str)))
+}
+
+/// Heartbeat, reconnect, time-outs, and what is not at its default.
+fn write_keeping(connection: &ConnectionConfig, out: &mut String) -> fmt::Result {
+    let (interval, timeout) = (seconds(connection.heartbeat.interval), seconds(connection.heartbeat.timeout));
+    match protocol(connection.venue).heartbeat() {
+        Heartbeat::ServerPing { .. } => {
+            writeln!(
+                out,
+                "  heartbeat    the venue pings about every {interval}; lost after {timeout} without a byte"
+            )?;
+        }
+        Heartbeat::ClientText { .. } => {
+            writeln!(out, "  heartbeat    we ping every {interval}; lost after {timeout} without an answer")?;
+        }
+    }
+    let reconnect = &connection.reconnect;
+    let attempts = match reconnect.attempts_max {
+        0 => "without limit".to_owned(),
+        most => format!("at most {}", count(usize::try_from(most).unwrap_or(usize::MAX), "attempt")),
+    };
+    let (base, cap, jitter) = (seconds(reconnect.base), seconds(reconnect.cap), reconnect.jitter * 100.0);
+    match reconnect.strategy {
+        ReconnectStrategy::Exponential => writeln!(
+            out,
+            "  reconnect    after {base}, each delay {} times the last, up to {cap}, {jitter:.0} % random, {attempts}",
+            reconnect.factor
+        )?,
+        ReconnectStrategy::Fixed => writeln!(out, "  reconnect    every {base}, {jitter:.0} % random, {attempts}")?,
+        ReconnectStrategy::Never => writeln!(out, "  reconnect    never")?,
+    }
+    let timeouts = &connection.timeouts;
+    let steps = [timeouts.dns, timeouts.connect, timeouts.tls, timeouts.upgrade, timeouts.rest].map(seconds);
+    let [dns, connect, tls, upgrade, rest] = steps;
+    writeln!(out, "  time-outs    dns {dns}, connect {connect}, tls {tls}, upgrade {upgrade}, rest {rest}")?;
+    writeln!(out, "  messages     up to {} bytes", connection.limits.max_message_bytes)?;
+    for (what, bytes) in
+        [("receive", connection.socket.receive_buffer_bytes), ("send", connection.socket.send_buffer_bytes)]
+    {
+        if let Some(bytes) = bytes {
+            writeln!(out, "  socket       {what} buffer {bytes} bytes, fixed (no autotuning)")?;
+        }
+    }
+    if let Some(address) = connection.socket.source_address {
+        writeln!(out, "  socket       from {address}")?;
+    }
+    for header in &connection.headers {
+        match header.variable.as_str() {
+            "" => writeln!(out, "  header       {}", header.name)?,
+            variable => writeln!(out, "  header       {} (from the environment: {variable})", header.name)?,
+        }
+    }
+    match &connection.tls.ca_file {
+        Some(file) => writeln!(out, "  trust        only {}", file.display()),
+        None => Ok(()),
+    }
+}
+
+fn write_engine(config: &Config, engine: &EngineConfig, out: &mut String) -> fmt::Result {
+    for core in &engine.cores {
+        let owned = config.connections.iter().filter(|connection| connection.core == core.cpu).count();
+        let strategy = core.strategy.as_deref().map(|name| format!(", strategy {name}")).unwrap_or_default();
+        writeln!(out, "hot core {}  idle {}{strategy}, {}", core.cpu, core.idle.name(), count(owned, "connection"))?;
+    }
+    writeln!(out, "cold cores  {}", super::engine::list(&engine.cold_cores))?;
+    writeln!(
+        out,
+        "report every {}, latency of one message in {}",
+        seconds(engine.report_interval),
+        engine.latency_sample_every
+    )
+}
+
+/// `3: BTCUSDT, ETHUSDT, SOLUSDT`, cut short where it is long.
+fn listed<'a>(names: impl ExactSizeIterator<Item = &'a str>) -> String {
+    let total = names.len();
+    let mut named: Vec<&str> = names.take(NAMED_MAX).collect();
+    if named.is_empty() {
+        return "none".to_owned();
+    }
+    if total > NAMED_MAX {
+        named.push("...");
+    }
+    format!("{total}: {}", named.join(", "))
+}
+
+fn count(number: usize, noun: &str) -> String {
+    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
+}
+
+fn seconds(duration: Duration) -> String {
+    format!("{} s", duration.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::market::Venue;
+
+    #[test]
+    fn two_classes_on_one_connection_show_as_two_sockets_with_their_paths() {
+        let connection = ConnectionConfig::new("usdm", Venue::BinanceUsdm);
+        let connection = connection.subscribed_to(&["BTCUSDT", "ETHUSDT"], &["bookTicker", "aggTrade"]).unwrap();
+        let text = describe(&Config::from_connections(vec![connection]).unwrap());
+        assert!(text.contains("4 on 2 sockets"), "{text}");
+        assert!(text.contains("wss://fstream.binance.com/public/stream"), "{text}");
+        assert!(text.contains("wss://fstream.binance.com/market/stream"), "{text}");
+        assert!(text.contains("btcusdt@bookTicker, ethusdt@bookTicker"), "{text}");
+        assert!(text.contains("1 connection: 2 sockets, 4 streams"), "{text}");
+    }
+
+    #[test]
+    fn the_time_to_subscribe_follows_from_batch_and_pace() {
+        let symbols: Vec<String> = (0..25).map(|index| format!("S{index}USDT")).collect();
+        let symbols: Vec<&str> = symbols.iter().map(String::as_str).collect();
+        let mut connection = ConnectionConfig::new("spot", Venue::BybitSpot);
+        connection.subscription.requests_per_second = 4;
+        let connection = connection.subscribed_to(&symbols, &["publicTrade"]).unwrap();
+        let text = describe(&Config::from_connections(vec![connection]).unwrap());
+        assert!(text.contains("25 streams in 3 requests of at most 10, 4 a second: 0.5 s to send"), "{text}");
+        assert!(text.contains("25: S0USDT, ") && text.contains("..."), "{text}");
+    }
+}

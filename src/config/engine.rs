@@ -1,0 +1,185 @@
+//! The process as a whole: hot cores, cold cores, reports. `engine.toml`, or what follows from the connections.
+
+use super::place::Places;
+use super::reader::{Section, Source, nearest};
+use super::{ConnectionConfig, Host};
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// What a hot core does between packets.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub enum Idle {
+    /// Sleeps in the kernel until a socket or a ring has something. Costs no CPU, and a wake-up per burst.
+    #[default]
+    Park,
+    /// Never blocks: the whole CPU, for the shortest wait.
+    Spin,
+    /// Asks the kernel to run others between two visits; for cores that are shared.
+    Yield,
+}
+
+impl Idle {
+    /// The word used in TOML and in every output.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Park => "park",
+            Self::Spin => "spin",
+            Self::Yield => "yield",
+        }
+    }
+}
+
+/// One hot core.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct CoreConfig {
+    /// CPU number the thread is pinned to.
+    pub cpu: usize,
+    /// Between packets.
+    pub idle: Idle,
+    /// Name of the compiled-in strategy; `None` where no file names one and the caller chooses.
+    pub strategy: Option<String>,
+}
+
+impl CoreConfig {
+    /// A parked core on this CPU, with the strategy of the caller's choice.
+    #[must_use]
+    pub const fn new(cpu: usize) -> Self {
+        Self { cpu, idle: Idle::Park, strategy: None }
+    }
+}
+
+/// Settings of the whole process.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct EngineConfig {
+    /// Hot cores, each CPU once. Never empty once checked.
+    pub cores: Vec<CoreConfig>,
+    /// CPU numbers for every other thread. Never empty once checked.
+    pub cold_cores: Vec<usize>,
+    /// Time between two reports.
+    pub report_interval: Duration,
+    /// One message in this many has its latency measured; 1 measures all.
+    pub latency_sample_every: u32,
+}
+
+impl EngineConfig {
+    /// What follows from the connections: one parked hot core per distinct `core` among them, everything else on the
+    /// remaining CPUs (on all of them, where none remains).
+    #[must_use]
+    pub fn for_connections(connections: &[ConnectionConfig]) -> Self {
+        let cpus: BTreeSet<usize> = connections.iter().map(|connection| connection.core).collect();
+        let mut engine = Self { cores: Vec::new(), cold_cores: Vec::new(), ..Self::default() };
+        engine.cores = cpus.into_iter().map(CoreConfig::new).collect();
+        engine.cold_cores = remaining(&super::cpus(), &engine.cores);
+        engine
+    }
+}
+
+impl Default for EngineConfig {
+    fn default() -> Self {
+        Self {
+            cores: Vec::new(),
+            cold_cores: Vec::new(),
+            report_interval: Duration::from_secs(5),
+            latency_sample_every: 1,
+        }
+    }
+}
+
+/// The CPUs that are nobody's hot core, or all of them.
+pub(super) fn remaining(cpus: &[usize], cores: &[CoreConfig]) -> Vec<usize> {
+    let free: Vec<usize> = cpus.iter().copied().filter(|cpu| cores.iter().all(|core| core.cpu != *cpu)).collect();
+    if free.is_empty() { cpus.to_vec() } else { free }
+}
+
+/// Keys an engine file may have, and an exchange file may not.
+const KEYS: [&str; 4] = ["core", "cold_cores", "report_interval_s", "latency_sample_every"];
+
+/// True for a file that is the process's, not an exchange's: it has one of the engine's keys and none of an exchange's,
+/// or is called `engine.toml`. So `tickwire check configs/*.toml` needs no thought about which is which.
+pub(super) fn is_engine_file(source: &Source, root: &toml_edit::Table) -> bool {
+    let has = |keys: &[&str]| keys.iter().any(|key| root.contains_key(key));
+    let is_named = source.file.file_name().is_some_and(|name| name == "engine.toml");
+    (is_named || has(&KEYS)) && !has(&["exchange", "connection", "defaults"])
+}
+
+/// Reads an engine file. `cores` stays empty where the file names none.
+pub(super) fn read(
+    source: &Source,
+    root: &toml_edit::Table,
+    places: &RefCell<Places>,
+    host: &Host<'_>,
+) -> EngineConfig {
+    let mut engine = EngineConfig::default();
+    let mut section = Section::new(source, root, 1, "", places);
+    for (index, (table, line)) in section.tables("core").into_iter().enumerate() {
+        let mut core = section.element("core", index, table, line);
+        // A CPU the file names later is refused as named twice, with its line: nothing is moved silently.
+        let free = host.cpus.iter().find(|cpu| engine.cores.iter().all(|other| other.cpu != **cpu));
+        let mut config = CoreConfig::new(free.copied().unwrap_or(0));
+        core.count("cpu", &mut config.cpu);
+        let words = [("park", Idle::Park), ("spin", Idle::Spin), ("yield", Idle::Yield)];
+        core.choice("idle", &words, &mut config.idle);
+        config.strategy = core.text("strategy");
+        core.finish();
+        engine.cores.push(config);
+    }
+    if let Some(elements) = section.list("cold_cores", "a list of CPU numbers: [0, 1]") {
+        if elements.is_empty() {
+            source.push(places.borrow().of("cold_cores").error("[]", "at least one CPU number"));
+        }
+        for (value, place) in elements {
+            match value.as_integer().and_then(|cpu| usize::try_from(cpu).ok()) {
+                Some(cpu) => engine.cold_cores.push(cpu),
+                None => source.push(place.error(format!("a value of type {}", value.type_name()), "a CPU number")),
+            }
+        }
+    }
+    section.seconds("report_interval_s", &mut engine.report_interval);
+    section.count("latency_sample_every", &mut engine.latency_sample_every);
+    section.finish();
+    engine
+}
+
+/// Checks what an engine file, or a program, says against this machine and this build.
+pub(super) fn check(engine: &EngineConfig, places: &Places, host: &Host<'_>, errors: &mut Vec<super::ConfigError>) {
+    let mut refuse = |key: &str, found: String, allowed: String| errors.push(places.of(key).error(found, allowed));
+    let cpus = format!("a CPU this process may use: {}", list(&host.cpus));
+    for (index, core) in engine.cores.iter().enumerate() {
+        let key = format!("core[{index}].cpu");
+        if !host.cpus.contains(&core.cpu) {
+            refuse(&key, format!("CPU {}", core.cpu), cpus.clone());
+        } else if engine.cores[..index].iter().any(|other| other.cpu == core.cpu) {
+            refuse(&key, format!("CPU {}, a second time", core.cpu), "each CPU in one [[core]]".into());
+        }
+        if let (Some(strategy), Some(known)) = (&core.strategy, host.strategies)
+            && !known.contains(&strategy.as_str())
+        {
+            let meant = nearest(strategy, known).map(|near| format!("did you mean \"{near}\"? ")).unwrap_or_default();
+            let allowed = format!("{meant}this build has {}", known.join(", "));
+            refuse(&format!("core[{index}].strategy"), format!("\"{strategy}\""), allowed);
+        }
+    }
+    for (index, cpu) in engine.cold_cores.iter().enumerate() {
+        let key = format!("cold_cores[{index}]");
+        let spins = engine.cores.iter().any(|core| core.cpu == *cpu && core.idle == Idle::Spin);
+        if !host.cpus.contains(cpu) {
+            refuse(&key, format!("CPU {cpu}"), cpus.clone());
+        } else if spins && engine.cold_cores.len() == 1 && host.cpus.len() > 1 {
+            let found = format!("CPU {cpu}, where a hot core spins");
+            refuse(&key, found, "another CPU: a spinning core leaves no time for others".into());
+        }
+    }
+    let interval = engine.report_interval;
+    if interval < Duration::from_millis(100) || interval > Duration::from_secs(86_400) {
+        refuse("report_interval_s", interval.as_secs_f64().to_string(), "0.1 to 86400 seconds".into());
+    }
+    if engine.latency_sample_every == 0 {
+        refuse("latency_sample_every", "0".into(), "1 or more: 1 measures every message".into());
+    }
+}
+
+pub(super) fn list(cpus: &[usize]) -> String {
+    cpus.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}

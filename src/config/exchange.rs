@@ -1,0 +1,324 @@
+//! Reads an exchange's file: `[exchange]`, `[defaults]`, `[[connection]]`.
+//!
+//! ```text
+//! ConnectionConfig::new (the venue's defaults) ──► [defaults] over it ──► [[connection]] over that
+//! ```
+//! The defaults are read once for each connection, because the venue decides what they are laid over.
+
+use super::place::{Place, Places};
+use super::reader::{Section, Source};
+use super::secret::{is_credential, is_header_value, name_fault};
+use super::{ConnectionConfig, Header, Host, InstrumentConfig, ReconnectStrategy, Secret, Transport};
+use crate::market::{Instrument, InstrumentKind, Venue};
+use crate::venue::{Channel, Form};
+use std::cell::RefCell;
+use toml_edit::Item;
+use url::Url;
+
+/// A connection as its file says it, with the places of its keys.
+pub(super) struct Placed {
+    pub(super) connection: ConnectionConfig,
+    pub(super) places: Places,
+}
+
+/// Reads one file. Returns its exchange's name, and those of its connections whose venue is known.
+pub(super) fn read(source: &Source, root: &toml_edit::Table, host: &Host<'_>) -> (String, Vec<Placed>) {
+    let scratch = RefCell::new(Places::default());
+    let mut file = Section::new(source, root, 1, "", &scratch);
+    let mut name = String::new();
+    if let Some(mut exchange) = file.table("exchange") {
+        if let Some(text) = exchange.text("name") {
+            if !is_name(&text) {
+                let place = scratch.borrow().of("exchange.name");
+                source.push(place.error(format!("{text:?}"), NAME_ALLOWED));
+            }
+            name = text;
+        }
+        exchange.finish();
+    }
+    let defaults = file.item("defaults");
+    if let Some((item, place)) = &defaults
+        && item.as_table_like().is_none()
+    {
+        file.wrong_type(item, place, "a table");
+    }
+    let tables = file.tables("connection");
+    if tables.is_empty() && !file.has("connection") {
+        let allowed = "at least one [[connection]] with name, venue, symbols and channels";
+        source.push(file.here().error("no connection", allowed));
+    }
+    let mut placed = Vec::new();
+    for (index, (table, line)) in tables.into_iter().enumerate() {
+        let label = table.get("name").and_then(Item::as_str).map_or_else(|| index.to_string(), str::to_owned);
+        let places = RefCell::new(Places::new(source.place(line, format!("connection[{label}]"))));
+        let section = Section::new(source, table, line, format!("connection[{label}]"), &places);
+        if let Some(mut connection) = read_connection(section, defaults.as_ref(), &places, host) {
+            if !name.is_empty() {
+                connection.exchange.clone_from(&name);
+            }
+            placed.push(Placed { connection, places: places.into_inner() });
+        }
+    }
+    file.finish();
+    if name.is_empty() {
+        name = placed.first().map(|placed| placed.connection.exchange.clone()).unwrap_or_default();
+    }
+    (name, placed)
+}
+
+pub(super) const NAME_ALLOWED: &str = "1 to 64 letters, digits, `-`, `_`, `.` or `:`";
+
+/// A name that can stand in a table, a log line and a metric's label.
+pub(super) fn is_name(text: &str) -> bool {
+    (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte))
+}
+
+fn read_connection(
+    mut section: Section<'_>,
+    defaults: Option<&(&Item, Place)>,
+    places: &RefCell<Places>,
+    host: &Host<'_>,
+) -> Option<ConnectionConfig> {
+    let name = section.text("name");
+    if !section.has("name") {
+        section.source.push(section.here().error("a [[connection]] without `name`", NAME_ALLOWED));
+    }
+    let venue = read_venue(&mut section);
+    // Without a venue nothing that depends on one can be checked; the rest of the keys still can be read.
+    let mut config = ConnectionConfig::new(name.unwrap_or_default(), venue.unwrap_or(Venue::BinanceSpot));
+    config.core = host.cpus.first().copied().unwrap_or(config.core);
+    if let Some((item, place)) = defaults
+        && let Some(table) = item.as_table_like()
+    {
+        let mut defaults = Section::new(section.source, table, place.line.unwrap_or(1), "defaults", places);
+        apply_shared(&mut defaults, &mut config, host);
+        defaults.finish();
+    }
+    apply_shared(&mut section, &mut config, host);
+    read_url(&mut section, "url", &["ws", "wss"], &mut config.url);
+    read_url(&mut section, "rest_url", &["http", "https"], &mut config.rest_url);
+    read_symbols(&mut section, &mut config);
+    let channels = section.texts("channels").unwrap_or_default();
+    if venue.is_some() {
+        for (index, name) in channels.iter().enumerate() {
+            match Channel::parse(config.venue, name) {
+                Ok(channel) => config.channels.push(channel),
+                Err(error) => {
+                    let place = places.borrow().of(&format!("channels[{index}]"));
+                    section.source.push(place.error(format!("\"{name}\""), error.allowed));
+                }
+            }
+        }
+    }
+    read_instruments(&mut section, &mut config);
+    section.finish();
+    venue.map(|_| config)
+}
+
+fn read_venue(section: &mut Section<'_>) -> Option<Venue> {
+    let names = Venue::ALL.map(Venue::name);
+    if !section.has("venue") {
+        let allowed = format!("venue = one of {}", names.join(", "));
+        section.source.push(section.here().error("a [[connection]] without `venue`", allowed));
+    }
+    let words = Venue::ALL.map(|venue| (venue.name(), Some(venue)));
+    let mut venue = None;
+    section.choice("venue", &words, &mut venue);
+    venue
+}
+
+/// A URL of these schemes, without path, query or credentials: the engine adds the venue's path.
+fn read_url(section: &mut Section<'_>, key: &'static str, schemes: &[&str], into: &mut Url) {
+    let Some(text) = section.text(key) else { return };
+    let Some((item, place)) = section.item(key) else { return };
+    let allowed = format!("{}://HOST[:PORT], without path: the venue's path is added", schemes.join(" or "));
+    match Url::parse(&text) {
+        Ok(url) if super::check::url_fault(&url, schemes).is_none() => *into = url,
+        Ok(url) if !url.username().is_empty() || url.password().is_some() => {
+            section.source.push(place.error("a URL with a user name or a password", allowed));
+        }
+        Ok(_) => section.source.push(place.error(format!("\"{text}\""), allowed)),
+        Err(error) => {
+            section.source.push(place.error(format!("{} ({error})", item.as_str().unwrap_or_default()), allowed));
+        }
+    }
+}
+
+fn read_symbols(section: &mut Section<'_>, config: &mut ConnectionConfig) {
+    let listed = section.texts("symbols");
+    let file = section.text("symbols_file");
+    if section.has("symbols")
+        && let Some((_, place)) = section.item("symbols_file")
+    {
+        section.source.push(place.error("both `symbols` and `symbols_file`", "one of the two"));
+    }
+    if let Some(symbols) = listed {
+        config.symbols = symbols;
+    } else if let Some(file) = file {
+        let path = section.source.folder().join(&file);
+        match std::fs::read_to_string(&path) {
+            Ok(text) => config.symbols = section.symbols_of(&path, &text),
+            Err(error) => {
+                let Some((_, place)) = section.item("symbols_file") else { return };
+                let found = format!("{}: {error}", path.display());
+                section.source.push(place.error(found, "a text file, one symbol a line, # for comments"));
+            }
+        }
+    }
+}
+
+/// The keys that `[defaults]` may give for every connection of the file.
+fn apply_shared(section: &mut Section<'_>, config: &mut ConnectionConfig, host: &Host<'_>) {
+    section.count("core", &mut config.core);
+    section.choice("form", &[("combined", Form::Combined), ("raw", Form::Raw)], &mut config.form);
+    section.choice("transport", &[("hot", Transport::Hot), ("cold", Transport::Cold)], &mut config.transport);
+    if let Some(table) = section.table("socket") {
+        apply_socket(table, config);
+    }
+    if let Some(mut table) = section.table("subscription") {
+        let subscription = &mut config.subscription;
+        table.count("batch", &mut subscription.batch);
+        table.count("requests_per_second", &mut subscription.requests_per_second);
+        table.millis("ack_timeout_ms", &mut subscription.ack_timeout);
+        table.count("ack_retries", &mut subscription.ack_retries);
+        table.finish();
+    }
+    if let Some(mut table) = section.table("heartbeat") {
+        table.millis("interval_ms", &mut config.heartbeat.interval);
+        table.millis("timeout_ms", &mut config.heartbeat.timeout);
+        table.finish();
+    }
+    if let Some(table) = section.table("reconnect") {
+        apply_reconnect(table, config);
+    }
+    if let Some(mut table) = section.table("timeouts") {
+        let timeouts = &mut config.timeouts;
+        table.millis("dns_ms", &mut timeouts.dns);
+        table.millis("connect_ms", &mut timeouts.connect);
+        table.millis("tls_ms", &mut timeouts.tls);
+        table.millis("upgrade_ms", &mut timeouts.upgrade);
+        table.millis("rest_ms", &mut timeouts.rest);
+        table.finish();
+    }
+    if let Some(table) = section.table("headers") {
+        apply_headers(&table, config, host);
+    }
+    if let Some(mut table) = section.table("tls") {
+        if let Some(file) = table.text("ca_file") {
+            config.tls.ca_file = Some(table.source.folder().join(file));
+        }
+        table.finish();
+    }
+    if let Some(mut table) = section.table("limits") {
+        table.count("max_message_bytes", &mut config.limits.max_message_bytes);
+        table.finish();
+    }
+}
+
+fn apply_socket(mut table: Section<'_>, config: &mut ConnectionConfig) {
+    let socket = &mut config.socket;
+    table.flag("nodelay", &mut socket.nodelay);
+    table.bytes("receive_buffer_bytes", &mut socket.receive_buffer_bytes);
+    table.bytes("send_buffer_bytes", &mut socket.send_buffer_bytes);
+    table.seconds("keepalive_idle_s", &mut socket.keepalive_idle);
+    table.seconds("keepalive_interval_s", &mut socket.keepalive_interval);
+    table.count("keepalive_count", &mut socket.keepalive_count);
+    if let Some(text) = table.text("source_address")
+        && let Some((_, place)) = table.item("source_address")
+    {
+        match text.parse() {
+            Ok(address) => socket.source_address = Some(address),
+            Err(_) => table.source.push(place.error(format!("\"{text}\""), "an IPv4 or IPv6 address of this machine")),
+        }
+    }
+    table.finish();
+}
+
+fn apply_reconnect(mut table: Section<'_>, config: &mut ConnectionConfig) {
+    let reconnect = &mut config.reconnect;
+    let words = [ReconnectStrategy::Exponential, ReconnectStrategy::Fixed, ReconnectStrategy::Never];
+    table.choice("strategy", &words.map(|strategy| (strategy.name(), strategy)), &mut reconnect.strategy);
+    table.millis("base_ms", &mut reconnect.base);
+    table.ratio("factor", &mut reconnect.factor);
+    table.millis("cap_ms", &mut reconnect.cap);
+    table.ratio("jitter", &mut reconnect.jitter);
+    table.count("attempts_max", &mut reconnect.attempts_max);
+    table.millis("stable_after_ms", &mut reconnect.stable_after);
+    table.finish();
+}
+
+/// Headers: plain texts, or `{ env = "VARIABLE" }`. No error repeats a value.
+fn apply_headers(table: &Section<'_>, config: &mut ConnectionConfig, host: &Host<'_>) {
+    const ALLOWED: &str = "a text in quotes, or { env = \"VARIABLE\" }";
+    for (name, item, place) in table.entries() {
+        if let Some(allowed) = name_fault(name) {
+            table.source.push(place.error(format!("header `{name}`"), allowed));
+            continue;
+        }
+        let inner = item.as_table_like();
+        let variable = inner.filter(|inner| inner.len() == 1).and_then(|inner| inner.get("env")).and_then(Item::as_str);
+        let (value, variable) = match (item.as_str(), variable) {
+            (Some(_), _) if is_credential(name) => {
+                let found = "a credential written in the file (not repeated here)";
+                table
+                    .source
+                    .push(place.error(found, "{ env = \"VARIABLE\" }: the environment holds secrets, files do not"));
+                continue;
+            }
+            (Some(text), _) => (text.to_owned(), ""),
+            (None, Some(variable)) => match (host.environment)(variable) {
+                Some(value) => (value, variable),
+                None => {
+                    let found = format!("environment variable {variable}, which is not set");
+                    table.source.push(place.error(found, "a variable that is set, in UTF-8, when tickwire starts"));
+                    continue;
+                }
+            },
+            (None, None) => {
+                table.source.push(place.error(format!("a value of type {}", item.type_name()), ALLOWED));
+                continue;
+            }
+        };
+        if !is_header_value(&value) || value.is_empty() {
+            let found = "a value that is empty or holds a line break or another control character";
+            table.source.push(place.error(found, "text without control characters"));
+            continue;
+        }
+        config.headers.retain(|header| !header.name.eq_ignore_ascii_case(name));
+        let header = Header { name: name.to_owned(), value: Secret::new(value), variable: variable.to_owned() };
+        config.headers.push(header);
+    }
+}
+
+fn read_instruments(section: &mut Section<'_>, config: &mut ConnectionConfig) {
+    for (index, (table, line)) in section.tables("instrument").into_iter().enumerate() {
+        let mut row = section.element("instrument", index, table, line);
+        let symbol = row.text("symbol");
+        let (mut price_scale, mut qty_scale) = (0, 0);
+        row.count("price_scale", &mut price_scale);
+        row.count("qty_scale", &mut qty_scale);
+        for key in ["symbol", "price_scale", "qty_scale"] {
+            if !row.has(key) {
+                let found = format!("an [[connection.instrument]] without `{key}`");
+                row.source.push(row.here().error(found, "symbol, price_scale and qty_scale"));
+            }
+        }
+        let (base, quote, delivery) = (row.text("base"), row.text("quote"), row.text("delivery"));
+        if row.has("base") != row.has("quote") || (row.has("delivery") && !row.has("base")) {
+            let allowed = "base and quote together (and delivery, for a dated future), or none of them";
+            row.source.push(row.here().error("a part of what the instrument is", allowed));
+        }
+        let is_spot = matches!(config.venue, Venue::BinanceSpot | Venue::BybitSpot);
+        let kind = match delivery {
+            Some(date) => InstrumentKind::Future(date.into()),
+            None if is_spot => InstrumentKind::Spot,
+            None => InstrumentKind::Perpetual,
+        };
+        let instrument =
+            base.zip(quote).map(|(base, quote)| Instrument { base: base.into(), quote: quote.into(), kind });
+        row.finish();
+        if let Some(symbol) = symbol {
+            config.instruments.push(InstrumentConfig { symbol, price_scale, qty_scale, instrument });
+        }
+    }
+}

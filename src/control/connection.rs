@@ -1,0 +1,785 @@
+//! One connection's control plane: session, subscriptions, heartbeat, reconnect and pace put together.
+//!
+//! ```text
+//! Event + now ─► session edge ─► what is due (retry, timeouts, heartbeat, requests) ─► Action*
+//!                                                                                      next_timer: when to call again
+//! ```
+//! The caller performs the actions and reports what came of them. Every [`Action::Connect`] begins a new epoch; events
+//! of an earlier epoch's socket must not be handed in, so the caller tags its sockets with [`ConnectionMachine::epoch`].
+//! After [`Action::Drop`] the socket is forgotten: its end need not be reported. Does no I/O and reads no clock.
+
+use super::{
+    AckOutcome, Backoff, Beat, Edge, HeartbeatMonitor, HeartbeatSettings, Operation, Pacer, Ping, PlanError,
+    ReconnectSettings, Session, SlotId, SlotSet, State, SubscriptionCounters, SubscriptionSettings, Subscriptions,
+    after,
+};
+use crate::limits::SAMPLE_BYTES;
+use crate::market::{MonoNs, Venue};
+use crate::venue::{ControlMessage, Limits, Protocol, protocol};
+use std::time::Duration;
+
+/// How one connection behaves.
+#[derive(Clone, Debug)]
+pub struct ConnectionSettings {
+    /// The venue.
+    pub venue: Venue,
+    /// What the venue allows, with the operator's overrides.
+    pub limits: Limits,
+    /// How to subscribe.
+    pub subscriptions: SubscriptionSettings,
+    /// How to stay alive.
+    pub heartbeat: HeartbeatSettings,
+    /// How to come back.
+    pub reconnect: ReconnectSettings,
+    /// How long a close handshake may take before the socket is dropped.
+    pub close_timeout: Duration,
+}
+
+impl ConnectionSettings {
+    /// The venue's documented values, and a jitter of its own by `seed`.
+    #[must_use]
+    pub fn of_venue(venue: Venue, seed: u64) -> Self {
+        Self {
+            venue,
+            limits: protocol(venue).limits(),
+            subscriptions: SubscriptionSettings::default(),
+            heartbeat: HeartbeatSettings::of_venue(protocol(venue).heartbeat()),
+            reconnect: ReconnectSettings { seed, ..ReconnectSettings::default() },
+            close_timeout: Duration::from_millis(100),
+        }
+    }
+}
+
+/// What happened.
+#[derive(Clone, Copy, Debug)]
+pub enum Event<'a> {
+    /// The operator wants the connection up.
+    Start,
+    /// The upgrade is done and the hot core has the socket.
+    Connected,
+    /// The connect failed, with its reason.
+    ConnectFailed(&'a str),
+    /// A message that is no market data.
+    Message(&'a [u8]),
+    /// What the hot core saw: when the last byte came, and how many market-data messages came on this connection.
+    DataSeen {
+        /// When the last byte of any kind came.
+        last_seen: MonoNs,
+        /// Market-data messages so far.
+        messages: u64,
+    },
+    /// The socket is gone, with the reason.
+    Lost(&'a str),
+    /// The time of [`ConnectionMachine::next_timer`] has come.
+    Timer,
+    /// The operator wants this stream.
+    Subscribe(&'a str),
+    /// The operator no longer wants this stream.
+    Unsubscribe(&'a str),
+    /// The operator wants the connection down.
+    Stop,
+    /// The close handshake is done, or a connect under way was abandoned.
+    Closed,
+}
+
+impl Event<'_> {
+    const fn name(&self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Connected => "connected",
+            Self::ConnectFailed(_) => "connect_failed",
+            Self::Message(_) => "message",
+            Self::DataSeen { .. } => "data_seen",
+            Self::Lost(_) => "lost",
+            Self::Timer => "timer",
+            Self::Subscribe(_) => "subscribe",
+            Self::Unsubscribe(_) => "unsubscribe",
+            Self::Stop => "stop",
+            Self::Closed => "closed",
+        }
+    }
+}
+
+/// What the caller is to do.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Action {
+    /// Connect and upgrade, everything made afresh.
+    Connect,
+    /// Send this text message.
+    Send(Vec<u8>),
+    /// Send a WebSocket ping frame.
+    ProtocolPing,
+    /// Begin the close handshake.
+    Close {
+        /// The close code.
+        code: u16,
+    },
+    /// Let go of the socket, or of the connect under way, at once.
+    Drop,
+    /// Tell whom it concerns.
+    Report(Report),
+}
+
+/// What a person or a strategy may want to know.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Report {
+    /// The upgrade is done.
+    Connected,
+    /// Every wanted subscription is confirmed or refused.
+    Ready,
+    /// The connection was lost; the next attempt follows.
+    Reconnecting {
+        /// Failures in a row, from 1.
+        attempt: u32,
+        /// Wait before the attempt.
+        delay: Duration,
+        /// Why it was lost.
+        reason: String,
+    },
+    /// A stream was refused, by the venue or because there is no room for it.
+    Refused {
+        /// The stream.
+        stream: String,
+        /// Why.
+        reason: String,
+    },
+    /// No attempt is left.
+    GaveUp {
+        /// Why the last one failed.
+        reason: String,
+    },
+    /// Over.
+    Closed,
+}
+
+/// What one connection's control plane knows, for outputs.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Status {
+    /// Its venue.
+    pub venue: Venue,
+    /// Where it stands.
+    pub state: State,
+    /// Failures in a row.
+    pub attempt: u32,
+    /// Streams wanted.
+    pub wanted: usize,
+    /// Streams wanted and not yet sent.
+    pub unsent: usize,
+    /// Streams in requests that await their answers.
+    pub pending: usize,
+    /// Streams confirmed.
+    pub active: usize,
+    /// Streams refused.
+    pub refused: usize,
+    /// Requests, acks, refusals and timeouts.
+    pub subscriptions: SubscriptionCounters,
+    /// Connections made after the first.
+    pub reconnects: u64,
+    /// Answers to our pings.
+    pub pongs: u64,
+    /// Control messages nobody could read.
+    pub unknown_control: u64,
+    /// The start of the last of them.
+    pub last_unknown_control: Option<String>,
+    /// Events that the state had no use for.
+    pub illegal_events: u64,
+    /// The last refusal.
+    pub last_refusal: Option<String>,
+    /// Why the connection was last lost.
+    pub last_loss: Option<String>,
+}
+
+/// The control plane of one connection.
+#[derive(Debug)]
+pub struct ConnectionMachine {
+    protocol: ProtocolRef,
+    close_timeout: Duration,
+    session: Session,
+    subscriptions: Subscriptions,
+    heartbeat: HeartbeatMonitor,
+    backoff: Backoff,
+    pacer: Pacer,
+    /// When to connect again (reconnecting) or to drop the socket (closing).
+    deadline: Option<MonoNs>,
+    /// The id of the next request or ping. Never repeated, so an answer from an earlier connection matches nothing.
+    next_id: u64,
+    epoch: u64,
+    messages_seen: u64,
+    connected_count: u64,
+    pongs: u64,
+    unknown_control: u64,
+    last_unknown_control: Option<String>,
+    last_loss: Option<String>,
+}
+
+/// The venue's protocol, with the `Debug` the machine needs.
+#[derive(Clone, Copy)]
+struct ProtocolRef(&'static dyn Protocol);
+
+impl std::fmt::Debug for ProtocolRef {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.0.venue())
+    }
+}
+
+impl ConnectionMachine {
+    /// A connection that is to carry these streams.
+    ///
+    /// # Errors
+    /// [`PlanError`]: a stream twice, or more than one connection carries.
+    pub fn new(settings: ConnectionSettings, streams: Vec<Box<str>>) -> Result<Self, PlanError> {
+        let of_operator = settings.subscriptions.messages_per_second;
+        let of_venue = settings.limits.messages_per_second;
+        let rate = of_operator.into_iter().chain(of_venue).min();
+        Ok(Self {
+            protocol: ProtocolRef(protocol(settings.venue)),
+            close_timeout: settings.close_timeout,
+            session: Session::new(),
+            subscriptions: Subscriptions::new(settings.limits, settings.subscriptions, streams)?,
+            heartbeat: HeartbeatMonitor::new(settings.heartbeat),
+            backoff: Backoff::new(settings.reconnect),
+            pacer: Pacer::new(rate, settings.subscriptions.share_percent),
+            deadline: None,
+            next_id: 1,
+            epoch: 0,
+            messages_seen: 0,
+            connected_count: 0,
+            pongs: 0,
+            unknown_control: 0,
+            last_unknown_control: None,
+            last_loss: None,
+        })
+    }
+
+    /// Takes one event and appends what is to be done. Whatever is due at `now` is done too, so a late or a spurious
+    /// timer does no harm.
+    pub fn handle(&mut self, event: Event<'_>, now: MonoNs, actions: &mut Vec<Action>) {
+        match event {
+            Event::Start => self.on_start(actions),
+            Event::Connected => self.on_connected(now, actions),
+            Event::ConnectFailed(reason) if self.session.state() == State::Connecting => {
+                self.lose(reason, now, actions);
+            }
+            Event::Lost(reason) if self.session.state().is_up() => self.lose(reason, now, actions),
+            Event::Closed if self.session.state().is_up() => self.lose("closed by the venue", now, actions),
+            Event::ConnectFailed(_) | Event::Lost(_) | Event::Closed => {
+                if self.session.take(Edge::Closed) {
+                    self.over(actions);
+                }
+            }
+            Event::Message(bytes) if self.session.state().is_up() => self.on_message(bytes, now, actions),
+            Event::DataSeen { last_seen, messages } if self.session.state().is_up() => {
+                self.on_data_seen(last_seen, messages);
+            }
+            // What the hot core sent before it heard of the close is of no use any more, and no fault.
+            Event::Message(_) | Event::DataSeen { .. } if self.session.state() == State::Closing => {}
+            Event::Message(_) | Event::DataSeen { .. } => self.session.note_illegal(event.name()),
+            Event::Timer => {}
+            Event::Subscribe(stream) => self.on_subscribe(stream, actions),
+            Event::Unsubscribe(stream) => {
+                if self.subscriptions.remove(stream).is_none() {
+                    self.session.note_illegal(event.name());
+                }
+            }
+            Event::Stop => self.on_stop(now, actions),
+        }
+        self.advance(now, actions);
+    }
+
+    /// When [`Event::Timer`] is due; `None` while only an event can change anything.
+    #[must_use]
+    pub fn next_timer(&self) -> Option<MonoNs> {
+        match self.session.state() {
+            State::Reconnecting { .. } | State::Closing => self.deadline,
+            // `advance` has sent what could be sent, so a request that is left waits for its `deadline`.
+            State::Connected | State::Ready => {
+                [self.deadline, self.heartbeat.next_timer(), self.subscriptions.next_timer()]
+                    .into_iter()
+                    .flatten()
+                    .min()
+            }
+            State::Disconnected | State::Connecting | State::Closed => None,
+        }
+    }
+
+    /// How many connects were asked for: the number of the present socket.
+    #[must_use]
+    pub const fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// Where the connection stands.
+    #[must_use]
+    pub const fn state(&self) -> State {
+        self.session.state()
+    }
+
+    /// The subscriptions, to be read.
+    #[must_use]
+    pub const fn subscriptions(&self) -> &Subscriptions {
+        &self.subscriptions
+    }
+
+    /// The session, to be read.
+    #[must_use]
+    pub const fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// What is known.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let count = |set| self.subscriptions.count(set);
+        Status {
+            venue: self.protocol.0.venue(),
+            state: self.session.state(),
+            attempt: self.backoff.failures(),
+            wanted: count(SlotSet::Wanted),
+            unsent: count(SlotSet::Unsent),
+            pending: count(SlotSet::Pending),
+            active: count(SlotSet::Active),
+            refused: count(SlotSet::Refused),
+            subscriptions: self.subscriptions.counters(),
+            reconnects: self.connected_count.saturating_sub(1),
+            pongs: self.pongs,
+            unknown_control: self.unknown_control,
+            last_unknown_control: self.last_unknown_control.clone(),
+            illegal_events: self.session.illegal_count(),
+            last_refusal: self.subscriptions.last_refusal().map(str::to_owned),
+            last_loss: self.last_loss.clone(),
+        }
+    }
+
+    fn on_start(&mut self, actions: &mut Vec<Action>) {
+        if self.session.take(Edge::Start) {
+            self.connect(actions);
+        }
+    }
+
+    fn on_connected(&mut self, now: MonoNs, actions: &mut Vec<Action>) {
+        if self.session.take(Edge::Connected) {
+            self.connected_count += 1;
+            self.messages_seen = 0;
+            self.pacer.reset();
+            self.heartbeat.connected(now);
+            actions.push(Action::Report(Report::Connected));
+        } else if !self.session.state().is_up() {
+            // A connect that was already given up came through after all: nobody wants its socket.
+            actions.push(Action::Drop);
+        }
+    }
+
+    fn on_message(&mut self, bytes: &[u8], now: MonoNs, actions: &mut Vec<Action>) {
+        match self.protocol.0.control_message(bytes) {
+            ControlMessage::Ack(ack) => {
+                let refusal = ack.result.as_ref().err();
+                let is_already_live = refusal.is_some_and(|refusal| self.protocol.0.is_already_subscribed(refusal));
+                if let AckOutcome::Refused(slot) = self.subscriptions.on_ack(ack, is_already_live) {
+                    self.report_refused(slot, actions);
+                }
+            }
+            ControlMessage::Pong => self.pongs += 1,
+            ControlMessage::GoingAway => self.abandon("the venue is going away", now, actions),
+            ControlMessage::PingText(answer) => self.send(answer.into_bytes(), now, actions),
+            ControlMessage::Unknown => {
+                self.unknown_control += 1;
+                let sample = &bytes[..bytes.len().min(SAMPLE_BYTES)];
+                self.last_unknown_control = Some(String::from_utf8_lossy(sample).into_owned());
+            }
+        }
+    }
+
+    fn on_data_seen(&mut self, last_seen: MonoNs, messages: u64) {
+        self.heartbeat.seen(last_seen);
+        // Pongs move `last_seen` too: only new messages show that data flows.
+        if messages > self.messages_seen {
+            self.backoff.data_seen(last_seen);
+        }
+        self.messages_seen = messages;
+    }
+
+    fn on_subscribe(&mut self, stream: &str, actions: &mut Vec<Action>) {
+        if let Err(error) = self.subscriptions.add(stream) {
+            let report = Report::Refused { stream: stream.to_owned(), reason: error.to_string() };
+            actions.push(Action::Report(report));
+        }
+    }
+
+    fn on_stop(&mut self, now: MonoNs, actions: &mut Vec<Action>) {
+        let before = self.session.state();
+        if !self.session.take(Edge::Stop) {
+            return;
+        }
+        self.forget_socket();
+        if self.session.state() == State::Closed {
+            return self.over(actions);
+        }
+        self.deadline = Some(after(now, self.close_timeout));
+        actions.push(if before.is_up() { Action::Close { code: 1_000 } } else { Action::Drop });
+    }
+
+    /// Does what is due.
+    fn advance(&mut self, now: MonoNs, actions: &mut Vec<Action>) {
+        let is_due = self.deadline.is_some_and(|deadline| deadline <= now);
+        match self.session.state() {
+            State::Reconnecting { .. } if is_due => {
+                self.session.take(Edge::Retry);
+                self.connect(actions);
+            }
+            State::Closing if is_due => {
+                actions.push(Action::Drop);
+                self.session.take(Edge::Closed);
+                self.over(actions);
+            }
+            State::Connected | State::Ready => self.tend(now, actions),
+            _ => {}
+        }
+    }
+
+    /// What a connection that is up needs: answers awaited too long, heartbeat, requests, and whether all is settled.
+    fn tend(&mut self, now: MonoNs, actions: &mut Vec<Action>) {
+        let expired = self.subscriptions.expire(now);
+        for slot in expired.refused {
+            self.report_refused(slot, actions);
+        }
+        if expired.is_past_knowing {
+            return self.abandon("the venue answers no request", now, actions);
+        }
+        match self.heartbeat.poll(now) {
+            Some(Beat::Stale { silent_ns }) => {
+                let reason = format!("stale: no byte for {} ms", silent_ns / 1_000_000);
+                return self.abandon(&reason, now, actions);
+            }
+            Some(Beat::Ping(Ping::Text)) => {
+                let mut text = Vec::new();
+                let id = self.take_id();
+                if self.protocol.0.write_ping(id, &mut text) {
+                    self.send(text, now, actions);
+                }
+            }
+            Some(Beat::Ping(Ping::Protocol)) => {
+                self.pacer.sent(now);
+                actions.push(Action::ProtocolPing);
+            }
+            Some(Beat::Ping(Ping::None)) | None => {}
+        }
+        self.pump(now, actions);
+        self.settle(actions);
+    }
+
+    /// Sends the requests that the pace allows; sets `deadline` to when the next may go.
+    fn pump(&mut self, now: MonoNs, actions: &mut Vec<Action>) {
+        self.deadline = None;
+        while self.subscriptions.has_request() {
+            let at = self.pacer.next_at(now);
+            if at > now {
+                self.deadline = Some(at);
+                return;
+            }
+            let id = self.take_id();
+            let Some(request) = self.subscriptions.next_request(id, now) else { return };
+            let mut text = Vec::new();
+            match request.operation {
+                Operation::Subscribe => self.protocol.0.write_subscribe(id, &request.streams, &mut text),
+                Operation::Unsubscribe => self.protocol.0.write_unsubscribe(id, &request.streams, &mut text),
+            }
+            self.send(text, now, actions);
+        }
+    }
+
+    fn settle(&mut self, actions: &mut Vec<Action>) {
+        match (self.session.state(), self.subscriptions.is_settled()) {
+            (State::Connected, true) => {
+                self.session.take(Edge::Settled);
+                actions.push(Action::Report(Report::Ready));
+            }
+            (State::Ready, false) => {
+                self.session.take(Edge::Unsettled);
+            }
+            _ => {}
+        }
+    }
+
+    fn report_refused(&self, slot: SlotId, actions: &mut Vec<Action>) {
+        // Without a reason it is no longer wanted: nobody is to be told.
+        if let Some(reason) = self.subscriptions.reason(slot) {
+            let stream = self.subscriptions.stream(slot).to_owned();
+            actions.push(Action::Report(Report::Refused { stream, reason: reason.to_string() }));
+        }
+    }
+
+    fn send(&mut self, text: Vec<u8>, now: MonoNs, actions: &mut Vec<Action>) {
+        self.pacer.sent(now);
+        actions.push(Action::Send(text));
+    }
+
+    fn take_id(&mut self) -> u64 {
+        let id = self.next_id;
+        self.next_id += 1;
+        id
+    }
+
+    fn connect(&mut self, actions: &mut Vec<Action>) {
+        self.deadline = None;
+        self.epoch += 1;
+        actions.push(Action::Connect);
+    }
+
+    /// Lets go of a socket that may still be open, and comes back.
+    fn abandon(&mut self, reason: &str, now: MonoNs, actions: &mut Vec<Action>) {
+        actions.push(Action::Drop);
+        self.lose(reason, now, actions);
+    }
+
+    fn lose(&mut self, reason: &str, now: MonoNs, actions: &mut Vec<Action>) {
+        self.forget_socket();
+        self.last_loss = Some(reason.to_owned());
+        let reason = reason.to_owned();
+        match self.backoff.failed() {
+            Some(delay) => {
+                let attempt = self.backoff.failures();
+                self.session.take(Edge::Lost { attempt });
+                self.deadline = Some(after(now, delay));
+                actions.push(Action::Report(Report::Reconnecting { attempt, delay, reason }));
+            }
+            None => {
+                self.session.take(Edge::GiveUp);
+                actions.push(Action::Report(Report::GaveUp { reason }));
+                self.over(actions);
+            }
+        }
+    }
+
+    fn forget_socket(&mut self) {
+        self.deadline = None;
+        self.subscriptions.disconnected();
+        self.heartbeat.disconnected();
+    }
+
+    fn over(&mut self, actions: &mut Vec<Action>) {
+        self.deadline = None;
+        actions.push(Action::Report(Report::Closed));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: u64 = 1_000_000;
+
+    struct Bench {
+        machine: ConnectionMachine,
+        now: MonoNs,
+    }
+
+    impl Bench {
+        fn new(venue: Venue, streams: &[&str]) -> Self {
+            let streams = streams.iter().map(|&stream| stream.into()).collect();
+            let machine = ConnectionMachine::new(ConnectionSettings::of_venue(venue, 1), streams).unwrap();
+            Self { machine, now: MonoNs(5_000 * MS) }
+        }
+
+        fn up(venue: Venue, streams: &[&str]) -> Self {
+            let mut bench = Self::new(venue, streams);
+            assert_eq!(bench.event(Event::Start), [Action::Connect]);
+            bench
+        }
+
+        fn event(&mut self, event: Event<'_>) -> Vec<Action> {
+            let mut actions = Vec::new();
+            self.machine.handle(event, self.now, &mut actions);
+            actions
+        }
+
+        fn texts(&mut self, event: Event<'_>) -> Vec<String> {
+            let actions = self.event(event);
+            let text = |action| match action {
+                Action::Send(bytes) => Some(String::from_utf8(bytes).unwrap()),
+                _ => None,
+            };
+            actions.into_iter().filter_map(text).collect()
+        }
+
+        /// Lets the next timer come.
+        fn timer(&mut self) -> Vec<Action> {
+            self.now = self.machine.next_timer().unwrap();
+            self.event(Event::Timer)
+        }
+    }
+
+    #[test]
+    fn a_connection_is_ready_once_the_venue_confirmed_everything() {
+        let mut bench = Bench::up(Venue::BinanceSpot, &["btcusdt@trade"]);
+        let sent = bench.texts(Event::Connected);
+        assert_eq!(sent.len(), 1);
+        assert!(sent[0].contains("btcusdt@trade") && sent[0].contains("\"id\":1"), "{}", sent[0]);
+        assert_eq!(bench.machine.state(), State::Connected);
+        let actions = bench.event(Event::Message(br#"{"result":null,"id":1}"#));
+        assert_eq!(actions, [Action::Report(Report::Ready)]);
+        let status = bench.machine.status();
+        assert_eq!((status.wanted, status.active, status.pending, status.reconnects), (1, 1, 0, 0));
+    }
+
+    #[test]
+    fn a_lost_connection_comes_back_and_resubscribes_everything_with_a_new_id() {
+        let mut bench = Bench::up(Venue::BybitLinear, &["tickers.A", "tickers.B"]);
+        bench.event(Event::Connected);
+        bench.event(Event::Message(br#"{"success":true,"ret_msg":"","req_id":"1","op":"subscribe"}"#));
+        assert_eq!(bench.machine.state(), State::Ready);
+        let actions = bench.event(Event::Lost("reset by peer"));
+        assert!(
+            matches!(&actions[..], [Action::Report(Report::Reconnecting { attempt: 1, reason, .. })] if reason == "reset by peer")
+        );
+        assert_eq!(bench.timer(), [Action::Connect]);
+        let sent = bench.texts(Event::Connected);
+        assert!(sent[0].contains("tickers.A") && sent[0].contains("tickers.B") && sent[0].contains("\"req_id\":\"2\""));
+        // The answer to the first connection's request is nobody's now.
+        bench.event(Event::Message(br#"{"success":true,"ret_msg":"","req_id":"1","op":"subscribe"}"#));
+        let status = bench.machine.status();
+        assert_eq!((status.active, status.subscriptions.acks_unmatched, status.reconnects), (0, 1, 1));
+        assert_eq!(status.last_loss.as_deref(), Some("reset by peer"));
+    }
+
+    #[test]
+    fn requests_keep_the_pace_and_leave_room_for_pongs() {
+        let streams: Vec<_> = (0..2_000).map(|n| format!("c{n}@trade")).collect();
+        let mut settings = ConnectionSettings::of_venue(Venue::BinanceSpot, 1);
+        settings.limits.streams_per_connection = None;
+        let names = streams.iter().map(|name| name.as_str().into()).collect();
+        let mut bench =
+            Bench { machine: ConnectionMachine::new(settings, names).unwrap(), now: MonoNs(1_000_000 * MS) };
+        bench.event(Event::Start);
+        assert_eq!(bench.texts(Event::Connected).len(), 4);
+        assert_eq!(bench.machine.next_timer(), Some(MonoNs(bench.now.0 + 1_000 * MS)));
+        assert_eq!(bench.timer().len(), 4);
+        assert_eq!(bench.timer().len(), 2);
+        assert_eq!(bench.machine.status().pending, 2_000);
+    }
+
+    #[test]
+    fn a_refused_stream_is_reported_with_the_venues_words_and_the_rest_is_ready() {
+        let mut bench = Bench::up(Venue::BybitSpot, &["tickers.NOPE"]);
+        bench.event(Event::Connected);
+        let refusal = br#"{"success":false,"ret_msg":"Invalid topic: tickers.NOPE","req_id":"1","op":"subscribe"}"#;
+        let report =
+            Report::Refused { stream: "tickers.NOPE".to_owned(), reason: "Invalid topic: tickers.NOPE".to_owned() };
+        let actions = bench.event(Event::Message(refusal));
+        assert_eq!(actions, [Action::Report(report), Action::Report(Report::Ready)]);
+        assert_eq!(bench.machine.status().last_refusal.as_deref(), Some("tickers.NOPE: Invalid topic: tickers.NOPE"));
+    }
+
+    #[test]
+    fn silence_is_pinged_and_then_a_loss() {
+        let mut bench = Bench::up(Venue::BybitSpot, &[]);
+        assert!(bench.event(Event::Connected).contains(&Action::Report(Report::Ready)));
+        let pings = bench.timer();
+        assert!(matches!(&pings[..], [Action::Send(text)] if text.windows(6).any(|w| w == b"\"ping\"")), "{pings:?}");
+        bench.event(Event::Message(br#"{"op":"pong"}"#));
+        assert_eq!(bench.machine.status().pongs, 1);
+        // The hot core never said that it saw a byte.
+        let actions = bench.timer();
+        assert_eq!(actions[0], Action::Drop);
+        assert!(
+            matches!(&actions[1], Action::Report(Report::Reconnecting { reason, .. }) if reason == "stale: no byte for 30000 ms"),
+            "{actions:?}"
+        );
+    }
+
+    #[test]
+    fn a_venue_that_says_it_goes_is_left_at_once() {
+        let mut bench = Bench::up(Venue::BinanceSpot, &[]);
+        bench.event(Event::Connected);
+        let actions = bench.event(Event::Message(br#"{"e":"serverShutdown","E":1}"#));
+        assert_eq!(actions[0], Action::Drop);
+        assert!(matches!(bench.machine.state(), State::Reconnecting { attempt: 1 }));
+    }
+
+    #[test]
+    fn pongs_do_not_reset_the_backoff_and_data_does_once_it_has_flowed() {
+        let mut bench = Bench::up(Venue::BinanceSpot, &[]);
+        bench.event(Event::ConnectFailed("refused"));
+        bench.timer();
+        bench.event(Event::Connected);
+        let seen = |bench: &mut Bench, messages| {
+            bench.now = MonoNs(bench.now.0 + 11_000 * MS);
+            bench.event(Event::DataSeen { last_seen: bench.now, messages });
+            bench.machine.status().attempt
+        };
+        assert_eq!([0, 0, 0].map(|messages| seen(&mut bench, messages)), [1, 1, 1]);
+        assert_eq!([5, 6].map(|messages| seen(&mut bench, messages)), [1, 0]);
+    }
+
+    #[test]
+    fn a_stop_closes_from_every_state_within_the_close_timeout() {
+        let mut never = Bench::new(Venue::BinanceSpot, &[]);
+        assert_eq!(never.event(Event::Stop), [Action::Report(Report::Closed)]);
+
+        let mut connecting = Bench::up(Venue::BinanceSpot, &[]);
+        assert_eq!(connecting.event(Event::Stop), [Action::Drop]);
+        assert_eq!(connecting.event(Event::Connected), [Action::Drop], "it came through after all");
+        assert_eq!(connecting.event(Event::ConnectFailed("cancelled")), [Action::Report(Report::Closed)]);
+
+        let mut ready = Bench::up(Venue::BinanceSpot, &[]);
+        ready.event(Event::Connected);
+        let stopped_at = ready.now;
+        assert_eq!(ready.event(Event::Stop), [Action::Close { code: 1_000 }]);
+        assert_eq!(ready.event(Event::Stop), [], "once is enough");
+        assert_eq!(ready.timer(), [Action::Drop, Action::Report(Report::Closed)]);
+        assert_eq!(ready.now.since_ns(stopped_at), 100 * MS);
+        assert_eq!(ready.machine.next_timer(), None);
+
+        let mut waiting = Bench::up(Venue::BinanceSpot, &[]);
+        waiting.event(Event::ConnectFailed("no route"));
+        assert_eq!(waiting.event(Event::Stop), [Action::Report(Report::Closed)]);
+    }
+
+    #[test]
+    fn after_the_last_attempt_it_says_so_and_is_closed() {
+        let mut settings = ConnectionSettings::of_venue(Venue::BinanceSpot, 1);
+        settings.reconnect.attempts_max = Some(0);
+        let mut bench = Bench { machine: ConnectionMachine::new(settings, Vec::new()).unwrap(), now: MonoNs(1) };
+        bench.event(Event::Start);
+        let reason = "no such host".to_owned();
+        let expected = [Action::Report(Report::GaveUp { reason }), Action::Report(Report::Closed)];
+        assert_eq!(bench.event(Event::ConnectFailed("no such host")), expected);
+        assert_eq!(bench.machine.state(), State::Closed);
+    }
+
+    #[test]
+    fn an_event_the_state_has_no_use_for_is_counted_and_changes_nothing() {
+        let mut bench = Bench::new(Venue::BinanceSpot, &["a@trade"]);
+        for event in [Event::Lost("x"), Event::ConnectFailed("x"), Event::Message(b"{}"), Event::Closed] {
+            assert_eq!(bench.event(event), []);
+        }
+        assert_eq!((bench.machine.status().illegal_events, bench.machine.state()), (4, State::Disconnected));
+    }
+
+    #[test]
+    fn a_control_message_nobody_can_read_is_counted_and_its_start_kept() {
+        let mut bench = Bench::up(Venue::BinanceSpot, &[]);
+        bench.event(Event::Connected);
+        bench.event(Event::Message(&[b'x'; 10_000]));
+        bench.event(Event::Message(&[0xff, 0xfe]));
+        let status = bench.machine.status();
+        assert_eq!(status.unknown_control, 2);
+        assert_eq!(status.last_unknown_control.as_deref(), Some("\u{fffd}\u{fffd}"));
+    }
+
+    #[test]
+    fn a_stream_added_or_removed_while_running_is_asked_for_at_once() {
+        let mut bench = Bench::up(Venue::BybitSpot, &[]);
+        bench.event(Event::Connected);
+        assert!(bench.texts(Event::Subscribe("tickers.A"))[0].contains("\"subscribe\""));
+        assert_eq!(bench.machine.state(), State::Connected);
+        bench.event(Event::Message(br#"{"success":true,"ret_msg":"subscribe","op":"subscribe"}"#));
+        assert_eq!(bench.machine.state(), State::Ready);
+        assert!(bench.texts(Event::Unsubscribe("tickers.A"))[0].contains("\"unsubscribe\""));
+        let long = "x".repeat(30_000);
+        let actions = bench.event(Event::Subscribe(&long));
+        assert!(
+            matches!(&actions[..], [Action::Report(Report::Refused { reason, .. })] if reason.contains("the venue allows 21000")),
+            "{actions:?}"
+        );
+    }
+}

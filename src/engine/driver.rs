@@ -1,0 +1,387 @@
+//! Performs what one connection's state machine decides: the bridge between control, net and the connection's core.
+//!
+//! ```text
+//!            ConnectionMachine (control, sans-IO)
+//!   events ▲                                  │ actions
+//!          │   connect result, control message,   ▼ connect, send, ping, close, drop
+//!          │   lost, timer, stop
+//!        net::connect ─► Attach ─► core's ring      (transport hot)
+//!        WebSocketConnection ─► Message ─► ring     (transport cold)
+//! ```
+//! One task a connection. Holds no state of its own but what is under way.
+
+use super::link::SlotNotice;
+use super::listing::Listing;
+use super::plan::SocketPlan;
+use crate::control::{Action, ConnectionMachine, Event, Report, Status};
+use crate::hot::{Attachment, Command, ConnectionStats, HotConnection, mono_now, wall_now_ns};
+use crate::market::{MonoNs, Received};
+use crate::net::{ConnectError, Established, Message, WebSocketConnection, connect};
+use crate::telemetry::SampleReport;
+use crate::venue::{DecodeError, Decoder};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+
+/// What a driver tells the reports. Cold: locked a few times a second.
+#[derive(Clone, Debug, Default)]
+pub(super) struct DriverStatus {
+    pub(super) machine: Option<Status>,
+    pub(super) last_error: Option<String>,
+    pub(super) samples: Vec<SampleReport>,
+    pub(super) established: Option<String>,
+}
+
+/// A status with its one writer.
+pub(super) type SharedStatus = Arc<Mutex<DriverStatus>>;
+
+enum Link {
+    Hot(Box<Established>),
+    Cold(Box<WebSocketConnection>),
+}
+
+type Connecting = Pin<Box<dyn Future<Output = Result<Link, ConnectError>> + Send>>;
+
+/// One connection's task.
+pub(super) struct Driver {
+    pub(super) plan: SocketPlan,
+    pub(super) core: mpsc::Sender<Command>,
+    pub(super) notices: mpsc::UnboundedReceiver<SlotNotice>,
+    pub(super) stats: Arc<ConnectionStats>,
+    pub(super) status: SharedStatus,
+    pub(super) listing: watch::Receiver<Listing>,
+}
+
+/// What happened, as the select sees it.
+enum Happened {
+    Connected(Result<Link, ConnectError>),
+    Notice(SlotNotice),
+    Cold(Result<Option<Cold>, String>),
+    Timer,
+    Ended,
+}
+
+impl Driver {
+    /// Runs until the engine stops.
+    pub(super) async fn run(mut self) {
+        let Some(unlisted) = self.symbols_known().await else { return };
+        let streams = self.plan.streams_without(&unlisted);
+        for name in unlisted.iter().filter(|name| self.plan.names(name)) {
+            self.note_error(format!("{name} is not in the venue's instrument list"));
+        }
+        let mut machine = match ConnectionMachine::new(self.plan.control.clone(), streams) {
+            Ok(machine) => machine,
+            Err(error) => return self.note_error(error.to_string()),
+        };
+        let mut actions = Vec::new();
+        let mut connecting: Option<Connecting> = None;
+        let mut cold: Option<Box<WebSocketConnection>> = None;
+        // Losses that we caused by dropping: their notices are no news.
+        let mut own_losses = 0_u32;
+        // Frames counted before the connection in force.
+        let mut frames_before = 0;
+        let mut cold_seen = MonoNs(0);
+        machine.handle(Event::Start, mono_now(), &mut actions);
+        loop {
+            while !actions.is_empty() {
+                for action in std::mem::take(&mut actions) {
+                    if self.perform(action, &mut connecting, &mut cold, &mut own_losses).await == Performed::Closed {
+                        machine.handle(Event::Closed, mono_now(), &mut actions);
+                    }
+                }
+            }
+            self.publish(&machine);
+            let happened = self.next(machine.next_timer(), connecting.as_mut(), cold.as_deref_mut()).await;
+            let now = mono_now();
+            if machine.state().is_up() {
+                let last_seen = cold_seen.max(MonoNs(self.stats.last_seen_ns.get()));
+                let messages = self.stats.frames.get() - frames_before;
+                machine.handle(Event::DataSeen { last_seen, messages }, now, &mut actions);
+            }
+            match happened {
+                Happened::Connected(result) => {
+                    connecting = None;
+                    match result {
+                        Ok(link) => {
+                            frames_before = self.stats.frames.get();
+                            self.attach(link, &mut cold, &mut machine, now, &mut actions).await;
+                        }
+                        Err(error) => {
+                            let text = error.to_string();
+                            tracing::warn!(connection = %self.plan.name, error = %text, "connect failed");
+                            self.note_error(text.clone());
+                            machine.handle(Event::ConnectFailed(&text), now, &mut actions);
+                        }
+                    }
+                }
+                Happened::Notice(SlotNotice::Lost { .. }) if own_losses > 0 => own_losses -= 1,
+                Happened::Notice(SlotNotice::Lost { reason }) => {
+                    tracing::warn!(connection = %self.plan.name, reason, "connection lost");
+                    self.note_error(reason.clone());
+                    machine.handle(Event::Lost(&reason), now, &mut actions);
+                }
+                Happened::Notice(SlotNotice::Control(message)) => {
+                    machine.handle(Event::Message(&message), now, &mut actions);
+                }
+                Happened::Notice(SlotNotice::Sample { error, message_bytes, sample }) => {
+                    self.keep_sample(error, message_bytes, &sample);
+                }
+                Happened::Cold(Ok(Some(Cold::Data(payload)))) => self.forward(payload).await,
+                Happened::Cold(Ok(Some(Cold::SignOfLife))) => cold_seen = now,
+                Happened::Cold(ended) => {
+                    cold = None;
+                    let reason = ended.err().unwrap_or_else(|| "closed by the peer".to_owned());
+                    own_losses += 1;
+                    self.command(Command::Close { slot: self.plan.slot, code: 0 }).await;
+                    self.note_error(reason.clone());
+                    machine.handle(Event::Lost(&reason), now, &mut actions);
+                }
+                Happened::Timer => machine.handle(Event::Timer, now, &mut actions),
+                Happened::Ended => {
+                    if let Some(connection) = cold {
+                        let _ = tokio::time::timeout(CLOSE_WAIT, connection.close(1000)).await;
+                    }
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Waits for the venue's symbols, telling the reports why it takes long. `None` when the engine stops.
+    async fn symbols_known(&mut self) -> Option<Arc<std::collections::BTreeSet<String>>> {
+        loop {
+            let listing = self.listing.borrow_and_update().clone();
+            if listing.is_known {
+                return Some(listing.unlisted);
+            }
+            if let Some(error) = listing.error {
+                self.note_error(error.to_string());
+            }
+            self.listing.changed().await.ok()?;
+        }
+    }
+
+    async fn next(
+        &mut self,
+        timer: Option<MonoNs>,
+        connecting: Option<&mut Connecting>,
+        cold: Option<&mut WebSocketConnection>,
+    ) -> Happened {
+        let wait = timer.map(|at| Duration::from_nanos(at.since_ns(mono_now())));
+        tokio::select! {
+            biased;
+            notice = self.notices.recv() => notice.map_or(Happened::Ended, Happened::Notice),
+            result = async { match connecting { Some(future) => future.await, None => std::future::pending().await } } => {
+                Happened::Connected(result)
+            }
+            message = async { match cold { Some(connection) => receive(connection).await, None => std::future::pending().await } } => {
+                Happened::Cold(message)
+            }
+            () = async { match wait { Some(wait) => tokio::time::sleep(wait).await, None => std::future::pending().await } } => {
+                Happened::Timer
+            }
+        }
+    }
+
+    async fn perform(
+        &mut self,
+        action: Action,
+        connecting: &mut Option<Connecting>,
+        cold: &mut Option<Box<WebSocketConnection>>,
+        own_losses: &mut u32,
+    ) -> Performed {
+        let slot = self.plan.slot;
+        match action {
+            Action::Connect => *connecting = Some(self.connecting()),
+            Action::Send(text) => match cold {
+                Some(connection) => {
+                    let text = String::from_utf8_lossy(&text).into_owned();
+                    if let Err(error) = connection.send(Message::Text(text.into())).await {
+                        self.note_error(error.to_string());
+                    }
+                }
+                None => self.command(Command::Send { slot, text }).await,
+            },
+            Action::ProtocolPing => match cold {
+                Some(connection) => {
+                    if let Err(error) = connection.send(Message::Ping(Default::default())).await {
+                        self.note_error(error.to_string());
+                    }
+                }
+                None => self.command(Command::Ping { slot }).await,
+            },
+            Action::Close { code } => match cold.take() {
+                Some(connection) => {
+                    let _ = tokio::time::timeout(CLOSE_WAIT, connection.close(code)).await;
+                    *own_losses += 1;
+                    self.command(Command::Close { slot, code: 0 }).await;
+                    return Performed::Closed;
+                }
+                None => self.command(Command::Close { slot, code }).await,
+            },
+            Action::Drop => {
+                *connecting = None;
+                *cold = None;
+                *own_losses += 1;
+                self.command(Command::Close { slot, code: 0 }).await;
+            }
+            Action::Report(report) => {
+                let text = describe(&report);
+                if matches!(report, Report::Refused { .. } | Report::GaveUp { .. }) {
+                    tracing::error!(connection = %self.plan.name, "{text}");
+                    self.note_error(text);
+                } else {
+                    tracing::info!(connection = %self.plan.name, "{text}");
+                }
+            }
+        }
+        Performed::Done
+    }
+
+    fn connecting(&self) -> Connecting {
+        let options = self.plan.connect.clone();
+        match self.plan.cold.clone() {
+            None => Box::pin(async move { connect(&options).await.map(|done| Link::Hot(Box::new(done))) }),
+            Some(cold) => Box::pin(async move {
+                WebSocketConnection::connect(&options, &cold).await.map(|done| Link::Cold(Box::new(done)))
+            }),
+        }
+    }
+
+    /// Hands a fresh connection to its core, then tells the machine.
+    async fn attach(
+        &mut self,
+        link: Link,
+        cold: &mut Option<Box<WebSocketConnection>>,
+        machine: &mut ConnectionMachine,
+        now: MonoNs,
+        actions: &mut Vec<Action>,
+    ) {
+        let slot = self.plan.slot;
+        let decoder = Decoder::new(self.plan.venue, self.plan.form, self.plan.raw_stream.as_deref());
+        match link {
+            Link::Cold(connection) => {
+                *cold = Some(connection);
+                self.command(Command::AttachCold { slot, decoder: Box::new(decoder) }).await;
+            }
+            Link::Hot(established) => {
+                self.note_established(describe_established(&established));
+                let settings = self.plan.hot_settings();
+                match HotConnection::new(established.stream, &established.leftover, &settings) {
+                    Ok(connection) => {
+                        let attachment = Attachment { slot, connection, decoder };
+                        self.command(Command::Attach(Box::new(attachment))).await;
+                    }
+                    Err(error) => {
+                        return machine.handle(Event::ConnectFailed(&error.to_string()), now, actions);
+                    }
+                }
+            }
+        }
+        machine.handle(Event::Connected, now, actions);
+    }
+
+    /// One message of a cold connection, to the core that owns its symbols.
+    async fn forward(&mut self, payload: Vec<u8>) {
+        let received = Received { mono: mono_now(), wall_ns: wall_now_ns() };
+        self.command(Command::Message { slot: self.plan.slot, payload, received }).await;
+    }
+
+    async fn command(&self, command: Command) {
+        // A core that has ended takes no more commands: the engine is stopping.
+        let _ = self.core.send(command).await;
+    }
+
+    fn publish(&self, machine: &ConnectionMachine) {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner).machine = Some(machine.status());
+    }
+
+    fn note_error(&self, error: String) {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner).last_error = Some(error);
+    }
+
+    fn note_established(&self, what: String) {
+        tracing::info!(connection = %self.plan.name, "{what}");
+        self.status.lock().unwrap_or_else(PoisonError::into_inner).established = Some(what);
+    }
+
+    fn keep_sample(&self, error: DecodeError, message_bytes: usize, sample: &[u8]) {
+        let text = String::from_utf8_lossy(sample).into_owned();
+        tracing::warn!(connection = %self.plan.name, %error, sample = %text, "a message gave no event");
+        let reason = error.reason.name();
+        let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
+        status.samples.retain(|sample| sample.reason != reason);
+        status.samples.push(SampleReport {
+            reason: reason.to_owned(),
+            field: error.field.to_owned(),
+            message_bytes: message_bytes as u64,
+            text,
+        });
+    }
+}
+
+/// What an action left behind.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Performed {
+    Done,
+    /// The connection is closed already: no notice will come.
+    Closed,
+}
+
+/// A report in words, for the log.
+fn describe(report: &Report) -> String {
+    match report {
+        Report::Connected => "connected".to_owned(),
+        Report::Ready => "ready: every wanted subscription is confirmed or refused".to_owned(),
+        Report::Reconnecting { attempt, delay, reason } => {
+            format!("reconnecting, attempt {attempt} in {} ms: {reason}", delay.as_millis())
+        }
+        Report::Refused { stream, reason } => format!("subscription {stream} refused: {reason}"),
+        Report::GaveUp { reason } => format!("gave up: {reason}"),
+        Report::Closed => "closed".to_owned(),
+    }
+}
+
+/// How long a peer has to answer our close frame.
+const CLOSE_WAIT: Duration = Duration::from_millis(80);
+
+/// What a cold connection gave.
+enum Cold {
+    Data(Vec<u8>),
+    /// A ping, answered already, or a pong.
+    SignOfLife,
+}
+
+/// What a cold connection gives next; `None` after its closing handshake.
+async fn receive(connection: &mut WebSocketConnection) -> Result<Option<Cold>, String> {
+    match connection.recv().await {
+        Ok(Some(Message::Text(text))) => Ok(Some(Cold::Data(text.as_bytes().to_vec()))),
+        Ok(Some(Message::Binary(bytes))) => Ok(Some(Cold::Data(bytes.to_vec()))),
+        Ok(Some(Message::Ping(_) | Message::Pong(_))) => Ok(Some(Cold::SignOfLife)),
+        Ok(None) => Ok(None),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// An established connection in words: where it goes, what the kernel granted, how long each step took.
+fn describe_established(done: &Established) -> String {
+    let ms = |time: Duration| format!("{:.1}", time.as_secs_f64() * 1e3);
+    let tls = match (&done.tls_version, &done.tls_cipher) {
+        (Some(version), Some(cipher)) => format!("{version} {cipher}"),
+        _ => "no TLS".to_owned(),
+    };
+    format!(
+        "connected {} to {}, {tls}; receive buffer {} bytes, send buffer {} bytes, nodelay {}; dns {} tcp {} tls {} upgrade {} ms",
+        done.local,
+        done.peer,
+        done.granted.receive_buffer_bytes,
+        done.granted.send_buffer_bytes,
+        done.granted.nodelay,
+        ms(done.timings.dns),
+        ms(done.timings.tcp),
+        ms(done.timings.tls),
+        ms(done.timings.upgrade)
+    )
+}

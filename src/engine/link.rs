@@ -1,0 +1,111 @@
+//! The cold end of one core's rings: one task that owns it, and forwards both ways.
+//!
+//! ```text
+//! drivers ── mpsc ──► link ── ring ──► hot core
+//! driver of the slot ◄── mpsc ── link ◄── ring ── hot core
+//! ```
+//! Pooled buffers go home at once; what the hot core may not free is freed here.
+
+use crate::hot::{ColdPorts, Command, Notice, Spent, Waker};
+use crate::venue::DecodeError;
+use std::collections::VecDeque;
+use std::os::fd::{AsRawFd, RawFd};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::mpsc;
+
+/// Commands that may wait for the ring before a sender waits too.
+pub(super) const COMMAND_QUEUE: usize = 1_024;
+
+/// How often a full ring is tried again. A ring does not tell when it has room.
+const RETRY: Duration = Duration::from_millis(1);
+
+/// What a slot's driver hears from its core.
+#[derive(Debug)]
+pub(super) enum SlotNotice {
+    /// The connection ended, for this reason.
+    Lost { reason: String },
+    /// A control-plane message.
+    Control(Vec<u8>),
+    /// The first message of its reason that gave no event.
+    Sample { error: DecodeError, message_bytes: usize, sample: Vec<u8> },
+}
+
+struct Wake(Arc<Waker>);
+
+impl AsRawFd for Wake {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}
+
+/// Runs until every sender of commands is gone.
+pub(super) async fn run(
+    mut ports: ColdPorts,
+    mut commands: mpsc::Receiver<Command>,
+    slots: Vec<mpsc::UnboundedSender<SlotNotice>>,
+) -> std::io::Result<()> {
+    let waker = Arc::clone(ports.waker());
+    // SAFETY: `Wake` shares the waker, which owns its descriptor from its making to its last drop, so the descriptor stays
+    // open and the same for as long as the `AsyncFd` holds the `Wake`.
+    let readable = unsafe { AsyncFd::register_with_interest(Wake(Arc::clone(&waker)), tokio::io::Interest::READABLE) }
+        .map_err(std::io::Error::from)?;
+    let mut waiting: VecDeque<Command> = VecDeque::new();
+    loop {
+        take_notices(&mut ports, &slots, &mut waiting);
+        while let Some(command) = waiting.pop_front() {
+            if let Err(command) = ports.push(command) {
+                waiting.push_front(*command);
+                break;
+            }
+        }
+        waker.about_to_sleep();
+        if !ports.is_empty() {
+            waker.awake();
+            continue;
+        }
+        tokio::select! {
+            ready = readable.readable() => {
+                ready?.clear_ready();
+                waker.drain();
+            }
+            command = commands.recv(), if waiting.is_empty() => match command {
+                Some(command) => waiting.push_back(command),
+                None => return Ok(()),
+            },
+            () = tokio::time::sleep(RETRY), if !waiting.is_empty() => {}
+        }
+        waker.awake();
+    }
+}
+
+fn take_notices(ports: &mut ColdPorts, slots: &[mpsc::UnboundedSender<SlotNotice>], waiting: &mut VecDeque<Command>) {
+    while let Some(notice) = ports.pop() {
+        let (slot, heard, buffer) = match notice {
+            Notice::Lost { slot, closed, spent } => {
+                drop(spent);
+                let heard = SlotNotice::Lost { reason: closed.to_string() };
+                (slot, heard, None)
+            }
+            Notice::Control { slot, message } => (slot, SlotNotice::Control(message.clone()), Some(message)),
+            Notice::Sample { slot, error, message_bytes, sample } => {
+                let heard = SlotNotice::Sample { error, message_bytes, sample: sample.clone() };
+                (slot, heard, Some(sample))
+            }
+            Notice::Spent(Spent::Symbol(spec)) => {
+                tracing::error!(venue = %spec.venue, symbol = %spec.name, "a core could not take another symbol");
+                continue;
+            }
+            Notice::Spent(spent) => {
+                drop(spent);
+                continue;
+            }
+        };
+        // A driver that has ended no longer cares.
+        let _ = slots[usize::from(slot)].send(heard);
+        if let Some(buffer) = buffer {
+            waiting.push_back(Command::Recycle(buffer));
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! From counters to the report: read by anyone, at any time.
+
+use super::driver::SharedStatus;
+use crate::control::Status;
+use crate::hot::{ConnectionStats, CoreStats, Histogram};
+use crate::market::Venue;
+use crate::telemetry::{
+    AgePercentiles, ConnectionReport, Failure, HotThreadReport, Percentiles, Report, SubscriptionCounts, ThreadStats,
+    is_counting, read_thread_stats,
+};
+use crate::venue::Reason;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// One socket as the reports see it.
+#[derive(Debug)]
+pub(super) struct Socket {
+    pub(super) name: String,
+    pub(super) venue: Venue,
+    pub(super) transport: &'static str,
+    pub(super) stats: Arc<ConnectionStats>,
+    pub(super) status: SharedStatus,
+}
+
+pub(super) fn report(
+    elapsed: Duration,
+    sockets: &[Socket],
+    cores: &[Thread],
+    symbols: usize,
+    failure: Option<Failure>,
+) -> Report {
+    Report {
+        is_final: false,
+        elapsed_s: elapsed.as_secs_f64(),
+        connections: sockets.iter().map(connection).collect(),
+        hot_threads: cores.iter().map(Thread::report).collect(),
+        symbols,
+        failure,
+    }
+}
+
+fn connection(socket: &Socket) -> ConnectionReport {
+    let stats = &*socket.stats;
+    let status = socket.status.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let machine = status.machine.as_ref();
+    let count = |of: fn(&Status) -> usize| machine.map_or(0, |machine| of(machine) as u64);
+    let age = merged(&stats.venue_age);
+    ConnectionReport {
+        name: socket.name.clone(),
+        venue: socket.venue.name().to_owned(),
+        state: machine.map_or("listing", |machine| machine.state.name()).to_owned(),
+        transport: socket.transport.to_owned(),
+        frames: stats.frames.get(),
+        events: stats.events.get(),
+        unparsed: stats.unparsed.get(),
+        unrouted: stats.unrouted.get(),
+        tier_two: stats.tier_two.get(),
+        reconnects: machine.map_or(0, |machine| machine.reconnects),
+        read_to_handler_ns: percentiles(&stats.read_to_handler),
+        visit_gap_ns: percentiles(&stats.visit_gap),
+        venue_age_ms: AgePercentiles { p50: ms(age.value_at_quantile(0.5)), p99: ms(age.value_at_quantile(0.99)) },
+        pings: stats.pings.get(),
+        bytes: stats.bytes.get(),
+        control_messages: stats.control_messages.get(),
+        unparsed_reasons: Reason::ALL
+            .into_iter()
+            .map(|reason| (reason.name().to_owned(), stats.reasons[reason as usize].get()))
+            .filter(|&(_, count)| count > 0)
+            .collect(),
+        subscriptions: SubscriptionCounts {
+            wanted: count(|machine| machine.wanted),
+            active: count(|machine| machine.active),
+            pending: count(|machine| machine.pending),
+            refused: count(|machine| machine.refused),
+        },
+        last_error: status.last_error,
+        samples: status.samples,
+    }
+}
+
+/// One hot thread as the reports see it.
+#[derive(Debug)]
+pub(super) struct Thread {
+    core: Arc<CoreStats>,
+    /// What the kernel had counted when the loop began.
+    at_start: Option<ThreadStats>,
+    /// The last reading: the kernel forgets a thread that has ended.
+    last: Mutex<Option<ThreadStats>>,
+}
+
+impl Thread {
+    pub(super) fn new(core: Arc<CoreStats>) -> Self {
+        let at_start = read_thread_stats(core.thread_id.load(Ordering::Relaxed)).ok();
+        Self { core, at_start, last: Mutex::new(at_start) }
+    }
+
+    fn report(&self) -> HotThreadReport {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Ok(now) = read_thread_stats(self.core.thread_id.load(Ordering::Relaxed)) {
+            *last = Some(now);
+        }
+        let since_start = self.at_start.zip(*last);
+        HotThreadReport {
+            core: self.core.cpu,
+            messages: self.core.messages.get(),
+            allocations: is_counting().then(|| self.core.allocations.get()),
+            page_faults: since_start.map(|(start, now)| now.page_faults() - start.page_faults()),
+            involuntary_switches: since_start.map(|(start, now)| now.switches_involuntary - start.switches_involuntary),
+        }
+    }
+}
+
+/// A compact histogram as the one that knows quantiles. The largest value is exact; the others are to 3 %.
+fn merged(compact: &Histogram) -> hdrhistogram::Histogram<u64> {
+    let mut full = hdrhistogram::Histogram::new(3).expect("three digits are allowed");
+    let max = compact.max();
+    for (value, count) in compact.filled() {
+        full.saturating_record_n(value.min(max), count);
+    }
+    full
+}
+
+fn percentiles(compact: &Histogram) -> Percentiles {
+    Percentiles { max: compact.max(), ..Percentiles::of(&merged(compact)) }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "ages are shown to a fraction of a millisecond")]
+fn ms(ns: u64) -> f64 {
+    ns as f64 / 1e6
+}

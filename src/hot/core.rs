@@ -1,0 +1,769 @@
+//! The loop of one pinned thread: visits its connections, decodes, routes, and calls the strategy's functions.
+//!
+//! ```text
+//! turn:  commands from the ring ─► visit each socket that may have bytes ─► housekeeping, if due ─► idle, if nothing came
+//! visit: one read ─► one stamp ─► every whole message in the buffer: decode ─► route ─► handler ─► next read, within the budget
+//! ```
+//! Owns its connections, symbols, router and strategy state; shares nothing with another core. After start-up it never
+//! locks, allocates, logs, formats or touches a file. Spends a syscall on a read, a poll, and the rare control write.
+
+use super::clock::{Clock, Ticks};
+use super::connection::{Closed, ClosedBy};
+use super::poller::{Poller, Waker};
+use super::ring::{Attachment, Command, HotPorts, Notice, Spent};
+use super::router::{Router, take_unrouted};
+use super::stats::{ConnectionStats, CoreStats};
+use super::stream::ReadOutcome;
+use crate::limits::{CONNECTION_COUNT_MAX, CONTROL_MESSAGE_BYTES, SAMPLE_BYTES, SYMBOL_COUNT_MAX, VISIT_BYTES_MAX};
+use crate::market::{
+    AggTrade, BookUpdate, EventKind, Kline, Liquidation, MarkPrice, Meta, Quote, Received, Symbol, SymbolSpec, Ticker,
+    Trade,
+};
+use crate::venue::{DecodeError, Decoded, Decoder, DecoderScratch, HotSymbols, Reason, Sink, Tier};
+use rtrb::{Consumer, Producer};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// What a core does when nothing came.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Idle {
+    /// Looks again at once. One whole CPU; the lowest latency.
+    Spin,
+    /// Gives the CPU to another runnable thread, then looks again.
+    Yield,
+    /// Sleeps in the kernel until a socket or a ring has something.
+    #[default]
+    Park,
+}
+
+/// A strategy's state, and the function that registers its handlers for a symbol.
+#[derive(Debug)]
+pub struct Strategy<S> {
+    /// The strategy's own state, given to every handler.
+    pub state: S,
+    /// Called on the core's thread for every symbol, when it is added: at start or later. Registers handlers.
+    pub on_symbol: fn(&mut S, &mut Router<S>, &SymbolSpec),
+}
+
+/// What a core is told at start.
+#[derive(Clone, Copy, Debug)]
+pub struct CoreSettings {
+    /// What it does when nothing came.
+    pub idle: Idle,
+    /// Every how many messages read-to-handler is measured; 1 measures each.
+    pub latency_sample_every: u32,
+    /// Heap allocations of the calling thread so far, where the process counts them.
+    pub thread_allocations: fn() -> u64,
+}
+
+/// What a handler was doing when it panicked.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct PanicReport {
+    /// The panic's own words.
+    pub what: String,
+    /// Kind and symbol of the event that the handler was given.
+    pub event: Option<(EventKind, Symbol)>,
+    /// The slot of the connection it came from.
+    pub slot: Option<u16>,
+    /// The message, its first bytes.
+    pub message: Vec<u8>,
+}
+
+/// Longest time between two housekeepings.
+const HOUSEKEEPING_NS: u64 = 50_000_000;
+/// Longest sleep of a parked core: its housekeeping is late by this much at most.
+const PARK_MS: i32 = 50;
+/// How long a peer has to answer our close frame: `stop` ends within 150 ms whatever the peers do.
+const CLOSE_WAIT_NS: u64 = 80_000_000;
+/// Commands taken in one turn, so that a full ring does not keep the sockets waiting.
+const COMMANDS_PER_TURN: usize = 32;
+/// Up to this many sockets a spinning core reads each in turn; above it asks the kernel which are ready. By
+/// `cargo bench --bench wait` an empty `recv` costs 1.5 empty `epoll_wait`s, and `epoll_wait` costs the same for 1 socket
+/// and for 256. A frame waits half an empty turn on average; behind an `epoll_wait` it also waits for that call to
+/// return: with two sockets the two are even, with three the kernel wins.
+const DIRECT_SOCKET_COUNT_MAX: usize = 2;
+
+/// One connection as its core holds it.
+#[derive(Default)]
+struct Slot {
+    owned: Owned,
+    /// The end of the last visit.
+    visited: Ticks,
+    /// True until the bytes that came behind the 101 were delivered.
+    is_new: bool,
+    /// True while the poller watches for writability.
+    is_writing: bool,
+    /// When our close frame was sent.
+    closing_since: Option<Ticks>,
+    /// Reasons of which a sample was sent.
+    sampled: u16,
+}
+
+#[derive(Default)]
+enum Owned {
+    #[default]
+    Nothing,
+    Hot(Box<Attachment>),
+    Cold(Box<Decoder>),
+}
+
+/// One hot core. See the module.
+pub struct Core<S> {
+    settings: CoreSettings,
+    clock: Clock,
+    poller: Poller,
+    waker: Arc<Waker>,
+    commands: Consumer<Command>,
+    outbox: Outbox,
+    stats: Arc<CoreStats>,
+    slots: Box<[Slot]>,
+    /// Slots that own a hot connection, in no order.
+    live: Vec<u16>,
+    desk: Desk<S>,
+    on_symbol: fn(&mut S, &mut Router<S>, &SymbolSpec),
+    /// Kept as they came: a box opened here would be freed here.
+    #[expect(clippy::vec_box, reason = "moving a spec out of its box would free the box on the hot thread")]
+    specs: Vec<Box<SymbolSpec>>,
+    /// The message of a cold connection while it is decoded.
+    cold_message: Vec<u8>,
+    housekept: Ticks,
+    /// When the core came back from a wait: sockets were watched until then.
+    watched: Ticks,
+    allocations_at_start: u64,
+    /// Some connection holds bytes that no readiness will announce.
+    has_buffered: bool,
+    stopping_since: Option<Ticks>,
+}
+
+/// What a message needs on its way to the handlers.
+struct Desk<S> {
+    symbols: HotSymbols,
+    scratch: DecoderScratch,
+    router: Router<S>,
+    state: S,
+    current: Current,
+    latency_sample_every: u32,
+    until_sample: u32,
+}
+
+/// What is under way, for the report of a panic.
+#[derive(Clone, Copy, Default)]
+struct Current {
+    slot: Option<u16>,
+    event: Option<(EventKind, Symbol)>,
+}
+
+impl<S> Core<S> {
+    /// A core with its strategy, ready to run. Allocates all that the loop will ever use.
+    ///
+    /// # Errors
+    /// The kernel's, when no file descriptor is left.
+    pub fn new(
+        settings: CoreSettings,
+        ports: HotPorts,
+        stats: Arc<CoreStats>,
+        strategy: Strategy<S>,
+    ) -> std::io::Result<Self> {
+        let clock = Clock::new();
+        let now = clock.ticks();
+        let slots = (0..stats.connections.len()).map(|_| Slot::default()).collect();
+        let outbox = Outbox {
+            notices: ports.notices,
+            waker: ports.cold_waker,
+            pool: ports.pool,
+            waiting: Vec::with_capacity(4 * CONNECTION_COUNT_MAX),
+        };
+        Ok(Self {
+            settings,
+            clock,
+            poller: Poller::new(&ports.waker)?,
+            waker: ports.waker,
+            commands: ports.commands,
+            outbox,
+            stats,
+            slots,
+            live: Vec::with_capacity(CONNECTION_COUNT_MAX),
+            desk: Desk {
+                symbols: HotSymbols::new(),
+                scratch: DecoderScratch::new(),
+                router: Router::new(),
+                state: strategy.state,
+                current: Current::default(),
+                latency_sample_every: settings.latency_sample_every.max(1),
+                until_sample: 1,
+            },
+            on_symbol: strategy.on_symbol,
+            specs: Vec::with_capacity(SYMBOL_COUNT_MAX),
+            cold_message: Vec::new(),
+            housekept: now,
+            watched: now,
+            allocations_at_start: 0,
+            has_buffered: false,
+            stopping_since: None,
+        })
+    }
+
+    /// Runs until [`Command::Stop`] and the closing handshakes. A panic of a handler ends the loop and is returned
+    /// with the event and the message that it was given; the connections are closed by dropping the core.
+    pub fn run(mut self) -> Result<S, Box<PanicReport>> {
+        let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            self.allocations_at_start = (self.settings.thread_allocations)();
+            self.stats.is_running.store(true, Ordering::Release);
+            while !self.has_stopped() {
+                self.turn();
+            }
+            self.housekeeping(self.clock.ticks());
+        }));
+        self.stats.is_running.store(false, Ordering::Release);
+        match ended {
+            Ok(()) => Ok(self.desk.state),
+            Err(payload) => Err(Box::new(self.panic_report(payload.as_ref()))),
+        }
+    }
+
+    fn has_stopped(&self) -> bool {
+        let Some(since) = self.stopping_since else { return false };
+        let waited_ns = self.clock.elapsed_ns(since, self.clock.ticks());
+        self.live.is_empty() || waited_ns > CLOSE_WAIT_NS
+    }
+
+    fn turn(&mut self) {
+        self.stats.turns.add(1);
+        if !self.commands.is_empty() {
+            self.take_commands();
+        }
+        let has_worked = match self.settings.idle {
+            Idle::Park => self.visit_ready(self.park_timeout_ms()),
+            Idle::Spin | Idle::Yield if self.live.len() > DIRECT_SOCKET_COUNT_MAX => self.visit_ready(0),
+            Idle::Spin | Idle::Yield => self.visit_all(),
+        };
+        let now = self.clock.ticks();
+        if self.clock.elapsed_ns(self.housekept, now) >= HOUSEKEEPING_NS {
+            self.housekeeping(now);
+        }
+        if !has_worked {
+            match self.settings.idle {
+                Idle::Spin => std::hint::spin_loop(),
+                Idle::Yield => std::thread::yield_now(),
+                Idle::Park => {}
+            }
+        }
+    }
+
+    /// How long a parked core may sleep. The flag is raised first and the ring looked at afterwards: a push that the
+    /// look misses finds the flag and wakes.
+    fn park_timeout_ms(&self) -> i32 {
+        if self.has_buffered || !self.outbox.waiting.is_empty() {
+            return 0;
+        }
+        self.waker.about_to_sleep();
+        if self.commands.is_empty() { PARK_MS } else { 0 }
+    }
+
+    fn visit_all(&mut self) -> bool {
+        let mut has_worked = false;
+        let mut at = 0;
+        while let Some(&slot) = self.live.get(at) {
+            has_worked |= self.visit(slot);
+            // A lost connection gave its place to the last one.
+            at += usize::from(self.live.get(at) == Some(&slot));
+        }
+        has_worked
+    }
+
+    fn visit_ready(&mut self, timeout_ms: i32) -> bool {
+        let ready = self.poller.wait(timeout_ms);
+        if self.settings.idle == Idle::Park {
+            self.waker.awake();
+        }
+        self.watched = self.clock.ticks();
+        let mut has_worked = false;
+        for at in 0..ready {
+            has_worked |= self.visit(self.poller.token(at));
+        }
+        if self.has_buffered {
+            self.has_buffered = false;
+            has_worked |= self.visit_buffered();
+        }
+        has_worked
+    }
+
+    /// Visits the connections whose bytes no readiness announces: opened records, frames behind the 101, a spent budget.
+    fn visit_buffered(&mut self) -> bool {
+        let mut has_worked = false;
+        let mut at = 0;
+        while let Some(&slot) = self.live.get(at) {
+            if self.slots[usize::from(slot)].holds_bytes() {
+                has_worked |= self.visit(slot);
+            }
+            at += usize::from(self.live.get(at) == Some(&slot));
+        }
+        has_worked
+    }
+
+    /// Takes what one socket has, within the budget. True if anything came.
+    fn visit(&mut self, slot_index: u16) -> bool {
+        let slot = &mut self.slots[usize::from(slot_index)];
+        let Owned::Hot(attachment) = &mut slot.owned else { return false };
+        let stats = &*self.stats.connections[usize::from(slot_index)];
+        let started = self.clock.ticks();
+        stats.visit_gap.record(self.clock.elapsed_ns(slot.visited.max(self.watched), started));
+        let pass = Pass { slot: slot_index, stats, core: &self.stats, clock: &self.clock };
+        let was_new = std::mem::take(&mut slot.is_new);
+        let outcome = if was_new {
+            pass.drain(attachment, started, &mut self.desk, &mut self.outbox, &mut slot.sampled)
+        } else {
+            Ok(())
+        };
+        let outcome = outcome
+            .and_then(|()| pass.read_within_budget(attachment, &mut self.desk, &mut self.outbox, &mut slot.sampled));
+        slot.visited = self.clock.ticks();
+        match outcome {
+            Ok(has_worked) => {
+                self.has_buffered |= attachment.connection.has_buffered();
+                let wants_write = attachment.connection.wants_write();
+                if wants_write != slot.is_writing {
+                    slot.is_writing = wants_write;
+                    let _ = self.poller.modify(attachment.connection.raw_fd(), slot_index, wants_write);
+                }
+                has_worked || was_new
+            }
+            Err(closed) => {
+                self.lose(slot_index, closed);
+                true
+            }
+        }
+    }
+
+    #[cold]
+    fn lose(&mut self, slot_index: u16, closed: Closed) {
+        let slot = &mut self.slots[usize::from(slot_index)];
+        let owned = std::mem::take(&mut slot.owned);
+        let visited = slot.visited;
+        *slot = Slot { visited, ..Slot::default() };
+        let spent = match owned {
+            Owned::Nothing => return,
+            Owned::Cold(decoder) => Spent::Decoder(decoder),
+            Owned::Hot(attachment) => {
+                let _ = self.poller.remove(attachment.connection.raw_fd());
+                self.live.retain(|&live| live != slot_index);
+                Spent::Connection(attachment)
+            }
+        };
+        self.stats.connections[usize::from(slot_index)].losses.add(1);
+        self.outbox.deliver(Notice::Lost { slot: slot_index, closed, spent });
+    }
+
+    #[cold]
+    fn take_commands(&mut self) {
+        for _ in 0..COMMANDS_PER_TURN {
+            let Ok(command) = self.commands.pop() else { return };
+            match command {
+                Command::Attach(attachment) => self.attach(attachment),
+                Command::AttachCold { slot, mut decoder } => {
+                    decoder.connection_started();
+                    self.slots[usize::from(slot)] = Slot { owned: Owned::Cold(decoder), ..Slot::default() };
+                }
+                Command::Message { slot, payload, received } => self.cold_message(slot, payload, received),
+                Command::Send { slot, text } => self.send(slot, text),
+                Command::Ping { slot } => {
+                    if let Owned::Hot(attachment) = &mut self.slots[usize::from(slot)].owned {
+                        // A ping that does not fit waits behind data that proves more than the ping would.
+                        let _ = attachment.connection.send_ping(b"");
+                        self.has_buffered = true;
+                    }
+                }
+                Command::Close { slot, code } => self.close(slot, code),
+                Command::AddSymbol(spec) => self.add_symbol(spec),
+                Command::Recycle(mut buffer) => {
+                    buffer.clear();
+                    self.outbox.pool.push(buffer);
+                }
+                Command::Stop => self.stop(),
+            }
+        }
+    }
+
+    fn attach(&mut self, mut attachment: Box<Attachment>) {
+        let index = attachment.slot;
+        attachment.decoder.connection_started();
+        let fd = attachment.connection.raw_fd();
+        self.slots[usize::from(index)] =
+            Slot { owned: Owned::Hot(attachment), visited: self.clock.ticks(), is_new: true, ..Slot::default() };
+        self.live.push(index);
+        self.has_buffered = true;
+        if let Err(error) = self.poller.add(fd, index, false) {
+            self.lose(index, Closed { code: None, by: ClosedBy::Transport(error.into()) });
+        }
+    }
+
+    fn add_symbol(&mut self, spec: Box<SymbolSpec>) {
+        if self.specs.len() == self.specs.capacity() {
+            self.outbox.deliver(Notice::Spent(Spent::Symbol(spec)));
+            return;
+        }
+        self.desk.symbols.add(&spec);
+        (self.on_symbol)(&mut self.desk.state, &mut self.desk.router, &spec);
+        self.specs.push(spec);
+    }
+
+    fn send(&mut self, slot: u16, text: Vec<u8>) {
+        let mut has_failed = false;
+        if let Owned::Hot(attachment) = &mut self.slots[usize::from(slot)].owned {
+            has_failed = attachment.connection.send_text(&text).is_err();
+            self.has_buffered = true;
+        }
+        self.outbox.deliver(Notice::Spent(Spent::Buffer(text)));
+        if has_failed {
+            self.lose(slot, Closed { code: None, by: ClosedBy::PeerNotReading });
+        }
+    }
+
+    fn close(&mut self, slot_index: u16, code: u16) {
+        let slot = &mut self.slots[usize::from(slot_index)];
+        match &mut slot.owned {
+            Owned::Hot(attachment) if code != 0 => {
+                attachment.connection.start_close(code, "");
+                slot.closing_since.get_or_insert(self.clock.ticks());
+                self.has_buffered = true;
+            }
+            Owned::Hot(_) | Owned::Cold(_) => self.lose(slot_index, Closed { code: None, by: ClosedBy::Us }),
+            Owned::Nothing => {}
+        }
+    }
+
+    fn stop(&mut self) {
+        self.stopping_since = Some(self.clock.ticks());
+        for at in 0..self.live.len() {
+            self.close(self.live[at], 1000);
+        }
+    }
+
+    /// One message of a connection on the cold side, handled here so that handlers run on their core's thread only.
+    fn cold_message(&mut self, slot_index: u16, payload: Vec<u8>, received: Received) {
+        let slot = &mut self.slots[usize::from(slot_index)];
+        let Owned::Cold(decoder) = &mut slot.owned else {
+            self.outbox.deliver(Notice::Spent(Spent::Buffer(payload)));
+            return;
+        };
+        self.cold_message = payload;
+        let stats = &*self.stats.connections[usize::from(slot_index)];
+        stats.last_seen_ns.set(received.mono.0);
+        let pass = Pass { slot: slot_index, stats, core: &self.stats, clock: &self.clock };
+        let message = &mut self.cold_message[..];
+        pass.deliver(decoder, message, received, None, &mut self.desk, &mut self.outbox, &mut slot.sampled);
+        let payload = std::mem::take(&mut self.cold_message);
+        self.outbox.deliver(Notice::Spent(Spent::Buffer(payload)));
+    }
+
+    #[cold]
+    fn housekeeping(&mut self, now: Ticks) {
+        self.housekept = now;
+        self.clock.reanchor();
+        self.stats.clock_error_ns_max.set(self.clock.error_ns_max());
+        self.stats.allocations.set((self.settings.thread_allocations)() - self.allocations_at_start);
+        self.outbox.retry();
+        for index in 0..self.slots.len() {
+            if let Some(since) = self.slots[index].closing_since
+                && self.clock.elapsed_ns(since, now) > CLOSE_WAIT_NS
+            {
+                let index = u16::try_from(index).expect("at most CONNECTION_COUNT_MAX slots");
+                self.lose(index, Closed { code: None, by: ClosedBy::Us });
+            }
+        }
+    }
+
+    fn panic_report(&mut self, payload: &(dyn std::any::Any + Send)) -> PanicReport {
+        let what = payload
+            .downcast_ref::<&str>()
+            .map(|text| (*text).to_owned())
+            .or_else(|| payload.downcast_ref::<String>().cloned())
+            .unwrap_or_else(|| "a panic without words".to_owned());
+        let Current { slot, event } = self.desk.current;
+        let message = match slot.map(|slot| &mut self.slots[usize::from(slot)].owned) {
+            Some(Owned::Hot(attachment)) => attachment.connection.last_message(),
+            Some(Owned::Cold(_)) => &self.cold_message,
+            Some(Owned::Nothing) | None => &[],
+        };
+        PanicReport { what, event, slot, message: message[..message.len().min(SAMPLE_BYTES)].to_vec() }
+    }
+}
+
+impl Slot {
+    fn holds_bytes(&self) -> bool {
+        match &self.owned {
+            Owned::Hot(attachment) => {
+                let connection = &attachment.connection;
+                self.is_new || connection.has_buffered() || connection.wants_write() != self.is_writing
+            }
+            Owned::Nothing | Owned::Cold(_) => false,
+        }
+    }
+}
+
+/// What stays the same during one visit.
+struct Pass<'a> {
+    slot: u16,
+    stats: &'a ConnectionStats,
+    core: &'a CoreStats,
+    clock: &'a Clock,
+}
+
+impl Pass<'_> {
+    fn read_within_budget<S>(
+        &self,
+        attachment: &mut Attachment,
+        desk: &mut Desk<S>,
+        outbox: &mut Outbox,
+        sampled: &mut u16,
+    ) -> Result<bool, Closed> {
+        if attachment.connection.wants_write() {
+            attachment.connection.flush()?;
+        }
+        let mut budget = VISIT_BYTES_MAX;
+        let mut has_worked = false;
+        while let ReadOutcome::Bytes(count) = attachment.connection.read(budget)? {
+            has_worked = true;
+            let at = self.clock.ticks();
+            self.drain(attachment, at, desk, outbox, sampled)?;
+            budget = budget.saturating_sub(count);
+            if budget == 0 || !attachment.connection.has_buffered() {
+                break;
+            }
+        }
+        Ok(has_worked)
+    }
+
+    /// Delivers every whole message in the buffer, stamped `at`.
+    #[inline]
+    fn drain<S>(
+        &self,
+        attachment: &mut Attachment,
+        at: Ticks,
+        desk: &mut Desk<S>,
+        outbox: &mut Outbox,
+        sampled: &mut u16,
+    ) -> Result<(), Closed> {
+        let received = self.clock.received(at);
+        self.stats.last_seen_ns.set(received.mono.0);
+        let Attachment { connection, decoder, .. } = attachment;
+        let drained = loop {
+            match connection.next_message() {
+                Ok(Some(message)) => {
+                    self.deliver(decoder, message.payload, received, Some(at), desk, outbox, sampled);
+                }
+                Ok(None) => break Ok(()),
+                Err(closed) => break Err(closed),
+            }
+        };
+        self.stats.pings.set(connection.counters().pings_received);
+        drained
+    }
+
+    /// Decodes one message, gives its events to the router, and counts what became of it.
+    #[inline]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "split borrows of one core: a struct of them would be built per message"
+    )]
+    fn deliver<S>(
+        &self,
+        decoder: &mut Decoder,
+        payload: &mut [u8],
+        received: Received,
+        read_at: Option<Ticks>,
+        desk: &mut Desk<S>,
+        outbox: &mut Outbox,
+        sampled: &mut u16,
+    ) {
+        let stats = self.stats;
+        stats.frames.add(1);
+        stats.bytes.add(payload.len() as u64);
+        self.core.messages.add(1);
+        desk.current = Current { slot: Some(self.slot), event: None };
+        let mut delivery = Delivery {
+            router: &desk.router,
+            state: &mut desk.state,
+            current: &mut desk.current,
+            stats,
+            events: 0,
+            newest: None,
+        };
+        let decoded = decoder.decode(payload, received, &desk.symbols, &mut desk.scratch, &mut delivery);
+        let Delivery { events, newest, .. } = delivery;
+        stats.events.add(events);
+        match decoded {
+            Ok(Decoded::Data(Tier::One | Tier::TwoOnly)) => {}
+            Ok(Decoded::Data(Tier::TwoAfterOne)) => stats.tier_two.add(1),
+            Ok(Decoded::Control) => outbox.control(self.slot, payload, stats),
+            Err(error) => refuse(error, self.slot, &desk.scratch, payload, stats, outbox, sampled),
+        }
+        let unrouted = take_unrouted();
+        if unrouted > 0 {
+            stats.unrouted.add(unrouted);
+        }
+        self.measure(received, read_at, newest, desk);
+        desk.current = Current::default();
+    }
+
+    #[inline]
+    fn measure<S>(&self, received: Received, read_at: Option<Ticks>, newest: Option<i64>, desk: &mut Desk<S>) {
+        desk.until_sample -= 1;
+        if desk.until_sample == 0 {
+            desk.until_sample = desk.latency_sample_every;
+            let now = self.clock.ticks();
+            let taken_ns = match read_at {
+                Some(read_at) => self.clock.elapsed_ns(read_at, now),
+                None => self.clock.mono(now).since_ns(received.mono),
+            };
+            self.stats.read_to_handler.record(taken_ns);
+        }
+        if let Some(event_time_ns) = newest {
+            match u64::try_from(received.wall_ns - event_time_ns) {
+                Ok(age_ns) => self.stats.venue_age.record(age_ns),
+                Err(_) => {
+                    self.stats.from_the_future.add(1);
+                    self.stats.venue_age.record(0);
+                }
+            }
+        }
+    }
+}
+
+/// Counts a message that gave no event, and keeps the first of its reason.
+#[cold]
+fn refuse(
+    error: DecodeError,
+    slot: u16,
+    scratch: &DecoderScratch,
+    payload: &[u8],
+    stats: &ConnectionStats,
+    outbox: &mut Outbox,
+    sampled: &mut u16,
+) {
+    count_refusal(error.reason, stats);
+    let bit = 1 << error.reason as u16;
+    if *sampled & bit != 0 {
+        return;
+    }
+    // Tier two may have rewritten the payload; it kept the message as it came.
+    let pristine = scratch.pristine();
+    let sample = if pristine.len() == payload.len() { pristine } else { payload };
+    if outbox.sample(slot, error, sample) {
+        *sampled |= bit;
+    }
+}
+
+fn count_refusal(reason: Reason, stats: &ConnectionStats) {
+    stats.reasons[reason as usize].add(1);
+    match reason {
+        Reason::UnknownSymbol => stats.unrouted.add(1),
+        _ => stats.unparsed.add(1),
+    }
+}
+
+/// The sink of one message: routes each event.
+struct Delivery<'a, S> {
+    router: &'a Router<S>,
+    state: &'a mut S,
+    current: &'a mut Current,
+    stats: &'a ConnectionStats,
+    events: u64,
+    /// Newest venue time of the message's events, ns since the epoch.
+    newest: Option<i64>,
+}
+
+impl<S> Delivery<'_, S> {
+    #[inline]
+    fn note(&mut self, kind: EventKind, meta: &Meta) {
+        self.events += 1;
+        self.current.event = Some((kind, meta.symbol));
+        if let Some(time) = meta.event_time {
+            self.newest = self.newest.max(Some(time.ns()));
+        }
+    }
+}
+
+macro_rules! route {
+    ($($method:ident, $kind:ident, $event:ty;)*) => {
+        impl<S> Sink for Delivery<'_, S> {
+            $(
+                #[inline]
+                fn $method(&mut self, event: &$event) {
+                    self.note(EventKind::$kind, &event.meta);
+                    self.router.$method(self.state, event);
+                }
+            )*
+
+            fn refused(&mut self, reason: Reason) {
+                count_refusal(reason, self.stats);
+            }
+        }
+    };
+}
+
+route! {
+    trade, Trade, Trade;
+    agg_trade, AggTrade, AggTrade;
+    quote, Quote, Quote;
+    ticker, Ticker, Ticker;
+    book, Book, BookUpdate<'_>;
+    kline, Kline, Kline;
+    mark_price, MarkPrice, MarkPrice;
+    liquidation, Liquidation, Liquidation;
+}
+
+/// The core's way out. What must arrive waits for room; what may be lost is counted.
+struct Outbox {
+    notices: Producer<Notice>,
+    waker: Arc<Waker>,
+    pool: Vec<Vec<u8>>,
+    /// Notices that found the ring full. Bounded by what the core owns: connections, and commands in the ring.
+    waiting: Vec<Notice>,
+}
+
+impl Outbox {
+    fn deliver(&mut self, notice: Notice) {
+        match self.notices.push(notice) {
+            Ok(()) => self.waker.wake(),
+            Err(rtrb::PushError::Full(notice)) => self.waiting.push(notice),
+        }
+    }
+
+    fn retry(&mut self) {
+        while let Some(notice) = self.waiting.pop() {
+            if let Err(rtrb::PushError::Full(notice)) = self.notices.push(notice) {
+                self.waiting.push(notice);
+                break;
+            }
+            self.waker.wake();
+        }
+    }
+
+    #[cold]
+    fn control(&mut self, slot: u16, message: &[u8], stats: &ConnectionStats) {
+        stats.control_messages.add(1);
+        if message.len() <= CONTROL_MESSAGE_BYTES
+            && let Some(mut buffer) = self.pool.pop()
+        {
+            buffer.extend_from_slice(message);
+            match self.notices.push(Notice::Control { slot, message: buffer }) {
+                Ok(()) => return self.waker.wake(),
+                Err(rtrb::PushError::Full(Notice::Control { mut message, .. })) => {
+                    message.clear();
+                    self.pool.push(message);
+                }
+                Err(rtrb::PushError::Full(_)) => unreachable!("a ring gives back what it was given"),
+            }
+        }
+        stats.control_dropped.add(1);
+    }
+
+    /// True if the sample is on its way.
+    fn sample(&mut self, slot: u16, error: DecodeError, message: &[u8]) -> bool {
+        let Some(mut buffer) = self.pool.pop() else { return false };
+        buffer.extend_from_slice(&message[..message.len().min(SAMPLE_BYTES)]);
+        self.deliver(Notice::Sample { slot, error, message_bytes: message.len(), sample: buffer });
+        true
+    }
+}

@@ -1,0 +1,149 @@
+//! One connection's received bytes: a fixed, padded buffer that the stream fills and the frame cursor consumes.
+//!
+//! ```text
+//! | consumed | received, not parsed | free to receive into | padding |
+//! 0        parsed                 filled        READ_BUFFER_BYTES
+//! ```
+//! Does no I/O and never allocates after `new`.
+
+use crate::limits::{READ_BUFFER_BYTES, READ_PADDING_BYTES};
+use std::ops::Range;
+
+/// Received bytes of one connection.
+///
+/// Invariant: `parsed <= filled <= READ_BUFFER_BYTES`, and the allocation is `READ_PADDING_BYTES` longer, so that
+/// the bytes behind `filled` can always be read.
+#[derive(Debug)]
+pub struct ReadBuffer {
+    bytes: Box<[u8]>,
+    parsed: usize,
+    filled: usize,
+}
+
+impl Default for ReadBuffer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl ReadBuffer {
+    /// An empty buffer: the only allocation it ever makes.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { bytes: vec![0; READ_BUFFER_BYTES + READ_PADDING_BYTES].into_boxed_slice(), parsed: 0, filled: 0 }
+    }
+
+    /// The bytes received and not consumed yet.
+    #[inline]
+    #[must_use]
+    pub fn pending(&self) -> &[u8] {
+        &self.bytes[self.parsed..self.filled]
+    }
+
+    /// Bytes that can be received before the buffer is full.
+    #[inline]
+    #[must_use]
+    pub fn free_bytes(&self) -> usize {
+        READ_BUFFER_BYTES - self.filled
+    }
+
+    /// Makes room: moves what is pending to the front.
+    ///
+    /// Called before a read and not after the parse: most reads end on a frame boundary, so that there is nothing to
+    /// move, and the bytes of the last message stay where its borrower left them.
+    #[inline]
+    pub fn compact(&mut self) {
+        if self.parsed == self.filled {
+            self.parsed = 0;
+            self.filled = 0;
+        } else if self.parsed > 0 {
+            self.move_to_front();
+        }
+    }
+
+    /// The free part, at most `bytes_max` of it. Report what was received into it with [`Self::received`].
+    #[inline]
+    pub fn free(&mut self, bytes_max: usize) -> &mut [u8] {
+        let end = self.filled.saturating_add(bytes_max).min(READ_BUFFER_BYTES);
+        &mut self.bytes[self.filled..end]
+    }
+
+    /// `bytes` of the free part now hold received bytes.
+    #[inline]
+    pub fn received(&mut self, bytes: usize) {
+        debug_assert!(bytes <= self.free_bytes());
+        self.filled = (self.filled + bytes).min(READ_BUFFER_BYTES);
+    }
+
+    /// Appends bytes that were received elsewhere (a TLS record's payload, the rest of the upgrade's segment).
+    /// False, and nothing is appended, where they do not fit.
+    #[inline]
+    pub fn append(&mut self, bytes: &[u8]) -> bool {
+        if bytes.len() > self.free_bytes() {
+            return false;
+        }
+        self.bytes[self.filled..self.filled + bytes.len()].copy_from_slice(bytes);
+        self.filled += bytes.len();
+        true
+    }
+
+    /// Consumes `header_bytes` and `length_bytes` behind them; the answer is where the latter lie, for [`Self::at`].
+    #[inline]
+    pub(super) fn take(&mut self, header_bytes: usize, length_bytes: usize) -> usize {
+        let start = self.parsed + header_bytes;
+        debug_assert!(start + length_bytes <= self.filled);
+        self.parsed = start + length_bytes;
+        start
+    }
+
+    /// The bytes at a place that [`Self::take`] gave, until the next [`Self::compact`].
+    #[inline]
+    pub(super) fn at(&mut self, range: Range<usize>) -> &mut [u8] {
+        &mut self.bytes[range]
+    }
+
+    #[cold]
+    fn move_to_front(&mut self) {
+        self.bytes.copy_within(self.parsed..self.filled, 0);
+        self.filled -= self.parsed;
+        self.parsed = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_partial_frame_moves_to_the_front_and_keeps_its_bytes() {
+        let mut buffer = ReadBuffer::new();
+        assert!(buffer.append(b"wholepart"));
+        assert_eq!(buffer.take(0, 5), 0);
+        buffer.compact();
+        assert_eq!(buffer.pending(), b"part");
+        assert_eq!(buffer.free_bytes(), READ_BUFFER_BYTES - 4);
+    }
+
+    #[test]
+    fn an_empty_buffer_has_all_its_room_again() {
+        let mut buffer = ReadBuffer::new();
+        let room = buffer.free(usize::MAX).len();
+        assert_eq!(room, READ_BUFFER_BYTES);
+        buffer.received(room);
+        assert_eq!(buffer.free_bytes(), 0);
+        assert!(!buffer.append(b"x"));
+        buffer.take(0, room);
+        buffer.compact();
+        assert_eq!(buffer.free_bytes(), READ_BUFFER_BYTES);
+    }
+
+    #[test]
+    fn the_budget_bounds_the_room_and_the_padding_is_never_room() {
+        let mut buffer = ReadBuffer::new();
+        assert_eq!(buffer.free(10).len(), 10);
+        buffer.received(READ_BUFFER_BYTES - 3);
+        assert_eq!(buffer.free(10).len(), 3);
+        buffer.received(3);
+        assert!(buffer.at(READ_BUFFER_BYTES..READ_BUFFER_BYTES + READ_PADDING_BYTES).iter().all(|b| *b == 0));
+    }
+}

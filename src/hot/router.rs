@@ -1,0 +1,248 @@
+//! From an event to the strategy's function: one load and one indirect call.
+//!
+//! ```text
+//! event ──► table of its kind, indexed by Symbol ──► fn(&mut S, &Event)
+//!           every empty slot already holds the fallback: no branch, no Option, no dyn
+//! ```
+//! Called by the core for every event. Registration happens on the core's thread, where a symbol is added.
+
+use crate::limits::SYMBOL_COUNT_MAX;
+use crate::market::{AggTrade, BookUpdate, EventKind, Kline, Liquidation, MarkPrice, Quote, Symbol, Ticker, Trade};
+use std::cell::Cell;
+
+const _: () = assert!(SYMBOL_COUNT_MAX.is_power_of_two(), "a mask keeps an index inside a table");
+
+thread_local! {
+    /// Events that reached a stock fallback on this thread. A handler's signature has no room for a counter, and a
+    /// routed event must not pay for one.
+    static UNROUTED: Cell<u64> = const { Cell::new(0) };
+}
+
+/// Takes the number of events that found no handler on this thread since the last call.
+#[inline]
+pub(crate) fn take_unrouted() -> u64 {
+    UNROUTED.with(|count| count.replace(0))
+}
+
+/// What an empty slot holds: counts the event.
+fn unrouted<S, E: ?Sized>(_state: &mut S, _event: &E) {
+    UNROUTED.with(|count| count.set(count.get() + 1));
+}
+
+/// The book's fallback: its event carries a lifetime of its own, which a generic `E` cannot.
+fn unrouted_book<S>(_state: &mut S, _event: &BookUpdate<'_>) {
+    UNROUTED.with(|count| count.set(count.get() + 1));
+}
+
+/// One kind's functions by symbol.
+///
+/// Invariant: `registered` is the number of slots whose bit in `is_registered` is set; every other slot holds `fallback`.
+struct Table<F: Copy> {
+    slots: Box<[F; SYMBOL_COUNT_MAX]>,
+    is_registered: bitvec::array::BitArray<[u64; SYMBOL_COUNT_MAX / 64]>,
+    fallback: F,
+    registered: usize,
+}
+
+impl<F: Copy> Table<F> {
+    fn new(fallback: F) -> Self {
+        let slots: Box<[F]> = vec![fallback; SYMBOL_COUNT_MAX].into_boxed_slice();
+        let Ok(slots) = slots.try_into() else { unreachable!("the vector has SYMBOL_COUNT_MAX elements") };
+        Self { slots, is_registered: bitvec::array::BitArray::ZERO, fallback, registered: 0 }
+    }
+
+    #[inline]
+    fn get(&self, symbol: Symbol) -> F {
+        // The mask changes nothing (a Symbol is below SYMBOL_COUNT_MAX) and lets the compiler drop the bounds check.
+        self.slots[symbol.index() & (SYMBOL_COUNT_MAX - 1)]
+    }
+
+    fn register(&mut self, symbol: Symbol, handler: F) {
+        self.slots[symbol.index()] = handler;
+        if !self.is_registered.replace(symbol.index(), true) {
+            self.registered += 1;
+        }
+    }
+
+    fn unregister(&mut self, symbol: Symbol) -> bool {
+        self.slots[symbol.index()] = self.fallback;
+        let was = self.is_registered.replace(symbol.index(), false);
+        self.registered -= usize::from(was);
+        was
+    }
+
+    fn set_fallback(&mut self, fallback: F) {
+        self.fallback = fallback;
+        for index in self.is_registered.iter_zeros() {
+            self.slots[index] = fallback;
+        }
+    }
+}
+
+macro_rules! router {
+    ($($kind:ident, $event:ty, $field:ident, $on:ident, $otherwise:ident, $deliver:ident, $stock:ident;)*) => {
+        /// Dense tables of functions, one a kind of event, over the strategy's state `S`.
+        pub struct Router<S> {
+            $($field: Table<fn(&mut S, &$event)>,)*
+        }
+
+        impl<S> Default for Router<S> {
+            fn default() -> Self {
+                Self::new()
+            }
+        }
+
+        impl<S> Router<S> {
+            /// A router without handlers: every event is counted as unrouted. Allocates all it will ever use.
+            #[must_use]
+            pub fn new() -> Self {
+                Self { $($field: Table::new($stock),)* }
+            }
+
+            $(
+                #[doc = concat!("Calls `handler` for every [`", stringify!($kind), "`](crate::market::EventKind::", stringify!($kind), ") event of `symbol`, instead of what was there.")]
+                pub fn $on(&mut self, symbol: Symbol, handler: fn(&mut S, &$event)) {
+                    self.$field.register(symbol, handler);
+                }
+
+                #[doc = concat!("Calls `handler` for [`", stringify!($kind), "`](crate::market::EventKind::", stringify!($kind), ") events of every symbol without a handler of its own. They no longer count as unrouted.")]
+                pub fn $otherwise(&mut self, handler: fn(&mut S, &$event)) {
+                    self.$field.set_fallback(handler);
+                }
+
+                /// Routes one event.
+                #[inline]
+                pub fn $deliver(&self, state: &mut S, event: &$event) {
+                    (self.$field.get(event.meta.symbol))(state, event);
+                }
+            )*
+
+            /// Gives a slot back to the fallback; false if nothing was registered there.
+            pub fn unregister(&mut self, kind: EventKind, symbol: Symbol) -> bool {
+                match kind {
+                    $(EventKind::$kind => self.$field.unregister(symbol),)*
+                }
+            }
+
+            /// Symbols with a handler for this kind.
+            #[must_use]
+            pub fn registered_count(&self, kind: EventKind) -> usize {
+                match kind {
+                    $(EventKind::$kind => self.$field.registered,)*
+                }
+            }
+        }
+
+        impl<S> std::fmt::Debug for Router<S> {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.debug_struct("Router")$(.field(stringify!($field), &self.$field.registered))*.finish()
+            }
+        }
+    };
+}
+
+router! {
+    Trade, Trade, trades, on_trade, otherwise_trade, trade, unrouted;
+    AggTrade, AggTrade, agg_trades, on_agg_trade, otherwise_agg_trade, agg_trade, unrouted;
+    Quote, Quote, quotes, on_quote, otherwise_quote, quote, unrouted;
+    Ticker, Ticker, tickers, on_ticker, otherwise_ticker, ticker, unrouted;
+    Book, BookUpdate<'_>, books, on_book, otherwise_book, book, unrouted_book;
+    Kline, Kline, klines, on_kline, otherwise_kline, kline, unrouted;
+    MarkPrice, MarkPrice, mark_prices, on_mark_price, otherwise_mark_price, mark_price, unrouted;
+    Liquidation, Liquidation, liquidations, on_liquidation, otherwise_liquidation, liquidation, unrouted;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::market::{Level, Meta, Received};
+    use proptest::prelude::*;
+    use std::collections::HashMap;
+
+    fn quote(index: usize) -> Quote {
+        Quote {
+            meta: Meta {
+                symbol: Symbol::new(index).unwrap(),
+                received: Received::default(),
+                event_time: None,
+                matching_time: None,
+            },
+            bid: Level::default(),
+            ask: Level::default(),
+            update_id: 0,
+            sequence: None,
+        }
+    }
+
+    fn first(log: &mut Vec<&'static str>, _: &Quote) {
+        log.push("first");
+    }
+
+    fn second(log: &mut Vec<&'static str>, _: &Quote) {
+        log.push("second");
+    }
+
+    fn other(log: &mut Vec<&'static str>, _: &Quote) {
+        log.push("other");
+    }
+
+    #[test]
+    fn an_event_without_a_handler_is_counted_not_delivered() {
+        take_unrouted();
+        let router = Router::<Vec<&'static str>>::new();
+        let mut log = Vec::new();
+        router.quote(&mut log, &quote(5));
+        assert_eq!((log.len(), take_unrouted()), (0, 1));
+    }
+
+    #[test]
+    fn unregistering_gives_the_slot_back_to_the_fallback_in_force() {
+        take_unrouted();
+        let mut router = Router::new();
+        let mut log = Vec::new();
+        let symbol = Symbol::new(3).unwrap();
+        router.on_quote(symbol, first);
+        router.otherwise_quote(other);
+        router.quote(&mut log, &quote(3));
+        router.quote(&mut log, &quote(4));
+        assert!(router.unregister(EventKind::Quote, symbol));
+        assert!(!router.unregister(EventKind::Quote, symbol), "twice");
+        router.quote(&mut log, &quote(3));
+        assert_eq!(log, ["first", "other", "other"]);
+        assert_eq!(take_unrouted(), 0);
+    }
+
+    #[test]
+    fn the_last_symbol_of_the_table_routes_like_the_first() {
+        let mut router = Router::new();
+        let mut log = Vec::new();
+        for index in [0, SYMBOL_COUNT_MAX - 1] {
+            router.on_quote(Symbol::new(index).unwrap(), first);
+            router.quote(&mut log, &quote(index));
+        }
+        assert_eq!(log, ["first", "first"]);
+    }
+
+    proptest! {
+        #[test]
+        fn any_sequence_of_registrations_routes_as_a_map_would(steps in proptest::collection::vec((0_usize..40, 0_u8..4), 1..200)) {
+            let mut router = Router::new();
+            let mut map: HashMap<usize, &'static str> = HashMap::new();
+            router.otherwise_quote(other);
+            for (index, step) in steps {
+                let symbol = Symbol::new(index).unwrap();
+                match step {
+                    0 => { router.on_quote(symbol, first); map.insert(index, "first"); }
+                    1 => { router.on_quote(symbol, second); map.insert(index, "second"); }
+                    2 => { prop_assert_eq!(router.unregister(EventKind::Quote, symbol), map.remove(&index).is_some()); }
+                    _ => {
+                        let mut log = Vec::new();
+                        router.quote(&mut log, &quote(index));
+                        prop_assert_eq!(log, vec![map.get(&index).copied().unwrap_or("other")]);
+                    }
+                }
+                prop_assert_eq!(router.registered_count(EventKind::Quote), map.len());
+            }
+        }
+    }
+}

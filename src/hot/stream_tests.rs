@@ -1,0 +1,415 @@
+//! Tests of the TLS stream against a real rustls server over loopback: one record a call, however the bytes come.
+
+use super::*;
+use crate::hot::connection::{Closed, ClosedBy, ConnectionSettings, HotConnection};
+use crate::limits::READ_BUFFER_BYTES;
+use rustls::pki_types::{PrivateKeyDer, ServerName};
+use rustls::version::{TLS12, TLS13};
+use rustls::{ClientConfig, RootCertStore, ServerConfig, ServerConnection, StreamOwned, SupportedProtocolVersion};
+use std::net::{Ipv4Addr, TcpListener};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+use tokio_tungstenite::tungstenite::protocol::Role;
+use tokio_tungstenite::tungstenite::{Message as PeerMessage, WebSocket};
+
+/// The server's end: rustls' buffered connection, and its socket.
+struct Peer {
+    tls: ServerConnection,
+    socket: TcpStream,
+}
+
+impl Peer {
+    /// The records of these pieces, one each (more where a piece is longer than a record).
+    fn records(&mut self, pieces: &[&[u8]]) -> Vec<u8> {
+        let mut ciphertext = Vec::new();
+        for piece in pieces {
+            self.tls.writer().write_all(piece).expect("room");
+            while self.tls.wants_write() {
+                self.tls.write_tls(&mut ciphertext).expect("a vector takes it");
+            }
+        }
+        ciphertext
+    }
+
+    fn say(&mut self, pieces: &[&[u8]]) {
+        let ciphertext = self.records(pieces);
+        self.socket.write_all(&ciphertext).expect("written");
+    }
+
+    /// Reads exactly these many plaintext bytes.
+    fn hear(&mut self, count: usize) -> Vec<u8> {
+        let mut plaintext = vec![0; count];
+        let mut stream = rustls::Stream::new(&mut self.tls, &mut self.socket);
+        stream.read_exact(&mut plaintext).expect("heard");
+        plaintext
+    }
+}
+
+/// Repeats `act` until it answers; a test that hangs fails instead.
+fn until<T>(mut act: impl FnMut() -> Option<T>) -> T {
+    let started = Instant::now();
+    loop {
+        if let Some(value) = act() {
+            return value;
+        }
+        assert!(started.elapsed() < Duration::from_secs(30), "nothing came");
+        thread::yield_now();
+    }
+}
+
+/// The client's handshake, blocking, as the cold side does it: the session and the ciphertext it did not consume.
+fn shake_hands(socket: &mut TcpStream, config: ClientConfig) -> (UnbufferedClientConnection, Vec<u8>) {
+    let name = ServerName::try_from("localhost").expect("a name");
+    let mut session = UnbufferedClientConnection::new(Arc::new(config), name).expect("a session");
+    let (mut incoming, mut outgoing) = (Vec::new(), Vec::new());
+    loop {
+        let UnbufferedStatus { discard, state } = session.process_tls_records(&mut incoming);
+        let (mut wants_more, mut is_done) = (false, false);
+        match state.expect("a handshake") {
+            ConnectionState::EncodeTlsData(mut data) => {
+                let mut record = vec![0; 32 * 1024];
+                let encoded = data.encode(&mut record).expect("room");
+                outgoing.extend_from_slice(&record[..encoded]);
+            }
+            ConnectionState::TransmitTlsData(data) => {
+                socket.write_all(&outgoing).expect("written");
+                outgoing.clear();
+                data.done();
+            }
+            ConnectionState::BlockedHandshake => wants_more = true,
+            ConnectionState::WriteTraffic(_) => is_done = true,
+            other => panic!("unexpected {other:?}"),
+        }
+        incoming.drain(..discard);
+        if is_done {
+            return (session, incoming);
+        }
+        if wants_more {
+            let mut bytes = [0; 4096];
+            let count = socket.read(&mut bytes).expect("read");
+            assert!(count > 0, "the server closed");
+            incoming.extend_from_slice(&bytes[..count]);
+        }
+    }
+}
+
+/// A client after its handshake, with what it has read too much, and the server's end.
+fn handshaken(
+    version: &'static SupportedProtocolVersion,
+    record_bytes_max: Option<usize>,
+) -> (TcpStream, UnbufferedClientConnection, Vec<u8>, Peer) {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+    let key = PrivateKeyDer::Pkcs8(certified.signing_key.serialize_der().into());
+    let mut server = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_protocol_versions(&[version])
+        .expect("versions")
+        .with_no_client_auth()
+        .with_single_cert(vec![certified.cert.der().clone()], key)
+        .expect("a server");
+    server.max_fragment_size = record_bytes_max;
+    let mut roots = RootCertStore::empty();
+    roots.add(certified.cert.der().clone()).expect("a root");
+    let client = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[version])
+        .expect("versions")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a loopback port");
+    let mut ours = TcpStream::connect(listener.local_addr().expect("bound")).expect("connects");
+    let (mut socket, _) = listener.accept().expect("accepts");
+    socket.set_read_timeout(Some(Duration::from_secs(20))).expect("a time-out");
+    let server = thread::spawn(move || {
+        let mut tls = ServerConnection::new(Arc::new(server)).expect("a session");
+        while tls.is_handshaking() || tls.wants_write() {
+            tls.complete_io(&mut socket).expect("a handshake");
+        }
+        tls.set_buffer_limit(None);
+        Peer { tls, socket }
+    });
+    let (session, ciphertext) = shake_hands(&mut ours, client);
+    (ours, session, ciphertext, server.join().expect("a peer"))
+}
+
+fn pair() -> (Stream, Peer) {
+    let (socket, session, ciphertext, peer) = handshaken(&TLS13, None);
+    (Stream::tls(socket, session, &ciphertext).expect("non-blocking"), peer)
+}
+
+/// The next outcome that is not "nothing now".
+fn next(stream: &mut Stream, buffer: &mut ReadBuffer) -> Result<ReadOutcome, StreamError> {
+    until(|| match stream.read(buffer, VISIT_BYTES_MAX) {
+        Ok(ReadOutcome::WouldBlock) => None,
+        outcome => Some(outcome),
+    })
+}
+
+/// Takes what is pending.
+fn taken(buffer: &mut ReadBuffer) -> Vec<u8> {
+    let bytes = buffer.pending().to_vec();
+    buffer.take(0, bytes.len());
+    bytes
+}
+
+/// Reads until `count` plaintext bytes have come.
+fn read_exactly(stream: &mut Stream, count: usize) -> Vec<u8> {
+    let (mut buffer, mut bytes) = (ReadBuffer::new(), Vec::new());
+    while bytes.len() < count {
+        assert!(matches!(next(stream, &mut buffer), Ok(ReadOutcome::Bytes(_))));
+        bytes.extend(taken(&mut buffer));
+    }
+    bytes
+}
+
+#[test]
+fn a_burst_of_a_hundred_records_is_delivered_one_by_one() {
+    let (mut stream, mut peer) = pair();
+    let pieces: Vec<Vec<u8>> = (0..100_u8).map(|number| vec![number; 1 + usize::from(number)]).collect();
+    peer.say(&pieces.iter().map(Vec::as_slice).collect::<Vec<_>>());
+    let mut buffer = ReadBuffer::new();
+    let mut unread_socket_count = 0;
+    for piece in &pieces {
+        unread_socket_count += u32::from(stream.has_buffered());
+        assert_eq!(next(&mut stream, &mut buffer), Ok(ReadOutcome::Bytes(piece.len())));
+        assert_eq!(&taken(&mut buffer), piece);
+    }
+    assert!(unread_socket_count > 0, "records were opened without a look at the socket");
+    assert!(!stream.has_buffered());
+    assert_eq!(stream.read(&mut buffer, VISIT_BYTES_MAX), Ok(ReadOutcome::WouldBlock));
+}
+
+#[test]
+fn ciphertext_that_comes_byte_by_byte_is_opened_when_its_record_is_whole() {
+    for version in [&TLS13, &TLS12] {
+        let (socket, session, ciphertext, mut peer) = handshaken(version, None);
+        let mut stream = Stream::tls(socket, session, &ciphertext).expect("non-blocking");
+        let mut buffer = ReadBuffer::new();
+        let ciphertext = peer.records(&[b"first", b"second"]);
+        for byte in ciphertext {
+            peer.socket.write_all(&[byte]).expect("written");
+            let outcome = stream.read(&mut buffer, VISIT_BYTES_MAX).expect("open");
+            assert!(matches!(outcome, ReadOutcome::WouldBlock | ReadOutcome::Bytes(_)));
+        }
+        while buffer.pending().len() < 11 {
+            assert!(matches!(next(&mut stream, &mut buffer), Ok(ReadOutcome::Bytes(_))));
+        }
+        assert_eq!(buffer.pending(), b"firstsecond", "{version:?}");
+    }
+}
+
+#[test]
+fn a_frame_that_straddles_records_is_one_message() {
+    let (socket, session, ciphertext, mut peer) = handshaken(&TLS13, Some(64));
+    let stream = Stream::tls(socket, session, &ciphertext).expect("non-blocking");
+    let mut connection = HotConnection::new(stream, b"", &ConnectionSettings::default()).expect("a connection");
+    let payload: Vec<u8> = (b'a'..=b'z').cycle().take(5_000).collect();
+    let frame = [&[0x81, 126][..], &5_000_u16.to_be_bytes(), &payload].concat();
+    peer.say(&[&[&frame[..], &frame].concat()]);
+    for _ in 0..2 {
+        let received = until(|| {
+            if let Some(message) = connection.next_message().expect("open") {
+                return Some(message.payload.to_vec());
+            }
+            connection.read(VISIT_BYTES_MAX).expect("open");
+            None
+        });
+        assert!(received == payload);
+    }
+}
+
+#[test]
+fn key_updates_of_both_sides_are_followed() {
+    let (mut stream, mut peer) = pair();
+    for round in 0..3_u8 {
+        peer.tls.refresh_traffic_keys().expect("TLS 1.3");
+        peer.say(&[&[round; 10]]);
+        assert_eq!(read_exactly(&mut stream, 10), [round; 10]);
+        // rustls' server asks for ours in return: it goes with the next write.
+        assert_eq!(stream.write(&[round; 20]), Ok(20));
+        assert_eq!(peer.hear(20), [round; 20]);
+    }
+}
+
+#[test]
+fn ciphertext_the_handshake_left_is_opened_before_the_socket_is_read() {
+    let (mut socket, session, mut ciphertext, mut peer) = handshaken(&TLS13, None);
+    let sent = peer.records(&[b"with", b"the", b"handshake"]);
+    peer.socket.write_all(&sent).expect("written");
+    // All of it is read by the cold side, tickets included, until the last record is there.
+    while !ciphertext.ends_with(&sent) {
+        let mut bytes = [0; 4096];
+        let count = socket.read(&mut bytes).expect("read");
+        ciphertext.extend_from_slice(&bytes[..count]);
+    }
+    let mut stream = Stream::tls(socket, session, &ciphertext).expect("non-blocking");
+    assert!(stream.has_buffered(), "although the socket is silent");
+    let mut buffer = ReadBuffer::new();
+    for piece in ["with", "the", "handshake"] {
+        assert_eq!(stream.read(&mut buffer, VISIT_BYTES_MAX), Ok(ReadOutcome::Bytes(piece.len())));
+        assert_eq!(taken(&mut buffer), piece.as_bytes());
+    }
+    assert!(!stream.has_buffered());
+}
+
+#[test]
+fn a_hand_over_inside_a_ticket_that_spans_records_is_followed() {
+    let mut cut = 0;
+    loop {
+        // Records of 64 bytes, so that every ticket spans several and rustls joins them where they lie.
+        let (mut socket, session, mut ciphertext, mut peer) = handshaken(&TLS13, Some(64));
+        let sent = peer.records(&[b"x"]);
+        peer.socket.write_all(&sent).expect("written");
+        let handshake_left_bytes = ciphertext.len();
+        while !ciphertext.ends_with(&sent) {
+            let mut bytes = [0; 4096];
+            let count = socket.read(&mut bytes).expect("read");
+            ciphertext.extend_from_slice(&bytes[..count]);
+        }
+        let (handed, rest) = ciphertext.split_at((handshake_left_bytes + cut).min(ciphertext.len()));
+        let mut stream = Stream::tls(socket, session, handed).expect("non-blocking");
+        assert_eq!(stream.write(b"hello"), Ok(5), "cut at {cut}");
+        peer.socket.write_all(rest).expect("written");
+        assert_eq!(read_exactly(&mut stream, 1), b"x", "cut at {cut}");
+        assert_eq!(peer.hear(5), b"hello", "cut at {cut}");
+        if rest.is_empty() {
+            return;
+        }
+        cut += 29;
+    }
+}
+
+#[test]
+fn a_write_while_records_wait_opens_none_of_them() {
+    let (mut stream, mut peer) = pair();
+    peer.say(&[b"one", b"two", b"three"]);
+    let mut buffer = ReadBuffer::new();
+    assert_eq!(next(&mut stream, &mut buffer), Ok(ReadOutcome::Bytes(3)));
+    assert_eq!(stream.write(b"in between"), Ok(10));
+    assert_eq!(peer.hear(10), b"in between");
+    assert_eq!(buffer.pending(), b"one");
+    assert_eq!(next(&mut stream, &mut buffer), Ok(ReadOutcome::Bytes(3)));
+    assert_eq!(next(&mut stream, &mut buffer), Ok(ReadOutcome::Bytes(5)));
+    assert_eq!(buffer.pending(), b"onetwothree");
+}
+
+#[test]
+fn a_record_with_one_bit_changed_is_refused_and_the_peer_is_told() {
+    let (mut stream, mut peer) = pair();
+    let mut ciphertext = peer.records(&[b"authentic"]);
+    *ciphertext.last_mut().expect("bytes") ^= 1;
+    peer.socket.write_all(&ciphertext).expect("written");
+    let mut buffer = ReadBuffer::new();
+    assert_eq!(next(&mut stream, &mut buffer), Err(StreamError::TlsBadRecord));
+    assert_eq!(StreamError::TlsBadRecord.name(), "tls_bad_record");
+    assert!(buffer.pending().is_empty());
+    let error = peer.tls.complete_io(&mut peer.socket).expect_err("an alert");
+    assert!(error.to_string().contains("fatal alert"), "{error}");
+}
+
+#[test]
+fn a_record_longer_than_the_protocol_allows_is_refused() {
+    let (mut stream, mut peer) = pair();
+    peer.socket.write_all(&[0x17, 3, 3, 0xFF, 0xFF]).expect("written");
+    peer.socket.write_all(&[0; 30_000]).expect("written");
+    let mut buffer = ReadBuffer::new();
+    let closed = until(|| stream.read(&mut buffer, VISIT_BYTES_MAX).err());
+    assert_eq!(closed, StreamError::TlsBadRecord);
+}
+
+#[test]
+fn close_notify_and_a_bare_end_both_end_the_stream_after_what_came_before() {
+    for is_notified in [true, false] {
+        let (mut stream, mut peer) = pair();
+        peer.say(&[b"last"]);
+        if is_notified {
+            peer.tls.send_close_notify();
+            peer.tls.write_tls(&mut peer.socket).expect("written");
+        } else {
+            drop(peer);
+        }
+        let mut buffer = ReadBuffer::new();
+        assert_eq!(next(&mut stream, &mut buffer), Ok(ReadOutcome::Bytes(4)));
+        assert_eq!(next(&mut stream, &mut buffer), Ok(ReadOutcome::End));
+        assert_eq!(next(&mut stream, &mut buffer), Ok(ReadOutcome::End));
+    }
+}
+
+#[test]
+fn shutting_down_says_close_notify() {
+    let (mut stream, mut peer) = pair();
+    stream.shut_down();
+    let mut rest = Vec::new();
+    let mut server = rustls::Stream::new(&mut peer.tls, &mut peer.socket);
+    assert_eq!(server.read_to_end(&mut rest).expect("a notified end, not a truncation"), 0);
+}
+
+#[test]
+fn a_full_read_buffer_takes_no_record_and_loses_none() {
+    let (mut stream, mut peer) = pair();
+    peer.say(&[b"kept"]);
+    let mut buffer = ReadBuffer::new();
+    assert!(buffer.append(&vec![0; READ_BUFFER_BYTES - 100]));
+    for _ in 0..10 {
+        assert_eq!(stream.read(&mut buffer, VISIT_BYTES_MAX), Ok(ReadOutcome::WouldBlock));
+    }
+    taken(&mut buffer);
+    assert_eq!(next(&mut stream, &mut buffer), Ok(ReadOutcome::Bytes(4)));
+    assert_eq!(buffer.pending(), b"kept");
+}
+
+#[test]
+fn what_a_slow_peer_does_not_take_waits_and_arrives_whole() {
+    let (mut stream, mut peer) = pair();
+    let fd = match &stream {
+        Stream::Tls(tls) => socket2::SockRef::from(&tls.socket),
+        Stream::Plain(_) => panic!("a TLS stream"),
+    };
+    fd.set_send_buffer_size(8 * 1024).expect("a small send buffer");
+    let plaintext: Vec<u8> = (0..=250_u8).cycle().take(4_000_000).collect();
+    let mut accepted = stream.write(&plaintext).expect("open");
+    assert!(accepted < plaintext.len() && stream.has_unsent());
+    assert_eq!(stream.write(&plaintext[accepted..]), Ok(0), "nothing is accepted before the remainder is sent");
+    let reader = thread::spawn(move || peer.hear(4_000_000));
+    until(|| {
+        accepted += stream.write(&plaintext[accepted..]).expect("open");
+        (accepted == plaintext.len() && stream.flush().expect("open")).then_some(())
+    });
+    assert!(reader.join().expect("heard") == plaintext);
+    assert!(!stream.has_unsent());
+}
+
+#[test]
+fn a_connection_over_tls_echoes_and_closes() {
+    for version in [&TLS13, &TLS12] {
+        let (socket, session, ciphertext, Peer { tls, socket: theirs }) = handshaken(version, None);
+        let stream = Stream::tls(socket, session, &ciphertext).expect("non-blocking");
+        let settings = ConnectionSettings { write_buffer_bytes: 1 << 20, ..ConnectionSettings::default() };
+        let mut connection = HotConnection::new(stream, b"", &settings).expect("a connection");
+        let server = thread::spawn(move || {
+            let mut peer = WebSocket::from_raw_socket(StreamOwned::new(tls, theirs), Role::Server, None);
+            for length in [1, 100, 1_000, 100_000, 300_000] {
+                let text = "x".repeat(length);
+                peer.send(PeerMessage::Ping("p".into())).expect("sent");
+                peer.send(PeerMessage::text(text.clone())).expect("sent");
+                assert_eq!(peer.read().expect("read"), PeerMessage::Pong("p".into()));
+                assert_eq!(peer.read().expect("read"), PeerMessage::text(text));
+            }
+            peer.close(None).expect("sent");
+            while peer.read().is_ok() {}
+        });
+        let closed = until(|| {
+            connection.flush().expect("open");
+            let message = match connection.next_message() {
+                Ok(Some(message)) => message.payload.to_vec(),
+                Ok(None) => return connection.read(VISIT_BYTES_MAX).err(),
+                Err(closed) => return Some(closed),
+            };
+            connection.send_text(&message).expect("fits");
+            None
+        });
+        assert_eq!(closed, Closed { code: None, by: ClosedBy::Peer });
+        server.join().expect("the server saw what it wanted");
+    }
+}

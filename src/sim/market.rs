@@ -1,0 +1,391 @@
+//! The synthetic market of one venue: every symbol's book, its executions, and what is computed from them.
+//!
+//! ```text
+//! step ──► Book ──► depth, quotes, partial depth
+//!            │
+//!            └─► Deal ──► trades, aggregates, liquidations
+//!                   └───► candles, 24-hour statistics ──► klines, tickers, mark price
+//! ```
+//! A connection that asks for a message first gets what it has not seen (so that two connections hear the same trades);
+//! only when it has seen everything does the market move on. Called by the connections under the venue's lock, for at most
+//! a millisecond's worth of messages. Never reads a clock: the time comes in.
+
+use super::book::{Book, Execution, SLOTS};
+use super::listing::{Listing, SyntheticListing};
+use super::text::Rng;
+use crate::market::{KlineInterval, Venue};
+use std::collections::{HashMap, VecDeque};
+
+/// Executions kept a symbol, for connections that ask less often than another one makes the market move.
+const DEALS: usize = 1_024;
+/// Rendered book messages kept a topic (Bybit), for the same reason.
+pub(super) const TOPIC_LOG: usize = 256;
+
+/// An execution as the venue publishes it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Deal {
+    /// Aggregate id: one per execution, without a gap.
+    pub(super) id: u64,
+    /// Id of its first fill; the others follow.
+    pub(super) first_trade_id: u64,
+    pub(super) execution: Execution,
+    pub(super) price: u64,
+    pub(super) time_ms: u64,
+    /// Update id of the book behind it.
+    pub(super) sequence: u64,
+    /// Whether the price is above (1), at (0) or below (-1) the deal before.
+    pub(super) direction: i8,
+    /// Whether the price before differed from this one, or how the last difference went.
+    pub(super) last_direction: i8,
+    pub(super) is_liquidation: bool,
+}
+
+impl Deal {
+    pub(super) fn last_trade_id(&self) -> u64 {
+        self.first_trade_id + u64::from(self.execution.fill_count) - 1
+    }
+}
+
+/// What happened in one stretch of time: 24 hours, or one candle.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Window {
+    pub(super) open_time_ms: u64,
+    pub(super) open: u64,
+    pub(super) high: u64,
+    pub(super) low: u64,
+    pub(super) close: u64,
+    /// Units of quantity.
+    pub(super) volume: u128,
+    /// Units of price times units of quantity.
+    pub(super) turnover: u128,
+    pub(super) buy_volume: u128,
+    pub(super) buy_turnover: u128,
+    pub(super) first_trade_id: u64,
+    pub(super) last_trade_id: u64,
+    pub(super) trade_count: u64,
+}
+
+impl Window {
+    fn at(price: u64, open_time_ms: u64, next_trade_id: u64) -> Self {
+        Self {
+            open_time_ms,
+            open: price,
+            high: price,
+            low: price,
+            close: price,
+            first_trade_id: next_trade_id,
+            last_trade_id: next_trade_id,
+            ..Self::default()
+        }
+    }
+
+    fn add(&mut self, deal: &Deal) {
+        let qty = u128::from(deal.execution.qty());
+        let turnover = qty * u128::from(deal.price);
+        self.high = self.high.max(deal.price);
+        self.low = self.low.min(deal.price);
+        self.close = deal.price;
+        self.volume += qty;
+        self.turnover += turnover;
+        if deal.execution.is_buy {
+            self.buy_volume += qty;
+            self.buy_turnover += turnover;
+        }
+        self.last_trade_id = deal.last_trade_id();
+        self.trade_count += u64::from(deal.execution.fill_count);
+    }
+}
+
+/// A candle series that somebody follows.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Candles {
+    interval: KlineInterval,
+    pub(super) forming: Window,
+    pub(super) closed: Option<Window>,
+}
+
+/// One depth of a book as Bybit publishes it: a numbered chain of deltas on a view of the best levels.
+#[derive(Debug)]
+pub(super) struct Topic {
+    pub(super) depth: u16,
+    pub(super) update_id: u64,
+    pub(super) sequence: u64,
+    pub(super) bids: Vec<(u16, u64)>,
+    pub(super) asks: Vec<(u16, u64)>,
+    /// The last deltas: their update id and their `data` object.
+    pub(super) log: VecDeque<(u64, bytes::Bytes)>,
+}
+
+/// One symbol.
+#[derive(Debug)]
+pub(super) struct SymbolMarket {
+    pub(super) listing: Listing,
+    pub(super) book: Book,
+    rng: Rng,
+    lowest_price: u64,
+    slot_price: u64,
+    pub(super) deals: VecDeque<Deal>,
+    next_deal_id: u64,
+    next_trade_id: u64,
+    pub(super) day: Window,
+    pub(super) candles: Vec<Candles>,
+    pub(super) topics: Vec<Topic>,
+    last_direction: i8,
+    /// Identity of the symbol's trade ids where a venue uses UUIDs.
+    pub(super) salt: u64,
+}
+
+impl SymbolMarket {
+    fn new(venue: Venue, seed: u64, index: usize, synthetic: &SyntheticListing) -> Self {
+        let mut rng = Rng::new(seed, (venue.index() as u64) << 32 | index as u64);
+        // USD-M shares its ids between symbols, so that they jump within one.
+        let id_jump_max = if venue == Venue::BinanceUsdm { 60 } else { 1 };
+        let book = Book::new(&mut rng, synthetic.qty_max, id_jump_max);
+        // The slots cover about four per mille of the price, at most fifty ticks apart.
+        let slot_price = (synthetic.price / 256_000).clamp(1, 50);
+        let lowest_price = synthetic.price.saturating_sub(slot_price * (SLOTS as u64) / 2).max(1);
+        let next_trade_id = 10_000_000 + rng.below(1 << 31);
+        let day = Window::at(synthetic.price, 0, next_trade_id);
+        Self {
+            listing: synthetic.listing.clone(),
+            salt: rng.next(),
+            next_deal_id: 1_000_000 + rng.below(1 << 30),
+            next_trade_id,
+            book,
+            rng,
+            lowest_price,
+            slot_price,
+            deals: VecDeque::new(),
+            day,
+            candles: Vec::new(),
+            topics: Vec::new(),
+            last_direction: 1,
+        }
+    }
+
+    pub(super) fn price(&self, slot: u16) -> u64 {
+        self.lowest_price + u64::from(slot) * self.slot_price
+    }
+
+    /// Id of the newest deal, from which a new subscriber listens on.
+    pub(super) fn last_deal_id(&self) -> u64 {
+        self.next_deal_id - 1
+    }
+
+    pub(super) fn last_trade_id(&self) -> u64 {
+        self.next_trade_id - 1
+    }
+
+    /// The market lives for one moment.
+    pub(super) fn step(&mut self, now_ms: u64) {
+        if let Some(execution) = self.book.step(&mut self.rng) {
+            self.record(execution, now_ms, false);
+        }
+    }
+
+    /// The best level of one side changes.
+    pub(super) fn touch_top(&mut self) {
+        self.book.touch_top(&mut self.rng);
+    }
+
+    /// The deal after `deal_id`, made now if there is none yet. Also tells how many were forgotten in between.
+    pub(super) fn deal_after(&mut self, deal_id: u64, now_ms: u64) -> (Deal, u64) {
+        if deal_id >= self.last_deal_id() {
+            let execution = self.book.execute(&mut self.rng, None);
+            self.record(execution, now_ms, false);
+        }
+        let oldest = self.deals.front().map_or(0, |deal| deal.id);
+        let wanted = (deal_id + 1).max(oldest);
+        let at = usize::try_from(wanted - oldest).expect("below DEALS");
+        (self.deals[at], wanted - deal_id - 1)
+    }
+
+    /// The deal that holds the trade after `trade_id`, the trade's place in it, and how many trades were forgotten.
+    pub(super) fn trade_after(&mut self, trade_id: u64, now_ms: u64) -> (Deal, usize, u64) {
+        if trade_id >= self.last_trade_id() {
+            let execution = self.book.execute(&mut self.rng, None);
+            self.record(execution, now_ms, false);
+        }
+        let oldest = self.deals.front().map_or(0, |deal| deal.first_trade_id);
+        let wanted = (trade_id + 1).max(oldest);
+        let at = self.deals.partition_point(|deal| deal.last_trade_id() < wanted);
+        let deal = self.deals[at];
+        let place = usize::try_from(wanted - deal.first_trade_id).expect("at most two");
+        (deal, place, wanted - trade_id - 1)
+    }
+
+    /// A liquidation: a deal like any other, forced.
+    pub(super) fn liquidate(&mut self, now_ms: u64) -> Deal {
+        let is_buy = self.rng.percent(50);
+        let execution = self.book.execute(&mut self.rng, Some(is_buy));
+        self.record(execution, now_ms, true)
+    }
+
+    fn record(&mut self, execution: Execution, time_ms: u64, is_liquidation: bool) -> Deal {
+        let price = self.price(execution.slot);
+        let direction = match price.cmp(&self.day.close) {
+            std::cmp::Ordering::Less => -1,
+            std::cmp::Ordering::Equal => 0,
+            std::cmp::Ordering::Greater => 1,
+        };
+        if direction != 0 {
+            self.last_direction = direction;
+        }
+        let deal = Deal {
+            id: self.next_deal_id,
+            first_trade_id: self.next_trade_id,
+            execution,
+            price,
+            time_ms,
+            sequence: self.book.update_id(),
+            direction,
+            last_direction: self.last_direction,
+            is_liquidation,
+        };
+        self.next_deal_id += 1;
+        self.next_trade_id += u64::from(execution.fill_count);
+        if self.day.open_time_ms == 0 {
+            self.day.open_time_ms = time_ms;
+        }
+        self.day.add(&deal);
+        for candles in &mut self.candles {
+            candles.roll(deal.price, time_ms, deal.first_trade_id);
+            candles.forming.add(&deal);
+        }
+        if self.deals.len() == DEALS {
+            self.deals.pop_front();
+        }
+        self.deals.push_back(deal);
+        deal
+    }
+
+    /// The candle series of an interval, started if nobody followed it before, rolled to `now_ms`.
+    pub(super) fn candles(&mut self, interval: KlineInterval, now_ms: u64) -> Candles {
+        let at = self.candles.iter().position(|candles| candles.interval == interval).unwrap_or_else(|| {
+            let open_time_ms = opened_at(interval, now_ms);
+            let forming = Window::at(self.day.close, open_time_ms, self.next_trade_id);
+            self.candles.push(Candles { interval, forming, closed: None });
+            self.candles.len() - 1
+        });
+        let candles = &mut self.candles[at];
+        candles.roll(self.day.close, now_ms, self.next_trade_id);
+        *candles
+    }
+}
+
+impl Candles {
+    fn roll(&mut self, price: u64, now_ms: u64, next_trade_id: u64) {
+        let open_time_ms = opened_at(self.interval, now_ms);
+        if open_time_ms > self.forming.open_time_ms {
+            self.closed = Some(self.forming);
+            self.forming = Window::at(price, open_time_ms, next_trade_id);
+        }
+    }
+}
+
+/// Length of an interval in milliseconds. A month is taken as 30 days: the market does not live that long.
+pub(super) fn interval_ms(interval: KlineInterval) -> u64 {
+    const MINUTE: u64 = 60_000;
+    match interval {
+        KlineInterval::Seconds(n) => u64::from(n) * 1_000,
+        KlineInterval::Minutes(n) => u64::from(n) * MINUTE,
+        KlineInterval::Hours(n) => u64::from(n) * 60 * MINUTE,
+        KlineInterval::Days(n) => u64::from(n) * 1_440 * MINUTE,
+        KlineInterval::Weeks(n) => u64::from(n) * 7 * 1_440 * MINUTE,
+        KlineInterval::Months(n) => u64::from(n) * 30 * 1_440 * MINUTE,
+    }
+}
+
+fn opened_at(interval: KlineInterval, now_ms: u64) -> u64 {
+    now_ms - now_ms % interval_ms(interval)
+}
+
+/// All symbols of a venue. A symbol's market begins when somebody first asks for it.
+#[derive(Debug)]
+pub(super) struct SyntheticMarket {
+    pub(super) venue: Venue,
+    seed: u64,
+    listings: Vec<SyntheticListing>,
+    symbols: Vec<Option<Box<SymbolMarket>>>,
+    by_name: HashMap<String, u32>,
+}
+
+impl SyntheticMarket {
+    pub(super) fn new(venue: Venue, seed: u64, listings: Vec<SyntheticListing>) -> Self {
+        let by_name = (0..).zip(&listings).map(|(index, item)| (item.listing.name.clone(), index)).collect();
+        let symbols = listings.iter().map(|_| None).collect();
+        Self { venue, seed, listings, symbols, by_name }
+    }
+
+    /// Position of a symbol by its upper-case name.
+    pub(super) fn find(&self, name: &str) -> Option<u32> {
+        self.by_name.get(name).copied()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.listings.len()
+    }
+
+    pub(super) fn symbol(&mut self, index: u32) -> &mut SymbolMarket {
+        let at = index as usize;
+        self.symbols[at]
+            .get_or_insert_with(|| Box::new(SymbolMarket::new(self.venue, self.seed, at, &self.listings[at])))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sim::listing::synthetic_listings;
+
+    fn market(seed: u64) -> SyntheticMarket {
+        SyntheticMarket::new(Venue::BinanceSpot, seed, synthetic_listings(Venue::BinanceSpot, seed, 3))
+    }
+
+    #[test]
+    fn two_listeners_hear_the_same_trades_without_a_gap() {
+        let mut market = market(5);
+        let symbol = market.symbol(0);
+        let start = symbol.last_trade_id();
+        let mut heard = [Vec::new(), Vec::new()];
+        let mut cursors = [start, start];
+        for turn in 0..1_000 {
+            let who = usize::from(turn % 3 == 0);
+            let (deal, place, lost) = symbol.trade_after(cursors[who], 1);
+            cursors[who] = deal.first_trade_id + place as u64;
+            assert_eq!(lost, 0);
+            heard[who].push((cursors[who], deal.price, deal.execution.fills()[place]));
+        }
+        assert!(heard[0].iter().zip(start + 1..).all(|(trade, id)| trade.0 == id), "ids without a gap");
+        assert_eq!(heard[0][..heard[1].len()], heard[1][..]);
+    }
+
+    #[test]
+    fn a_listener_that_slept_too_long_is_told_how_many_deals_it_lost() {
+        let mut market = market(5);
+        let symbol = market.symbol(1);
+        let sleeper = symbol.last_deal_id();
+        let mut cursor = sleeper;
+        for _ in 0..DEALS + 10 {
+            cursor = symbol.deal_after(cursor, 1).0.id;
+        }
+        assert_eq!(symbol.deal_after(sleeper, 1).1, 10);
+    }
+
+    #[test]
+    fn a_candle_holds_exactly_the_deals_of_its_time() {
+        let mut market = market(1);
+        let symbol = market.symbol(0);
+        symbol.candles(KlineInterval::Seconds(1), 1_000);
+        let (mut volume, mut count) = (0, 0);
+        for _ in 0..100 {
+            let (deal, _) = symbol.deal_after(symbol.last_deal_id(), 1_500);
+            volume += u128::from(deal.execution.qty());
+            count += u64::from(deal.execution.fill_count);
+        }
+        let rolled = symbol.candles(KlineInterval::Seconds(1), 2_000);
+        let closed = rolled.closed.unwrap();
+        assert_eq!((closed.volume, closed.trade_count, closed.open_time_ms), (volume, count, 1_000));
+        assert_eq!((rolled.forming.volume, rolled.forming.open, rolled.forming.open_time_ms), (0, closed.close, 2_000));
+    }
+}

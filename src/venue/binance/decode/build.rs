@@ -1,0 +1,238 @@
+//! One builder per event kind: slots in, event out. Tier one uses the first two, tier two all.
+
+use super::shapes::{
+    agg_trade, candle, depth, kline, liquidation_order, mark_price, mini_ticker, partial_depth, quote, ticker, trade,
+};
+use crate::market::{
+    AggTrade, Decimal, Kline, KlineInterval, Level, Liquidation, MarkPrice, Quote, SequenceIds, Side, Ticker,
+    TickerFields, Trade, TradeId,
+};
+use crate::venue::fields::{Context, Listed, decimal, decimal_if, level, price, qty, slot_time};
+use crate::venue::number::parse_uint;
+use crate::venue::shape::Slots;
+use crate::venue::{DecodeError, Reason};
+
+/// Binance's `m`: the buyer was the maker, so the taker sold.
+#[inline(always)]
+fn taker(is_buyer_maker: u64) -> Side {
+    if is_buyer_maker == 1 { Side::Sell } else { Side::Buy }
+}
+
+#[inline(always)]
+pub(super) fn build_trade(slots: &Slots<'_>, context: &Context<'_>) -> Result<Trade, DecodeError> {
+    let listed = context.listed(slots.text(trade::SYMBOL), "s")?;
+    let event_time = slot_time(slots, trade::EVENT_TIME, "E")?;
+    let matching_time = slot_time(slots, trade::TRADE_TIME, "T")?;
+    Ok(Trade {
+        meta: context.meta(listed, event_time, matching_time),
+        id: TradeId::Number(slots.int(trade::ID)),
+        price: price(slots.text(trade::PRICE), listed, "p")?,
+        qty: qty(slots.text(trade::QTY), listed, "q")?,
+        taker: taker(slots.int(trade::IS_BUYER_MAKER)),
+        sequence: None,
+        is_block: false,
+        is_rpi: false,
+    })
+}
+
+#[inline(always)]
+pub(super) fn build_quote(slots: &Slots<'_>, context: &Context<'_>) -> Result<Quote, DecodeError> {
+    let listed = context.listed(slots.text(quote::SYMBOL), "s")?;
+    let event_time = slot_time(slots, quote::EVENT_TIME, "E")?;
+    let matching_time = slot_time(slots, quote::MATCHING_TIME, "T")?;
+    Ok(Quote {
+        meta: context.meta(listed, event_time, matching_time),
+        bid: Level {
+            price: price(slots.text(quote::BID_PRICE), listed, "b")?,
+            qty: qty(slots.text(quote::BID_QTY), listed, "B")?,
+        },
+        ask: Level {
+            price: price(slots.text(quote::ASK_PRICE), listed, "a")?,
+            qty: qty(slots.text(quote::ASK_QTY), listed, "A")?,
+        },
+        update_id: slots.int(quote::UPDATE_ID),
+        sequence: None,
+    })
+}
+
+pub(super) fn build_agg_trade(slots: &Slots<'_>, context: &Context<'_>) -> Result<AggTrade, DecodeError> {
+    let listed = context.listed(slots.text(agg_trade::SYMBOL), "s")?;
+    let event_time = slot_time(slots, agg_trade::EVENT_TIME, "E")?;
+    let matching_time = slot_time(slots, agg_trade::TRADE_TIME, "T")?;
+    let qty_without_rpi = match slots.text(agg_trade::QTY_WITHOUT_RPI) {
+        b"" => None,
+        text => Some(qty(text, listed, "nq")?),
+    };
+    Ok(AggTrade {
+        meta: context.meta(listed, event_time, matching_time),
+        id: slots.int(agg_trade::ID),
+        price: price(slots.text(agg_trade::PRICE), listed, "p")?,
+        qty: qty(slots.text(agg_trade::QTY), listed, "q")?,
+        qty_without_rpi,
+        taker: taker(slots.int(agg_trade::IS_BUYER_MAKER)),
+        first_trade_id: slots.int(agg_trade::FIRST_TRADE_ID),
+        last_trade_id: slots.int(agg_trade::LAST_TRADE_ID),
+    })
+}
+
+/// Sets a statistic that a ticker must carry.
+fn set(
+    fields: &mut TickerFields,
+    field: TickerFields,
+    place: &mut Decimal,
+    text: &[u8],
+    key: &'static str,
+) -> Result<(), DecodeError> {
+    *place = decimal(text, key)?;
+    *fields |= field;
+    Ok(())
+}
+
+pub(super) fn build_ticker(slots: &Slots<'_>, context: &Context<'_>) -> Result<Ticker, DecodeError> {
+    let listed = context.listed(slots.text(ticker::SYMBOL), "s")?;
+    let event_time = slot_time(slots, ticker::EVENT_TIME, "E")?;
+    let mut event = Ticker::unknown(context.meta(listed, event_time, None));
+    let mut fields = TickerFields::LAST_PRICE | TickerFields::LAST_QTY | TickerFields::TRADE_COUNT;
+    event.last_price = price(slots.text(ticker::LAST_PRICE), listed, "c")?;
+    event.last_qty = qty(slots.text(ticker::LAST_QTY), listed, "Q")?;
+    event.trade_count = slots.int(ticker::TRADE_COUNT);
+    if let Some(bid) = side(slots, ticker::BID_PRICE, ticker::BID_QTY, listed, "b")? {
+        event.bid = bid;
+        fields |= TickerFields::BID;
+    }
+    if let Some(ask) = side(slots, ticker::ASK_PRICE, ticker::ASK_QTY, listed, "a")? {
+        event.ask = ask;
+        fields |= TickerFields::ASK;
+    }
+    set(&mut fields, TickerFields::OPEN, &mut event.open, slots.text(ticker::OPEN), "o")?;
+    set(&mut fields, TickerFields::HIGH, &mut event.high, slots.text(ticker::HIGH), "h")?;
+    set(&mut fields, TickerFields::LOW, &mut event.low, slots.text(ticker::LOW), "l")?;
+    set(&mut fields, TickerFields::VOLUME, &mut event.volume, slots.text(ticker::VOLUME), "v")?;
+    set(&mut fields, TickerFields::TURNOVER, &mut event.turnover, slots.text(ticker::TURNOVER), "q")?;
+    let average = slots.text(ticker::WEIGHTED_AVERAGE);
+    set(&mut fields, TickerFields::WEIGHTED_AVERAGE, &mut event.weighted_average, average, "w")?;
+    let percent = decimal(slots.text(ticker::CHANGE_PERCENT), "P")?;
+    event.change_ratio = Decimal::new(percent.mantissa(), percent.scale() + 2);
+    fields |= TickerFields::CHANGE_RATIO;
+    finish_ticker(event, fields, slots)
+}
+
+pub(super) fn build_mini_ticker(slots: &Slots<'_>, context: &Context<'_>) -> Result<Ticker, DecodeError> {
+    let listed = context.listed(slots.text(mini_ticker::SYMBOL), "s")?;
+    let event_time = slot_time(slots, mini_ticker::EVENT_TIME, "E")?;
+    let mut event = Ticker::unknown(context.meta(listed, event_time, None));
+    let mut fields = TickerFields::LAST_PRICE;
+    event.last_price = price(slots.text(mini_ticker::LAST_PRICE), listed, "c")?;
+    set(&mut fields, TickerFields::OPEN, &mut event.open, slots.text(mini_ticker::OPEN), "o")?;
+    set(&mut fields, TickerFields::HIGH, &mut event.high, slots.text(mini_ticker::HIGH), "h")?;
+    set(&mut fields, TickerFields::LOW, &mut event.low, slots.text(mini_ticker::LOW), "l")?;
+    set(&mut fields, TickerFields::VOLUME, &mut event.volume, slots.text(mini_ticker::VOLUME), "v")?;
+    set(&mut fields, TickerFields::TURNOVER, &mut event.turnover, slots.text(mini_ticker::TURNOVER), "q")?;
+    finish_ticker(event, fields, slots)
+}
+
+/// Every Binance ticker is whole: what it carries is all that is known.
+fn finish_ticker(mut event: Ticker, mut fields: TickerFields, slots: &Slots<'_>) -> Result<Ticker, DecodeError> {
+    if slots.has_other {
+        fields |= TickerFields::OTHER;
+    }
+    event.changed = fields;
+    event.known = fields;
+    Ok(event)
+}
+
+/// One side of a spot ticker, if it is there.
+fn side(
+    slots: &Slots<'_>,
+    price_slot: usize,
+    qty_slot: usize,
+    listed: Listed,
+    field: &'static str,
+) -> Result<Option<Level>, DecodeError> {
+    if !slots.has(price_slot) || !slots.has(qty_slot) {
+        return Ok(None);
+    }
+    level(slots.text(price_slot), slots.text(qty_slot), listed, field).map(Some)
+}
+
+pub(super) fn depth_ids(slots: &Slots<'_>) -> SequenceIds {
+    SequenceIds {
+        first: slots.int(depth::FIRST_ID),
+        last: slots.int(depth::LAST_ID),
+        previous: slots.int_if(depth::PREVIOUS_ID),
+        cross: None,
+    }
+}
+
+pub(super) fn partial_depth_ids(slots: &Slots<'_>) -> SequenceIds {
+    let last = slots.int(partial_depth::LAST_ID);
+    SequenceIds { first: last, last, previous: None, cross: None }
+}
+
+pub(super) fn build_kline(outer: &Slots<'_>, slots: &Slots<'_>, context: &Context<'_>) -> Result<Kline, DecodeError> {
+    let listed = context.listed(outer.text(kline::SYMBOL), "s")?;
+    let event_time = slot_time(outer, kline::EVENT_TIME, "E")?;
+    let interval = interval(slots.text(candle::INTERVAL)).ok_or(DecodeError::new(Reason::WrongType, "i"))?;
+    Ok(Kline {
+        meta: context.meta(listed, event_time, None),
+        interval,
+        open_time: slot_time(slots, candle::OPEN_TIME, "t")?,
+        close_time: slot_time(slots, candle::CLOSE_TIME, "T")?,
+        open: decimal(slots.text(candle::OPEN), "o")?,
+        high: decimal(slots.text(candle::HIGH), "h")?,
+        low: decimal(slots.text(candle::LOW), "l")?,
+        close: decimal(slots.text(candle::CLOSE), "c")?,
+        volume: decimal(slots.text(candle::VOLUME), "v")?,
+        turnover: decimal(slots.text(candle::TURNOVER), "q")?,
+        trade_count: Some(slots.int(candle::TRADE_COUNT)),
+        taker_buy_volume: Some(decimal(slots.text(candle::TAKER_BUY_VOLUME), "V")?),
+        is_closed: slots.int(candle::IS_CLOSED) == 1,
+    })
+}
+
+/// `1s`, `15m`, `4h`, `3d`, `1w`, `1M`.
+fn interval(text: &[u8]) -> Option<KlineInterval> {
+    let (unit, count) = text.split_last()?;
+    let count = u16::try_from(parse_uint(count)?).ok()?;
+    match unit {
+        b's' => Some(KlineInterval::Seconds(count)),
+        b'm' => Some(KlineInterval::Minutes(count)),
+        b'h' => Some(KlineInterval::Hours(count)),
+        b'd' => Some(KlineInterval::Days(count)),
+        b'w' => Some(KlineInterval::Weeks(count)),
+        b'M' => Some(KlineInterval::Months(count)),
+        _ => None,
+    }
+}
+
+pub(super) fn build_mark_price(slots: &Slots<'_>, context: &Context<'_>) -> Result<MarkPrice, DecodeError> {
+    let listed = context.listed(slots.text(mark_price::SYMBOL), "s")?;
+    let event_time = slot_time(slots, mark_price::EVENT_TIME, "E")?;
+    Ok(MarkPrice {
+        meta: context.meta(listed, event_time, None),
+        mark: decimal(slots.text(mark_price::MARK), "p")?,
+        index: decimal_if(slots, mark_price::INDEX, "i")?,
+        settlement: decimal_if(slots, mark_price::SETTLEMENT, "P")?,
+        mark_average: decimal_if(slots, mark_price::MARK_AVERAGE, "ap")?,
+        funding_rate: decimal_if(slots, mark_price::FUNDING_RATE, "r")?,
+        next_funding_time: slot_time(slots, mark_price::NEXT_FUNDING_TIME, "T")?,
+    })
+}
+
+pub(super) fn build_liquidation(
+    event_time: Option<crate::market::VenueTime>,
+    slots: &Slots<'_>,
+    context: &Context<'_>,
+) -> Result<Liquidation, DecodeError> {
+    let listed = context.listed(slots.text(liquidation_order::SYMBOL), "s")?;
+    let matching_time = slot_time(slots, liquidation_order::TRADE_TIME, "T")?;
+    // The order sells what a long held: SELL, the first word, is a liquidated long.
+    let position = if slots.int(liquidation_order::SIDE) == 0 { Side::Buy } else { Side::Sell };
+    Ok(Liquidation {
+        meta: context.meta(listed, event_time, matching_time),
+        position,
+        price: price(slots.text(liquidation_order::PRICE), listed, "p")?,
+        qty: qty(slots.text(liquidation_order::QTY), listed, "q")?,
+        average_price: decimal_if(slots, liquidation_order::AVERAGE_PRICE, "ap")?,
+    })
+}

@@ -1,0 +1,290 @@
+//! What Binance's messages look like: spot and USD-M in one table where their members differ only by some.
+//!
+//! Source: spot documents of 2026-07-21, USD-M connector and notices of 2026-08; orders as recorded on the wire.
+
+use crate::venue::shape::{Member, Shape, shape};
+
+shape! {
+    /// `<symbol>@trade`.
+    mod trade {
+        KIND = "e" needs Word(&["trade"]);
+        EVENT_TIME = "E" needs Int;
+        SYMBOL = "s" needs Text;
+        ID = "t" needs Int;
+        PRICE = "p" needs Decimal;
+        QTY = "q" needs Decimal;
+        BUYER_ORDER = "b" may Ignored(J::Int);
+        SELLER_ORDER = "a" may Ignored(J::Int);
+        TRADE_TIME = "T" needs Int;
+        IS_BUYER_MAKER = "m" needs Bool;
+        IGNORE = "M" may Ignored(J::Bool);
+        EXECUTION = "X" may Ignored(J::Text);
+        FAMILY = "st" may Ignored(J::Int);
+        PAIR = "ps" may Ignored(J::Text);
+    }
+}
+
+/// [`trade`], for tier one.
+#[derive(Debug)]
+pub(super) struct TradeShape;
+
+impl Shape for TradeShape {
+    const MEMBERS: &'static [Member] = trade::MEMBERS;
+    const ORDERS: &'static [&'static [usize]] = &[
+        // Spot as documented; USD-M as documented (without `M`).
+        &[
+            trade::KIND,
+            trade::EVENT_TIME,
+            trade::SYMBOL,
+            trade::ID,
+            trade::PRICE,
+            trade::QTY,
+            trade::BUYER_ORDER,
+            trade::SELLER_ORDER,
+            trade::TRADE_TIME,
+            trade::IS_BUYER_MAKER,
+            trade::IGNORE,
+            trade::FAMILY,
+            trade::PAIR,
+        ],
+        // USD-M as it comes.
+        &[
+            trade::KIND,
+            trade::EVENT_TIME,
+            trade::TRADE_TIME,
+            trade::SYMBOL,
+            trade::ID,
+            trade::PRICE,
+            trade::QTY,
+            trade::EXECUTION,
+            trade::IS_BUYER_MAKER,
+            trade::FAMILY,
+            trade::PAIR,
+        ],
+    ];
+}
+
+shape! {
+    /// `<symbol>@bookTicker` and `!bookTicker`. Spot has neither `e` nor any time.
+    mod quote {
+        KIND = "e" may Word(&["bookTicker"]);
+        UPDATE_ID = "u" needs Int;
+        EVENT_TIME = "E" may Int;
+        MATCHING_TIME = "T" may Int;
+        SYMBOL = "s" needs Text;
+        PAIR = "ps" may Ignored(J::Text);
+        BID_PRICE = "b" needs Decimal;
+        BID_QTY = "B" needs Decimal;
+        ASK_PRICE = "a" needs Decimal;
+        ASK_QTY = "A" needs Decimal;
+        FAMILY = "st" may Ignored(J::Int);
+    }
+}
+
+/// [`quote`], for tier one.
+#[derive(Debug)]
+pub(super) struct QuoteShape;
+
+impl Shape for QuoteShape {
+    const MEMBERS: &'static [Member] = quote::MEMBERS;
+    const ORDERS: &'static [&'static [usize]] = &[
+        // Spot.
+        &[quote::UPDATE_ID, quote::SYMBOL, quote::BID_PRICE, quote::BID_QTY, quote::ASK_PRICE, quote::ASK_QTY],
+        // USD-M as recorded in 2022 and 2024.
+        &[
+            quote::KIND,
+            quote::UPDATE_ID,
+            quote::SYMBOL,
+            quote::PAIR,
+            quote::BID_PRICE,
+            quote::BID_QTY,
+            quote::ASK_PRICE,
+            quote::ASK_QTY,
+            quote::MATCHING_TIME,
+            quote::EVENT_TIME,
+            quote::FAMILY,
+        ],
+        // USD-M as documented in 2026.
+        &[
+            quote::KIND,
+            quote::UPDATE_ID,
+            quote::EVENT_TIME,
+            quote::MATCHING_TIME,
+            quote::SYMBOL,
+            quote::BID_PRICE,
+            quote::BID_QTY,
+            quote::ASK_PRICE,
+            quote::ASK_QTY,
+            quote::FAMILY,
+            quote::PAIR,
+        ],
+    ];
+}
+
+shape! {
+    /// `<symbol>@aggTrade`.
+    mod agg_trade {
+        KIND = "e" needs Word(&["aggTrade"]);
+        EVENT_TIME = "E" needs Int;
+        SYMBOL = "s" needs Text;
+        ID = "a" needs Int;
+        PRICE = "p" needs Decimal;
+        QTY = "q" needs Decimal;
+        QTY_WITHOUT_RPI = "nq" may Decimal;
+        FIRST_TRADE_ID = "f" needs Int;
+        LAST_TRADE_ID = "l" needs Int;
+        TRADE_TIME = "T" needs Int;
+        IS_BUYER_MAKER = "m" needs Bool;
+        IGNORE = "M" may Ignored(J::Bool);
+        FAMILY = "st" may Ignored(J::Int);
+    }
+}
+
+shape! {
+    /// `<symbol>@ticker`, `!ticker@arr`. USD-M has no `x`, `b`, `B`, `a`, `A`.
+    mod ticker {
+        KIND = "e" needs Word(&["24hrTicker"]);
+        EVENT_TIME = "E" needs Int;
+        SYMBOL = "s" needs Text;
+        CHANGE = "p" may Ignored(J::Text);
+        CHANGE_PERCENT = "P" needs Decimal;
+        WEIGHTED_AVERAGE = "w" needs Decimal;
+        PRICE_BEFORE = "x" may Ignored(J::Text);
+        LAST_PRICE = "c" needs Decimal;
+        LAST_QTY = "Q" needs Decimal;
+        BID_PRICE = "b" may Decimal;
+        BID_QTY = "B" may Decimal;
+        ASK_PRICE = "a" may Decimal;
+        ASK_QTY = "A" may Decimal;
+        OPEN = "o" needs Decimal;
+        HIGH = "h" needs Decimal;
+        LOW = "l" needs Decimal;
+        VOLUME = "v" needs Decimal;
+        TURNOVER = "q" needs Decimal;
+        OPEN_TIME = "O" may Ignored(J::Int);
+        CLOSE_TIME = "C" may Ignored(J::Int);
+        FIRST_TRADE_ID = "F" may Ignored(J::Int);
+        LAST_TRADE_ID = "L" may Ignored(J::Int);
+        TRADE_COUNT = "n" needs Int;
+        FAMILY = "st" may Ignored(J::Int);
+    }
+}
+
+shape! {
+    /// `<symbol>@miniTicker`, `!miniTicker@arr`.
+    mod mini_ticker {
+        KIND = "e" needs Word(&["24hrMiniTicker"]);
+        EVENT_TIME = "E" needs Int;
+        SYMBOL = "s" needs Text;
+        LAST_PRICE = "c" needs Decimal;
+        OPEN = "o" needs Decimal;
+        HIGH = "h" needs Decimal;
+        LOW = "l" needs Decimal;
+        VOLUME = "v" needs Decimal;
+        TURNOVER = "q" needs Decimal;
+        FAMILY = "st" may Ignored(J::Int);
+    }
+}
+
+shape! {
+    /// `<symbol>@depth`, and on USD-M `<symbol>@depth5|10|20` too.
+    mod depth {
+        KIND = "e" needs Word(&["depthUpdate"]);
+        EVENT_TIME = "E" needs Int;
+        MATCHING_TIME = "T" may Int;
+        SYMBOL = "s" needs Text;
+        PAIR = "ps" may Ignored(J::Text);
+        FIRST_ID = "U" needs Int;
+        LAST_ID = "u" needs Int;
+        PREVIOUS_ID = "pu" may Int;
+        BIDS = "b" needs Levels;
+        ASKS = "a" needs Levels;
+        FAMILY = "st" may Ignored(J::Int);
+    }
+}
+
+shape! {
+    /// Spot `<symbol>@depth5|10|20`: neither symbol nor time.
+    mod partial_depth {
+        LAST_ID = "lastUpdateId" needs Int;
+        BIDS = "bids" needs Levels;
+        ASKS = "asks" needs Levels;
+    }
+}
+
+shape! {
+    /// `<symbol>@kline_<interval>`, around the candle.
+    mod kline {
+        KIND = "e" needs Word(&["kline"]);
+        EVENT_TIME = "E" needs Int;
+        SYMBOL = "s" needs Text;
+        CANDLE = "k" needs Nested;
+        FAMILY = "st" may Ignored(J::Int);
+    }
+}
+
+shape! {
+    /// The candle of a kline.
+    mod candle {
+        OPEN_TIME = "t" needs Int;
+        CLOSE_TIME = "T" needs Int;
+        SYMBOL = "s" may Ignored(J::Text);
+        INTERVAL = "i" needs Text;
+        FIRST_TRADE_ID = "f" may Ignored(J::Int);
+        LAST_TRADE_ID = "L" may Ignored(J::Int);
+        OPEN = "o" needs Decimal;
+        CLOSE = "c" needs Decimal;
+        HIGH = "h" needs Decimal;
+        LOW = "l" needs Decimal;
+        VOLUME = "v" needs Decimal;
+        TRADE_COUNT = "n" needs Int;
+        IS_CLOSED = "x" needs Bool;
+        TURNOVER = "q" needs Decimal;
+        TAKER_BUY_VOLUME = "V" needs Decimal;
+        TAKER_BUY_TURNOVER = "Q" may Ignored(J::Text);
+        IGNORE = "B" may Ignored(J::Text);
+    }
+}
+
+shape! {
+    /// USD-M `<symbol>@markPrice`, `!markPrice@arr`.
+    mod mark_price {
+        KIND = "e" needs Word(&["markPriceUpdate"]);
+        EVENT_TIME = "E" needs Int;
+        SYMBOL = "s" needs Text;
+        MARK = "p" needs Decimal;
+        MARK_AVERAGE = "ap" may Decimal;
+        INDEX = "i" may Decimal;
+        SETTLEMENT = "P" may Decimal;
+        FUNDING_RATE = "r" may Decimal;
+        NEXT_FUNDING_TIME = "T" may Int;
+        FAMILY = "st" may Ignored(J::Int);
+    }
+}
+
+shape! {
+    /// USD-M `<symbol>@forceOrder`, `!forceOrder@arr`, around the order.
+    mod force_order {
+        KIND = "e" needs Word(&["forceOrder"]);
+        EVENT_TIME = "E" needs Int;
+        ORDER = "o" needs Nested;
+        FAMILY = "st" may Ignored(J::Int);
+    }
+}
+
+shape! {
+    /// The order that closes a liquidated position: its side is the opposite of the position's.
+    mod liquidation_order {
+        SYMBOL = "s" needs Text;
+        SIDE = "S" needs Word(&["SELL", "BUY"]);
+        ORDER_TYPE = "o" may Ignored(J::Text);
+        TIME_IN_FORCE = "f" may Ignored(J::Text);
+        QTY = "q" needs Decimal;
+        PRICE = "p" needs Decimal;
+        AVERAGE_PRICE = "ap" may Decimal;
+        STATUS = "X" may Ignored(J::Text);
+        LAST_FILLED = "l" may Ignored(J::Text);
+        FILLED = "z" may Ignored(J::Text);
+        TRADE_TIME = "T" may Int;
+    }
+}

@@ -1,0 +1,202 @@
+#![expect(clippy::cast_possible_truncation, reason = "choices among a few")]
+
+use super::shapes::{EnvelopeShape, QuoteShape, TradeShape};
+use crate::market::{BookKind, Decimal, KlineInterval, Level, Side, TickerFields, TradeId, Venue};
+use crate::venue::generate::{Generator, Style};
+use crate::venue::ledger::{Bench, Event};
+use crate::venue::shape::Shape;
+use crate::venue::{Decoded, Reason, Tier};
+use proptest::prelude::*;
+
+const TRADES: &str = r#"{"topic":"publicTrade.BTCUSDT","type":"snapshot","ts":1672304486868,"data":[{"T":1672304486865,"s":"BTCUSDT","S":"Buy","v":"0.001","p":"16578.50","L":"PlusTick","i":"20f43950-d8dd-5b31-9112-a178eb6023af","BT":false,"RPI":true,"seq":7},{"T":1672304486866,"s":"BTCUSDT","S":"Sell","v":"0.002","p":"16578.4","L":"MinusTick","i":"20f43950-d8dd-5b31-9112-a178eb6023b0","BT":true}]}"#;
+const SPOT_TRADE: &str = r#"{"topic":"publicTrade.BTCUSDT","ts":1672304486868,"type":"snapshot","data":[{"i":"2290000001189048101","T":1672304486865,"p":"16578.50","v":"0.001","S":"Buy","seq":112488547164,"s":"BTCUSDT","BT":false,"RPI":false}]}"#;
+const QUOTE: &str = r#"{"topic":"orderbook.1.BTCUSDT","ts":1672304486868,"type":"snapshot","data":{"s":"BTCUSDT","b":[["16493.50","0.006"]],"a":[],"u":18521288,"seq":7961638724},"cts":1672304486860}"#;
+const TICKER: &str = r#"{"topic":"tickers.BTCUSDT","type":"snapshot","data":{"symbol":"BTCUSDT","tickDirection":"PlusTick","price24hPcnt":"0.017103","lastPrice":"17216.00","markPrice":"17217.33","openInterest":"68744.761","nextFundingTime":"1673280000000","fundingRate":"-0.000212","bid1Price":"17215.50","bid1Size":"84.489"},"cs":24987956059,"ts":1673272861686}"#;
+const TICKER_DELTA: &str = r#"{"topic":"tickers.BTCUSDT","type":"delta","data":{"symbol":"BTCUSDT","bid1Size":"1","fundingRate":""},"cs":24987956060,"ts":1673272861786}"#;
+
+fn linear() -> Bench {
+    Bench::new(Venue::BybitLinear, None)
+}
+
+fn good(bench: &mut Bench, message: &str, tier: Tier) -> Vec<Event> {
+    let (decoded, events) = bench.decode(message);
+    assert_eq!(decoded, Ok(Decoded::Data(tier)), "{message}");
+    events
+}
+
+#[test]
+fn all_trades_of_a_message_are_read_at_tier_one() {
+    let events = good(&mut linear(), TRADES, Tier::One);
+    let [Event::Trade(first), Event::Trade(second)] = &events[..] else { panic!("{events:?}") };
+    assert_eq!(first.id, TradeId::Uuid(0x20f4_3950_d8dd_5b31_9112_a178_eb60_23af));
+    assert_eq!((first.price.mantissa(), first.qty.mantissa(), first.taker), (1_657_850, 1, Side::Buy));
+    assert_eq!((first.sequence, first.is_rpi, second.is_block, second.sequence), (Some(7), true, true, None));
+    assert_eq!(second.meta.event_time.unwrap().ns(), 1_672_304_486_868_000_000);
+    assert_eq!(second.meta.matching_time.unwrap().ns(), 1_672_304_486_866_000_000);
+    assert_eq!(good(&mut linear(), &format!(" {TRADES}"), Tier::TwoAfterOne), events);
+    let spot = good(&mut Bench::new(Venue::BybitSpot, None), SPOT_TRADE, Tier::One);
+    assert!(matches!(&spot[..], [Event::Trade(trade)] if trade.id == TradeId::Number(2_290_000_001_189_048_101)));
+}
+
+#[test]
+fn a_bad_trade_is_refused_alone() {
+    let mut bench = linear();
+    let events = good(&mut bench, &TRADES.replace("16578.50", "16578.501"), Tier::TwoAfterOne);
+    assert_eq!(events[0], Event::Refused(Reason::OffGrid));
+    assert!(matches!(events[1], Event::Trade(_)) && events.len() == 2);
+    assert_eq!(bench.refusal(TRADES.replace("snapshot", "delta")), (Reason::WrongType, "type"));
+}
+
+#[test]
+fn depth_one_is_a_quote_and_an_empty_side_has_no_quantity() {
+    let mut bench = linear();
+    let events = good(&mut bench, QUOTE, Tier::One);
+    let [Event::Quote(quote)] = &events[..] else { panic!("{events:?}") };
+    assert_eq!((quote.bid.price.mantissa(), quote.bid.qty.mantissa(), quote.ask), (1_649_350, 6, Level::default()));
+    assert_eq!((quote.update_id, quote.sequence), (18_521_288, Some(7_961_638_724)));
+    assert_eq!(quote.meta.matching_time.unwrap().ns(), 1_672_304_486_860_000_000);
+    let turned = QUOTE
+        .replace(
+            r#""ts":1672304486868,"type":"snapshot","#,
+            r#""cts":1672304486860,"type":"snapshot","ts":1672304486868,"#,
+        )
+        .replace(r#","cts":1672304486860}"#, "}");
+    assert_eq!(good(&mut bench, &turned, Tier::TwoAfterOne), events);
+    assert_eq!(good(&mut bench, &turned, Tier::One), events, "the order was learned");
+    assert_eq!(bench.refusal(QUOTE.replace("snapshot", "delta")), (Reason::WrongType, "type"));
+}
+
+#[test]
+fn books_carry_their_depth_and_both_sequences() {
+    let message = r#"{"topic":"orderbook.50.BTCUSDT","type":"delta","ts":1672304484978,"data":{"s":"BTCUSDT","b":[["16493.50","0"]],"a":[["16611.00","0.029"],["16612.00","0.213"]],"u":177400507,"seq":66544703342},"cts":1672304484976}"#;
+    let mut bench = linear();
+    let events = good(&mut bench, message, Tier::TwoOnly);
+    let [Event::Book { kind, ids, depth, bids, asks, .. }] = &events[..] else { panic!("{events:?}") };
+    assert_eq!((*kind, *depth, bids.len(), asks.len()), (BookKind::Delta, 50, 1, 2));
+    assert_eq!((ids.first, ids.last, ids.previous, ids.cross), (177_400_507, 177_400_507, None, Some(66_544_703_342)));
+    for topic in ["orderbook.rpi.BTCUSDT", "orderbook.full.BTCUSDT", "priceLimit.BTCUSDT"] {
+        assert_eq!(bench.refusal(message.replace("orderbook.50.BTCUSDT", topic)), (Reason::UnknownShape, "topic"));
+    }
+}
+
+#[test]
+fn a_ticker_is_merged_and_needs_its_snapshot_on_this_connection() {
+    let mut bench = linear();
+    assert_eq!(bench.refusal(TICKER_DELTA), (Reason::NoSnapshot, "type"));
+    good(&mut bench, TICKER, Tier::TwoOnly);
+    let events = good(&mut bench, TICKER_DELTA, Tier::TwoOnly);
+    let [Event::Ticker(merged)] = &events[..] else { panic!("{events:?}") };
+    assert_eq!((merged.bid.price.mantissa(), merged.bid.qty.mantissa()), (1_721_550, 1_000));
+    assert_eq!(merged.mark_price, Decimal::parse(b"17217.33").unwrap());
+    assert_eq!(merged.changed, TickerFields::BID | TickerFields::FUNDING_RATE);
+    assert!(merged.known.contains(TickerFields::MARK_PRICE | TickerFields::NEXT_FUNDING_TIME));
+    assert!(!merged.known.contains(TickerFields::FUNDING_RATE), "an empty text is not known");
+    assert_eq!(bench.refusal(TICKER_DELTA.replace("\"1\"", "\"1.0001\"")), (Reason::OffGrid, "bid1Size"));
+    assert_eq!(bench.refusal(TICKER_DELTA.replace("BTCUSDT", "ETHUSDT")), (Reason::NoSnapshot, "type"));
+    bench.decoder.connection_started();
+    assert_eq!(bench.refusal(TICKER_DELTA), (Reason::NoSnapshot, "type"));
+}
+
+#[test]
+fn klines_and_liquidations_are_read() {
+    let kline = r#"{"topic":"kline.D.BTCUSDT","data":[{"start":1672324800000,"end":1672325099999,"interval":"D","open":"16649.5","close":"16677","high":"16677","low":"16608","volume":"2.081","turnover":"34666.4005","confirm":true,"timestamp":1672324988882}],"ts":1672324988882,"type":"snapshot"}"#;
+    let events = good(&mut linear(), kline, Tier::TwoOnly);
+    assert!(
+        matches!(&events[..], [Event::Kline(kline)] if kline.interval == KlineInterval::Days(1) && kline.is_closed)
+    );
+    let all = r#"{"topic":"allLiquidation.BTCUSDT","type":"snapshot","ts":1739502303204,"data":[{"T":1739502302929,"s":"BTCUSDT","S":"Sell","v":"2","p":"0.04"}]}"#;
+    let old = r#"{"topic":"liquidation.BTCUSDT","data":{"symbol":"BTCUSDT","side":"Sell","price":"0.04","qty":"2","time":1739502302929}}"#;
+    for message in [all, old] {
+        let events = good(&mut linear(), message, Tier::TwoOnly);
+        let [Event::Liquidation(event)] = &events[..] else { panic!("{events:?}") };
+        assert_eq!((event.position, event.price.mantissa(), event.qty.mantissa()), (Side::Sell, 4, 2_000));
+        assert_eq!(event.meta.matching_time.unwrap().ns(), 1_739_502_302_929_000_000);
+    }
+}
+
+#[test]
+fn answers_are_control_messages_whatever_else_they_carry() {
+    let mut bench = linear();
+    for message in [
+        r#"{"success":true,"ret_msg":"pong","conn_id":"a","op":"ping"}"#,
+        r#"{"success":false,"ret_msg":"Invalid topic: x","conn_id":"a","req_id":"1","op":"subscribe"}"#,
+        r#"{"args":["1672916271846"],"op":"pong"}"#,
+        r#"{"topic":"publicTrade.BTCUSDT","success":true,"data":[]}"#,
+    ] {
+        assert_eq!(bench.decode(message), (Ok(Decoded::Control), vec![]), "{message}");
+    }
+    assert_eq!(bench.refusal(r#"{"data":[],"ts":1}"#), (Reason::UnknownShape, "topic"));
+    assert_eq!(bench.refusal(r#"{"topic":"publicTrade.BTCUSDT"}"#), (Reason::MissingField, "data"));
+    for length in 0..TRADES.len() {
+        assert_eq!(bench.refusal(&TRADES[..length]).0, Reason::NotJson, "{length}");
+    }
+}
+
+fn generated(generator: &mut Generator, style: Style, is_trade: bool) -> String {
+    let value = move |generator: &mut Generator, key: &str| match key {
+        "s" => Some(generator.string("BTCUSDT", style)),
+        "T" | "ts" | "cts" => Some(generator.below(9_000_000_000_000).to_string()),
+        "i" if generator.below(2) == 0 => {
+            let (a, b) = (generator.next(), generator.next());
+            let hex = format!("{a:016x}{b:016x}");
+            Some(format!("\"{}-{}-{}-{}-{}\"", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]))
+        }
+        _ => None,
+    };
+    let data = if is_trade {
+        let order = TradeShape::ORDERS[generator.below(2) as usize];
+        let count = 1 + generator.below(4);
+        let trades: Vec<_> = (0..count).map(|_| generator.object(TradeShape::MEMBERS, order, style, value)).collect();
+        format!("[{}]", trades.join(","))
+    } else {
+        generator.object(QuoteShape::MEMBERS, QuoteShape::ORDERS[0], style, value)
+    };
+    let topic = if is_trade { "publicTrade.BTCUSDT" } else { "orderbook.1.BTCUSDT" };
+    let order = EnvelopeShape::ORDERS[generator.below(2) as usize];
+    let members: Vec<_> = order.to_vec();
+    loop {
+        let message = generator.object(EnvelopeShape::MEMBERS, &members, style, |generator, key| match key {
+            "topic" => Some(generator.string(topic, style)),
+            "type" => Some(generator.string("snapshot", style)),
+            "data" => Some(data.clone()),
+            key => value(generator, key),
+        });
+        // The shape lets `type` be absent (the oldest topics have none); these two must have it.
+        if message.contains("\"type\"") {
+            return message;
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn generated_and_mutated_messages_mean_the_same_at_both_tiers(seed in any::<u64>(), is_trade in any::<bool>(), at in any::<prop::sample::Index>(), byte in 0x20_u8..0x7f, change in 0..4) {
+        let mut generator = Generator::new(seed);
+        let style = if change == 3 { generator.style() } else { Style::default() };
+        let mut message = generated(&mut generator, style, is_trade).into_bytes();
+        let at = at.index(message.len());
+        match change {
+            0 => message[at] = byte,
+            1 => { message.remove(at); }
+            2 => message.insert(at, byte),
+            _ => {}
+        }
+        let (first, events) = linear().decode(&message);
+        let mut spaced = vec![b' '];
+        spaced.extend_from_slice(&message);
+        let (second, expected) = linear().decode(&spaced);
+        prop_assert_eq!(&events, &expected, "{}", String::from_utf8_lossy(&message));
+        if first == Ok(Decoded::Data(Tier::One)) {
+            prop_assert_eq!(second, Ok(Decoded::Data(Tier::TwoAfterOne)));
+            prop_assert!(serde_json::from_slice::<serde_json::Value>(&message).is_ok());
+        } else {
+            prop_assert_eq!(first, second);
+        }
+        let strays = style.is_shuffled || style.is_spaced || style.has_unknown || style.is_escaped;
+        if change == 3 && !strays {
+            prop_assert_eq!(first, Ok(Decoded::Data(Tier::One)), "{}", String::from_utf8_lossy(&message));
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! From slots to values: what every venue's builders share.
+//!
+//! Slots hold what a message says; these functions say what it means (a grid price, a time, a symbol), and name the
+//! member where it means nothing. Called by the builders of both tiers; allocates nothing.
+
+use super::number::parse_grid;
+use super::shape::Slots;
+use super::tape::Document;
+use super::{DecodeError, HotSymbols, Reason};
+use crate::limits::LEVEL_COUNT_MAX;
+use crate::market::{Decimal, Level, Meta, Price, Qty, Received, Symbol, Venue, VenueTime};
+
+/// What is known of a message besides its bytes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Context<'a> {
+    pub(super) venue: Venue,
+    pub(super) received: Received,
+    pub(super) symbols: &'a HotSymbols,
+}
+
+/// A symbol and its scales.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Listed {
+    pub(super) symbol: Symbol,
+    pub(super) price_scale: u8,
+    pub(super) qty_scale: u8,
+}
+
+impl Context<'_> {
+    /// The symbol of this name.
+    #[inline(always)]
+    pub(super) fn listed(&self, name: &[u8], field: &'static str) -> Result<Listed, DecodeError> {
+        let symbol = self.symbols.find(self.venue, name).ok_or(DecodeError::new(Reason::UnknownSymbol, field))?;
+        let (price_scale, qty_scale) = self.symbols.scales(symbol);
+        Ok(Listed { symbol, price_scale, qty_scale })
+    }
+
+    /// What every event carries.
+    #[inline(always)]
+    pub(super) fn meta(&self, listed: Listed, event_time: Option<VenueTime>, matching_time: Option<VenueTime>) -> Meta {
+        Meta { symbol: listed.symbol, received: self.received, event_time, matching_time }
+    }
+}
+
+/// A time in milliseconds since the epoch; zero is "not told".
+#[inline(always)]
+pub(super) fn time(ms: u64, field: &'static str) -> Result<Option<VenueTime>, DecodeError> {
+    let time = i64::try_from(ms).ok().and_then(VenueTime::from_ms);
+    if time.is_none() && ms != 0 {
+        return Err(DecodeError::new(Reason::BadNumber, field));
+    }
+    Ok(time)
+}
+
+/// The time in a slot, if the member was there.
+#[inline(always)]
+pub(super) fn slot_time(slots: &Slots<'_>, slot: usize, field: &'static str) -> Result<Option<VenueTime>, DecodeError> {
+    match slots.int_if(slot) {
+        Some(ms) => time(ms, field),
+        None => Ok(None),
+    }
+}
+
+/// A price on the symbol's grid.
+#[inline(always)]
+pub(super) fn price(text: &[u8], listed: Listed, field: &'static str) -> Result<Price, DecodeError> {
+    match parse_grid(text, listed.price_scale) {
+        Ok(mantissa) => Ok(Price::from_mantissa(mantissa)),
+        Err(error) => Err(DecodeError::value(error, field)),
+    }
+}
+
+/// A quantity on the symbol's grid.
+#[inline(always)]
+pub(super) fn qty(text: &[u8], listed: Listed, field: &'static str) -> Result<Qty, DecodeError> {
+    match parse_grid(text, listed.qty_scale) {
+        Ok(mantissa) => Ok(Qty::from_mantissa(mantissa)),
+        Err(error) => Err(DecodeError::value(error, field)),
+    }
+}
+
+/// A level on the symbol's grid.
+#[inline(always)]
+pub(super) fn level(
+    price_text: &[u8],
+    qty_text: &[u8],
+    listed: Listed,
+    field: &'static str,
+) -> Result<Level, DecodeError> {
+    Ok(Level { price: price(price_text, listed, field)?, qty: qty(qty_text, listed, field)? })
+}
+
+/// The best level in a [`super::shape::Kind::Touch`]; zeros for an empty side.
+#[inline(always)]
+pub(super) fn touch(slots: &Slots<'_>, slot: usize, listed: Listed, field: &'static str) -> Result<Level, DecodeError> {
+    if slots.int(slot) == 0 {
+        return Ok(Level::default());
+    }
+    level(slots.text(slot), slots.more(slot), listed, field)
+}
+
+/// A value with its own scale.
+pub(super) fn decimal(text: &[u8], field: &'static str) -> Result<Decimal, DecodeError> {
+    Decimal::parse(text).map_err(|error| DecodeError::value(error, field))
+}
+
+/// A value with its own scale, if the member was there and not empty.
+pub(super) fn decimal_if(slots: &Slots<'_>, slot: usize, field: &'static str) -> Result<Option<Decimal>, DecodeError> {
+    match slots.text(slot) {
+        b"" => Ok(None),
+        text => decimal(text, field).map(Some),
+    }
+}
+
+/// The levels of one core's book updates, both sides in one buffer, reused.
+#[derive(Debug)]
+pub(super) struct LevelScratch {
+    levels: Box<[Level]>,
+}
+
+impl LevelScratch {
+    /// Room for [`LEVEL_COUNT_MAX`].
+    pub(super) fn new() -> Self {
+        Self { levels: vec![Level::default(); LEVEL_COUNT_MAX].into_boxed_slice() }
+    }
+
+    /// Reads both sides, given as (node, member name): bids and asks.
+    pub(super) fn read(
+        &mut self,
+        document: &Document<'_>,
+        bids: (u64, &'static str),
+        asks: (u64, &'static str),
+        listed: Listed,
+    ) -> Result<(&[Level], &[Level]), DecodeError> {
+        let bid_count = self.read_side(document, 0, bids, listed)?;
+        let count = self.read_side(document, bid_count, asks, listed)?;
+        Ok(self.levels[..count].split_at(bid_count))
+    }
+
+    /// Appends one side behind the first `filled` levels; how many are filled then.
+    fn read_side(
+        &mut self,
+        document: &Document<'_>,
+        mut filled: usize,
+        (node, field): (u64, &'static str),
+        listed: Listed,
+    ) -> Result<usize, DecodeError> {
+        let wrong_type = DecodeError::new(Reason::WrongType, field);
+        let node = usize::try_from(node).map_err(|_| wrong_type)?;
+        for element in document.elements(node).ok_or(wrong_type)? {
+            let (price_text, qty_text) = document.level(element).ok_or(wrong_type)?;
+            let place = self.levels.get_mut(filled).ok_or(DecodeError::new(Reason::TooManyLevels, field))?;
+            *place = level(price_text, qty_text, listed, field)?;
+            filled += 1;
+        }
+        Ok(filled)
+    }
+}

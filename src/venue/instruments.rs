@@ -1,0 +1,92 @@
+//! What every venue's instrument list needs: the scale of a step, the name of a delivery date, a symbol in a URL.
+//! Cold: called while a list is read, before subscribing.
+
+use crate::limits::SCALE_MAX;
+use crate::market::Decimal;
+
+/// The decimals of a tick or step size without trailing zeros: `0.01000000` gives 2, `10` gives 0. `Ok(None)` for zero,
+/// which venues write where the rule is switched off.
+///
+/// # Errors
+/// What is wrong with the text, as a sentence.
+pub(super) fn scale_of_step(step: &str) -> Result<Option<u8>, String> {
+    let decimal = Decimal::parse(step.as_bytes()).map_err(|error| error.to_string())?;
+    let (mut mantissa, mut scale) = (decimal.mantissa(), decimal.scale());
+    if mantissa < 0 {
+        return Err("a step cannot be negative".to_owned());
+    }
+    if mantissa == 0 {
+        return Ok(None);
+    }
+    while scale > 0 && mantissa % 10 == 0 {
+        mantissa /= 10;
+        scale -= 1;
+    }
+    if scale > SCALE_MAX {
+        return Err(format!("{scale} decimals, at most {SCALE_MAX} fit"));
+    }
+    Ok(Some(scale))
+}
+
+/// `YYMMDD` of a delivery time in milliseconds since the epoch (UTC); `None` before 1970 (venues write 0 for "never")
+/// and behind 2099.
+pub(super) fn delivery_date(ms: i64) -> Option<String> {
+    let days = ms.div_euclid(86_400_000);
+    if days <= 0 {
+        return None;
+    }
+    // Howard Hinnant's days-to-civil: years start in March, so that the leap day is a year's last.
+    let shifted = days + 719_468;
+    let era = shifted.div_euclid(146_097);
+    let day_of_era = shifted.rem_euclid(146_097);
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let year = era * 400 + year_of_era + i64::from(month <= 2);
+    (year < 2_100).then(|| format!("{:02}{month:02}{day:02}", year % 100))
+}
+
+/// A symbol as a query value: names may hold any UTF-8.
+pub(super) fn percent_encoded(symbol: &str) -> String {
+    url::form_urlencoded::byte_serialize(symbol.as_bytes()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scale_is_the_decimals_that_matter() {
+        for (step, scale) in
+            [("0.01000000", 2), ("0.00000001", 8), ("1.00000000", 0), ("10", 0), ("0.5", 1), ("0.0025", 4)]
+        {
+            assert_eq!(scale_of_step(step), Ok(Some(scale)), "{step}");
+        }
+        assert_eq!(scale_of_step("0.00000000"), Ok(None));
+    }
+
+    #[test]
+    fn a_step_that_is_no_decimal_or_too_fine_is_refused() {
+        for step in ["", "x", "1e-8", "-0.1", "0.", "0.0000000000000000001"] {
+            assert!(scale_of_step(step).is_err(), "{step}");
+        }
+    }
+
+    #[test]
+    fn a_delivery_time_is_named_by_its_day() {
+        for (ms, date) in [
+            (1_798_185_600_000, "261225"),
+            (1_709_164_800_000, "240229"),
+            (1_709_251_199_999, "240229"),
+            (1_709_251_200_000, "240301"),
+            (1_767_225_600_000, "260101"),
+        ] {
+            assert_eq!(delivery_date(ms).as_deref(), Some(date), "{ms}");
+        }
+        for never in [0, -1, i64::MIN, i64::MAX, 4_133_404_800_000] {
+            assert_eq!(delivery_date(never), None, "{never}");
+        }
+    }
+}

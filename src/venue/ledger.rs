@@ -1,0 +1,104 @@
+//! What the decoders' unit tests share: a sink that keeps everything, a few symbols, one call. Tests only.
+
+use super::{DecodeError, Decoded, Decoder, DecoderScratch, Form, HotSymbols, Reason, Sink};
+use crate::market::{
+    AggTrade, BookKind, BookUpdate, Kline, Level, Liquidation, MarkPrice, Meta, MonoNs, Quote, Received, SequenceIds,
+    SymbolTable, Ticker, Trade, Venue,
+};
+
+/// The stamp of every message in these tests.
+pub(super) const RECEIVED: Received = Received { mono: MonoNs(3), wall_ns: 5 };
+
+/// An event that owns its levels.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Event {
+    Trade(Trade),
+    AggTrade(AggTrade),
+    Quote(Quote),
+    Ticker(Box<Ticker>),
+    Book { meta: Meta, kind: BookKind, ids: SequenceIds, depth: u16, bids: Vec<Level>, asks: Vec<Level> },
+    Kline(Box<Kline>),
+    MarkPrice(Box<MarkPrice>),
+    Liquidation(Liquidation),
+    Refused(Reason),
+}
+
+/// Everything a message gave, in order.
+#[derive(Debug, Default)]
+pub(super) struct Ledger {
+    pub(super) events: Vec<Event>,
+}
+
+impl Sink for Ledger {
+    fn trade(&mut self, event: &Trade) {
+        self.events.push(Event::Trade(*event));
+    }
+    fn agg_trade(&mut self, event: &AggTrade) {
+        self.events.push(Event::AggTrade(*event));
+    }
+    fn quote(&mut self, event: &Quote) {
+        self.events.push(Event::Quote(*event));
+    }
+    fn ticker(&mut self, event: &Ticker) {
+        self.events.push(Event::Ticker(Box::new(*event)));
+    }
+    fn book(&mut self, event: &BookUpdate<'_>) {
+        self.events.push(Event::Book {
+            meta: event.meta,
+            kind: event.kind,
+            ids: event.ids,
+            depth: event.depth,
+            bids: event.bids.to_vec(),
+            asks: event.asks.to_vec(),
+        });
+    }
+    fn kline(&mut self, event: &Kline) {
+        self.events.push(Event::Kline(Box::new(*event)));
+    }
+    fn mark_price(&mut self, event: &MarkPrice) {
+        self.events.push(Event::MarkPrice(Box::new(*event)));
+    }
+    fn liquidation(&mut self, event: &Liquidation) {
+        self.events.push(Event::Liquidation(*event));
+    }
+    fn refused(&mut self, reason: Reason) {
+        self.events.push(Event::Refused(reason));
+    }
+}
+
+/// One connection of one venue, with `BTCUSDT` and `ETHUSDT` at two price decimals and three quantity decimals.
+pub(super) struct Bench {
+    pub(super) decoder: Decoder,
+    pub(super) scratch: DecoderScratch,
+    symbols: HotSymbols,
+}
+
+impl Bench {
+    pub(super) fn new(venue: Venue, raw_stream: Option<&str>) -> Self {
+        let mut table = SymbolTable::default();
+        let mut symbols = HotSymbols::new();
+        for name in ["BTCUSDT", "ETHUSDT"] {
+            let symbol = table.add(venue, name, 2, 3, None).unwrap();
+            symbols.add(table.spec(symbol).unwrap());
+        }
+        Self { decoder: Decoder::new(venue, Form::Combined, raw_stream), scratch: DecoderScratch::new(), symbols }
+    }
+
+    /// Decodes one message.
+    pub(super) fn decode(&mut self, message: impl AsRef<[u8]>) -> (Result<Decoded, DecodeError>, Vec<Event>) {
+        let mut ledger = Ledger::default();
+        let mut bytes = message.as_ref().to_vec();
+        let decoded = self.decoder.decode(&mut bytes, RECEIVED, &self.symbols, &mut self.scratch, &mut ledger);
+        (decoded, ledger.events)
+    }
+
+    /// The reason of a message that is refused and gives nothing.
+    pub(super) fn refusal(&mut self, message: impl AsRef<[u8]>) -> (Reason, &'static str) {
+        let message = message.as_ref();
+        let (decoded, events) = self.decode(message);
+        assert_eq!(events, [], "nothing of a refused message is given");
+        let error = decoded.unwrap_err();
+        assert_eq!(self.scratch.pristine(), message, "the caller can keep a sample");
+        (error.reason, error.field)
+    }
+}

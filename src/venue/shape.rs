@@ -1,0 +1,383 @@
+//! What a channel's messages are expected to look like, written once, as data.
+//!
+//! ```text
+//!                  ┌─ tier one (scan.rs): walks the members in a known order, checking every byte
+//! shape (members) ─┼─ tier two (tape.rs): looks each member up, in any order
+//!                  └─ the tests' generator: makes messages
+//! both tiers ──► Slots (integers and byte ranges) ──► one builder per event kind ──► event
+//! ```
+//! Because both tiers fill the same slots from the same table and share the builder, they cannot differ in meaning.
+
+/// Most members of one object that a shape names.
+pub(super) const MEMBER_COUNT_MAX: usize = 32;
+
+/// Most members of one object whose order can be learned.
+const STEP_COUNT_MAX: usize = 24;
+
+/// Longest unknown key that can be learned, in bytes.
+const STEP_KEY_BYTES: usize = 16;
+
+/// The JSON form of a member nobody reads. Only tier one and the generator care: tier two ignores any value.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Json {
+    /// An integer.
+    Int,
+    /// A string.
+    Text,
+    /// `true` or `false`.
+    Bool,
+}
+
+/// What a member's value is, and what of it goes to its slot.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Kind {
+    /// A JSON integer, not negative: slot's `int`.
+    Int,
+    /// A string: slot's `text`.
+    Text,
+    /// A decimal number in a string: slot's `text`. Tier two also takes a JSON number, by its exact text.
+    Decimal,
+    /// `true` (1) or `false` (0): slot's `int`.
+    Bool,
+    /// One of these strings: its position in the slot's `int`.
+    Word(&'static [&'static str]),
+    /// `[]` or `[[price, quantity], ...]`, of which only the first is wanted: `int` 0 or 1, `text` and `more`.
+    Touch,
+    /// `[[price, quantity], ...]`. Tier two only: `int` is the array's place on the tape.
+    Levels,
+    /// An object or array with a shape of its own: `int` is its place on the tape; tier one calls [`super::scan::Nested`].
+    Nested,
+    /// Present in the documents, used by nobody.
+    Ignored(Json),
+}
+
+/// One member of an object.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Member {
+    /// Its key.
+    pub(super) key: &'static str,
+    /// What stands before its value when another member stands before it: `,"key":`.
+    pub(super) lead: &'static str,
+    /// The same with the opening quote of a string: `,"key":"`.
+    pub(super) lead_quoted: &'static str,
+    /// What its value is.
+    pub(super) kind: Kind,
+    /// Whether a message without it is refused.
+    pub(super) is_required: bool,
+}
+
+/// The members that a message must have, as a set of slots.
+pub(super) const fn required(members: &[Member]) -> u32 {
+    assert!(members.len() <= MEMBER_COUNT_MAX, "one slot per member");
+    let mut set = 0;
+    let mut slot = 0;
+    while slot < members.len() {
+        if members[slot].is_required {
+            set |= 1 << slot;
+        }
+        slot += 1;
+    }
+    set
+}
+
+/// Writes a shape: a module with one slot constant per member, and the table `MEMBERS`.
+macro_rules! shape {
+    ($(#[$doc:meta])* mod $name:ident { $($slot:ident = $key:literal $presence:ident $kind:expr;)* }) => {
+        $(#[$doc])*
+        #[allow(dead_code, reason = "the slot of an ignored member is named by the orders alone, or by nobody")]
+        pub(super) mod $name {
+            use $crate::venue::shape::{Json, Kind, Member};
+            #[allow(unused_imports, reason = "not every shape uses every kind")]
+            use Json as J;
+            #[allow(unused_imports, reason = "not every shape uses every kind")]
+            use Kind::*;
+            #[allow(non_camel_case_types, clippy::upper_case_acronyms, reason = "counts the members")]
+            enum Index { $($slot),* }
+            $(pub(in crate::venue) const $slot: usize = Index::$slot as usize;)*
+            /// Every member, in documented order.
+            pub(in crate::venue) const MEMBERS: &[Member] = &[$(Member {
+                key: $key,
+                lead: concat!(",\"", $key, "\":"),
+                lead_quoted: concat!(",\"", $key, "\":\""),
+                kind: $kind,
+                is_required: $crate::venue::shape::shape!(@ $presence),
+            }),*];
+        }
+    };
+    (@ needs) => { true };
+    (@ may) => { false };
+}
+pub(super) use shape;
+
+/// A shape that tier one can walk.
+pub(super) trait Shape {
+    /// The members; a member's position is its slot.
+    const MEMBERS: &'static [Member];
+    /// The orders in which the documents show them and the wire has them, as slots. Optional members may be absent.
+    /// The first of an order is always required.
+    const ORDERS: &'static [&'static [usize]];
+}
+
+/// What one member's value left behind.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Slot<'a> {
+    /// An integer, a bool, a word's position, a place on the tape.
+    pub(super) int: u64,
+    /// The bytes of a string, or of a number.
+    pub(super) text: &'a [u8],
+    /// The second text of a [`Kind::Touch`].
+    pub(super) more: &'a [u8],
+}
+
+/// The values of one object, by member. What both tiers fill and every builder reads.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Slots<'a> {
+    /// Which members were there, as a set of slots.
+    pub(super) present: u32,
+    /// True if the object had a member that the engine does not carry.
+    pub(super) has_other: bool,
+    slots: [Slot<'a>; MEMBER_COUNT_MAX],
+}
+
+impl<'a> Slots<'a> {
+    /// No member yet.
+    #[inline(always)]
+    pub(super) fn new() -> Self {
+        Self { present: 0, has_other: false, slots: [Slot { int: 0, text: &[], more: &[] }; MEMBER_COUNT_MAX] }
+    }
+
+    /// True if the member was there.
+    #[inline(always)]
+    pub(super) fn has(&self, slot: usize) -> bool {
+        self.present & (1 << slot) != 0
+    }
+
+    /// The integer of a member; zero if it was absent.
+    #[inline(always)]
+    pub(super) fn int(&self, slot: usize) -> u64 {
+        self.slots[slot].int
+    }
+
+    /// The integer of an optional member.
+    #[inline(always)]
+    pub(super) fn int_if(&self, slot: usize) -> Option<u64> {
+        if self.has(slot) { Some(self.slots[slot].int) } else { None }
+    }
+
+    /// The text of a member; empty if it was absent.
+    #[inline(always)]
+    pub(super) fn text(&self, slot: usize) -> &'a [u8] {
+        self.slots[slot].text
+    }
+
+    /// The second text of a [`Kind::Touch`].
+    #[inline(always)]
+    pub(super) fn more(&self, slot: usize) -> &'a [u8] {
+        self.slots[slot].more
+    }
+
+    #[inline(always)]
+    pub(super) fn set_int(&mut self, slot: usize, int: u64) {
+        self.present |= 1 << slot;
+        self.slots[slot].int = int;
+    }
+
+    #[inline(always)]
+    pub(super) fn set_text(&mut self, slot: usize, text: &'a [u8]) {
+        self.present |= 1 << slot;
+        self.slots[slot].text = text;
+    }
+
+    #[inline(always)]
+    pub(super) fn set_touch(&mut self, slot: usize, price: &'a [u8], qty: &'a [u8]) {
+        self.present |= 1 << slot;
+        self.slots[slot] = Slot { int: 1, text: price, more: qty };
+    }
+
+    /// The member was `null`: as if it were absent.
+    pub(super) fn clear(&mut self, slot: usize) {
+        self.present &= !(1 << slot);
+        self.slots[slot] = Slot { int: 0, text: &[], more: &[] };
+    }
+}
+
+/// One member of a learned order.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Step {
+    /// A member of the shape.
+    Known(u8),
+    /// A member the shape does not name, with a scalar value: skipped, checked.
+    Unknown {
+        /// The key, zeros behind it.
+        key: [u8; STEP_KEY_BYTES],
+        /// Its length in bytes.
+        length: u8,
+    },
+}
+
+impl Step {
+    /// The key of an unknown member.
+    pub(super) fn unknown_key(&self) -> &[u8] {
+        match self {
+            Self::Known(_) => &[],
+            Self::Unknown { key, length } => &key[..usize::from(*length)],
+        }
+    }
+}
+
+/// An order of members that tier two saw last, so that tier one can expect it next. Never allocates.
+#[derive(Clone, Debug)]
+pub(super) struct Learned {
+    steps: [Step; STEP_COUNT_MAX],
+    count: usize,
+    is_usable: bool,
+}
+
+impl Learned {
+    /// Nothing learned.
+    pub(super) const fn new() -> Self {
+        Self { steps: [Step::Known(0); STEP_COUNT_MAX], count: 0, is_usable: false }
+    }
+
+    /// Begins to learn a new order.
+    pub(super) fn restart(&mut self) {
+        self.count = 0;
+        self.is_usable = true;
+    }
+
+    /// The next member is this one of the shape.
+    pub(super) fn push_known(&mut self, slot: usize) {
+        match u8::try_from(slot) {
+            Ok(slot) if !self.steps().contains(&Step::Known(slot)) => self.push(Step::Known(slot)),
+            _ => self.is_usable = false,
+        }
+    }
+
+    /// The next member has this key, which the shape does not name.
+    pub(super) fn push_unknown(&mut self, key: &[u8], is_scalar: bool) {
+        let is_plain = key.iter().all(|&byte| (0x20..0x7f).contains(&byte) && byte != b'"' && byte != b'\\');
+        match u8::try_from(key.len()) {
+            Ok(length) if is_plain && is_scalar && key.len() <= STEP_KEY_BYTES => {
+                let mut padded = [0; STEP_KEY_BYTES];
+                padded[..key.len()].copy_from_slice(key);
+                self.push(Step::Unknown { key: padded, length });
+            }
+            _ => self.is_usable = false,
+        }
+    }
+
+    fn push(&mut self, step: Step) {
+        if self.count < STEP_COUNT_MAX {
+            self.steps[self.count] = step;
+            self.count += 1;
+        } else {
+            self.is_usable = false;
+        }
+    }
+
+    /// The order learned; empty if there is none.
+    pub(super) fn steps(&self) -> &[Step] {
+        if self.is_usable { &self.steps[..self.count] } else { &[] }
+    }
+}
+
+/// Which order one connection expects next for one shape: one of the shape's own, or the learned one.
+#[derive(Clone, Debug)]
+pub(super) struct Expectation {
+    preferred: usize,
+    learned: Learned,
+}
+
+impl Expectation {
+    /// The first documented order.
+    pub(super) const fn new() -> Self {
+        Self { preferred: 0, learned: Learned::new() }
+    }
+
+    /// Runs `attempt` with the preferred order, then with each other one, until one succeeds, and prefers that one
+    /// from then on. Orders 0 to `known_count - 1` are the shape's own; `known_count` is the learned one.
+    #[inline(always)]
+    pub(super) fn attempt<R>(
+        &mut self,
+        known_count: usize,
+        mut attempt: impl FnMut(usize, &Learned) -> Option<R>,
+    ) -> Option<R> {
+        let order_count = known_count + usize::from(!self.learned.steps().is_empty());
+        let mut order = self.preferred;
+        for _ in 0..=order_count {
+            if let Some(result) = attempt(order, &self.learned) {
+                self.preferred = order;
+                return Some(result);
+            }
+            order = if order + 1 >= order_count { 0 } else { order + 1 };
+        }
+        None
+    }
+
+    /// True if an order that no document shows is expected.
+    pub(super) fn expects_learned(&self, known_count: usize) -> bool {
+        self.preferred == known_count
+    }
+
+    /// Tier two decoded a message in this order: expect it next, unless the shape has it already (then something else,
+    /// white space perhaps, kept tier one from it).
+    pub(super) fn learn(&mut self, learned: Learned, known: &'static [&'static [usize]]) {
+        let steps = learned.steps();
+        if steps.is_empty() || known.iter().any(|order| is_within(steps, order)) {
+            return;
+        }
+        self.learned = learned;
+        self.preferred = known.len();
+    }
+}
+
+/// True if the steps are members of the order, in the order's order.
+fn is_within(steps: &[Step], order: &[usize]) -> bool {
+    let mut order = order.iter();
+    steps.iter().all(|step| match step {
+        Step::Known(slot) => order.any(|&member| member == usize::from(*slot)),
+        Step::Unknown { .. } => false,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_order_that_worked_is_tried_first_the_next_time() {
+        let mut expectation = Expectation::new();
+        let mut tried = Vec::new();
+        let mut attempt = |expectation: &mut Expectation, good: usize| {
+            tried.clear();
+            let found = expectation.attempt(3, |order, _| {
+                tried.push(order);
+                (order == good).then_some(order)
+            });
+            (found, tried.clone())
+        };
+        assert_eq!(attempt(&mut expectation, 2), (Some(2), vec![0, 1, 2]));
+        assert_eq!(attempt(&mut expectation, 2), (Some(2), vec![2]));
+        assert_eq!(attempt(&mut expectation, 1), (Some(1), vec![2, 0, 1]));
+    }
+
+    #[test]
+    fn what_cannot_be_expected_again_is_not_learned() {
+        let mut learned = Learned::new();
+        learned.restart();
+        learned.push_known(3);
+        learned.push_unknown(b"zz", true);
+        assert_eq!(learned.steps().len(), 2);
+        learned.push_known(3);
+        assert!(learned.steps().is_empty(), "a key twice");
+        learned.restart();
+        learned.push_unknown(b"zz", false);
+        assert!(learned.steps().is_empty(), "a nested value");
+        learned.restart();
+        learned.push_unknown(b"a-key-of-seventeen", true);
+        assert!(learned.steps().is_empty(), "a long key");
+        learned.restart();
+        (0..=STEP_COUNT_MAX).for_each(|slot| learned.push_known(slot));
+        assert!(learned.steps().is_empty(), "too many members");
+    }
+}
