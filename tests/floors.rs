@@ -256,10 +256,13 @@ fn what_only_looks_like_a_use_is_none() {
 
 #[test]
 fn the_table_forbids_what_the_house_forbids() {
-    for (room, used) in [("hot", "control"), ("control", "hot"), ("net", "config"), ("sim", "venue"), ("market", "venue")] {
+    for (room, used) in
+        [("hot", "control"), ("control", "hot"), ("net", "config"), ("sim", "venue"), ("market", "venue")]
+    {
         assert!(!may_use(room, used), "{room} uses {used}");
     }
-    for (room, used) in [("hot", "venue"), ("net", "control"), ("sim", "market"), ("cli", "engine"), ("engine", "sim")] {
+    for (room, used) in [("hot", "venue"), ("net", "control"), ("sim", "market"), ("cli", "engine"), ("engine", "sim")]
+    {
         assert!(may_use(room, used), "{room} uses {used}");
     }
 }
