@@ -5,6 +5,8 @@
 //! ```
 //! Blocking sockets on threads of their own, and nothing of the engine's: what the engine does is seen from outside.
 
+#![allow(dead_code, reason = "each test program uses what it needs of this module")]
+
 use serde_json::Value;
 use std::fmt::Display;
 use std::io::Write as _;
@@ -93,7 +95,6 @@ impl VenueServer {
     }
 
     /// The same with receive buffers of a few kilobytes, so that a script that does not read soon stops the engine's writes.
-    #[allow(dead_code, reason = "each test program uses what it needs of this module")]
     pub(crate) fn start_narrow(script: impl Fn(usize, &mut Session) + Send + Sync + 'static) -> Self {
         let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
         socket.set_recv_buffer_size(4_096).expect("before listening, so that accepted sockets have it");
@@ -153,7 +154,6 @@ impl Drop for VenueServer {
 }
 
 /// One unmasked frame of a server: `first` is its FIN bit, reserved bits and opcode.
-#[allow(dead_code, reason = "each test program uses what it needs of this module")]
 pub(crate) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let mut bytes = vec![first];
     match u8::try_from(payload.len()) {
