@@ -89,5 +89,6 @@ if ! perf record --quiet --tid "$thread" --freq 4999 --output "$out" -- sleep "$
         "it needs 1 or less, root, or a machine whose hypervisor lends out its counters" >&2
     exit 1
 fi
-perf report --input "$out" --stdio --percent-limit 0.5 --sort symbol
+perf report --input "$out" --stdio --percent-limit 0.5 --sort symbol |
+    sed -E -e '/^#/d' -e '/^$/d' -e 's/( +-)* *$//'
 echo "lines: perf annotate --input $out --stdio" >&2
