@@ -112,6 +112,21 @@ fn every_key_and_every_reason_of_the_reports_is_explained() {
 }
 
 #[test]
+fn the_configurations_in_the_readme_pass_the_check() {
+    let readme = read("README.md");
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let mut files = Vec::new();
+    for (number, block) in readme.split("```toml\n").skip(1).enumerate() {
+        let path = folder.join(format!("readme_{number}.toml"));
+        fs::write(&path, block.split("```").next().expect("a block ends")).expect("a folder for tests");
+        files.push(path);
+    }
+    assert_eq!(files.len(), 2, "one for each exchange");
+    let config = tickwire::config::load(&files, None, &tickwire::strategy::NAMES).expect("they are right");
+    assert_eq!(config.connections.len(), 2);
+}
+
+#[test]
 fn every_file_and_test_the_documents_name_is_there() {
     for document in ["README.md", "SPRINTS.md", "CHANGELOG.md"] {
         let missing = missing(&read(document));
