@@ -26,9 +26,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use tickwire::config::Transport;
 use tickwire::prelude::*;
 use tickwire::sim::{self, Pace, SimOptions, Source, TlsMode};
 use tickwire::telemetry::{ConnectionReport, Report};
+use tickwire::venue::Form;
 
 /// The venues and their folders.
 const FOLDERS: [(Venue, &str); 4] = [
@@ -162,21 +164,27 @@ fn parts(venue: Venue, stream: &str) -> (Option<String>, String) {
 }
 
 /// Connections that want exactly these streams: one for all symbols that share their channels.
-fn connections(venue: Venue, streams: &BTreeSet<String>) -> Vec<ConnectionConfig> {
-    let mut channels: BTreeMap<Option<String>, BTreeSet<String>> = BTreeMap::new();
+fn connections(venue: Venue, streams: &BTreeSet<String>, form: Form, transport: Transport) -> Vec<ConnectionConfig> {
+    let mut channels: BTreeMap<(Option<String>, bool), BTreeSet<String>> = BTreeMap::new();
     for stream in streams {
         let (symbol, channel) = parts(venue, stream);
-        channels.entry(symbol).or_default().insert(channel);
+        // A bare partial depth does not say whose it is: only a connection of its own tells.
+        let is_alone = form == Form::Raw && channel == "depth20";
+        channels.entry((symbol, is_alone)).or_default().insert(channel);
     }
-    let mut symbols: BTreeMap<BTreeSet<String>, Vec<String>> = BTreeMap::new();
-    for (symbol, channels) in channels {
-        symbols.entry(channels).or_default().extend(symbol);
+    let mut symbols: Vec<(BTreeSet<String>, Vec<String>)> = Vec::new();
+    for ((symbol, is_alone), channels) in channels {
+        match symbols.iter_mut().find(|(of_others, _)| !is_alone && *of_others == channels) {
+            Some((_, symbols)) => symbols.extend(symbol),
+            None => symbols.push((channels, symbol.into_iter().collect())),
+        }
     }
     let connection = |(number, (channels, symbols)): (usize, (BTreeSet<String>, Vec<String>))| {
         let symbols: Vec<&str> = symbols.iter().map(String::as_str).collect();
         let channels: Vec<&str> = channels.iter().map(String::as_str).collect();
         let name = format!("{venue}-{number}");
-        ConnectionConfig::new(name, venue).subscribed_to(&symbols, &channels).unwrap()
+        let connection = ConnectionConfig::new(name, venue).subscribed_to(&symbols, &channels).unwrap();
+        ConnectionConfig { form, transport, ..connection }
     };
     symbols.into_iter().enumerate().map(connection).collect()
 }
@@ -217,8 +225,8 @@ fn of_venue(report: &Report, venue: Venue) -> Vec<&ConnectionReport> {
     report.connections.iter().filter(|connection| connection.venue == venue.name()).collect()
 }
 
-#[test]
-fn every_recorded_frame_over_wss_gives_exactly_the_events_its_json_says() {
+/// Plays everything to an engine that receives it in this way, and compares.
+fn play(form: Form, transport: Transport) {
     let Some(dir) = frames() else { return };
     let expected = expected();
     let runtime = runtime();
@@ -230,7 +238,8 @@ fn every_recorded_frame_over_wss_gives_exactly_the_events_its_json_says() {
         ..SimOptions::default()
     };
     let exchange = runtime.block_on(sim::start(options)).unwrap();
-    let wanted = FOLDERS.iter().flat_map(|(venue, _)| connections(*venue, &expected.streams[venue])).collect();
+    let wanted =
+        FOLDERS.iter().flat_map(|(venue, _)| connections(*venue, &expected.streams[venue], form, transport)).collect();
     let log = Log::default();
     let of_strategy = Arc::clone(&log);
     let engine = Engine::builder(config(wanted, exchange.endpoints()))
@@ -328,4 +337,19 @@ fn every_recorded_frame_over_wss_gives_exactly_the_events_its_json_says() {
         let events: usize = flat.iter().filter(|((of, _, _), _)| *of == venue).map(|(_, events)| events.len()).sum();
         assert_eq!(total(|connection| connection.events), events as u64, "{venue}");
     }
+}
+
+#[test]
+fn every_recorded_frame_over_wss_gives_exactly_the_events_its_json_says() {
+    play(Form::Combined, Transport::Hot);
+}
+
+#[test]
+fn every_recorded_frame_without_its_wrapper_gives_the_same_events() {
+    play(Form::Raw, Transport::Hot);
+}
+
+#[test]
+fn every_recorded_frame_over_the_cold_transport_gives_the_same_events() {
+    play(Form::Combined, Transport::Cold);
 }
