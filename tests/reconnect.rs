@@ -23,7 +23,8 @@ use tokio::runtime::Runtime;
 const SYMBOLS: u32 = 30;
 
 const BINANCE: [&str; 2] = ["trade", "bookTicker"];
-const BYBIT: [&str; 2] = ["publicTrade", "orderbook.1"];
+/// Tickers come as changes to a snapshot: a connection that comes back must begin with a fresh one.
+const BYBIT: [&str; 2] = ["publicTrade", "tickers"];
 
 fn channels(venue: Venue) -> [&'static str; 2] {
     if matches!(venue, Venue::BinanceSpot | Venue::BinanceUsdm) { BINANCE } else { BYBIT }
@@ -63,6 +64,8 @@ struct Nothing;
 fn on_symbol(_: &mut Nothing, router: &mut Router<Nothing>, spec: &SymbolSpec) {
     router.on_trade(spec.symbol, |_, _| {});
     router.on_quote(spec.symbol, |_, _| {});
+    router.on_ticker(spec.symbol, |_, _| {});
+    router.on_agg_trade(spec.symbol, |_, _| {});
 }
 
 fn start(connection: ConnectionConfig, endpoints: &Endpoints) -> RunningEngine {
@@ -237,6 +240,35 @@ fn a_cold_connection_over_tls_comes_back_subscribed() {
     lose_and_come_back(Venue::BybitLinear, TlsMode::On, &losses(&["reset", "close 1001"]), |connection| {
         connection.transport = Transport::Cold;
     });
+}
+
+#[test]
+fn a_start_that_fails_at_every_step_still_ends_whole() {
+    for venue in [Venue::BinanceSpot, Venue::BybitLinear] {
+        let runtime = runtime();
+        let faults = Faults {
+            cut_upgrade: vec![(venue, 1), (venue, 3)],
+            // In the middle of a market message, after a few hundred of them.
+            cut_mid_frame: vec![(venue, 2, 50_000)],
+            // That connection has asked once to three times, so the fourth request is of the next that is established.
+            cut_before_ack: vec![(venue, 4)],
+        };
+        let options = SimOptions { faults, ..options(venue, TlsMode::On) };
+        let exchange = runtime.block_on(sim::start(options)).unwrap();
+        let symbols = exchange.symbols(venue);
+        let engine = start(connection(venue, &symbols), exchange.endpoints());
+        // The first that is established is cut in a frame, the second before an answer: the third stays.
+        let whole = Whole { venue, streams: streams(venue, &symbols), refused: 0, reconnects: 2 };
+        until_whole(&runtime, &engine, &exchange, &whole);
+        assert_clean(&engine.stop());
+        let stats = exchange.stats();
+        let stats = stats.venue(venue).unwrap();
+        assert_eq!(
+            (stats.connections_accepted, stats.connections_killed, stats.request_errors),
+            (5, 4, 0),
+            "{stats:?}"
+        );
+    }
 }
 
 #[test]

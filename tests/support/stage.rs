@@ -12,7 +12,7 @@ use tickwire::sim::Endpoints;
 use tokio::runtime::Runtime;
 
 /// No answer within this is a failure; nothing is waited for this long when things go well.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The exchange's threads. The engine has its own: it must be stopped from outside of any runtime.
 pub(crate) fn runtime() -> Runtime {
