@@ -121,7 +121,7 @@ pub(super) struct CheckArguments {
 ///
 /// The first line on stdout is one JSON object with the endpoints of each venue and the CA file of the wss ones, as
 /// `tickwire run --endpoints` takes it. The market is synthetic and consistent, or recorded frames from --frames. Ends
-/// on SIGINT, SIGTERM or --duration with a summary on stderr.
+/// on SIGINT, SIGTERM or --duration with a summary on stderr: one line a venue, `served VENUE {counters as JSON}`.
 ///
 /// Examples:
 ///   tickwire sim --rate 10000 --symbols 20 > endpoints.json

@@ -4,11 +4,16 @@
 //! tracing ──► Sink ──no table──► stderr
 //!                  ──a table───► held (bounded) ──► taken with each repaint, or released when the table ends
 //! ```
+//! Whatever `RUST_LOG` says, no credential of a header is shown: see [`shows_no_bytes`].
 
 use anyhow::Context as _;
 use std::io::{self, Write};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use tracing::{Level, Metadata};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// Lines held back between two repaints. More are counted, and the count is printed in their place.
 const HELD_LINES_MAX: usize = 1_000;
@@ -50,6 +55,27 @@ fn held() -> MutexGuard<'static, Option<Held>> {
     HELD.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Crates that log what goes over the wire: tokio-tungstenite's whole upgrade request at `trace`, the HTTP crates' headers
+/// and frames at `debug` and `trace`.
+const WIRE_CRATES: [&str; 9] = [
+    "tungstenite",
+    "tokio_tungstenite",
+    "reqwest",
+    "hyper",
+    "hyper_util",
+    "h2",
+    "rustls",
+    "tokio_rustls",
+    "rustls_platform_verifier",
+];
+
+/// False for what may hold bytes as they go over the wire, a credential among them: it is never logged, however detailed the
+/// log that was asked for.
+fn shows_no_bytes(target: &str, level: Level) -> bool {
+    let name = target.split("::").next().unwrap_or(target);
+    level <= Level::INFO || !WIRE_CRATES.contains(&name)
+}
+
 /// Starts logging, by `RUST_LOG` where it is set.
 ///
 /// # Errors
@@ -59,7 +85,9 @@ pub(super) fn start() -> anyhow::Result<()> {
         Ok(text) => EnvFilter::try_new(&text).with_context(|| format!("RUST_LOG={text}"))?,
         Err(_) => EnvFilter::try_new(FILTER_DEFAULT)?,
     };
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_writer(|| Sink);
+    let is_safe = |metadata: &Metadata<'_>| shows_no_bytes(metadata.target(), *metadata.level());
+    let lines = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(|| Sink);
+    let subscriber = tracing_subscriber::registry().with(filter).with(filter_fn(is_safe)).with(lines);
     subscriber.try_init().map_err(|error| anyhow::anyhow!("logging: {error}"))
 }
 
@@ -104,6 +132,16 @@ impl Write for Sink {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_may_hold_a_credential_is_not_logged_and_its_news_is() {
+        assert!(!shows_no_bytes("tungstenite::handshake::client", Level::TRACE));
+        assert!(!shows_no_bytes("h2::codec::framed_write", Level::DEBUG));
+        assert!(shows_no_bytes("rustls::conn", Level::WARN));
+        assert!(shows_no_bytes("hyper_util", Level::INFO));
+        assert!(shows_no_bytes("tickwire::engine", Level::TRACE));
+        assert!(shows_no_bytes("h2_of_somebody_else", Level::TRACE));
+    }
 
     #[test]
     fn held_lines_come_out_once_in_order() {

@@ -1,0 +1,560 @@
+//! The real binary: what it prints for machines and for people, how it ends, and what it never shows.
+
+mod venue_server;
+
+use serde_json::Value;
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::channel;
+use tickwire::market::Venue;
+use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, frame::coding::CloseCode};
+use tokio_tungstenite::tungstenite::{self, Message};
+use venue_server::{PATIENCE, VenueServer};
+
+fn tickwire(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tickwire"));
+    command.args(arguments).env_remove("RUST_LOG").stdin(Stdio::null());
+    command
+}
+
+fn output(arguments: &[&str]) -> Output {
+    tickwire(arguments).output().expect("the binary runs")
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).expect("what it prints is UTF-8")
+}
+
+fn shipped(name: &str) -> String {
+    format!("{}/configs/{name}", env!("CARGO_MANIFEST_DIR"))
+}
+
+/// A folder of one test, removed with its end.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(test: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("tickwire-command-line-{}-{test}", std::process::id()));
+        std::fs::create_dir_all(&path).expect("a folder of our own");
+        Self(path)
+    }
+
+    fn write(&self, name: &str, text: &str) -> String {
+        let path = self.0.join(name);
+        std::fs::write(&path, text).expect("a file of our own");
+        path.to_str().expect("a UTF-8 path").to_owned()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // It lies in the temporary folder; the worst is that it stays there.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A child that runs until it is told to end; killed if the test gives up before.
+struct Running {
+    child: Child,
+    out: BufReader<std::process::ChildStdout>,
+}
+
+impl Running {
+    fn start(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary runs");
+        let out = BufReader::new(child.stdout.take().expect("piped"));
+        Self { child, out }
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.out.read_line(&mut line).expect("a line of UTF-8");
+        line
+    }
+
+    /// Sends a signal, and gives the exit code and the rest of stdout and stderr.
+    fn end(mut self, signal: &str) -> (Option<i32>, String, String) {
+        let sent = Command::new("kill").args([signal, &self.child.id().to_string()]).status().expect("kill");
+        assert!(sent.success());
+        let (mut out, mut error) = (String::new(), String::new());
+        self.out.read_to_string(&mut out).expect("UTF-8");
+        self.child.stderr.take().expect("piped").read_to_string(&mut error).expect("UTF-8");
+        (self.child.wait().expect("it ends").code(), out, error)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It has ended already where all went well.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+// ---------------------------------------------------------------------------------------------- the contract for machines
+
+/// Holds one line to the contract: every field, with its type.
+fn contract(line: &str) -> Value {
+    let report: Value =
+        serde_json::from_str(line).unwrap_or_else(|error| panic!("one JSON object a line: {error}: {line}"));
+    let number = |value: &Value, key: &str| assert!(value[key].is_u64(), "{key} is a whole number: {value}");
+    assert!(report["final"].is_boolean() && report["elapsed_s"].is_f64() && report["symbols"].is_u64(), "{line}");
+    assert!(report["failure"].is_null(), "{line}");
+    let connections = report["connections"].as_array().expect("connections are a list");
+    assert!(!connections.is_empty());
+    for connection in connections {
+        for key in ["name", "venue", "state", "transport"] {
+            assert!(connection[key].is_string(), "{key} is a text: {connection}");
+        }
+        for key in COUNTERS {
+            number(connection, key);
+        }
+        for group in ["read_to_handler_ns", "visit_gap_ns"] {
+            for key in ["p50", "p99", "p999", "max"] {
+                number(&connection[group], key);
+            }
+        }
+        for key in ["p50", "p99"] {
+            assert!(connection["venue_age_ms"][key].is_f64(), "{connection}");
+        }
+    }
+    let threads = report["hot_threads"].as_array().expect("hot threads are a list");
+    assert!(!threads.is_empty());
+    for thread in threads {
+        for key in ["core", "messages", "allocations", "page_faults", "involuntary_switches"] {
+            number(thread, key);
+        }
+    }
+    report
+}
+
+const COUNTERS: [&str; 6] = ["frames", "events", "unparsed", "unrouted", "tier_two", "reconnects"];
+
+/// Every line of a run: each holds the contract, totals never decrease, the last is the only final one. Gives the last.
+fn contracts(out: &str) -> Value {
+    let reports: Vec<Value> = out.lines().map(contract).collect();
+    let last = reports.len().checked_sub(1).expect("at least one line");
+    for (index, report) in reports.iter().enumerate() {
+        assert_eq!(report["final"], index == last, "line {index} of {}", reports.len());
+    }
+    for pair in reports.windows(2) {
+        assert!(pair[0]["elapsed_s"].as_f64() < pair[1]["elapsed_s"].as_f64());
+        let connections = |at: usize| pair[at]["connections"].as_array().expect("a list");
+        for (before, after) in connections(0).iter().zip(connections(1)) {
+            assert_eq!(before["name"], after["name"], "in the same order");
+            for key in COUNTERS {
+                assert!(before[key].as_u64() <= after[key].as_u64(), "{key} decreased: {before} {after}");
+            }
+        }
+    }
+    reports[last].clone()
+}
+
+/// Both venues Ready, everything decoded and routed.
+fn all_well(report: &Value) {
+    for connection in report["connections"].as_array().expect("a list") {
+        assert_eq!(connection["state"], "Ready", "{connection}");
+        for key in ["unparsed", "unrouted", "reconnects"] {
+            assert_eq!(connection[key], 0, "{key}: {connection}");
+        }
+        assert!(connection["events"].as_u64() > Some(0), "{connection}");
+        let subscriptions = &connection["subscriptions"];
+        assert_eq!((&subscriptions["active"], &subscriptions["refused"]), (&subscriptions["wanted"], &0.into()));
+    }
+}
+
+#[test]
+fn the_demo_keeps_the_contract_and_its_hot_thread_allocates_nothing() {
+    let done = output(&["demo", "--json", "--duration", "2", "--interval", "0.5"]);
+    assert_eq!(done.status.code(), Some(0), "{}", text(&done.stderr));
+    let last = contracts(text(&done.stdout));
+    all_well(&last);
+    let venues: Vec<&Value> = last["connections"].as_array().expect("a list").iter().map(|one| &one["venue"]).collect();
+    assert_eq!(venues, ["binance-spot", "bybit-linear"]);
+    for thread in last["hot_threads"].as_array().expect("a list") {
+        assert_eq!(thread["allocations"], 0, "{thread}");
+        assert!(thread["messages"].as_u64() > Some(0), "{thread}");
+    }
+}
+
+#[test]
+fn the_demo_over_tls_is_as_well_and_states_what_was_allocated() {
+    let done = output(&["demo", "--tls", "--json", "--duration", "2", "--interval", "0.5"]);
+    assert_eq!(done.status.code(), Some(0), "{}", text(&done.stderr));
+    all_well(&contracts(text(&done.stdout)));
+}
+
+#[test]
+fn the_demo_without_a_terminal_prints_lines_and_a_report_for_people() {
+    let done = output(&["demo", "--duration", "1", "--interval", "0.4"]);
+    assert_eq!(done.status.code(), Some(0), "{}", text(&done.stderr));
+    let out = text(&done.stdout);
+    assert!(out.contains("ready 2/2"), "{out}");
+    assert!(out.contains("\ntickwire: ") && out.contains("read-to-handler"), "{out}");
+    assert!(!out.contains('\u{1b}'), "no escape codes in a file: {out}");
+}
+
+#[test]
+fn run_with_the_shipped_configs_is_ready_everywhere_against_the_sim() {
+    let folder = Folder::new("run");
+    let mut sim = Running::start(tickwire(&["sim", "--rate", "500", "--duration", "60", "--quiet"]));
+    let endpoints = sim.line();
+    let object: Value = serde_json::from_str(&endpoints).expect("the first line is one JSON object");
+    for venue in Venue::ALL {
+        let urls = &object["venues"][venue.name()];
+        assert!(urls["ws"].as_str().is_some_and(|url| url.starts_with("ws://127.0.0.1:")), "{endpoints}");
+        assert!(urls["rest"].as_str().is_some_and(|url| url.starts_with("http://127.0.0.1:")), "{endpoints}");
+    }
+    let file = folder.write("endpoints.json", &endpoints);
+    let (binance, bybit) = (shipped("binance.toml"), shipped("bybit.toml"));
+    let words = ["run", &binance, &bybit, "--endpoints", &file, "--json", "--duration", "3", "--interval", "1"];
+    let done = output(&words);
+    assert_eq!(done.status.code(), Some(0), "{}", text(&done.stderr));
+    let last = contracts(text(&done.stdout));
+    all_well(&last);
+    assert_eq!(last["connections"].as_array().map(Vec::len), Some(5), "USD-M is two sockets");
+    assert_eq!(last["symbols"], 12);
+    assert_eq!(sim.end("-TERM").0, Some(0));
+}
+
+// ---------------------------------------------------------------------------------------------- how it ends
+
+#[test]
+fn sigint_and_sigterm_end_the_demo_with_a_final_report() {
+    for signal in ["-INT", "-TERM"] {
+        let mut demo = Running::start(tickwire(&["demo", "--json", "--duration", "300", "--interval", "0.1"]));
+        let first = demo.line();
+        let (code, rest, error) = demo.end(signal);
+        assert_eq!(code, Some(0), "{signal}: {error}");
+        assert_eq!(contracts(&(first + &rest))["final"], true);
+    }
+}
+
+#[test]
+fn sigint_and_sigterm_end_a_run_with_a_final_report() {
+    let folder = Folder::new("signals");
+    let config = folder.write("nobody.toml", &to_nobody());
+    for signal in ["-INT", "-TERM"] {
+        let mut run = Running::start(tickwire(&["run", &config, "--json", "--interval", "0.1"]));
+        let first = run.line();
+        let (code, rest, error) = run.end(signal);
+        assert_eq!(code, Some(0), "{signal}: {error}");
+        assert_eq!(contracts(&(first + &rest))["final"], true);
+    }
+}
+
+#[test]
+fn sigint_and_sigterm_end_the_sim_with_a_summary_a_machine_can_read() {
+    for signal in ["-INT", "-TERM"] {
+        let mut sim = Running::start(tickwire(&["sim", "--venues", "binance-spot"]));
+        assert!(sim.line().starts_with('{'));
+        let (code, rest, error) = sim.end(signal);
+        assert_eq!((code, rest.as_str()), (Some(0), ""), "{signal}: {error}");
+        let counters = error.lines().find_map(|line| line.strip_prefix("served binance-spot ")).expect("a summary");
+        let counters: Value = serde_json::from_str(counters).expect("its counters are JSON");
+        assert_eq!(counters["messages_sent"], 0);
+    }
+}
+
+/// A configuration that names a port where nobody listens.
+fn to_nobody() -> String {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("bound").port();
+    format!(
+        r#"
+[[connection]]
+name = "nobody"
+venue = "binance-spot"
+url = "ws://127.0.0.1:{port}"
+symbols = ["BTCUSDT"]
+channels = ["trade"]
+
+[connection.reconnect]
+base_ms = 5
+cap_ms = 20
+
+[[connection.instrument]]
+symbol = "BTCUSDT"
+price_scale = 2
+qty_scale = 5
+"#
+    )
+}
+
+#[test]
+fn where_nobody_listens_a_run_keeps_trying_says_so_and_ends_cleanly() {
+    let folder = Folder::new("nobody");
+    let config = folder.write("nobody.toml", &to_nobody());
+    let done = output(&["run", &config, "--json", "--duration", "0.5", "--interval", "0.2"]);
+    let error = text(&done.stderr);
+    assert_eq!(done.status.code(), Some(0), "{error}");
+    let last = contracts(text(&done.stdout));
+    let connection = &last["connections"][0];
+    let state = connection["state"].as_str().expect("a text");
+    assert!(["Connecting", "Reconnecting"].contains(&state), "{connection}");
+    assert!(connection["last_error"].as_str().is_some_and(|text| text.contains("refused")), "{connection}");
+    assert!(error.matches("connect failed").count() >= 2, "it tries again: {error}");
+    let done = output(&["run", &config, "--duration", "0.3"]);
+    assert!(text(&done.stdout).contains("refused"), "people are told, too: {}", text(&done.stdout));
+}
+
+// ---------------------------------------------------------------------------------------------- what it says
+
+#[test]
+fn check_shows_connections_and_subscriptions_of_the_shipped_configs() {
+    let done = output(&["check", &shipped("binance.toml"), &shipped("bybit.toml"), &shipped("engine.toml")]);
+    assert_eq!(done.status.code(), Some(0), "{}", text(&done.stderr));
+    let out = text(&done.stdout);
+    for words in [
+        "binance-spot-a",
+        "binance-usdm-a",
+        "bybit-spot-a",
+        "bybit-linear-a",
+        "wss://stream.binance.com:9443/stream",
+        "wss://fstream.binance.com/public/stream",
+        "wss://stream.bybit.com/v5/public/linear",
+        "btcusdt@trade",
+        "orderbook.1.BTCUSDT",
+        "hot core",
+    ] {
+        assert!(out.contains(words), "{words} is missing in:\n{out}");
+    }
+}
+
+#[test]
+fn check_refuses_a_bad_file_with_every_error_at_once() {
+    let folder = Folder::new("check");
+    let bad = r#"[exchange]
+name = "bad"
+colour = "red"
+
+[[connection]]
+name = "a"
+venue = "binance-spot"
+symbols = ["BTCUSDT", "BTCUSDT"]
+channels = ["trade", "nonsense"]
+core = 999999
+
+[connection.subscription]
+batch = "many"
+"#;
+    let file = folder.write("bad.toml", bad);
+    for command in ["check", "run"] {
+        let done = output(&[command, &file]);
+        assert_eq!(done.status.code(), Some(2), "{command}");
+        assert!(done.stdout.is_empty(), "nothing is started, nothing reported");
+        let error = text(&done.stderr);
+        for (line, key, found, allowed) in [
+            (3, "exchange.colour", "unknown key `colour`", "name"),
+            (8, "connection[a].symbols[1]", "a second time (first on line 8)", "each symbol once"),
+            (9, "connection[a].channels[1]", "\"nonsense\"", "bookTicker"),
+            (10, "connection[a].core", "CPU 999999", "a CPU this process may use: "),
+            (13, "connection[a].subscription.batch", "\"many\"", "a whole number"),
+        ] {
+            let at = error.find(&format!("{file}:{line}: {key}\n")).unwrap_or_else(|| panic!("{key}: {error}"));
+            let mut lines = error[at..].lines().skip(1);
+            let mut next =
+                |name: &str| lines.next().and_then(|line| line.trim_start().strip_prefix(name)).unwrap_or("");
+            assert!(next("found:").contains(found), "{key}: {error}");
+            assert!(next("allowed:").contains(allowed), "{key}: {error}");
+        }
+    }
+}
+
+#[test]
+fn what_is_no_command_is_refused_and_every_help_teaches() {
+    let done = output(&["fly"]);
+    assert_eq!(done.status.code(), Some(2));
+    assert!(text(&done.stderr).contains("fly"), "{}", text(&done.stderr));
+    assert_eq!(output(&[]).status.code(), Some(2), "without a word there is nothing to do");
+    assert_eq!(output(&["run", "/nonexistent/exchange.toml"]).status.code(), Some(2));
+    for name in ["demo", "run", "check", "sim"] {
+        let done = output(&[name, "--help"]);
+        assert_eq!(done.status.code(), Some(0));
+        let out = text(&done.stdout);
+        assert!(out.contains("Examples:") && out.contains(&format!("  tickwire {name}")), "{out}");
+        assert!(out.contains("Exit codes:"), "{out}");
+    }
+}
+
+#[test]
+fn a_header_from_the_environment_is_sent_and_never_shown() {
+    const SECRET: &str = "s3cr3t-Zx81-Qv77";
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("bound").port();
+    let (seen_in, seen) = channel();
+    std::thread::spawn(move || {
+        let (stream, _) = listener.accept().expect("a connection");
+        #[expect(clippy::result_large_err, reason = "the signature is tungstenite's")]
+        let look = |request: &Request, response: Response| {
+            let value = request.headers().get("x-desk-token").map(|value| value.to_str().unwrap_or("").to_owned());
+            let _ = seen_in.send(value);
+            Ok(response)
+        };
+        let mut socket = tungstenite::accept_hdr(stream, look).expect("an upgrade");
+        while socket.read().is_ok() {}
+    });
+    let folder = Folder::new("secret");
+    let config = to_nobody()
+        .lines()
+        .map(|line| if line.starts_with("url") { format!("url = \"ws://127.0.0.1:{port}\"") } else { line.to_owned() })
+        .chain(["[connection.headers]".to_owned(), "X-Desk-Token = { env = \"TICKWIRE_TEST_TOKEN\" }".to_owned()])
+        .collect::<Vec<_>>()
+        .join("\n");
+    let config = folder.write("secret.toml", &config);
+    for words in [vec!["run", &config, "--json", "--duration", "0.5"], vec!["check", &config]] {
+        let done = tickwire(&words)
+            .env("TICKWIRE_TEST_TOKEN", SECRET)
+            .env("RUST_LOG", "trace,tungstenite=trace,tungstenite::handshake::client=trace,hyper=trace,h2=trace")
+            .output()
+            .expect("the binary runs");
+        assert_eq!(done.status.code(), Some(0), "{}", text(&done.stderr));
+        let (out, error) = (text(&done.stdout), text(&done.stderr));
+        assert!(words[0] == "check" || error.contains("TRACE"), "the log is as detailed as was asked: {error}");
+        assert!(!out.contains(SECRET) && !error.contains(SECRET), "{words:?} shows the secret:\n{out}\n{error}");
+    }
+    assert_eq!(seen.recv_timeout(PATIENCE).expect("the run connects").as_deref(), Some(SECRET), "it was sent");
+    let done = output(&["check", &config]);
+    assert_eq!(done.status.code(), Some(2));
+    assert!(text(&done.stderr).contains("TICKWIRE_TEST_TOKEN"), "{}", text(&done.stderr));
+}
+
+#[test]
+fn the_report_for_people_shows_what_was_refused() {
+    let server = VenueServer::start(|_, session| {
+        session.confirm_subscription();
+        session.send("not what anybody documented");
+        session.close_code();
+    });
+    let folder = Folder::new("refused");
+    let url = server.connection("a", Venue::BinanceSpot, &["BTCUSDT"], &["trade"]).url;
+    let config = to_nobody()
+        .lines()
+        .map(|line| {
+            if line.starts_with("url") {
+                format!("url = \"{}\"", url.as_str().trim_end_matches('/'))
+            } else {
+                line.to_owned()
+            }
+        })
+        .collect::<Vec<_>>()
+        .join("\n");
+    let config = folder.write("refused.toml", &config);
+    let done = output(&["run", &config, "--duration", "1"]);
+    assert_eq!(done.status.code(), Some(0), "{}", text(&done.stderr));
+    let out = text(&done.stdout);
+    assert!(out.contains("not_json") && out.contains("not what anybody documented"), "the sample is shown: {out}");
+}
+
+// ---------------------------------------------------------------------------------------------- the echo client
+
+/// The example, built by the cargo that built this test, in the same profile.
+fn echo_client() -> PathBuf {
+    let profile_folder = Path::new(env!("CARGO_BIN_EXE_tickwire")).parent().expect("a folder");
+    let target = profile_folder.parent().expect("the target folder");
+    let profile = if profile_folder.ends_with("release") { "release" } else { "test" };
+    let built = Command::new(env!("CARGO"))
+        .args(["build", "--quiet", "--example", "echo_client", "--profile", profile, "--target-dir"])
+        .arg(target)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .expect("cargo runs");
+    assert!(built.status.success(), "{}", text(&built.stderr));
+    profile_folder.join("examples/echo_client")
+}
+
+/// How a test's server ends a connection after its messages came back.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum End {
+    Close,
+    Cut,
+}
+
+/// Serves one connection: sends messages, reads them back, ends it. Over TLS where there is an acceptor.
+async fn serve(listener: tokio::net::TcpListener, acceptor: Option<tokio_rustls::TlsAcceptor>, end: End) {
+    let (stream, _) = listener.accept().await.expect("a connection");
+    match acceptor {
+        None => converse(stream, end).await,
+        Some(acceptor) => converse(acceptor.accept(stream).await.expect("a handshake"), end).await,
+    }
+}
+
+async fn converse(stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin, end: End) {
+    use futures_util::{SinkExt as _, StreamExt as _};
+    let mut socket = tokio_tungstenite::accept_async(stream).await.expect("an upgrade");
+    for message in [Message::text("one"), Message::binary(vec![0, 255, 7]), Message::text("é".repeat(40_000))] {
+        socket.send(message.clone()).await.expect("it reads");
+        assert_eq!(socket.next().await.expect("an echo").expect("an echo"), message);
+    }
+    if end == End::Cut {
+        return;
+    }
+    let bye = CloseFrame { code: CloseCode::Normal, reason: "done".into() };
+    socket.close(Some(bye)).await.expect("it reads");
+    while let Some(Ok(_)) = socket.next().await {}
+}
+
+fn acceptor() -> (tokio_rustls::TlsAcceptor, String) {
+    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+    let mut params = CertificateParams::new(Vec::new()).expect("no names");
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let ca = CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("a CA");
+    let key = KeyPair::generate().expect("a key");
+    let names = CertificateParams::new(vec!["127.0.0.1".to_owned()]).expect("an address");
+    let certificate = names.signed_by(&key, &ca).expect("a certificate");
+    let config = rustls::ServerConfig::builder_with_provider(rustls::crypto::aws_lc_rs::default_provider().into())
+        .with_safe_default_protocol_versions()
+        .expect("the provider's versions")
+        .with_no_client_auth()
+        .with_single_cert(
+            vec![certificate.der().clone()],
+            rustls::pki_types::PrivateKeyDer::Pkcs8(key.serialize_der().into()),
+        )
+        .expect("a certificate and its key");
+    (std::sync::Arc::new(config).into(), ca.pem())
+}
+
+#[test]
+fn the_echo_client_tells_a_clean_close_from_a_cut_over_both_transports_and_tls() {
+    let client = echo_client();
+    let folder = Folder::new("echo");
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    for transport in ["hot", "cold"] {
+        for is_secure in [false, true] {
+            for end in [End::Close, End::Cut] {
+                let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).expect("a port");
+                let address = listener.local_addr().expect("bound");
+                let (acceptor, ca) = if is_secure { Some(acceptor()) } else { None }.unzip();
+                let server = runtime.spawn(serve(listener, acceptor, end));
+                let scheme = if is_secure { "wss" } else { "ws" };
+                let mut command = Command::new(&client);
+                command.args([&format!("{scheme}://{address}/"), "--transport", transport]);
+                if let Some(ca) = ca {
+                    command.args(["--ca", &folder.write("ca.pem", &ca)]);
+                }
+                let done = command.output().expect("the example runs");
+                let error = text(&done.stderr);
+                let what = format!("{scheme}, {transport}, {end:?}: {error}");
+                match end {
+                    End::Close => assert_eq!((done.status.code(), error), (Some(0), ""), "{what}"),
+                    End::Cut => {
+                        assert_eq!(done.status.code(), Some(1), "{what}");
+                        assert!(error.starts_with("echo_client: "), "{what}");
+                    }
+                }
+                runtime.block_on(server).expect("every message came back");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_echo_client_refuses_a_certificate_nobody_vouches_for() {
+    let client = echo_client();
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let server = runtime.block_on(tickwire::sim::echo::start(true)).expect("an echo server");
+    let done = Command::new(&client).arg(server.wss().expect("asked for")).output().expect("the example runs");
+    assert_eq!(done.status.code(), Some(1));
+    assert!(text(&done.stderr).to_lowercase().contains("certificate"), "{}", text(&done.stderr));
+}
