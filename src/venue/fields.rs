@@ -74,6 +74,7 @@ pub(super) fn price(number: Number<'_>, listed: Listed, field: &'static str) -> 
 #[inline(always)]
 pub(super) fn qty(number: Number<'_>, listed: Listed, field: &'static str) -> Result<Qty, DecodeError> {
     match number.grid(listed.qty_scale) {
+        Ok(mantissa) if mantissa < 0 => Err(DecodeError::new(Reason::BadNumber, field)),
         Ok(mantissa) => Ok(Qty::from_mantissa(mantissa)),
         Err(error) => Err(DecodeError::value(error, field)),
     }

@@ -57,6 +57,12 @@ impl JsonScratch {
         scratch
     }
 
+    /// Forgets the last message.
+    #[inline]
+    pub(super) fn forget(&mut self) {
+        self.pristine.clear();
+    }
+
     /// The last message that came here, as it came.
     pub(super) fn pristine(&self) -> &[u8] {
         &self.pristine

@@ -230,9 +230,11 @@ impl Decoder {
                 }
             }
         }
-        if is_whole {
-            self.trades.learn(learned, EnvelopeShape::ORDERS);
+        if !is_whole {
+            // What was refused has its own counter: the shape may well be the expected one.
+            return Ok(Decoded::Data(Tier::TwoOnly));
         }
+        self.trades.learn(learned, EnvelopeShape::ORDERS);
         Ok(Decoded::Data(Tier::TwoAfterOne))
     }
 
