@@ -8,20 +8,25 @@
 //! The rounds of the contenders are interleaved and their order rotates, so that a noisy neighbour meets them all. On a
 //! machine with two CPUs the venue, the hot core and the cold threads share them: compare the rows, not machines.
 
+use hdrhistogram::Histogram;
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tickwire::config::{Config, ConnectionConfig, CoreConfig, EngineConfig, Idle, InstrumentConfig};
 use tickwire::engine::{Engine, available_cpus};
 use tickwire::hot::{Router, Strategy, mono_now};
 use tickwire::market::{SymbolSpec, Trade, TradeId, Venue};
+use tickwire::telemetry::Percentiles;
 use tokio_tungstenite::tungstenite::{self, Message, WebSocket};
 
 /// One message every 50 microseconds: a busy symbol, never a queue.
 const PACE_NS: u64 = 50_000;
 /// Messages at the start of a round that warm caches and predictors and are not counted.
 const WARM_UP: usize = 500;
+
+/// A round takes about a second; one that takes this long has lost its last message.
+const ROUND_TIME_MAX: Duration = Duration::from_secs(60);
 
 /// When each trade was about to be written, and when its handler was called: ns on CLOCK_MONOTONIC, by trade id.
 struct Times {
@@ -121,8 +126,10 @@ fn round(contender: Contender, count: usize, tls: &Tls) -> Vec<u64> {
         .strategy("wire", move || Strategy { state: Mine { times: Arc::clone(&for_handler) }, on_symbol })
         .start()
         .expect("the engine starts");
+    let deadline = Instant::now() + ROUND_TIME_MAX;
     while times.handled.last().expect("not empty").load(Ordering::Acquire) == 0 {
         assert!(engine.failure().is_none(), "{:?}", engine.failure());
+        assert!(Instant::now() < deadline, "the last trade did not come: {}", engine.report().to_json());
         std::thread::park_timeout(Duration::from_millis(20));
     }
     let report = engine.stop();
@@ -197,31 +204,31 @@ fn main() {
     let is_test = std::env::args().any(|argument| argument == "--test");
     let (rounds, count) = if is_test { (1, WARM_UP + 500) } else { (4, 20_000) };
     let tls = Tls::new();
-    let mut histograms = [const { Vec::new() }; CONTENDERS.len()];
+    let mut histograms = CONTENDERS.map(|_| Histogram::<u64>::new(3).expect("three digits are allowed"));
     for round_index in 0..rounds {
         for at in 0..CONTENDERS.len() {
             let contender = (at + round_index) % CONTENDERS.len();
-            histograms[contender].extend(round(CONTENDERS[contender], count, &tls));
+            for latency_ns in round(CONTENDERS[contender], count, &tls) {
+                histograms[contender].record(latency_ns).expect("the range grows by itself");
+            }
         }
     }
     println!("wire-to-handler over loopback, ns ({rounds} rounds of {count} trades, one per {PACE_NS} ns)");
     println!("{:<10} {:>9} {:>9} {:>9} {:>9} {:>11} {:>9}", "", "messages", "p50", "p99", "p99.9", "max", "p50 ratio");
     let mut base = None;
-    for (contender, latencies) in CONTENDERS.iter().zip(&mut histograms) {
-        latencies.sort_unstable();
-        let quantile = |parts: usize, of: usize| latencies[(latencies.len() - 1) * parts / of];
-        let p50 = quantile(1, 2);
+    for (contender, histogram) in CONTENDERS.iter().zip(&histograms) {
+        let Percentiles { p50, p99, p999, max } = Percentiles::of(histogram);
         let base = *base.get_or_insert(p50);
         #[expect(clippy::cast_precision_loss, reason = "a ratio to two digits")]
         let ratio = p50 as f64 / base as f64;
         println!(
             "{:<10} {:>9} {:>9} {:>9} {:>9} {:>11} {:>9.2}",
             contender.name,
-            latencies.len(),
+            histogram.len(),
             p50,
-            quantile(99, 100),
-            quantile(999, 1_000),
-            quantile(1, 1),
+            p99,
+            p999,
+            max,
             ratio
         );
     }

@@ -1,7 +1,7 @@
-//! A strategy of one's own: the widest spread of every symbol. Run it against the embedded exchange:
+//! A strategy of one's own: how many quotes came, and the widest spread among them. Run it against the embedded exchange:
 //!
 //! ```text
-//! cargo run --release -- sim --venues binance-spot > endpoints.json &
+//! cargo run --release -- sim > endpoints.json &
 //! cargo run --release --example twenty_lines -- configs/binance.toml --endpoints endpoints.json --duration 10
 //! ```
 

@@ -12,8 +12,20 @@ const TERMINAL_SIZE_DEFAULT: (u16, u16) = (80, 24);
 pub(super) trait Output {
     /// One interval has passed.
     fn interval(&mut self, report: &Report) -> io::Result<()>;
-    /// The engine has ended.
-    fn finish(&mut self, report: &Report) -> io::Result<()>;
+    /// The engine has ended; what its strategies show of themselves.
+    fn finish(&mut self, report: &Report, summaries: &[String]) -> io::Result<()>;
+}
+
+/// The final report, and under it what the strategies show.
+fn write_final(out: &mut impl Write, report: &Report, summaries: &[String]) -> io::Result<()> {
+    write!(out, "{}", final_text(report))?;
+    for summary in summaries {
+        write!(out, "\nStrategy\n")?;
+        for line in summary.lines() {
+            writeln!(out, "  {line}")?;
+        }
+    }
+    out.flush()
 }
 
 /// One JSON object on one line each.
@@ -27,7 +39,7 @@ impl<W: Write> Output for JsonLines<W> {
         self.0.flush()
     }
 
-    fn finish(&mut self, report: &Report) -> io::Result<()> {
+    fn finish(&mut self, report: &Report, _summaries: &[String]) -> io::Result<()> {
         self.interval(report)
     }
 }
@@ -46,9 +58,8 @@ impl<W: Write> Output for LogLines<W> {
         self.out.flush()
     }
 
-    fn finish(&mut self, report: &Report) -> io::Result<()> {
-        write!(self.out, "{}", final_text(report))?;
-        self.out.flush()
+    fn finish(&mut self, report: &Report, summaries: &[String]) -> io::Result<()> {
+        write_final(&mut self.out, report, summaries)
     }
 }
 
@@ -78,12 +89,10 @@ impl<W: Write> Output for Live<W> {
         Ok(())
     }
 
-    fn finish(&mut self, report: &Report) -> io::Result<()> {
+    fn finish(&mut self, report: &Report, summaries: &[String]) -> io::Result<()> {
         self.table.clear(terminal_size().0)?;
         logging::release();
-        let out = self.table.writer();
-        write!(out, "{}", final_text(report))?;
-        out.flush()
+        write_final(self.table.writer(), report, summaries)
     }
 }
 
@@ -128,11 +137,11 @@ impl Output for Stdout {
         }
     }
 
-    fn finish(&mut self, report: &Report) -> io::Result<()> {
+    fn finish(&mut self, report: &Report, summaries: &[String]) -> io::Result<()> {
         match self {
-            Self::Json(output) => output.finish(report),
-            Self::Log(output) => output.finish(report),
-            Self::Live(output) => output.finish(report),
+            Self::Json(output) => output.finish(report, summaries),
+            Self::Log(output) => output.finish(report, summaries),
+            Self::Live(output) => output.finish(report, summaries),
         }
     }
 }
@@ -149,7 +158,7 @@ mod tests {
     fn json_is_one_object_a_line_and_the_last_is_final() {
         let mut output = JsonLines(Vec::new());
         output.interval(&report(1.0, false)).expect("a Vec takes all");
-        output.finish(&report(2.0, true)).expect("a Vec takes all");
+        output.finish(&report(2.0, true), &[]).expect("a Vec takes all");
         let text = String::from_utf8(output.0).expect("JSON is UTF-8");
         let reports: Vec<Report> =
             text.lines().map(|line| serde_json::from_str(line).expect("one object a line")).collect();
@@ -162,10 +171,11 @@ mod tests {
         let mut output = LogLines { out: Vec::new(), previous: None };
         output.interval(&report(1.0, false)).expect("a Vec takes all");
         output.interval(&report(2.0, false)).expect("a Vec takes all");
-        output.finish(&report(3.0, true)).expect("a Vec takes all");
+        output.finish(&report(3.0, true), &["quotes 7".to_owned()]).expect("a Vec takes all");
         let text = String::from_utf8(output.out).expect("we write UTF-8");
         let firsts: Vec<&str> = text.lines().map(|line| line.split(' ').next().unwrap_or("")).collect();
         assert_eq!(firsts[..3], ["1.0s", "2.0s", "tickwire:"]);
+        assert!(text.ends_with("\nStrategy\n  quotes 7\n"), "what the strategies show stands below: {text}");
         assert!(!text.contains('\u{1b}'), "no escape codes in a file");
     }
 }

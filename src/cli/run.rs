@@ -23,6 +23,10 @@ impl EngineHandle for RunningEngine {
         Self::failure(self)
     }
 
+    fn summaries(&self) -> Vec<String> {
+        Self::summaries(self)
+    }
+
     fn stop(self) -> Report {
         Self::stop(self)
     }

@@ -24,6 +24,10 @@ pub trait EngineHandle {
     fn report(&self) -> Report;
     /// Why the engine is ending by itself, if it is.
     fn failure(&self) -> Option<Failure>;
+    /// What the strategies show of themselves, one text each.
+    fn summaries(&self) -> Vec<String> {
+        Vec::new()
+    }
     /// Closes every connection and ends; the last report.
     fn stop(self) -> Report;
 }
@@ -66,6 +70,7 @@ pub(super) fn run_loop<E: EngineHandle>(
     output: &mut impl Output,
 ) -> Result<(), CommandError> {
     let watched = watch(&engine, wait, schedule, output);
+    let summaries = engine.summaries();
     let mut report = engine.stop();
     report.is_final = true;
     let (failure, written) = match watched {
@@ -74,7 +79,7 @@ pub(super) fn run_loop<E: EngineHandle>(
     };
     report.failure = report.failure.or(failure);
     // After a failed write the final report could only fail as well.
-    let written = written.and_then(|()| output.finish(&report));
+    let written = written.and_then(|()| output.finish(&report, &summaries));
     if let Some(failure) = report.failure {
         return Err(failure.into());
     }
@@ -187,7 +192,7 @@ mod tests {
             Ok(())
         }
 
-        fn finish(&mut self, report: &Report) -> io::Result<()> {
+        fn finish(&mut self, report: &Report, _summaries: &[String]) -> io::Result<()> {
             assert!(self.last.borrow().is_none(), "one final report");
             *self.last.borrow_mut() = Some(report.clone());
             Ok(())

@@ -8,7 +8,7 @@ use super::place::Places;
 use super::{ConfigError, ConnectionConfig, EngineConfig, Host, engine};
 use crate::limits::{CONNECTION_COUNT_MAX, SCALE_MAX, SYMBOL_COUNT_MAX, SYMBOL_NAME_BYTES_MAX};
 use crate::market::Venue;
-use crate::venue::{ChannelKind, ChannelScope, Form, protocol};
+use crate::venue::{ChannelScope, protocol};
 use std::collections::{HashMap, HashSet};
 use std::fmt::Display;
 use std::ops::RangeInclusive;
@@ -167,24 +167,6 @@ impl One<'_> {
                     format!("\"{}\", a second time", channel.native),
                     "each channel once in a connection",
                 );
-            }
-        }
-        let partial = |kind: ChannelKind| matches!(kind, ChannelKind::PartialDepth { .. });
-        let is_binance = matches!(connection.venue, Venue::BinanceSpot | Venue::BinanceUsdm);
-        if connection.form != Form::Raw || !is_binance {
-            return;
-        }
-        if let Some(index) = connection.channels.iter().position(|channel| partial(channel.kind)) {
-            // Streams of another class go over another socket, whatever happens here.
-            let channel = &connection.channels[index];
-            let class = protocol(connection.venue).class(channel);
-            let sockets = connection.sockets();
-            let count: usize = sockets.iter().filter(|socket| socket.class == class).map(|s| s.streams.len()).sum();
-            if count > 1 {
-                let found = format!("\"{}\" among {count} streams of a raw connection", channel.native);
-                let allowed =
-                    "form = \"combined\", or this channel alone with one symbol: its raw messages name no stream";
-                self.refuse(&format!("channels[{index}]"), found, allowed);
             }
         }
     }

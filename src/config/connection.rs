@@ -1,9 +1,10 @@
 //! One connection's settings, checked or built in code, with their defaults.
 
 use super::Header;
+use crate::control::{PlanLimits, PlannedConnection, plan};
 use crate::limits::MESSAGE_BYTES_DEFAULT;
 use crate::market::{Instrument, Venue};
-use crate::venue::{Channel, ChannelError, ChannelScope, Form, Heartbeat, StreamClass, protocol};
+use crate::venue::{Channel, ChannelError, ChannelScope, Form, Heartbeat, protocol};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -253,15 +254,6 @@ pub struct ConnectionConfig {
     pub instruments: Vec<InstrumentConfig>,
 }
 
-/// The streams of one class that go over one socket.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct SocketStreams {
-    /// The class: it chooses the path.
-    pub class: StreamClass,
-    /// Stream names, in the order of channels, then symbols.
-    pub streams: Vec<String>,
-}
-
 impl ConnectionConfig {
     /// A connection to a venue's production hosts with every default, on the lowest CPU this process may use. It still
     /// needs [`symbols and channels`](Self::subscribed_to).
@@ -321,50 +313,10 @@ impl ConnectionConfig {
         per_symbol * self.symbols.len() + (self.channels.len() - per_symbol)
     }
 
-    /// The sockets these streams need: split by class, and where the venue's limit of one connection is reached.
+    /// The sockets these streams need, as the engine will make them: split by class, and where the venue's limit of one
+    /// connection is reached. Empty where no plan exists, which the checks of a configuration say why.
     #[must_use]
-    pub fn sockets(&self) -> Vec<SocketStreams> {
-        let protocol = protocol(self.venue);
-        let limits = protocol.limits();
-        let most = |limit: Option<u32>| limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
-        let (streams_max, chars_max) = (most(limits.streams_per_connection), most(limits.args_chars_per_connection));
-        let mut sockets: Vec<SocketStreams> = Vec::new();
-        for class in [StreamClass::Only, StreamClass::Public, StreamClass::Market] {
-            let mut chars = usize::MAX;
-            for stream in self.streams(class) {
-                let length = stream.chars().count();
-                let fits = |socket: &&mut SocketStreams| {
-                    socket.class == class
-                        && socket.streams.len() < streams_max
-                        && chars.saturating_add(length) <= chars_max
-                };
-                match sockets.last_mut().filter(fits) {
-                    Some(socket) => {
-                        chars += length;
-                        socket.streams.push(stream);
-                    }
-                    None => {
-                        chars = length;
-                        sockets.push(SocketStreams { class, streams: vec![stream] });
-                    }
-                }
-            }
-        }
-        sockets
-    }
-
-    /// Stream names of one class.
-    fn streams(&self, class: StreamClass) -> Vec<String> {
-        let protocol = protocol(self.venue);
-        let mut streams = Vec::new();
-        for channel in self.channels.iter().filter(|channel| protocol.class(channel) == class) {
-            match channel.scope {
-                ChannelScope::AllMarket => streams.push(protocol.stream(channel, "")),
-                ChannelScope::PerSymbol => {
-                    streams.extend(self.symbols.iter().map(|symbol| protocol.stream(channel, symbol)));
-                }
-            }
-        }
-        streams
+    pub fn sockets(&self) -> Vec<PlannedConnection> {
+        plan(self.venue, self.form, &self.channels, &self.symbols, PlanLimits::default()).unwrap_or_default()
     }
 }

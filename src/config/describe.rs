@@ -1,7 +1,8 @@
 //! What `tickwire check` prints: what would be connected and subscribed. Reads the configuration and the venue's
 //! protocol; connects to nothing.
 
-use super::{Config, ConnectionConfig, EngineConfig, ReconnectStrategy, SocketStreams};
+use super::{Config, ConnectionConfig, EngineConfig, ReconnectStrategy};
+use crate::control::PlannedConnection;
 use crate::venue::{Heartbeat, StreamClass, protocol};
 use std::fmt::{self, Write};
 use std::time::Duration;
@@ -65,15 +66,14 @@ fn write_connection(connection: &ConnectionConfig, out: &mut String) -> fmt::Res
 }
 
 /// One socket: where it connects, and how long its subscriptions take at the configured pace.
-fn write_socket(connection: &ConnectionConfig, socket: &SocketStreams, out: &mut String) -> fmt::Result {
-    let protocol = protocol(connection.venue);
+fn write_socket(connection: &ConnectionConfig, socket: &PlannedConnection, out: &mut String) -> fmt::Result {
     let class = match socket.class {
         StreamClass::Only => "",
         StreamClass::Public => "class public, ",
         StreamClass::Market => "class market, ",
     };
     let url = connection.url.as_str().trim_end_matches('/');
-    writeln!(out, "    {url}{}", protocol.path(connection.form, socket.class))?;
+    writeln!(out, "    {url}{}", socket.path)?;
     let subscription = &connection.subscription;
     let requests = socket.streams.len().div_ceil(subscription.batch.max(1));
     let pace = Duration::from_secs(1) / subscription.requests_per_second.max(1);
@@ -87,7 +87,7 @@ fn write_socket(connection: &ConnectionConfig, socket: &SocketStreams, out: &mut
         subscription.requests_per_second,
         seconds(spent)
     )?;
-    writeln!(out, "      {}", listed(socket.streams.iter().map(String::as_str)))
+    writeln!(out, "      {}", listed(socket.streams.iter().map(|stream| &**stream)))
 }
 
 /// Heartbeat, reconnect, time-outs, and what is not at its default.

@@ -22,7 +22,7 @@ mod tests;
 
 pub use connection::{
     BATCH_DEFAULT, ConnectionConfig, HeartbeatConfig, InstrumentConfig, LimitsConfig, ReconnectConfig,
-    ReconnectStrategy, SocketConfig, SocketStreams, SubscriptionConfig, TimeoutsConfig, TlsConfig, Transport,
+    ReconnectStrategy, SocketConfig, SubscriptionConfig, TimeoutsConfig, TlsConfig, Transport,
 };
 pub use describe::describe;
 pub use endpoints::{EndpointError, EndpointOverrides, VenueEndpoints};

@@ -29,6 +29,8 @@ use tokio::sync::{mpsc, watch};
 #[derive(Clone, Debug, Default)]
 pub(super) struct DriverStatus {
     pub(super) machine: Option<Status>,
+    /// It could not even begin: nothing is left to subscribe.
+    pub(super) has_failed: bool,
     pub(super) last_error: Option<String>,
     pub(super) samples: Vec<SampleReport>,
     pub(super) established: Option<String>,
@@ -76,12 +78,17 @@ impl Driver {
         }
         let mut machine = match ConnectionMachine::new(self.plan.control.clone(), streams) {
             Ok(machine) => machine,
-            Err(error) => return self.note_error(error.to_string()),
+            Err(error) => {
+                tracing::error!(connection = %self.plan.name, %error, "nothing to subscribe");
+                self.note_error(error.to_string());
+                return self.note_failed();
+            }
         };
         let mut actions = Vec::new();
         let mut connecting: Option<Connecting> = None;
         let mut cold: Option<Box<WebSocketConnection>> = None;
-        // Losses that we caused by dropping: their notices are no news.
+        // Every attachment ends with one notice of its loss. Those that we caused by dropping are no news.
+        let mut is_attached = false;
         let mut own_losses = 0_u32;
         // Frames counted before the connection in force.
         let mut frames_before = 0;
@@ -90,7 +97,9 @@ impl Driver {
         loop {
             while !actions.is_empty() {
                 for action in std::mem::take(&mut actions) {
-                    if self.perform(action, &mut connecting, &mut cold, &mut own_losses).await == Performed::Closed {
+                    if self.perform(action, &mut connecting, &mut cold, (&mut is_attached, &mut own_losses)).await
+                        == Performed::Closed
+                    {
                         machine.handle(Event::Closed, mono_now(), &mut actions);
                     }
                 }
@@ -114,7 +123,7 @@ impl Driver {
                     match result {
                         Ok(link) => {
                             frames_before = self.stats.frames.get();
-                            self.attach(link, &mut cold, &mut machine, now, &mut actions).await;
+                            is_attached = self.attach(link, &mut cold, &mut machine, now, &mut actions).await;
                         }
                         Err(error) => {
                             let text = error.to_string();
@@ -126,9 +135,11 @@ impl Driver {
                 }
                 Happened::Notice(SlotNotice::Lost { .. }) if own_losses > 0 => own_losses -= 1,
                 Happened::Notice(SlotNotice::Lost { .. }) if *self.stop.borrow() => {
+                    is_attached = false;
                     machine.handle(Event::Closed, now, &mut actions);
                 }
                 Happened::Notice(SlotNotice::Lost { reason }) => {
+                    is_attached = false;
                     tracing::warn!(connection = %self.plan.name, reason, "connection lost");
                     self.note_error(reason.clone());
                     machine.handle(Event::Lost(&reason), now, &mut actions);
@@ -143,9 +154,8 @@ impl Driver {
                 Happened::Cold(Ok(Some(Cold::SignOfLife))) => cold_seen = now,
                 Happened::Cold(ended) => {
                     cold = None;
+                    self.drop_attachment(&mut is_attached, &mut own_losses).await;
                     let reason = ended.err().unwrap_or_else(|| "closed by the peer".to_owned());
-                    own_losses += 1;
-                    self.command(Command::Close { slot: self.plan.slot, code: 0 }).await;
                     self.note_error(reason.clone());
                     machine.handle(Event::Lost(&reason), now, &mut actions);
                 }
@@ -203,7 +213,7 @@ impl Driver {
         action: Action,
         connecting: &mut Option<Connecting>,
         cold: &mut Option<Box<WebSocketConnection>>,
-        own_losses: &mut u32,
+        (is_attached, own_losses): (&mut bool, &mut u32),
     ) -> Performed {
         let slot = self.plan.slot;
         match action {
@@ -228,8 +238,7 @@ impl Driver {
             Action::Close { code } => match cold.take() {
                 Some(connection) => {
                     let _ = tokio::time::timeout(CLOSE_WAIT, connection.close(code)).await;
-                    *own_losses += 1;
-                    self.command(Command::Close { slot, code: 0 }).await;
+                    self.drop_attachment(is_attached, own_losses).await;
                     return Performed::Closed;
                 }
                 None => self.command(Command::Close { slot, code }).await,
@@ -237,8 +246,7 @@ impl Driver {
             Action::Drop => {
                 *connecting = None;
                 *cold = None;
-                *own_losses += 1;
-                self.command(Command::Close { slot, code: 0 }).await;
+                self.drop_attachment(is_attached, own_losses).await;
             }
             Action::Report(report) => {
                 let text = describe(&report);
@@ -263,7 +271,7 @@ impl Driver {
         }
     }
 
-    /// Hands a fresh connection to its core, then tells the machine.
+    /// Hands a fresh connection to its core, then tells the machine. True if the core has it.
     async fn attach(
         &mut self,
         link: Link,
@@ -271,7 +279,7 @@ impl Driver {
         machine: &mut ConnectionMachine,
         now: MonoNs,
         actions: &mut Vec<Action>,
-    ) {
+    ) -> bool {
         let slot = self.plan.slot;
         let decoder = Decoder::new(self.plan.venue, self.plan.form, self.plan.raw_stream.as_deref());
         match link {
@@ -288,12 +296,22 @@ impl Driver {
                         self.command(Command::Attach(Box::new(attachment))).await;
                     }
                     Err(error) => {
-                        return machine.handle(Event::ConnectFailed(&error.to_string()), now, actions);
+                        machine.handle(Event::ConnectFailed(&error.to_string()), now, actions);
+                        return false;
                     }
                 }
             }
         }
         machine.handle(Event::Connected, now, actions);
+        true
+    }
+
+    /// Takes the slot back from the core, whatever its connection is doing.
+    async fn drop_attachment(&self, is_attached: &mut bool, own_losses: &mut u32) {
+        if std::mem::take(is_attached) {
+            *own_losses += 1;
+            self.command(Command::Close { slot: self.plan.slot, code: 0 }).await;
+        }
     }
 
     /// One message of a cold connection, to the core that owns its symbols.
@@ -313,6 +331,10 @@ impl Driver {
 
     fn note_error(&self, error: String) {
         self.status.lock().unwrap_or_else(PoisonError::into_inner).last_error = Some(error);
+    }
+
+    fn note_failed(&self) {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner).has_failed = true;
     }
 
     fn note_established(&self, what: String) {

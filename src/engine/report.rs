@@ -48,7 +48,12 @@ fn connection(socket: &Socket) -> ConnectionReport {
     ConnectionReport {
         name: socket.name.clone(),
         venue: socket.venue.name().to_owned(),
-        state: machine.map_or("Listing", |machine| machine.state.name()).to_owned(),
+        state: match machine {
+            Some(machine) => machine.state.name(),
+            None if status.has_failed => "Closed",
+            None => "Listing",
+        }
+        .to_owned(),
         transport: socket.transport.to_owned(),
         frames: stats.frames.get(),
         events: stats.events.get(),

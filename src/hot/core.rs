@@ -8,7 +8,7 @@
 //! locks, allocates, logs, formats or touches a file. Spends a syscall on a read, a poll, and the rare control write.
 
 use super::clock::{Clock, Ticks};
-use super::connection::{Closed, ClosedBy};
+use super::connection::{Closed, ClosedBy, SendError};
 use super::poller::{Poller, Waker};
 use super::ring::{Attachment, Command, HotPorts, Notice, Spent};
 use super::router::{Router, take_unrouted};
@@ -233,7 +233,7 @@ impl<S> Core<S> {
             self.take_commands();
         }
         let has_worked = match self.settings.idle {
-            Idle::Park => self.visit_ready(self.park_timeout_ms()),
+            Idle::Park => self.visit_after_sleep(),
             Idle::Spin | Idle::Yield if self.live.len() > DIRECT_SOCKET_COUNT_MAX => self.visit_ready(0),
             Idle::Spin | Idle::Yield => self.visit_all(),
         };
@@ -250,14 +250,17 @@ impl<S> Core<S> {
         }
     }
 
-    /// How long a parked core may sleep. The flag is raised first and the ring looked at afterwards: a push that the
-    /// look misses finds the flag and wakes.
-    fn park_timeout_ms(&self) -> i32 {
+    /// Sleeps until something is ready, unless something is known to wait. The flag is raised first and the ring looked
+    /// at afterwards: a push that the look misses finds the flag and wakes.
+    fn visit_after_sleep(&mut self) -> bool {
         if self.has_buffered || !self.outbox.waiting.is_empty() {
-            return 0;
+            return self.visit_ready(0);
         }
-        self.waker.about_to_sleep();
-        if self.commands.is_empty() { PARK_MS } else { 0 }
+        let waker = Arc::clone(&self.waker);
+        waker.about_to_sleep();
+        let ready = self.poller.wait(if self.commands.is_empty() { PARK_MS } else { 0 });
+        waker.awake();
+        self.visit_each(ready)
     }
 
     fn visit_all(&mut self) -> bool {
@@ -273,9 +276,11 @@ impl<S> Core<S> {
 
     fn visit_ready(&mut self, timeout_ms: i32) -> bool {
         let ready = self.poller.wait(timeout_ms);
-        if self.settings.idle == Idle::Park {
-            self.waker.awake();
-        }
+        self.visit_each(ready)
+    }
+
+    /// Visits the sockets that the last wait found ready, and those that hold bytes already.
+    fn visit_each(&mut self, ready: usize) -> bool {
         self.watched = self.clock.ticks();
         let mut has_worked = false;
         for at in 0..ready {
@@ -410,7 +415,8 @@ impl<S> Core<S> {
     fn send(&mut self, slot: u16, text: Vec<u8>) {
         let mut has_failed = false;
         if let Owned::Hot(attachment) = &mut self.slots[usize::from(slot)].owned {
-            has_failed = attachment.connection.send_text(&text).is_err();
+            // A connection that is closing, or closed, tells so by itself.
+            has_failed = matches!(attachment.connection.send_text(&text), Err(SendError::Full { .. }));
             self.has_buffered = true;
         }
         self.outbox.deliver(Notice::Spent(Spent::Buffer(text)));
@@ -463,6 +469,10 @@ impl<S> Core<S> {
         self.stats.clock_error_ns_max.set(self.clock.error_ns_max());
         self.stats.allocations.set((self.settings.thread_allocations)() - self.allocations_at_start);
         self.outbox.retry();
+        if self.commands.is_abandoned() && self.stopping_since.is_none() {
+            // The cold side is gone: nobody could attach, detach or stop any more.
+            self.stop();
+        }
         for index in 0..self.slots.len() {
             if let Some(since) = self.slots[index].closing_since
                 && self.clock.elapsed_ns(since, now) > CLOSE_WAIT_NS
@@ -485,6 +495,9 @@ impl<S> Core<S> {
             Some(Owned::Cold(_)) => &self.cold_message,
             Some(Owned::Nothing) | None => &[],
         };
+        // Tier two may have rewritten the message; it kept it as it came.
+        let pristine = self.desk.scratch.pristine();
+        let message = if pristine.len() == message.len() { pristine } else { message };
         PanicReport { what, event, slot, message: message[..message.len().min(SAMPLE_BYTES)].to_vec() }
     }
 }

@@ -20,7 +20,7 @@ pub struct Report {
     pub is_final: bool,
     /// Seconds since the engine started.
     pub elapsed_s: f64,
-    /// One entry for each configured connection, in the order of the configuration.
+    /// One entry for each socket of each configured connection, core by core, in the order of the configuration.
     pub connections: Vec<ConnectionReport>,
     /// One entry for each hot core.
     pub hot_threads: Vec<HotThreadReport>,
@@ -37,8 +37,9 @@ pub struct ConnectionReport {
     pub name: String,
     /// `binance-spot`, `binance-usdm`, `bybit-spot` or `bybit-linear`.
     pub venue: String,
-    /// Its session's state: `disconnected`, `connecting`, `connected`, `authenticating`, `ready`, `reconnecting`,
-    /// `closing` or `closed`. `ready` means every wanted subscription was confirmed by the venue.
+    /// `Listing` while the venue's instrument list is awaited, then its session's state: `Disconnected`, `Connecting`,
+    /// `Connected`, `Ready`, `Reconnecting`, `Closing` or `Closed`. `Ready` means that every wanted subscription was
+    /// confirmed or refused by the venue.
     pub state: String,
     /// `hot` or `cold`.
     pub transport: String,

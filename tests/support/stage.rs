@@ -1,0 +1,52 @@
+//! An embedded exchange and an engine in one process, over real sockets, and the means to wait for what they say.
+//!
+//! ```text
+//! sim (a runtime of its own) ◄── ws or wss on loopback ──► engine        until(): asks both until they say what is wanted
+//! ```
+//! Never waits without a deadline, and never for a time where it can wait for a fact.
+
+use std::time::Duration;
+use tickwire::config::{Config, ConnectionConfig, EndpointOverrides};
+use tickwire::engine::available_cpus;
+use tickwire::sim::Endpoints;
+use tokio::runtime::Runtime;
+
+/// No answer within this is a failure; nothing is waited for this long when things go well.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The exchange's threads. The engine has its own: it must be stopped from outside of any runtime.
+pub(crate) fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap()
+}
+
+/// These connections at these endpoints, on a CPU that exists.
+pub(crate) fn config(mut connections: Vec<ConnectionConfig>, endpoints: &Endpoints) -> Config {
+    let cpu = *available_cpus().last().expect("this thread runs on some CPU");
+    connections.iter_mut().for_each(|connection| connection.core = cpu);
+    let mut config = Config::from_connections(connections).unwrap_or_else(|errors| panic!("{errors}"));
+    let endpoints = EndpointOverrides::parse(&serde_json::to_string(endpoints).unwrap()).unwrap();
+    config.point_at(&endpoints).unwrap();
+    config
+}
+
+/// Waits until `look` says `Ok`, looking again every few milliseconds, and gives what it said; fails with what it said
+/// last where that takes longer than [`PATIENCE`].
+pub(crate) fn until<T>(runtime: &Runtime, what: &str, mut look: impl FnMut() -> Result<T, String>) -> T {
+    runtime.block_on(async {
+        let mut looks = tokio::time::interval(Duration::from_millis(5));
+        let mut last = String::new();
+        let looking = async {
+            loop {
+                looks.tick().await;
+                match look() {
+                    Ok(found) => return found,
+                    Err(seen) => last = seen,
+                }
+            }
+        };
+        match tokio::time::timeout(PATIENCE, looking).await {
+            Ok(found) => found,
+            Err(_) => panic!("not in {PATIENCE:?}: {what}; last seen: {last}"),
+        }
+    })
+}
