@@ -132,7 +132,7 @@ fn the_events_of_an_unregistered_handler_are_counted_as_unrouted() {
 fn two_hot_cores_run_two_strategies_and_the_panic_of_one_does_not_end_the_other() {
     let cpus = available_cpus();
     let &[first, second, ..] = cpus.as_slice() else {
-        println!("skipped: this machine gives {} CPU, two are needed", cpus.len());
+        eprintln!("skipped: this machine gives {} CPU, two are needed", cpus.len());
         return;
     };
     let (go_in, go) = channel::<()>();
