@@ -9,7 +9,7 @@
 
 use serde_json::Value;
 use std::fmt::Display;
-use std::io::Write as _;
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,9 +24,13 @@ use url::Url;
 /// Nothing is waited for this long when things go well.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
+/// A plain socket, or TLS over one.
+trait Io: Read + Write + Send {}
+impl<T: Read + Write + Send> Io for T {}
+
 /// One connection of the engine, as the server's script sees it.
 pub(crate) struct Session {
-    socket: WebSocket<TcpStream>,
+    socket: WebSocket<Box<dyn Io>>,
 }
 
 impl Session {
@@ -85,13 +89,22 @@ impl Session {
 /// A listener on loopback; it ends when this is dropped.
 pub(crate) struct VenueServer {
     address: SocketAddr,
+    scheme: &'static str,
     is_over: Arc<AtomicBool>,
 }
 
 impl VenueServer {
     /// Runs `script` for every connection, with its number from 0.
     pub(crate) fn start(script: impl Fn(usize, &mut Session) + Send + Sync + 'static) -> Self {
-        Self::listen(TcpListener::bind("127.0.0.1:0").expect("a port"), script)
+        Self::listen(TcpListener::bind("127.0.0.1:0").expect("a port"), None, script)
+    }
+
+    /// The same over TLS. Each write of a script is at least one record.
+    pub(crate) fn start_tls(
+        config: Arc<rustls::ServerConfig>,
+        script: impl Fn(usize, &mut Session) + Send + Sync + 'static,
+    ) -> Self {
+        Self::listen(TcpListener::bind("127.0.0.1:0").expect("a port"), Some(config), script)
     }
 
     /// The same with receive buffers of a few kilobytes, so that a script that does not read soon stops the engine's writes.
@@ -100,10 +113,15 @@ impl VenueServer {
         socket.set_recv_buffer_size(4_096).expect("before listening, so that accepted sockets have it");
         socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("a port");
         socket.listen(16).expect("a listener");
-        Self::listen(socket.into(), script)
+        Self::listen(socket.into(), None, script)
     }
 
-    fn listen(listener: TcpListener, script: impl Fn(usize, &mut Session) + Send + Sync + 'static) -> Self {
+    fn listen(
+        listener: TcpListener,
+        tls: Option<Arc<rustls::ServerConfig>>,
+        script: impl Fn(usize, &mut Session) + Send + Sync + 'static,
+    ) -> Self {
+        let scheme = if tls.is_some() { "wss" } else { "ws" };
         let address = listener.local_addr().expect("bound");
         let is_over = Arc::new(AtomicBool::new(false));
         let ends = Arc::clone(&is_over);
@@ -114,16 +132,23 @@ impl VenueServer {
                     return;
                 }
                 let stream = stream.expect("a connection");
-                let script = Arc::clone(&script);
+                let (script, tls) = (Arc::clone(&script), tls.clone());
                 std::thread::spawn(move || {
                     stream.set_nodelay(true).expect("a TCP socket");
+                    let stream: Box<dyn Io> = match tls {
+                        None => Box::new(stream),
+                        Some(tls) => {
+                            let session = rustls::ServerConnection::new(tls).expect("a configuration that works");
+                            Box::new(rustls::StreamOwned::new(session, stream))
+                        }
+                    };
                     // The engine may be stopped while it connects.
                     let Ok(socket) = tungstenite::accept(stream) else { return };
                     script(number, &mut Session { socket });
                 });
             }
         });
-        Self { address, is_over }
+        Self { address, scheme, is_over }
     }
 
     /// A connection of the engine to this server, coming back at once when it is lost. Every symbol has two decimals of price
@@ -131,7 +156,7 @@ impl VenueServer {
     pub(crate) fn connection(&self, name: &str, venue: Venue, symbols: &[&str], channels: &[&str]) -> ConnectionConfig {
         let mut config =
             ConnectionConfig::new(name, venue).subscribed_to(symbols, channels).expect("the venue's channels");
-        config.url = Url::parse(&format!("ws://{}", self.address)).expect("a URL");
+        config.url = Url::parse(&format!("{}://{}", self.scheme, self.address)).expect("a URL");
         config.reconnect.base = Duration::from_millis(1);
         config.reconnect.cap = Duration::from_millis(20);
         let stated = |symbol: &&str| InstrumentConfig {

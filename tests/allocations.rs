@@ -1,0 +1,237 @@
+//! The steady hot loop allocates nothing: counted by the allocator itself, over real sockets, with a server that writes as fast as
+//! the engine reads.
+//!
+//! ```text
+//! server threads: frames made beforehand ──► ws or wss ──► hot core ──► handler: notes its thread's count
+//! ```
+//! What is compared is the hot thread's own count at its first event and at its last.
+
+mod venue_server;
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tickwire::config::{Config, ConnectionConfig};
+use tickwire::engine::Engine;
+use tickwire::hot::{Router, Strategy};
+use tickwire::market::{SymbolSpec, Venue};
+use tickwire::telemetry::{CountingAllocator, Report, is_counting, thread_allocations};
+use venue_server::{Session, VenueServer, frame, until};
+
+#[global_allocator]
+static ALLOCATOR: CountingAllocator = CountingAllocator;
+
+/// FIN and text.
+const TEXT: u8 = 0x81;
+
+/// What the hot thread notes: written by it alone, read when all is over.
+#[derive(Default)]
+struct Marks {
+    events: AtomicU64,
+    /// The thread's allocations at the last event of the warm-up, and at the last event of all.
+    warm: AtomicU64,
+    last: AtomicU64,
+}
+
+struct State {
+    marks: Arc<Marks>,
+    warm_up_events: u64,
+}
+
+fn note<E: ?Sized>(state: &mut State, _event: &E) {
+    let events = state.marks.events.load(Ordering::Relaxed) + 1;
+    let now = thread_allocations();
+    if events <= state.warm_up_events {
+        state.marks.warm.store(now, Ordering::Relaxed);
+    }
+    state.marks.last.store(now, Ordering::Relaxed);
+    state.marks.events.store(events, Ordering::Release);
+}
+
+fn note_everything(_: &mut State, router: &mut Router<State>, spec: &SymbolSpec) {
+    let symbol = spec.symbol;
+    router.on_trade(symbol, note);
+    router.on_quote(symbol, note);
+    router.on_ticker(symbol, note);
+    router.on_kline(symbol, note);
+    router.on_book(symbol, |state, event| note(state, event));
+}
+
+/// What a run came to.
+struct Outcome {
+    report: Report,
+    /// Events that reached a handler.
+    events: u64,
+    /// Allocations of the hot thread after its warm-up, to the last event.
+    allocations: u64,
+}
+
+/// Runs the engine until `message_count` messages of market data have come.
+fn run(connections: Vec<ConnectionConfig>, message_count: u64, warm_up_events: u64) -> Outcome {
+    assert!(is_counting(), "the allocator of this program counts");
+    let marks = Arc::new(Marks::default());
+    let noted = Arc::clone(&marks);
+    let make =
+        move || Strategy { state: State { marks: Arc::clone(&noted), warm_up_events }, on_symbol: note_everything };
+    let config = Config::from_connections(connections).expect("a configuration that works");
+    let engine = Engine::builder(config).strategy("notes", make).start().expect("it starts");
+    until(&engine, "every message", |report| messages(report) >= message_count);
+    let report = engine.stop();
+    let allocations = marks.last.load(Ordering::Acquire) - marks.warm.load(Ordering::Acquire);
+    Outcome { report, events: marks.events.load(Ordering::Acquire), allocations }
+}
+
+/// Messages of market data: acks are control-plane messages.
+fn messages(report: &Report) -> u64 {
+    report.connections.iter().map(|connection| connection.frames - connection.control_messages).sum()
+}
+
+/// Messages put together in one write of the server, over ws.
+const BLOCK_MESSAGES: u64 = 100;
+
+/// Sends `message_count` messages, cycling through these, in blocks.
+fn send(session: &mut Session, message_count: u64, messages: &[String]) {
+    let framed = |at: u64| frame(TEXT, messages[usize::try_from(at).unwrap() % messages.len()].as_bytes());
+    let block: Vec<u8> = (0..BLOCK_MESSAGES).flat_map(framed).collect();
+    assert!(message_count.is_multiple_of(BLOCK_MESSAGES) && (BLOCK_MESSAGES as usize).is_multiple_of(messages.len()));
+    for _ in 0..message_count / BLOCK_MESSAGES {
+        if !session.send_raw(&block) {
+            return;
+        }
+    }
+}
+
+fn serving(message_count: u64, messages: Vec<String>) -> VenueServer {
+    VenueServer::start(move |_, session| {
+        session.confirm_subscription();
+        send(session, message_count, &messages);
+        session.close_code();
+    })
+}
+
+fn binance_trade_and_quote() -> Vec<String> {
+    vec![
+        r#"{"stream":"btcusdt@trade","data":{"e":"trade","E":1700000000000,"s":"BTCUSDT","t":3735683259,"p":"67241.12000000","q":"0.00350000","T":1700000000000,"m":true,"M":true}}"#.to_owned(),
+        r#"{"stream":"btcusdt@bookTicker","data":{"u":50093239212,"s":"BTCUSDT","b":"67241.11000000","B":"4.02500000","a":"67241.12000000","A":"1.10000000"}}"#.to_owned(),
+    ]
+}
+
+fn bybit_trade() -> Vec<String> {
+    vec![
+        r#"{"topic":"publicTrade.BTCUSDT","type":"snapshot","ts":1700000000000,"data":[{"T":1700000000000,"s":"BTCUSDT","S":"Buy","v":"0.003","p":"67241.10","L":"PlusTick","i":"20f43950-d8dd-5b31-9112-a178eb6023af","BT":false,"RPI":false,"seq":753843954913}]}"#.to_owned(),
+    ]
+}
+
+#[test]
+fn a_million_messages_over_ws_allocate_nothing() {
+    const EACH: u64 = 500_000;
+    let binance = serving(EACH, binance_trade_and_quote());
+    let bybit = serving(EACH, bybit_trade());
+    let connections = vec![
+        binance.connection("binance", Venue::BinanceSpot, &["BTCUSDT"], &["trade", "bookTicker"]),
+        bybit.connection("bybit", Venue::BybitLinear, &["BTCUSDT"], &["publicTrade"]),
+    ];
+    let Outcome { report, events, allocations } = run(connections, 2 * EACH, 1);
+    assert_eq!((messages(&report), report.events(), events), (2 * EACH, 2 * EACH, 2 * EACH));
+    for connection in &report.connections {
+        let counts = (connection.unparsed, connection.unrouted, connection.tier_two, connection.reconnects);
+        assert_eq!(counts, (0, 0, 0, 0), "{}", connection.name);
+    }
+    assert_eq!(allocations, 0, "between the first event and the last");
+    assert_eq!(report.hot_threads[0].allocations, Some(0), "attaching, acks and closing among them");
+}
+
+#[test]
+fn books_tickers_and_candles_that_tier_two_decodes_allocate_nothing_once_warm() {
+    const EACH: u64 = 20_000;
+    let levels = |count: u64| {
+        let level = |at: u64| format!(r#"[ "{}.10", "0.{:03}" ]"#, 60_000 + at, at + 1);
+        (0..count).map(level).collect::<Vec<_>>().join(",")
+    };
+    // White space: every one of them is for the parser of any shape.
+    let binance = serving(
+        EACH,
+        vec![
+            format!(
+                r#"{{ "stream": "btcusdt@depth@100ms", "data": {{ "e": "depthUpdate", "E": 1700000000000, "s": "BTCUSDT", "U": 1, "u": 2, "b": [{}], "a": [{}] }} }}"#,
+                levels(100),
+                levels(80)
+            ),
+            r#"{ "stream": "btcusdt@ticker", "data": { "e": "24hrTicker", "E": 1700000000000, "s": "BTCUSDT", "p": "1.50", "P": "0.786", "w": "67000.123456", "x": "67000.00", "c": "67001.00", "Q": "0.1", "b": "67000.00", "B": "1.0", "a": "67001.00", "A": "1.0", "o": "66000.00", "h": "68000.00", "l": "65000.00", "v": "10000", "q": "670000000.1", "O": 1699913600000, "C": 1700000000000, "F": 0, "L": 18150, "n": 18151 } }"#.to_owned(),
+            r#"{ "stream": "btcusdt@kline_1m", "data": { "e": "kline", "E": 1700000000000, "s": "BTCUSDT", "k": { "t": 1699999980000, "T": 1700000039999, "s": "BTCUSDT", "i": "1m", "f": 100, "L": 200, "o": "67000.10", "c": "67000.20", "h": "67000.25", "l": "67000.15", "v": "1000", "n": 100, "x": false, "q": "1.0000", "V": "500", "Q": "0.500", "B": "0" } } }"#.to_owned(),
+            r#"{ "stream": "btcusdt@trade", "data": { "e": "trade", "E": 1700000000000, "s": "BTCUSDT", "t": 1, "p": "67241.12", "q": "0.0035", "T": 1700000000000, "m": true, "M": true } }"#.to_owned(),
+        ],
+    );
+    let bybit = VenueServer::start(|_, session| {
+        session.confirm_subscription();
+        session.send(r#"{"topic":"tickers.BTCUSDT","type":"snapshot","data":{"symbol":"BTCUSDT","tickDirection":"PlusTick","price24hPcnt":"0.017103","lastPrice":"17216.00","markPrice":"17217.33","openInterest":"68744.761","nextFundingTime":"1673280000000","fundingRate":"-0.000212","bid1Price":"17215.50","bid1Size":"84.489"},"cs":24987956059,"ts":1673272861686}"#);
+        let delta = r#"{ "topic": "tickers.BTCUSDT", "type": "delta", "data": { "symbol": "BTCUSDT", "bid1Size": "1.5", "lastPrice": "17217.00" }, "cs": 24987956060, "ts": 1673272861786 }"#;
+        send(session, EACH, &[delta.to_owned()]);
+        session.close_code();
+    });
+    let connections = vec![
+        binance.connection(
+            "binance",
+            Venue::BinanceSpot,
+            &["BTCUSDT"],
+            &["depth@100ms", "ticker", "kline_1m", "trade"],
+        ),
+        bybit.connection("bybit", Venue::BybitLinear, &["BTCUSDT"], &["tickers"]),
+    ];
+    let Outcome { report, events, allocations } = run(connections, 2 * EACH + 1, 2_000);
+    assert_eq!((messages(&report), report.events(), events), (2 * EACH + 1, 2 * EACH + 1, 2 * EACH + 1));
+    for connection in &report.connections {
+        assert_eq!((connection.unparsed, connection.unrouted), (0, 0), "{:?}", connection.samples);
+    }
+    assert_eq!(allocations, 0, "after the warm-up");
+}
+
+fn certificate() -> (Arc<rustls::ServerConfig>, String) {
+    let mut params = CertificateParams::new(Vec::new()).expect("no names");
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let ca = CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("a CA");
+    let key = KeyPair::generate().expect("a key");
+    let names = CertificateParams::new(vec!["127.0.0.1".to_owned()]).expect("an address");
+    let certificate = names.signed_by(&key, &ca).expect("a certificate");
+    let config = rustls::ServerConfig::builder_with_provider(rustls::crypto::aws_lc_rs::default_provider().into())
+        .with_safe_default_protocol_versions()
+        .expect("the provider's versions")
+        .with_no_client_auth()
+        .with_single_cert(
+            vec![certificate.der().clone()],
+            rustls::pki_types::PrivateKeyDer::Pkcs8(key.serialize_der().into()),
+        )
+        .expect("a certificate and its key");
+    (Arc::new(config), ca.pem())
+}
+
+#[test]
+fn over_wss_only_rustls_allocates_and_how_often_a_record_is_stated() {
+    const COUNT: u64 = 100_000;
+    let (tls, ca) = certificate();
+    let ca_file = std::env::temp_dir().join(format!("tickwire-allocations-{}.pem", std::process::id()));
+    std::fs::write(&ca_file, ca).expect("a file of our own");
+    // One message a record: the most records, and so the most allocations, that messages can come in.
+    let server = VenueServer::start_tls(tls, |_, session| {
+        session.confirm_subscription();
+        let frames: Vec<Vec<u8>> =
+            binance_trade_and_quote().iter().map(|message| frame(TEXT, message.as_bytes())).collect();
+        for at in 0..usize::try_from(COUNT).unwrap() {
+            if !session.send_raw(&frames[at % frames.len()]) {
+                return;
+            }
+        }
+        session.close_code();
+    });
+    let mut connection = server.connection("binance", Venue::BinanceSpot, &["BTCUSDT"], &["trade", "bookTicker"]);
+    connection.tls.ca_file = Some(ca_file.clone());
+    let Outcome { report, events, allocations } = run(vec![connection], COUNT, 1);
+    std::fs::remove_file(&ca_file).expect("still there");
+    assert_eq!((messages(&report), events), (COUNT, COUNT));
+    let records = COUNT - 1;
+    #[expect(clippy::cast_precision_loss, reason = "a ratio for people")]
+    let each = allocations as f64 / records as f64;
+    println!("wss: {allocations} allocations of the hot thread for {records} records: {each:.3} a record");
+    // The path behind the record is the one that allocates nothing over ws.
+    assert!(allocations <= 2 * records, "{allocations} allocations for {records} records");
+}
