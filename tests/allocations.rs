@@ -231,7 +231,7 @@ fn over_wss_only_rustls_allocates_and_how_often_a_record_is_stated() {
     let records = COUNT - 1;
     #[expect(clippy::cast_precision_loss, reason = "a ratio for people")]
     let each = allocations as f64 / records as f64;
-    println!("wss: {allocations} allocations of the hot thread for {records} records: {each:.3} a record");
+    eprintln!("wss: {allocations} allocations of the hot thread for {records} records: {each:.3} a record");
     // The path behind the record is the one that allocates nothing over ws.
     assert!(allocations <= 2 * records, "{allocations} allocations for {records} records");
 }
