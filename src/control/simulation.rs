@@ -5,7 +5,7 @@
 //!                   connects fail or hang on; sockets break or go deaf; streams are added and removed meanwhile
 //! ```
 //! After every step: no limit broken, nothing asked for twice, timers ahead of the clock. After each quiet period: the
-//! venue's view is what is wanted and not refused. The model reads requests with its own eyes (serde_json), not with the
+//! venue's view is what is wanted, without the streams the model refuses and no others. The model reads requests with its own eyes (serde_json), not with the
 //! code under test.
 
 use super::*;
@@ -14,6 +14,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 const MS: u64 = 1_000_000;
 const SECOND: u64 = 1_000 * MS;
@@ -57,6 +58,8 @@ struct World {
     told: BTreeSet<String>,
     sends: Vec<u64>,
     ready_count: u64,
+    /// What the last failed connect's answer asked us to wait.
+    asked_wait: Option<Duration>,
 }
 
 impl World {
@@ -87,6 +90,7 @@ impl World {
             told: BTreeSet::new(),
             sends: Vec::new(),
             ready_count: 0,
+            asked_wait: None,
         }
     }
 
@@ -128,7 +132,9 @@ impl World {
             Action::Drop => self.hang_up(),
             Action::Report(Report::Ready) => self.ready_count += 1,
             Action::Report(Report::Reconnecting { delay, .. }) => {
-                assert!(delay <= ReconnectSettings::default().cap, "backoff within its cap");
+                let asked = self.asked_wait.take().unwrap_or_default();
+                assert!(delay >= asked, "back before the venue allows it");
+                assert!(delay <= ReconnectSettings::default().cap.max(asked), "backoff within its cap");
             }
             Action::Report(_) => {}
         }
@@ -181,7 +187,8 @@ impl World {
             }
             Delivery::ConnectFailed => {
                 self.socket = None;
-                self.event(Event::ConnectFailed("connection refused"));
+                let retry_after = self.retry_after();
+                self.event(Event::ConnectFailed { reason: "connection refused", retry_after });
             }
             Delivery::Closed => {
                 self.hang_up();
@@ -204,6 +211,12 @@ impl World {
                 }
             }
         }
+    }
+
+    /// How long a venue that refuses a connect asks us to stay away, if it does.
+    fn retry_after(&mut self) -> Option<Duration> {
+        self.asked_wait = self.chance(20).then(|| Duration::from_secs(self.random.random_range(0..60)));
+        self.asked_wait
     }
 
     fn on_tick(&mut self) {
@@ -334,14 +347,16 @@ impl World {
 
     fn check_quiet(&self) {
         assert_eq!(self.machine.state(), State::Ready);
-        let (wanted, active, refused) =
-            (self.names(SlotSet::Wanted), self.names(SlotSet::Active), self.names(SlotSet::Refused));
-        let expected: BTreeSet<_> = wanted.difference(&refused).cloned().collect();
-        assert_eq!(self.live, expected, "the venue's view is what is wanted and not refused");
-        assert_eq!(active, expected);
-        assert!(wanted.intersection(&self.bad).all(|bad| refused.contains(bad)), "every bad stream is refused");
+        let wanted = self.names(SlotSet::Wanted);
+        // What the model refuses, not what the machine says was refused: no request of a quiet time goes unanswered,
+        // so a stream that is not bad has no excuse.
+        let expected: BTreeSet<_> = wanted.difference(&self.bad).cloned().collect();
+        assert_eq!(self.live, expected, "the venue's view is what is wanted and what the venue has");
+        assert_eq!(self.names(SlotSet::Active), expected);
+        let refused: BTreeSet<_> = wanted.intersection(&self.bad).cloned().collect();
+        assert_eq!(self.names(SlotSet::Refused), refused, "every bad stream is refused, and no other");
         for (name, reason) in self.machine.subscriptions().refusals() {
-            assert!(self.bad.contains(name) || reason.message.contains("no answer"), "{name} refused: {reason}");
+            assert!(reason.message.contains("handler not found"), "{name} refused in the venue's words: {reason}");
         }
     }
 
@@ -376,6 +391,8 @@ fn live_through(dialect: Dialect, seed: u64) -> u64 {
     world.ready_count
 }
 
+/// Seed 1 of every dialect fails where a stream whose request nobody answered counts as refused, for it is then never
+/// asked for again.
 fn live_through_all(dialect: Dialect) {
     let number = |name: &str, default| std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default);
     let (first, count) = (number("TICKWIRE_SEED", 1), number("TICKWIRE_SEEDS", 40));

@@ -129,7 +129,11 @@ impl Driver {
                             let text = error.to_string();
                             tracing::warn!(connection = %self.plan.name, error = %text, "connect failed");
                             self.note_error(text.clone());
-                            machine.handle(Event::ConnectFailed(&text), now, &mut actions);
+                            machine.handle(
+                                Event::ConnectFailed { reason: &text, retry_after: None },
+                                now,
+                                &mut actions,
+                            );
                         }
                     }
                 }
@@ -296,7 +300,11 @@ impl Driver {
                         self.command(Command::Attach(Box::new(attachment))).await;
                     }
                     Err(error) => {
-                        machine.handle(Event::ConnectFailed(&error.to_string()), now, actions);
+                        machine.handle(
+                            Event::ConnectFailed { reason: &error.to_string(), retry_after: None },
+                            now,
+                            actions,
+                        );
                         return false;
                     }
                 }
