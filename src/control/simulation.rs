@@ -373,7 +373,7 @@ fn stream(number: u32) -> String {
 }
 
 /// A day: three times eight hostile minutes and five quiet ones, then a stop.
-/// How many connections were left because a request was never answered.
+/// Returns how many connections were left because a request was never answered.
 fn live_through(dialect: Dialect, seed: u64) -> u64 {
     let mut world = World::new(dialect, seed);
     world.event(Event::Start);
