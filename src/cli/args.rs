@@ -182,12 +182,17 @@ pub(super) struct ReportArguments {
     /// Seconds between two reports [default: run: the engine file's report_interval_s; demo: 1].
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub(super) interval: Option<Duration>,
-    /// The strategy of hot cores that name none: null, print or spread.
-    #[arg(long, default_value = "spread", value_name = "NAME", value_parser = strategy)]
-    pub(super) strategy: String,
+    /// The strategy of hot cores that name none: null, print or spread [default: spread; a program of one's own: its own].
+    #[arg(long, value_name = "NAME", value_parser = strategy)]
+    pub(super) strategy: Option<String>,
 }
 
 impl ReportArguments {
+    /// The strategy of `run` and `demo` where the arguments name none: the one that shows something.
+    pub(super) fn strategy_or_default(&self) -> &str {
+        self.strategy.as_deref().unwrap_or("spread")
+    }
+
     /// When to report and when to end.
     pub(super) fn schedule(&self, interval_default: Duration, duration: Option<Duration>) -> Schedule {
         Schedule { interval: self.interval.unwrap_or(interval_default), duration }
@@ -279,7 +284,7 @@ mod tests {
     fn the_demo_needs_no_words_and_runs_ten_seconds() {
         let Ok(Command::Demo(demo)) = parse("tickwire demo") else { panic!("demo") };
         assert_eq!(demo.duration, Duration::from_secs(10));
-        assert_eq!(demo.report.strategy, "spread");
+        assert_eq!(demo.report.strategy_or_default(), "spread");
         let schedule = demo.report.schedule(Duration::from_secs(1), Some(demo.duration));
         assert_eq!(schedule.interval, Duration::from_secs(1));
         assert!(!demo.tls && !demo.report.json);

@@ -9,6 +9,7 @@ use super::exit::CommandError;
 use super::run::run_config;
 use super::signals::Signals;
 use crate::config::{Config, ConnectionConfig, CoreConfig, EndpointOverrides, EngineConfig};
+use crate::engine::{available_cpus, confine_to};
 use crate::market::Venue;
 use crate::sim::{self, SimHandle, SimOptions, Source, TlsMode};
 use anyhow::Context as _;
@@ -29,6 +30,11 @@ pub(super) fn run(arguments: &DemoArguments, signals: &mut Signals) -> Result<()
         .worker_threads(1)
         .thread_name("embedded-exchange")
         .enable_all()
+        .on_thread_start(|| {
+            // The engine's hot core takes the first CPU: the exchange keeps off it where there is another.
+            let cpus = available_cpus();
+            let _ = confine_to(cpus.get(1..).unwrap_or_default());
+        })
         .build()
         .context("runtime of the embedded exchange")
         .map_err(CommandError::Runtime)?;
@@ -42,7 +48,7 @@ pub(super) fn run(arguments: &DemoArguments, signals: &mut Signals) -> Result<()
         runtime.block_on(sim::start(options)).context("the embedded exchange").map_err(CommandError::Runtime)?;
     let config = config(arguments, &exchange).map_err(CommandError::Configuration)?;
     let ended = run_config(config, &arguments.report, Some(arguments.duration), signals, |builder| {
-        builder.default_strategy(&arguments.report.strategy)
+        builder.default_strategy(arguments.report.strategy_or_default())
     });
     // The engine has closed its connections; what the exchange still holds ends with the process.
     runtime.shutdown_background();

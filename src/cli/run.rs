@@ -6,7 +6,7 @@ use super::output::Stdout;
 use super::run_loop::{EngineHandle, run_loop};
 use super::signals::Signals;
 use crate::config::{self, Config, EndpointOverrides};
-use crate::engine::{Engine, EngineBuilder, EngineError, RunningEngine};
+use crate::engine::{Engine, EngineBuilder, EngineError, RunningEngine, confine_to};
 use crate::hot::Strategy;
 use crate::strategy;
 use crate::telemetry::{Failure, Report};
@@ -39,7 +39,7 @@ pub(super) fn run(arguments: &RunArguments, signals: &mut Signals) -> Result<(),
         point_at(&mut config, path).map_err(CommandError::Configuration)?;
     }
     run_config(config, &arguments.report, arguments.duration, signals, |builder| {
-        builder.default_strategy(&arguments.report.strategy)
+        builder.default_strategy(arguments.report.strategy_or_default())
     })
 }
 
@@ -56,7 +56,13 @@ pub(super) fn run_with<S: 'static>(
     if let Some(path) = &arguments.endpoints {
         point_at(&mut config, path).map_err(CommandError::Configuration)?;
     }
-    run_config(config, &arguments.report, arguments.duration, signals, |builder| builder.strategy(name, make))
+    run_config(config, &arguments.report, arguments.duration, signals, |builder| {
+        let builder = builder.strategy(name, make);
+        match &arguments.report.strategy {
+            Some(chosen) => builder.default_strategy(chosen),
+            None => builder,
+        }
+    })
 }
 
 /// Reads and checks the files of a command.
@@ -81,7 +87,10 @@ pub(super) fn run_config(
 ) -> Result<(), CommandError> {
     let schedule = report.schedule(config.engine.report_interval, duration);
     let mut output = Stdout::choose(report.json);
+    let cold_cores = config.engine.cold_cores.clone();
     let engine = with_strategies(Engine::builder(config)).start().map_err(start_error)?;
+    // Reports are cold work: this thread leaves the hot CPUs too.
+    confine_to(&cold_cores).context("cold_cores").map_err(CommandError::Runtime)?;
     signals.restart_clock();
     run_loop(engine, signals, schedule, &mut output)
 }

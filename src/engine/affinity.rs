@@ -8,21 +8,22 @@ pub fn available_cpus() -> Vec<usize> {
     core_affinity::get_core_ids().unwrap_or_default().into_iter().map(|core| core.id).collect()
 }
 
-/// Pins the calling thread to one CPU.
+/// Pins the calling thread to one CPU, whatever CPUs it inherited.
 ///
 /// # Errors
 /// A text that names the CPU: it does not exist, or this process may not use it.
 pub(super) fn pin_to_one(cpu: usize) -> io::Result<()> {
-    let available = available_cpus();
-    // Asked first, because the crate does not survive a number beyond the kernel's set.
-    if available.contains(&cpu) && core_affinity::set_for_current(core_affinity::CoreId { id: cpu }) {
-        return Ok(());
-    }
-    Err(io::Error::other(format!("cannot pin a thread to CPU {cpu}: this process may use {available:?}")))
+    confine_to(&[cpu])
+        .ok()
+        .filter(|()| available_cpus() == [cpu])
+        .ok_or_else(|| io::Error::other(format!("cannot pin a thread to CPU {cpu}: this process may not use it")))
 }
 
-/// Lets the calling thread run on any of these CPUs. An empty list changes nothing.
-pub(super) fn confine_to(cpus: &[usize]) -> io::Result<()> {
+/// Lets the calling thread run on these CPUs only. An empty list changes nothing.
+///
+/// # Errors
+/// The kernel's, where it has none of them for this process.
+pub fn confine_to(cpus: &[usize]) -> io::Result<()> {
     if cpus.is_empty() {
         return Ok(());
     }

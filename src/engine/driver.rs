@@ -16,10 +16,12 @@ use super::plan::SocketPlan;
 use crate::control::{Action, ConnectionMachine, Event, Report, State, Status};
 use crate::hot::{Attachment, Command, ConnectionStats, HotConnection, mono_now, wall_now_ns};
 use crate::market::{MonoNs, Received};
-use crate::net::{ConnectError, Established, Message, WebSocketConnection, connect};
+use crate::net::{ConnectError, Established, Granted, Message, Timings, WebSocketConnection, connect};
 use crate::telemetry::SampleReport;
 use crate::venue::{DecodeError, Decoder};
+use std::collections::BTreeMap;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -34,6 +36,12 @@ pub(super) struct DriverStatus {
     pub(super) last_error: Option<String>,
     pub(super) samples: Vec<SampleReport>,
     pub(super) established: Option<String>,
+    /// Lost connections and failed connects by reason.
+    pub(super) losses: BTreeMap<&'static str, u64>,
+    /// Streams of symbols that the venue does not list: wanted, never asked for.
+    pub(super) unlisted_streams: usize,
+    /// Protocol pings of a cold connection.
+    pub(super) cold_pings: u64,
 }
 
 /// A status with its one writer.
@@ -73,8 +81,14 @@ impl Driver {
     pub(super) async fn run(mut self) {
         let Some(unlisted) = self.symbols_known().await else { return };
         let streams = self.plan.streams_without(&unlisted);
+        let unlisted_streams = self.plan.stream_count() - streams.len();
+        self.status.lock().unwrap_or_else(PoisonError::into_inner).unlisted_streams = unlisted_streams;
         for name in unlisted.iter().filter(|name| self.plan.names(name)) {
             self.note_error(format!("{name} is not in the venue's instrument list"));
+        }
+        if streams.is_empty() {
+            tracing::error!(connection = %self.plan.name, "nothing is left to subscribe: not connected");
+            return self.note_failed();
         }
         let mut machine = match ConnectionMachine::new(self.plan.control.clone(), streams) {
             Ok(machine) => machine,
@@ -90,8 +104,8 @@ impl Driver {
         // Every attachment ends with one notice of its loss. Those that we caused by dropping are no news.
         let mut is_attached = false;
         let mut own_losses = 0_u32;
-        // Frames counted before the connection in force.
-        let mut frames_before = 0;
+        // Data messages counted before the connection in force.
+        let mut data_before = 0;
         let mut cold_seen = MonoNs(0);
         machine.handle(Event::Start, mono_now(), &mut actions);
         loop {
@@ -114,7 +128,7 @@ impl Driver {
             let now = mono_now();
             if machine.state().is_up() {
                 let last_seen = cold_seen.max(MonoNs(self.stats.last_seen_ns.get()));
-                let messages = self.stats.frames.get() - frames_before;
+                let messages = self.data_messages().saturating_sub(data_before);
                 machine.handle(Event::DataSeen { last_seen, messages }, now, &mut actions);
             }
             match happened {
@@ -122,13 +136,13 @@ impl Driver {
                     connecting = None;
                     match result {
                         Ok(link) => {
-                            frames_before = self.stats.frames.get();
+                            data_before = self.data_messages();
                             is_attached = self.attach(link, &mut cold, &mut machine, now, &mut actions).await;
                         }
                         Err(error) => {
                             let text = error.to_string();
                             tracing::warn!(connection = %self.plan.name, error = %text, "connect failed");
-                            self.note_error(text.clone());
+                            self.note_loss("connect_failed", text.clone());
                             machine.handle(Event::ConnectFailed(&text), now, &mut actions);
                         }
                     }
@@ -138,12 +152,15 @@ impl Driver {
                     is_attached = false;
                     machine.handle(Event::Closed, now, &mut actions);
                 }
-                Happened::Notice(SlotNotice::Lost { reason }) => {
+                Happened::Notice(SlotNotice::Lost { name, reason }) => {
                     is_attached = false;
                     tracing::warn!(connection = %self.plan.name, reason, "connection lost");
-                    self.note_error(reason.clone());
+                    self.note_loss(name, reason.clone());
                     machine.handle(Event::Lost(&reason), now, &mut actions);
                 }
+                // What a connection that we dropped still had to say concerns nobody: its loss comes before anything of
+                // the next one.
+                Happened::Notice(SlotNotice::Control(_)) if own_losses > 0 => {}
                 Happened::Notice(SlotNotice::Control(message)) => {
                     machine.handle(Event::Message(&message), now, &mut actions);
                 }
@@ -151,12 +168,18 @@ impl Driver {
                     self.keep_sample(error, message_bytes, &sample);
                 }
                 Happened::Cold(Ok(Some(Cold::Data(payload)))) => self.forward(payload).await,
-                Happened::Cold(Ok(Some(Cold::SignOfLife))) => cold_seen = now,
+                Happened::Cold(Ok(Some(Cold::SignOfLife))) => {
+                    cold_seen = now;
+                    self.status.lock().unwrap_or_else(PoisonError::into_inner).cold_pings += 1;
+                }
                 Happened::Cold(ended) => {
                     cold = None;
                     self.drop_attachment(&mut is_attached, &mut own_losses).await;
-                    let reason = ended.err().unwrap_or_else(|| "closed by the peer".to_owned());
-                    self.note_error(reason.clone());
+                    let (name, reason) = match ended {
+                        Err(reason) => ("cold_connection_failed", reason),
+                        Ok(_) => ("closed_by_peer", "closed by the peer".to_owned()),
+                    };
+                    self.note_loss(name, reason.clone());
                     machine.handle(Event::Lost(&reason), now, &mut actions);
                 }
                 Happened::Timer => machine.handle(Event::Timer, now, &mut actions),
@@ -181,7 +204,10 @@ impl Driver {
             if let Some(error) = listing.error {
                 self.note_error(error.to_string());
             }
-            self.listing.changed().await.ok()?;
+            tokio::select! {
+                changed = self.listing.changed() => changed.ok()?,
+                _ = self.stop.changed() => return None,
+            }
         }
     }
 
@@ -221,17 +247,13 @@ impl Driver {
             Action::Send(text) => match cold {
                 Some(connection) => {
                     let text = String::from_utf8_lossy(&text).into_owned();
-                    if let Err(error) = connection.send(Message::Text(text.into())).await {
-                        self.note_error(error.to_string());
-                    }
+                    self.send_cold(connection, Message::Text(text.into())).await;
                 }
                 None => self.command(Command::Send { slot, text }).await,
             },
             Action::ProtocolPing => match cold {
                 Some(connection) => {
-                    if let Err(error) = connection.send(Message::Ping(Default::default())).await {
-                        self.note_error(error.to_string());
-                    }
+                    self.send_cold(connection, Message::Ping(Default::default())).await;
                 }
                 None => self.command(Command::Ping { slot }).await,
             },
@@ -244,17 +266,28 @@ impl Driver {
                 None => self.command(Command::Close { slot, code }).await,
             },
             Action::Drop => {
+                if *is_attached && !*self.stop.borrow() {
+                    // What for, the report that follows says.
+                    self.count_loss("given_up_by_us");
+                }
                 *connecting = None;
                 *cold = None;
                 self.drop_attachment(is_attached, own_losses).await;
             }
             Action::Report(report) => {
                 let text = describe(&report);
-                if matches!(report, Report::Refused { .. } | Report::GaveUp { .. }) {
-                    tracing::error!(connection = %self.plan.name, "{text}");
-                    self.note_error(text);
-                } else {
-                    tracing::info!(connection = %self.plan.name, "{text}");
+                match &report {
+                    Report::Refused { .. } | Report::GaveUp { .. } => {
+                        tracing::error!(connection = %self.plan.name, "{text}");
+                        self.note_error(text);
+                    }
+                    Report::Reconnecting { reason, .. } => {
+                        tracing::warn!(connection = %self.plan.name, "{text}");
+                        self.note_error(reason.clone());
+                    }
+                    Report::Connected | Report::Ready | Report::Closed => {
+                        tracing::info!(connection = %self.plan.name, "{text}");
+                    }
                 }
             }
         }
@@ -284,6 +317,7 @@ impl Driver {
         let decoder = Decoder::new(self.plan.venue, self.plan.form, self.plan.raw_stream.as_deref());
         match link {
             Link::Cold(connection) => {
+                self.note_established(describe_cold(&connection));
                 *cold = Some(connection);
                 self.command(Command::AttachCold { slot, decoder: Box::new(decoder) }).await;
             }
@@ -314,6 +348,18 @@ impl Driver {
         }
     }
 
+    /// Sends on a cold connection. A failure is told by the next receive too; a peer that takes nothing is not waited for.
+    async fn send_cold(&self, connection: &mut WebSocketConnection, message: Message) {
+        let sent = tokio::time::timeout(SEND_WAIT, connection.send(message)).await;
+        let failed = match sent {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "the peer takes nothing of what is sent".to_owned(),
+        };
+        tracing::warn!(connection = %self.plan.name, error = failed, "not sent");
+        self.note_loss("send_failed", failed);
+    }
+
     /// One message of a cold connection, to the core that owns its symbols.
     async fn forward(&mut self, payload: Vec<u8>) {
         let received = Received { mono: mono_now(), wall_ns: wall_now_ns() };
@@ -331,6 +377,20 @@ impl Driver {
 
     fn note_error(&self, error: String) {
         self.status.lock().unwrap_or_else(PoisonError::into_inner).last_error = Some(error);
+    }
+
+    /// Data messages so far: what acks, pongs and notices say is no data.
+    fn data_messages(&self) -> u64 {
+        self.stats.frames.get().saturating_sub(self.stats.control_messages.get())
+    }
+
+    fn note_loss(&self, name: &'static str, reason: String) {
+        self.count_loss(name);
+        self.note_error(reason);
+    }
+
+    fn count_loss(&self, name: &'static str) {
+        *self.status.lock().unwrap_or_else(PoisonError::into_inner).losses.entry(name).or_default() += 1;
     }
 
     fn note_failed(&self) {
@@ -379,6 +439,9 @@ fn describe(report: &Report) -> String {
     }
 }
 
+/// How long a cold connection's socket may refuse what is to be sent.
+const SEND_WAIT: Duration = Duration::from_secs(1);
+
 /// How long a peer has to answer our close frame.
 const CLOSE_WAIT: Duration = Duration::from_millis(80);
 
@@ -402,21 +465,28 @@ async fn receive(connection: &mut WebSocketConnection) -> Result<Option<Cold>, S
 
 /// An established connection in words: where it goes, what the kernel granted, how long each step took.
 fn describe_established(done: &Established) -> String {
-    let ms = |time: Duration| format!("{:.1}", time.as_secs_f64() * 1e3);
     let tls = match (&done.tls_version, &done.tls_cipher) {
         (Some(version), Some(cipher)) => format!("{version} {cipher}"),
         _ => "no TLS".to_owned(),
     };
+    describe_socket((done.local, done.peer), &tls, done.granted, done.timings)
+}
+
+fn describe_cold(done: &WebSocketConnection) -> String {
+    describe_socket((done.local(), done.peer()), "on the cold side", done.granted(), done.timings())
+}
+
+fn describe_socket((local, peer): (SocketAddr, SocketAddr), how: &str, granted: Granted, timings: Timings) -> String {
+    let ms = |time: Duration| format!("{:.1}", time.as_secs_f64() * 1e3);
     format!(
-        "connected {} to {}, {tls}; receive buffer {} bytes, send buffer {} bytes, nodelay {}; dns {} tcp {} tls {} upgrade {} ms",
-        done.local,
-        done.peer,
-        done.granted.receive_buffer_bytes,
-        done.granted.send_buffer_bytes,
-        done.granted.nodelay,
-        ms(done.timings.dns),
-        ms(done.timings.tcp),
-        ms(done.timings.tls),
-        ms(done.timings.upgrade)
+        "connected {local} to {peer}, {how}; receive buffer {} bytes, send buffer {} bytes, nodelay {}; dns {} tcp {} tls {} \
+         upgrade {} ms",
+        granted.receive_buffer_bytes,
+        granted.send_buffer_bytes,
+        granted.nodelay,
+        ms(timings.dns),
+        ms(timings.tcp),
+        ms(timings.tls),
+        ms(timings.upgrade)
     )
 }

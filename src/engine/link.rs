@@ -24,8 +24,8 @@ const RETRY: Duration = Duration::from_millis(1);
 /// What a slot's driver hears from its core.
 #[derive(Debug)]
 pub(super) enum SlotNotice {
-    /// The connection ended, for this reason.
-    Lost { reason: String },
+    /// The connection ended: the reason's name as a counter, and in words.
+    Lost { name: &'static str, reason: String },
     /// A control-plane message.
     Control(Vec<u8>),
     /// The first message of its reason that gave no event.
@@ -85,7 +85,7 @@ fn take_notices(ports: &mut ColdPorts, slots: &[mpsc::UnboundedSender<SlotNotice
         let (slot, heard, buffer) = match notice {
             Notice::Lost { slot, closed, spent } => {
                 drop(spent);
-                let heard = SlotNotice::Lost { reason: closed.to_string() };
+                let heard = SlotNotice::Lost { name: closed.reason_name(), reason: closed.to_string() };
                 (slot, heard, None)
             }
             Notice::Control { slot, message } => (slot, SlotNotice::Control(message.clone()), Some(message)),

@@ -9,7 +9,7 @@
 use crate::config::ConnectionConfig;
 use crate::hot::Command;
 use crate::market::{Instrument, InstrumentKind, SymbolSpec, SymbolTable, Venue};
-use crate::net::{RestError, RestOptions, Secret, instruments};
+use crate::net::{RestError, RestOptions, instruments};
 use crate::venue::{ChannelScope, InstrumentSpec, protocol};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -133,14 +133,10 @@ impl VenueListing {
     }
 }
 
-/// How the venue's REST host is asked, by the first connection's settings.
+/// How the venue's REST host is asked, by the first connection's settings. Its headers are the WebSocket upgrade's own and
+/// may hold credentials: they go to no other host.
 pub(super) fn rest_options(config: &ConnectionConfig, tls: Arc<rustls::ClientConfig>) -> RestOptions {
     RestOptions {
-        headers: config
-            .headers
-            .iter()
-            .map(|header| (header.name.clone(), Secret::new(header.value.expose())))
-            .collect(),
         tls: Some(tls),
         connect_timeout: config.timeouts.connect + config.timeouts.tls,
         timeout: config.timeouts.rest,

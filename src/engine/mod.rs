@@ -28,6 +28,7 @@ use driver::{Driver, SharedStatus};
 use listing::{Symbols, VenueListing};
 use plan::{SocketPlan, TlsConfigs};
 use std::collections::{BTreeMap, HashMap};
+use std::future::Future;
 use std::io;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError, mpsc as std_mpsc};
@@ -35,7 +36,7 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 
-pub use affinity::available_cpus;
+pub use affinity::{available_cpus, confine_to};
 
 /// Why an engine did not start.
 #[derive(Debug, thiserror::Error)]
@@ -167,8 +168,12 @@ impl EngineBuilder {
 
     fn with_print(mut self) -> Self {
         let summaries = Arc::clone(&self.summaries);
+        let cold_cores = self.config.engine.cold_cores.clone();
         let factory = move |parts: CoreParts| {
-            let (strategy, printer) = strategy::print(io::BufWriter::new(io::stderr()))?;
+            let cold_cores = cold_cores.clone();
+            let (strategy, printer) = strategy::print(io::BufWriter::new(io::stderr()), move || {
+                let _ = confine_to(&cold_cores);
+            })?;
             let summary: Summary = Arc::new(move || {
                 let dropped = printer.dropped();
                 (dropped > 0).then(|| format!("print: {dropped} events found the ring full and were not printed\n"))
@@ -222,21 +227,24 @@ impl EngineBuilder {
         }
         let runtime = cold_runtime(&self.config.engine.cold_cores).map_err(EngineError::Runtime)?;
         let symbols = Symbols::default();
+        let cold_failure = ColdFailure::default();
         let mut commands = Vec::new();
         let mut notices = Vec::new();
         for (index, ports) in cold_ports.into_iter().enumerate() {
             let (command_in, command_out) = mpsc::channel(link::COMMAND_QUEUE);
             let (slot_in, slot_out): (Vec<_>, Vec<_>) =
                 by_core[index].iter().map(|_| mpsc::unbounded_channel()).unzip();
-            runtime.spawn(async move {
+            let cpu = cores[index].cpu;
+            let link = async move {
                 if let Err(error) = link::run(ports, command_out, slot_in).await {
-                    tracing::error!(%error, "the link to a core failed");
+                    panic!("its rings failed: {error}");
                 }
-            });
+            };
+            runtime.spawn(supervised(format!("the link to core {cpu}"), link, Arc::clone(&cold_failure)));
             commands.push(command_in);
             notices.push(slot_out);
         }
-        let listings = self.listings(&runtime, &commands, &symbols)?;
+        let listings = self.listings(&runtime, &commands, &symbols, &cold_failure)?;
         let (stop, stopped) = tokio::sync::watch::channel(false);
         let mut sockets = Vec::new();
         let mut drivers = tokio::task::JoinSet::new();
@@ -257,7 +265,9 @@ impl EngineBuilder {
                 let core = commands[plan.core].clone();
                 let listing = listings[&plan.venue].clone();
                 let stop = stopped.clone();
-                drivers.spawn_on(Driver { plan, core, notices, stats, status, listing, stop }.run(), runtime.handle());
+                let name = format!("the driver of {}", plan.name);
+                let driver = Driver { plan, core, notices, stats, status, listing, stop };
+                drivers.spawn_on(supervised(name, driver.run(), Arc::clone(&cold_failure)), runtime.handle());
             }
         }
         Ok(RunningEngine {
@@ -269,6 +279,7 @@ impl EngineBuilder {
             commands,
             stop,
             drivers,
+            cold_failure,
             runtime: Some(runtime),
             ended: Mutex::new(Ended { from_threads: ended, panic: None, count: 0 }),
             summaries: self.summaries,
@@ -310,6 +321,7 @@ impl EngineBuilder {
         runtime: &Runtime,
         commands: &[mpsc::Sender<Command>],
         symbols: &Symbols,
+        cold_failure: &ColdFailure,
     ) -> Result<HashMap<Venue, tokio::sync::watch::Receiver<listing::Listing>>, EngineError> {
         let mut tls = TlsConfigs::default();
         let mut watched = HashMap::new();
@@ -324,7 +336,8 @@ impl EngineBuilder {
                 .map(|(_, commands)| commands.clone())
                 .collect();
             let (listing, watching) = VenueListing::new(&connections, rest, cores, Arc::clone(symbols));
-            runtime.spawn(listing.run());
+            let name = format!("the listing of {venue}");
+            runtime.spawn(supervised(name, listing.run(), Arc::clone(cold_failure)));
             watched.insert(venue, watching);
         }
         Ok(watched)
@@ -358,6 +371,21 @@ fn spawn_core<S: 'static>(parts: CoreParts, make: impl FnOnce() -> Strategy<S> +
     std::thread::Builder::new().name(format!("hot-{cpu}")).spawn(run).map(drop)
 }
 
+/// The first failure of the cold side.
+type ColdFailure = Arc<Mutex<Option<Failure>>>;
+
+/// Runs a task of the cold side to its end; a panic in it is a failure of the engine, not a silence.
+async fn supervised(name: String, task: impl Future<Output = ()> + Send + 'static, failure: ColdFailure) {
+    if let Err(error) = tokio::spawn(task).await
+        && error.is_panic()
+    {
+        let message = format!("{name} failed: {error}");
+        tracing::error!("{message}");
+        let failed = Failure { kind: FailureKind::Runtime, message };
+        failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(failed);
+    }
+}
+
 /// Tokio on the cold CPUs only. Two workers: the control plane is rarely busy, and never on one thing.
 fn cold_runtime(cold_cores: &[usize]) -> io::Result<Runtime> {
     let cpus = cold_cores.to_vec();
@@ -366,7 +394,7 @@ fn cold_runtime(cold_cores: &[usize]) -> io::Result<Runtime> {
         .thread_name("cold")
         .enable_all()
         .on_thread_start(move || {
-            if let Err(error) = affinity::confine_to(&cpus) {
+            if let Err(error) = confine_to(&cpus) {
                 tracing::warn!(%error, ?cpus, "a cold thread could not be confined to its CPUs");
             }
         })
@@ -380,11 +408,8 @@ struct Ended {
     count: usize,
 }
 
-/// How long `stop` waits for the hot threads: their closing handshakes take 80 ms at most.
-const STOP_WAIT: Duration = Duration::from_millis(120);
-
-/// How long `stop` then waits for the drivers, most of which have ended with their connections.
-const DRIVERS_WAIT: Duration = Duration::from_millis(20);
+/// How long `stop` takes at most: closing handshakes are given 80 ms, on either side.
+const STOP_WAIT: Duration = Duration::from_millis(130);
 
 /// An engine at work.
 pub struct RunningEngine {
@@ -396,6 +421,7 @@ pub struct RunningEngine {
     commands: Vec<mpsc::Sender<Command>>,
     stop: tokio::sync::watch::Sender<bool>,
     drivers: tokio::task::JoinSet<()>,
+    cold_failure: ColdFailure,
     runtime: Option<Runtime>,
     ended: Mutex<Ended>,
     summaries: Arc<Mutex<Vec<Summary>>>,
@@ -423,7 +449,21 @@ impl RunningEngine {
         while let Ok((cpu, panic)) = ended.from_threads.try_recv() {
             ended.note(cpu, panic, self);
         }
-        ended.panic.clone()
+        let of_hot = ended.panic.clone();
+        drop(ended);
+        let of_cold = || self.cold_failure.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        of_hot.or_else(of_cold).or_else(|| self.all_closed())
+    }
+
+    /// An engine whose every connection is over for good has nothing left to do, and says so.
+    fn all_closed(&self) -> Option<Failure> {
+        let is_stopping = *self.stop.borrow();
+        if is_stopping || self.sockets.is_empty() || !self.sockets.iter().all(report::Socket::is_over) {
+            return None;
+        }
+        let reasons: Vec<String> = self.sockets.iter().map(report::Socket::last_words).collect();
+        let message = format!("every connection is closed for good: {}", reasons.join("; "));
+        Some(Failure { kind: FailureKind::Runtime, message })
     }
 
     /// The symbols known so far.
@@ -446,12 +486,12 @@ impl RunningEngine {
         let _ = self.report();
         // First the drivers: a loss that we cause is then no loss. They close what lives on the cold side.
         self.stop.send_replace(true);
-        for commands in &self.commands {
-            // A full queue of commands is worth waiting for, but not for ever.
-            let stop = commands.send(Command::Stop);
-            let _ = runtime.block_on(async { tokio::time::timeout(STOP_WAIT / 4, stop).await });
-        }
         let deadline = Instant::now() + STOP_WAIT;
+        for commands in &self.commands {
+            let commands = commands.clone();
+            // A queue that is full is waited for, by a task of its own: the other cores stop meanwhile.
+            runtime.spawn(async move { drop(commands.send(Command::Stop).await) });
+        }
         loop {
             let waited = {
                 let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
@@ -472,7 +512,8 @@ impl RunningEngine {
             }
         }
         let drivers = async { while self.drivers.join_next().await.is_some() {} };
-        let _ = runtime.block_on(async { tokio::time::timeout(DRIVERS_WAIT, drivers).await });
+        let left = deadline.saturating_duration_since(Instant::now());
+        let _ = runtime.block_on(async { tokio::time::timeout(left, drivers).await });
         runtime.shutdown_background();
     }
 }

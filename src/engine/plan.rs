@@ -114,6 +114,11 @@ impl SocketPlan {
         self.streams.iter().filter(|stream| !excluded.contains(&***stream)).cloned().collect()
     }
 
+    /// Streams it was planned with.
+    pub(super) fn stream_count(&self) -> usize {
+        self.streams.len()
+    }
+
     /// True if the connection was asked for this symbol.
     pub(super) fn names(&self, symbol: &str) -> bool {
         self.config.symbols.iter().any(|wanted| wanted == symbol)

@@ -1,7 +1,7 @@
 //! From counters to the report: read by anyone, at any time.
 
 use super::driver::SharedStatus;
-use crate::control::Status;
+use crate::control::{State, Status};
 use crate::hot::{ConnectionStats, CoreStats, Histogram};
 use crate::market::Venue;
 use crate::telemetry::{
@@ -21,6 +21,20 @@ pub(super) struct Socket {
     pub(super) transport: &'static str,
     pub(super) stats: Arc<ConnectionStats>,
     pub(super) status: SharedStatus,
+}
+
+impl Socket {
+    /// True once it is closed for good.
+    pub(super) fn is_over(&self) -> bool {
+        let status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
+        status.has_failed || status.machine.as_ref().is_some_and(|machine| machine.state == State::Closed)
+    }
+
+    /// Its name and its last error.
+    pub(super) fn last_words(&self) -> String {
+        let status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
+        format!("{}: {}", self.name, status.last_error.as_deref().unwrap_or("no error"))
+    }
 }
 
 pub(super) fn report(
@@ -64,7 +78,7 @@ fn connection(socket: &Socket) -> ConnectionReport {
         read_to_handler_ns: percentiles(&stats.read_to_handler),
         visit_gap_ns: percentiles(&stats.visit_gap),
         venue_age_ms: AgePercentiles::of_buckets(&stats.venue_age.filled(), stats.venue_age.max()),
-        pings: stats.pings.get(),
+        pings: stats.pings.get() + status.cold_pings,
         bytes: stats.bytes.get(),
         control_messages: stats.control_messages.get(),
         unparsed_reasons: Reason::ALL
@@ -73,11 +87,18 @@ fn connection(socket: &Socket) -> ConnectionReport {
             .filter(|&(_, count)| count > 0)
             .collect(),
         subscriptions: SubscriptionCounts {
-            wanted: count(|machine| machine.wanted),
+            wanted: count(|machine| machine.wanted) + status.unlisted_streams as u64,
             active: count(|machine| machine.active),
             pending: count(|machine| machine.pending),
-            refused: count(|machine| machine.refused),
+            refused: count(|machine| machine.refused) + status.unlisted_streams as u64,
         },
+        losses: status.losses.iter().map(|(&name, &count)| (name.to_owned(), count)).collect(),
+        control_dropped: stats.control_dropped.get(),
+        control_unknown: machine.map_or(0, |machine| machine.unknown_control),
+        last_control_unknown: machine.and_then(|machine| machine.last_unknown_control.clone()),
+        acks_unmatched: machine.map_or(0, |machine| machine.subscriptions.acks_unmatched),
+        ack_timeouts: machine.map_or(0, |machine| machine.subscriptions.timeouts),
+        from_the_future: stats.from_the_future.get(),
         last_error: status.last_error,
         samples: status.samples,
     }
@@ -111,6 +132,8 @@ impl Thread {
             allocations: is_counting().then(|| self.core.allocations.get()),
             page_faults: since_start.map(|(start, now)| now.page_faults() - start.page_faults()),
             involuntary_switches: since_start.map(|(start, now)| now.switches_involuntary - start.switches_involuntary),
+            clock_error_ns_max: self.core.clock_error_ns_max.get(),
+            clock_steps: self.core.clock_steps.get(),
         }
     }
 }

@@ -5,8 +5,9 @@
 //!            ▲ both corrected by `reanchor`, called in the loop's housekeeping
 //! ```
 //! A stamp costs one counter read and one multiplication, no call. Between two anchors the slope is constant; an anchor
-//! corrects the slope so that the error found is gone by the next one, so the clock never runs backwards. An error
-//! over a millisecond (a suspended machine) is taken as a step forward at once; backwards the clock only waits.
+//! corrects the slope so that the error found is gone by the next one, so the clock does not run backwards. An error over
+//! a millisecond is no drift (a suspended machine, a paused virtual one, a counter that was reset): the clock steps to
+//! the truth at once, in either direction, and counts the step.
 //! Where the processor does not promise an invariant counter, every reading is a `clock_gettime`.
 
 use crate::market::{MonoNs, Received};
@@ -16,7 +17,7 @@ use crate::market::{MonoNs, Received};
 pub struct Ticks(u64);
 
 /// An error larger than this is a step, not a drift.
-const STEP_NS: i64 = 1_000_000;
+const STEP_NS: u64 = 1_000_000;
 
 /// How long the first calibration looks at both clocks.
 const CALIBRATION_NS: u64 = 5_000_000;
@@ -36,6 +37,7 @@ pub struct Clock {
     origin_mono_ns: u64,
     /// Largest error an anchor found so far, for the report.
     error_ns_max: u64,
+    steps: u64,
 }
 
 impl Default for Clock {
@@ -59,6 +61,7 @@ impl Clock {
             origin_ticks,
             origin_mono_ns,
             error_ns_max: 0,
+            steps: 0,
         };
         if is_counter {
             let (ticks, mono_ns) = loop {
@@ -123,6 +126,12 @@ impl Clock {
         self.error_ns_max
     }
 
+    /// Times the clock stepped because it was more than a millisecond off.
+    #[must_use]
+    pub const fn steps(&self) -> u64 {
+        self.steps
+    }
+
     fn correct(&mut self, ticks: u64, mono_ns: u64, wall_ns: i64) {
         self.wall_offset_ns = offset(wall_ns, mono_ns);
         if !self.is_counter {
@@ -134,13 +143,20 @@ impl Clock {
         let error = offset(i64::try_from(mono_ns).unwrap_or(i64::MAX), predicted);
         self.error_ns_max = self.error_ns_max.max(error.unsigned_abs());
         let interval_ns = predicted - self.anchor_mono_ns;
-        let long_run = slope_between(self.origin_ticks, self.origin_mono_ns, ticks, mono_ns);
         self.anchor_ticks = ticks;
-        if error > STEP_NS {
+        if error.unsigned_abs() > STEP_NS || ticks < self.origin_ticks {
+            // The long run begins anew: one that spans the break would measure it as a rate.
+            self.steps += 1;
             self.anchor_mono_ns = mono_ns;
-            self.slope = long_run;
+            self.origin_ticks = ticks;
+            self.origin_mono_ns = mono_ns;
             return;
         }
+        let long_run = match ticks - self.origin_ticks {
+            // After a step there is no long run yet.
+            0 => self.slope,
+            _ => slope_between(self.origin_ticks, self.origin_mono_ns, ticks, mono_ns),
+        };
         self.anchor_mono_ns = predicted;
         // Close the error over an interval as long as the last one, changing the rate by a tenth at most.
         let interval = i64::try_from(interval_ns.max(1)).unwrap_or(i64::MAX);
@@ -246,6 +262,7 @@ mod tests {
             origin_ticks: ticks,
             origin_mono_ns: mono_ns,
             error_ns_max: 0,
+            steps: 0,
         }
     }
 
@@ -287,12 +304,19 @@ mod tests {
     }
 
     #[test]
-    fn a_machine_that_was_suspended_is_a_step_forward_and_never_back() {
+    fn a_break_of_either_clock_is_a_step_to_the_truth_and_no_rate() {
         let mut clock = clock_at(0, 0);
         clock.correct(20_000_000, 5_000_000_000, 0);
-        assert_eq!(clock.mono(Ticks(20_000_000)).0, 5_000_000_000);
-        clock.correct(40_000_000, 4_000_000_000, 0);
-        assert!(clock.mono(Ticks(40_000_001)).0 >= 5_000_000_000);
+        assert_eq!(clock.mono(Ticks(20_000_000)).0, 5_000_000_000, "the system's clock ran on");
+        // An hour of ticks during which the monotonic clock stood still, as in a suspend.
+        clock.correct(7_200_000_000_000, 5_010_000_000, 0);
+        assert_eq!(clock.mono(Ticks(7_200_000_000_000)).0, 5_010_000_000, "the counter ran on");
+        clock.correct(7_200_020_000_000, 5_020_000_000, 0);
+        assert_eq!(clock.mono(Ticks(7_200_040_000_000)).0, 5_030_000_000, "the rate is what it was");
+        // A counter that begins anew.
+        clock.correct(1_000, 5_040_000_000, 0);
+        assert_eq!(clock.mono(Ticks(1_000)).0, 5_040_000_000);
+        assert_eq!(clock.steps(), 3);
     }
 
     #[test]

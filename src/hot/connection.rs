@@ -52,6 +52,10 @@ pub enum ClosedBy {
     Peer,
     /// Our close frame, answered by the peer's or by the end of the stream.
     Us,
+    /// Our close frame, which the peer did not answer in time.
+    CloseTimedOut,
+    /// We took it down without a close frame.
+    Dropped,
     /// The peer broke the protocol; it was told so with the error's close code.
     Protocol(FrameError),
     /// The transport failed.
@@ -84,6 +88,8 @@ impl Closed {
         match self.by {
             ClosedBy::Peer => "closed_by_peer",
             ClosedBy::Us => "closed_by_us",
+            ClosedBy::CloseTimedOut => "close_timed_out",
+            ClosedBy::Dropped => "dropped",
             ClosedBy::Protocol(error) => error.name(),
             ClosedBy::Transport(error) => error.name(),
             ClosedBy::End => "end_without_close",
@@ -97,6 +103,8 @@ impl std::fmt::Display for Closed {
         match self.by {
             ClosedBy::Peer => f.write_str("closed by the peer")?,
             ClosedBy::Us => f.write_str("closed by us")?,
+            ClosedBy::CloseTimedOut => f.write_str("closed by us, and the peer did not answer in time")?,
+            ClosedBy::Dropped => f.write_str("dropped by us")?,
             ClosedBy::Protocol(error) => write!(f, "protocol error: {error}")?,
             ClosedBy::Transport(error) => write!(f, "transport: {error}")?,
             ClosedBy::End => f.write_str("the stream ended without a close frame")?,
@@ -321,6 +329,12 @@ impl HotConnection {
             Some(error) => Err(Closed { code: None, by: ClosedBy::Transport(error) }),
             None => Ok(is_empty),
         }
+    }
+
+    /// Why nothing can be written any more, although reading may go on.
+    #[must_use]
+    pub fn write_failure(&self) -> Option<Closed> {
+        self.write_error.map(|error| Closed { code: None, by: ClosedBy::Transport(error) })
     }
 
     /// True while anything waits for the socket to take it.

@@ -21,6 +21,7 @@ use crate::market::{
 };
 use crate::venue::{DecodeError, Decoded, Decoder, DecoderScratch, HotSymbols, Reason, Sink, Tier};
 use rtrb::{Consumer, Producer};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -73,6 +74,11 @@ pub struct PanicReport {
 const HOUSEKEEPING_NS: u64 = 50_000_000;
 /// Longest sleep of a parked core: its housekeeping is late by this much at most.
 const PARK_MS: i32 = 50;
+/// Longest sleep while connections close, so that the end is noticed in time.
+const STOPPING_PARK_MS: i32 = 5;
+/// How long a connection that cannot be written to any more may still be read: the peer's last words and its close code
+/// come within that.
+const MUTE_WAIT_NS: u64 = 1_000_000_000;
 /// How long a peer has to answer our close frame: `stop` ends within 150 ms whatever the peers do.
 const CLOSE_WAIT_NS: u64 = 80_000_000;
 /// Commands taken in one turn, so that a full ring does not keep the sockets waiting.
@@ -87,14 +93,18 @@ const DIRECT_SOCKET_COUNT_MAX: usize = 2;
 #[derive(Default)]
 struct Slot {
     owned: Owned,
-    /// The end of the last visit.
-    visited: Ticks,
+    /// When the socket was last looked at: its last read, or the wait that found it silent.
+    looked: Ticks,
     /// True until the bytes that came behind the 101 were delivered.
     is_new: bool,
+    /// The core's `watched_ns` at that time.
+    watched_ns: u64,
     /// True while the poller watches for writability.
     is_writing: bool,
     /// When our close frame was sent.
     closing_since: Option<Ticks>,
+    /// When the writing side was found to have failed.
+    mute_since: Option<Ticks>,
     /// Reasons of which a sample was sent.
     sampled: u16,
 }
@@ -127,8 +137,8 @@ pub struct Core<S> {
     /// The message of a cold connection while it is decoded.
     cold_message: Vec<u8>,
     housekept: Ticks,
-    /// When the core came back from a wait: sockets were watched until then.
-    watched: Ticks,
+    /// Time spent in waits that watch every socket, ever; a socket's gap leaves it out.
+    watched_ns: u64,
     allocations_at_start: u64,
     /// Some connection holds bytes that no readiness will announce.
     has_buffered: bool,
@@ -171,7 +181,7 @@ impl<S> Core<S> {
             notices: ports.notices,
             waker: ports.cold_waker,
             pool: ports.pool,
-            waiting: Vec::with_capacity(4 * CONNECTION_COUNT_MAX),
+            waiting: VecDeque::with_capacity(4 * CONNECTION_COUNT_MAX),
         };
         Ok(Self {
             settings,
@@ -196,7 +206,7 @@ impl<S> Core<S> {
             specs: Vec::with_capacity(SYMBOL_COUNT_MAX),
             cold_message: Vec::new(),
             housekept: now,
-            watched: now,
+            watched_ns: 0,
             allocations_at_start: 0,
             has_buffered: false,
             stopping_since: None,
@@ -232,13 +242,17 @@ impl<S> Core<S> {
         if !self.commands.is_empty() {
             self.take_commands();
         }
+        if !self.outbox.waiting.is_empty() {
+            self.outbox.retry();
+        }
         let has_worked = match self.settings.idle {
             Idle::Park => self.visit_after_sleep(),
             Idle::Spin | Idle::Yield if self.live.len() > DIRECT_SOCKET_COUNT_MAX => self.visit_ready(0),
             Idle::Spin | Idle::Yield => self.visit_all(),
         };
         let now = self.clock.ticks();
-        if self.clock.elapsed_ns(self.housekept, now) >= HOUSEKEEPING_NS {
+        // A counter that was reset lies before the last housekeeping: only this one finds out.
+        if now < self.housekept || self.clock.elapsed_ns(self.housekept, now) >= HOUSEKEEPING_NS {
             self.housekeeping(now);
         }
         if !has_worked {
@@ -253,14 +267,20 @@ impl<S> Core<S> {
     /// Sleeps until something is ready, unless something is known to wait. The flag is raised first and the ring looked
     /// at afterwards: a push that the look misses finds the flag and wakes.
     fn visit_after_sleep(&mut self) -> bool {
-        if self.has_buffered || !self.outbox.waiting.is_empty() {
+        if self.has_buffered {
             return self.visit_ready(0);
         }
-        let waker = Arc::clone(&self.waker);
-        waker.about_to_sleep();
-        let ready = self.poller.wait(if self.commands.is_empty() { PARK_MS } else { 0 });
-        waker.awake();
-        self.visit_each(ready)
+        self.waker.about_to_sleep();
+        let timeout_ms = match (self.commands.is_empty(), self.outbox.waiting.is_empty()) {
+            (false, _) => 0,
+            // A ring that was full does not tell when it has room.
+            (true, false) => 1,
+            (true, true) if self.stopping_since.is_some() => STOPPING_PARK_MS,
+            (true, true) => PARK_MS,
+        };
+        let has_worked = self.visit_ready(timeout_ms);
+        self.waker.awake();
+        has_worked
     }
 
     fn visit_all(&mut self) -> bool {
@@ -275,13 +295,12 @@ impl<S> Core<S> {
     }
 
     fn visit_ready(&mut self, timeout_ms: i32) -> bool {
+        let before = self.clock.ticks();
         let ready = self.poller.wait(timeout_ms);
-        self.visit_each(ready)
-    }
-
-    /// Visits the sockets that the last wait found ready, and those that hold bytes already.
-    fn visit_each(&mut self, ready: usize) -> bool {
-        self.watched = self.clock.ticks();
+        self.watched_ns += self.clock.elapsed_ns(before, self.clock.ticks());
+        if self.poller.has_waker() {
+            self.waker.drain();
+        }
         let mut has_worked = false;
         for at in 0..ready {
             has_worked |= self.visit(self.poller.token(at));
@@ -312,7 +331,11 @@ impl<S> Core<S> {
         let Owned::Hot(attachment) = &mut slot.owned else { return false };
         let stats = &*self.stats.connections[usize::from(slot_index)];
         let started = self.clock.ticks();
-        stats.visit_gap.record(self.clock.elapsed_ns(slot.visited.max(self.watched), started));
+        let unwatched_ns =
+            self.clock.elapsed_ns(slot.looked, started).saturating_sub(self.watched_ns - slot.watched_ns);
+        stats.visit_gap.record(unwatched_ns);
+        slot.looked = started;
+        slot.watched_ns = self.watched_ns;
         let pass = Pass { slot: slot_index, stats, core: &self.stats, clock: &self.clock };
         let was_new = std::mem::take(&mut slot.is_new);
         let outcome = if was_new {
@@ -322,9 +345,11 @@ impl<S> Core<S> {
         };
         let outcome = outcome
             .and_then(|()| pass.read_within_budget(attachment, &mut self.desk, &mut self.outbox, &mut slot.sampled));
-        slot.visited = self.clock.ticks();
         match outcome {
             Ok(has_worked) => {
+                if attachment.connection.write_failure().is_some() {
+                    slot.mute_since.get_or_insert(started);
+                }
                 self.has_buffered |= attachment.connection.has_buffered();
                 let wants_write = attachment.connection.wants_write();
                 if wants_write != slot.is_writing {
@@ -344,8 +369,7 @@ impl<S> Core<S> {
     fn lose(&mut self, slot_index: u16, closed: Closed) {
         let slot = &mut self.slots[usize::from(slot_index)];
         let owned = std::mem::take(&mut slot.owned);
-        let visited = slot.visited;
-        *slot = Slot { visited, ..Slot::default() };
+        *slot = Slot::default();
         let spent = match owned {
             Owned::Nothing => return,
             Owned::Cold(decoder) => Spent::Decoder(decoder),
@@ -355,7 +379,6 @@ impl<S> Core<S> {
                 Spent::Connection(attachment)
             }
         };
-        self.stats.connections[usize::from(slot_index)].losses.add(1);
         self.outbox.deliver(Notice::Lost { slot: slot_index, closed, spent });
     }
 
@@ -393,8 +416,13 @@ impl<S> Core<S> {
         let index = attachment.slot;
         attachment.decoder.connection_started();
         let fd = attachment.connection.raw_fd();
-        self.slots[usize::from(index)] =
-            Slot { owned: Owned::Hot(attachment), visited: self.clock.ticks(), is_new: true, ..Slot::default() };
+        self.slots[usize::from(index)] = Slot {
+            owned: Owned::Hot(attachment),
+            looked: self.clock.ticks(),
+            watched_ns: self.watched_ns,
+            is_new: true,
+            ..Slot::default()
+        };
         self.live.push(index);
         self.has_buffered = true;
         if let Err(error) = self.poller.add(fd, index, false) {
@@ -433,7 +461,7 @@ impl<S> Core<S> {
                 slot.closing_since.get_or_insert(self.clock.ticks());
                 self.has_buffered = true;
             }
-            Owned::Hot(_) | Owned::Cold(_) => self.lose(slot_index, Closed { code: None, by: ClosedBy::Us }),
+            Owned::Hot(_) | Owned::Cold(_) => self.lose(slot_index, Closed { code: None, by: ClosedBy::Dropped }),
             Owned::Nothing => {}
         }
     }
@@ -467,19 +495,26 @@ impl<S> Core<S> {
         self.housekept = now;
         self.clock.reanchor();
         self.stats.clock_error_ns_max.set(self.clock.error_ns_max());
+        self.stats.clock_steps.set(self.clock.steps());
         self.stats.allocations.set((self.settings.thread_allocations)() - self.allocations_at_start);
-        self.outbox.retry();
         if self.commands.is_abandoned() && self.stopping_since.is_none() {
             // The cold side is gone: nobody could attach, detach or stop any more.
             self.stop();
         }
         for index in 0..self.slots.len() {
-            if let Some(since) = self.slots[index].closing_since
-                && self.clock.elapsed_ns(since, now) > CLOSE_WAIT_NS
+            let slot = &self.slots[index];
+            let has_waited = |since: Option<Ticks>, ns| since.is_some_and(|at| self.clock.elapsed_ns(at, now) > ns);
+            let closed = if has_waited(slot.closing_since, CLOSE_WAIT_NS) {
+                Closed { code: None, by: ClosedBy::CloseTimedOut }
+            } else if has_waited(slot.mute_since, MUTE_WAIT_NS)
+                && let Owned::Hot(attachment) = &slot.owned
+                && let Some(closed) = attachment.connection.write_failure()
             {
-                let index = u16::try_from(index).expect("at most CONNECTION_COUNT_MAX slots");
-                self.lose(index, Closed { code: None, by: ClosedBy::Us });
-            }
+                closed
+            } else {
+                continue;
+            };
+            self.lose(u16::try_from(index).expect("at most CONNECTION_COUNT_MAX slots"), closed);
         }
     }
 
@@ -497,7 +532,7 @@ impl<S> Core<S> {
         };
         // Tier two may have rewritten the message; it kept it as it came.
         let pristine = self.desk.scratch.pristine();
-        let message = if pristine.len() == message.len() { pristine } else { message };
+        let message = if pristine.is_empty() { message } else { pristine };
         PanicReport { what, event, slot, message: message[..message.len().min(SAMPLE_BYTES)].to_vec() }
     }
 }
@@ -560,6 +595,7 @@ impl Pass<'_> {
         let received = self.clock.received(at);
         self.stats.last_seen_ns.set(received.mono.0);
         let Attachment { connection, decoder, .. } = attachment;
+        let pings_before = connection.counters().pings_received;
         let drained = loop {
             match connection.next_message() {
                 Ok(Some(message)) => {
@@ -569,7 +605,7 @@ impl Pass<'_> {
                 Err(closed) => break Err(closed),
             }
         };
-        self.stats.pings.set(connection.counters().pings_received);
+        self.stats.pings.add(connection.counters().pings_received - pings_before);
         drained
     }
 
@@ -594,6 +630,7 @@ impl Pass<'_> {
         stats.bytes.add(payload.len() as u64);
         self.core.messages.add(1);
         desk.current = Current { slot: Some(self.slot), event: None };
+        desk.scratch.begin();
         let mut delivery = Delivery {
             router: &desk.router,
             state: &mut desk.state,
@@ -601,15 +638,23 @@ impl Pass<'_> {
             stats,
             events: 0,
             newest: None,
+            refused: None,
         };
         let decoded = decoder.decode(payload, received, &desk.symbols, &mut desk.scratch, &mut delivery);
-        let Delivery { events, newest, .. } = delivery;
+        let Delivery { events, newest, refused, .. } = delivery;
         stats.events.add(events);
         match decoded {
             Ok(Decoded::Data(Tier::One | Tier::TwoOnly)) => {}
             Ok(Decoded::Data(Tier::TwoAfterOne)) => stats.tier_two.add(1),
-            Ok(Decoded::Control) => outbox.control(self.slot, payload, stats),
-            Err(error) => refuse(error, self.slot, &desk.scratch, payload, stats, outbox, sampled),
+            // Only tier two finds a control message, and it may have rewritten it.
+            Ok(Decoded::Control) => outbox.control(self.slot, desk.scratch.pristine(), stats),
+            Err(error) => {
+                count_refusal(error.reason, stats);
+                keep_sample(error, self.slot, &desk.scratch, outbox, sampled);
+            }
+        }
+        if let Some(reason) = refused {
+            keep_sample(DecodeError::new(reason, ""), self.slot, &desk.scratch, outbox, sampled);
         }
         let unrouted = take_unrouted();
         if unrouted > 0 {
@@ -643,26 +688,11 @@ impl Pass<'_> {
     }
 }
 
-/// Counts a message that gave no event, and keeps the first of its reason.
+/// Keeps the first message of its reason on a connection, as it came: only tier two refuses, and it kept a copy.
 #[cold]
-fn refuse(
-    error: DecodeError,
-    slot: u16,
-    scratch: &DecoderScratch,
-    payload: &[u8],
-    stats: &ConnectionStats,
-    outbox: &mut Outbox,
-    sampled: &mut u16,
-) {
-    count_refusal(error.reason, stats);
+fn keep_sample(error: DecodeError, slot: u16, scratch: &DecoderScratch, outbox: &mut Outbox, sampled: &mut u16) {
     let bit = 1 << error.reason as u16;
-    if *sampled & bit != 0 {
-        return;
-    }
-    // Tier two may have rewritten the payload; it kept the message as it came.
-    let pristine = scratch.pristine();
-    let sample = if pristine.len() == payload.len() { pristine } else { payload };
-    if outbox.sample(slot, error, sample) {
+    if *sampled & bit == 0 && outbox.sample(slot, error, scratch.pristine()) {
         *sampled |= bit;
     }
 }
@@ -684,6 +714,8 @@ struct Delivery<'a, S> {
     events: u64,
     /// Newest venue time of the message's events, ns since the epoch.
     newest: Option<i64>,
+    /// Why the first element that gave no event gave none.
+    refused: Option<Reason>,
 }
 
 impl<S> Delivery<'_, S> {
@@ -709,6 +741,7 @@ macro_rules! route {
             )*
 
             fn refused(&mut self, reason: Reason) {
+                self.refused.get_or_insert(reason);
                 count_refusal(reason, self.stats);
             }
         }
@@ -731,22 +764,21 @@ struct Outbox {
     notices: Producer<Notice>,
     waker: Arc<Waker>,
     pool: Vec<Vec<u8>>,
-    /// Notices that found the ring full. Bounded by what the core owns: connections, and commands in the ring.
-    waiting: Vec<Notice>,
+    /// Notices on their way, in their order. Stays short unless the ring is full; bounded by what the core owns:
+    /// connections, and commands in the ring.
+    waiting: VecDeque<Notice>,
 }
 
 impl Outbox {
     fn deliver(&mut self, notice: Notice) {
-        match self.notices.push(notice) {
-            Ok(()) => self.waker.wake(),
-            Err(rtrb::PushError::Full(notice)) => self.waiting.push(notice),
-        }
+        self.waiting.push_back(notice);
+        self.retry();
     }
 
     fn retry(&mut self) {
-        while let Some(notice) = self.waiting.pop() {
+        while let Some(notice) = self.waiting.pop_front() {
             if let Err(rtrb::PushError::Full(notice)) = self.notices.push(notice) {
-                self.waiting.push(notice);
+                self.waiting.push_front(notice);
                 break;
             }
             self.waker.wake();

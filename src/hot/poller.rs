@@ -58,11 +58,10 @@ impl Waker {
         fence(SeqCst);
     }
 
-    /// Says that the sleeper is awake, and takes what was written.
+    /// Says that the sleeper is awake. What was written, now or a moment later by a waker that was overtaken, is taken
+    /// by the wait that sees it.
     pub fn awake(&self) {
-        if !self.is_asleep.swap(false, SeqCst) {
-            self.drain();
-        }
+        self.is_asleep.store(false, SeqCst);
     }
 
     /// Takes what was written, for a sleeper that was woken through the descriptor.
@@ -84,6 +83,7 @@ pub struct Poller {
     epoll: OwnedFd,
     events: [libc::epoll_event; EVENT_COUNT],
     ready: usize,
+    has_waker: bool,
 }
 
 impl std::fmt::Debug for Poller {
@@ -105,7 +105,8 @@ impl Poller {
         }
         // SAFETY: `fd` is a descriptor that the call above has just opened and nobody else owns.
         let epoll = unsafe { OwnedFd::from_raw_fd(fd) };
-        let poller = Self { epoll, events: [libc::epoll_event { events: 0, u64: 0 }; EVENT_COUNT], ready: 0 };
+        let poller =
+            Self { epoll, events: [libc::epoll_event { events: 0, u64: 0 }; EVENT_COUNT], ready: 0, has_waker: false };
         poller.control(libc::EPOLL_CTL_ADD, waker.as_raw_fd(), WAKER_TOKEN, false)?;
         Ok(poller)
     }
@@ -143,14 +144,24 @@ impl Poller {
         let count = usize::try_from(count).unwrap_or(0);
         // The waker is no socket: squeeze it out.
         self.ready = 0;
+        self.has_waker = false;
         for at in 0..count {
             let event = self.events[at];
-            if event.u64 != WAKER_TOKEN {
+            if event.u64 == WAKER_TOKEN {
+                self.has_waker = true;
+            } else {
                 self.events[self.ready] = event;
                 self.ready += 1;
             }
         }
         self.ready
+    }
+
+    /// True if the last wait saw the waker's descriptor readable: [`Waker::drain`] is due, or every later wait returns at
+    /// once.
+    #[must_use]
+    pub const fn has_waker(&self) -> bool {
+        self.has_waker
     }
 
     /// The token of the n-th ready socket of the last wait.
@@ -189,9 +200,26 @@ mod tests {
         // Ten minutes: only a lost wake-up would wait for it.
         assert_eq!(poller.wait(600_000), 0, "woken by the waker, no socket ready");
         thread.join().unwrap();
+        assert!(poller.has_waker());
         waker.awake();
+        waker.drain();
         waker.about_to_sleep();
-        assert_eq!(poller.wait(0), 0, "what was written is taken");
+        assert_eq!((poller.wait(0), poller.has_waker()), (0, false), "what was written is taken");
+    }
+
+    #[test]
+    fn a_waker_overtaken_between_its_flag_and_its_write_is_seen_by_the_next_wait() {
+        let waker = Waker::new().unwrap();
+        let mut poller = Poller::new(&waker).unwrap();
+        waker.about_to_sleep();
+        // The sleeper comes back for a socket; the waker has swapped the flag and writes only now.
+        waker.wake();
+        waker.awake();
+        poller.wait(0);
+        assert!(poller.has_waker());
+        waker.drain();
+        poller.wait(0);
+        assert!(!poller.has_waker(), "no wait returns at once for ever");
     }
 
     #[test]

@@ -130,15 +130,14 @@ pub struct ConnectionStats {
     pub reasons: [Counter; Reason::ALL.len()],
     /// Protocol pings received.
     pub pings: Counter,
-    /// Times a ready connection was lost, by whatever cause.
-    pub losses: Counter,
     /// When the last byte came, in ns on CLOCK_MONOTONIC; 0 before the first.
     pub last_seen_ns: Counter,
     /// Events whose venue time lies after our receive stamp: a clock is off.
     pub from_the_future: Counter,
     /// From the return of the read to the return of the last handler of a message, ns.
     pub read_to_handler: Histogram,
-    /// How long the socket had not been looked at when a visit began, ns.
+    /// How long nobody had looked at the socket when a visit began, ns: the time in which the core was busy elsewhere, the
+    /// handlers of this very socket included. Time spent in a wait that watches the socket does not count.
     pub visit_gap: Histogram,
     /// From the venue's event time to the receive stamp, ns on two clocks.
     pub venue_age: Histogram,
@@ -161,6 +160,8 @@ pub struct CoreStats {
     pub allocations: Counter,
     /// Largest error of the core's clock against CLOCK_MONOTONIC, ns.
     pub clock_error_ns_max: Counter,
+    /// Times the core's clock stepped because it was more than a millisecond off.
+    pub clock_steps: Counter,
     /// By connection slot.
     pub connections: Box<[Arc<ConnectionStats>]>,
 }
@@ -178,6 +179,7 @@ impl CoreStats {
             turns: Counter::default(),
             allocations: Counter::default(),
             clock_error_ns_max: Counter::default(),
+            clock_steps: Counter::default(),
             connections: (0..connection_count).map(|_| Arc::default()).collect(),
         }
     }

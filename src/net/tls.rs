@@ -43,7 +43,7 @@ pub enum TlsError {
     Provider(#[from] rustls::Error),
 }
 
-/// The TLS configuration of every connection: Mozilla's roots, and those of `ca_file` if there is one.
+/// The TLS configuration of every connection: Mozilla's roots, or those of `ca_file` and no others if there is one.
 ///
 /// TLS 1.2 and 1.3 by aws-lc-rs, ALPN `http/1.1` (RFC 6455 upgrades HTTP/1.1 only), session resumption on: share the
 /// result between connections, because the tickets live in it and save a reconnect one round trip.
@@ -51,10 +51,10 @@ pub enum TlsError {
 /// # Errors
 /// [`TlsError`], naming the file.
 pub fn client_config(ca_file: Option<&Path>) -> Result<Arc<ClientConfig>, TlsError> {
-    let mut roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-    if let Some(path) = ca_file {
-        add_certificates(&mut roots, path)?;
-    }
+    let roots = match ca_file {
+        None => rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() },
+        Some(path) => certificates(path)?,
+    };
     // The provider is named, not taken from the process: two are compiled in by way of dependencies, and rustls would
     // otherwise panic over the choice at the first connection.
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -66,7 +66,8 @@ pub fn client_config(ca_file: Option<&Path>) -> Result<Arc<ClientConfig>, TlsErr
     Ok(Arc::new(config))
 }
 
-fn add_certificates(roots: &mut rustls::RootCertStore, path: &Path) -> Result<(), TlsError> {
+fn certificates(path: &Path) -> Result<rustls::RootCertStore, TlsError> {
+    let mut roots = rustls::RootCertStore::empty();
     let read_error = |source| TlsError::Read { path: path.to_owned(), source };
     let mut count = 0;
     for certificate in CertificateDer::pem_file_iter(path).map_err(read_error)? {
@@ -77,7 +78,7 @@ fn add_certificates(roots: &mut rustls::RootCertStore, path: &Path) -> Result<()
             source,
         })?;
     }
-    if count == 0 { Err(TlsError::Empty { path: path.to_owned() }) } else { Ok(()) }
+    if count == 0 { Err(TlsError::Empty { path: path.to_owned() }) } else { Ok(roots) }
 }
 
 #[cfg(test)]
@@ -86,9 +87,10 @@ mod tests {
     use crate::net::testing::{TempFile, TestCa};
 
     #[test]
-    fn the_roots_of_the_public_web_are_always_there_and_a_ca_file_adds_to_them() {
+    fn a_ca_file_is_the_only_authority_to_trust_and_without_one_the_public_web_is() {
         assert!(client_config(None).is_ok());
         let file = TempFile::new(&TestCa::new().pem());
+        assert_eq!(certificates(file.path()).unwrap().len(), 1, "its certificate and no other");
         let config = client_config(Some(file.path())).unwrap();
         assert_eq!(config.alpn_protocols, [b"http/1.1"]);
     }

@@ -7,7 +7,7 @@
 //! either, for that would be a syscall an event; the printer looks every millisecond.
 
 use crate::hot::{Counter, Router, Strategy};
-use crate::limits::RING_SLOTS;
+use crate::limits::{RING_SLOTS, SYMBOL_COUNT_MAX};
 use crate::market::{
     AggTrade, BookKind, BookUpdate, Decimal, EventKind, Kline, Level, Liquidation, MarkPrice, Meta, Price, Qty, Quote,
     Side, SymbolSpec, Ticker, Trade,
@@ -91,9 +91,6 @@ fn on_symbol(state: &mut Print, router: &mut Router<Print>, spec: &SymbolSpec) {
     let symbol = spec.symbol;
     {
         let mut names = state.names.lock().unwrap_or_else(PoisonError::into_inner);
-        if names.len() <= symbol.index() {
-            names.resize(symbol.index() + 1, None);
-        }
         names[symbol.index()] = Some(spec.clone());
     }
     router.on_trade(symbol, |state, e: &Trade| {
@@ -125,19 +122,23 @@ fn on_symbol(state: &mut Print, router: &mut Router<Print>, spec: &SymbolSpec) {
     });
 }
 
-/// The strategy `print` and its printing thread, which writes to `out`.
+/// The strategy `print` and its printing thread, which calls `on_start` and then writes to `out`.
 ///
 /// # Errors
 /// The kernel's, when no thread can be made.
-pub fn print(out: impl Write + Send + 'static) -> std::io::Result<(Strategy<Print>, Printer)> {
+pub fn print(
+    out: impl Write + Send + 'static,
+    on_start: impl FnOnce() + Send + 'static,
+) -> std::io::Result<(Strategy<Print>, Printer)> {
     let (lines, from_hot) = RingBuffer::new(RING_SLOTS);
-    let names = Names::default();
+    let names = Names::new(Mutex::new(vec![None; SYMBOL_COUNT_MAX]));
     let is_ending = Arc::new(AtomicBool::new(false));
     let dropped = Arc::new(Counter::default());
     let (for_thread, ending) = (Arc::clone(&names), Arc::clone(&is_ending));
-    let thread = std::thread::Builder::new()
-        .name("print".into())
-        .spawn(move || print_until(from_hot, &for_thread, &ending, out))?;
+    let thread = std::thread::Builder::new().name("print".into()).spawn(move || {
+        on_start();
+        print_until(from_hot, &for_thread, &ending, out);
+    })?;
     let state = Print { lines, names, dropped: Arc::clone(&dropped) };
     Ok((Strategy { state, on_symbol }, Printer { is_ending, thread: Some(thread), dropped }))
 }
@@ -146,13 +147,14 @@ fn print_until(mut lines: Consumer<Line>, names: &Names, is_ending: &AtomicBool,
     loop {
         // Read before the ring is emptied: what was pushed before the end is still printed.
         let is_last = is_ending.load(Ordering::Acquire);
-        if !lines.is_empty() {
-            let names = names.lock().unwrap_or_else(PoisonError::into_inner);
-            while let Ok(line) = lines.pop() {
-                let spec = names.get(line.meta.symbol.index()).and_then(Option::as_ref);
-                if spec.is_none_or(|spec| write_line(&mut out, spec, &line).is_err()) && is_last {
-                    return;
-                }
+        while let Ok(line) = lines.pop() {
+            // Written outside of the lock: a symbol may be added on the hot core while this waits for its reader.
+            let spec = {
+                let names = names.lock().unwrap_or_else(PoisonError::into_inner);
+                names.get(line.meta.symbol.index()).and_then(Clone::clone)
+            };
+            if spec.is_none_or(|spec| write_line(&mut out, &spec, &line).is_err()) && is_last {
+                return;
             }
         }
         let _ = out.flush();
@@ -215,7 +217,7 @@ mod tests {
     }
 
     fn started(out: Shared) -> (Print, Router<Print>, Printer) {
-        let (Strategy { mut state, on_symbol }, printer) = print(out).unwrap();
+        let (Strategy { mut state, on_symbol }, printer) = print(out, || {}).unwrap();
         let mut router = Router::new();
         let spec = SymbolSpec {
             symbol: Symbol::new(0).unwrap(),

@@ -23,7 +23,8 @@ struct Published {
     spread_ticks: Counter,
     /// As the bits of an `f64`.
     imbalance: Counter,
-    /// Largest difference of the mid price to another symbol of the instrument, in basis points; bits of an `f64`.
+    /// Largest difference of the mid price to another symbol of the instrument, in basis points; bits of an `f64`, not a
+    /// number while there is none.
     difference_bp: Counter,
 }
 
@@ -46,8 +47,9 @@ pub struct SpreadRow {
     pub spread_ticks: i64,
     /// (bid quantity - ask quantity) / (bid quantity + ask quantity), from -1 to 1.
     pub imbalance: f64,
-    /// Largest difference of the mid price to the instrument's other symbols, basis points; 0 without another.
-    pub difference_bp: f64,
+    /// Largest difference of the mid price to the instrument's other symbols, basis points; `None` without another that
+    /// has had a quote.
+    pub difference_bp: Option<f64>,
 }
 
 impl SpreadTable {
@@ -65,7 +67,7 @@ impl SpreadTable {
                     quotes,
                     spread_ticks: row.spread_ticks.get().cast_signed(),
                     imbalance: f64::from_bits(row.imbalance.get()),
-                    difference_bp: f64::from_bits(row.difference_bp.get()),
+                    difference_bp: Some(f64::from_bits(row.difference_bp.get())).filter(|bp| bp.is_finite()),
                 })
             })
             .collect()
@@ -83,8 +85,12 @@ impl SpreadTable {
         for row in rows.iter().take(count) {
             let _ = writeln!(
                 text,
-                "{:<28} {:>10} {:>12} {:>10.3} {:>14.2}",
-                row.name, row.quotes, row.spread_ticks, row.imbalance, row.difference_bp
+                "{:<28} {:>10} {:>12} {:>10.3} {:>14}",
+                row.name,
+                row.quotes,
+                row.spread_ticks,
+                row.imbalance,
+                row.difference_bp.map_or_else(|| "-".to_owned(), |bp| format!("{bp:.2}"))
             );
         }
         if rows.len() > count {
@@ -99,6 +105,8 @@ impl SpreadTable {
 pub struct Spread {
     mids: Box<[f64]>,
     half_ticks: Box<[f64]>,
+    /// Symbols that have had a quote: slower channels no longer speak for them.
+    has_quotes: bitvec::array::BitArray<[u64; SYMBOL_COUNT_MAX / 64]>,
     /// The symbols of one instrument form a ring.
     next_of_instrument: Box<[u16]>,
     first_of_instrument: Box<[u16]>,
@@ -114,7 +122,7 @@ impl Spread {
         if bid_qty <= 0.0 || ask_qty <= 0.0 {
             return;
         }
-        row.spread_ticks.set((ask.price.mantissa() - bid.price.mantissa()).cast_unsigned());
+        row.spread_ticks.set(ask.price.mantissa().saturating_sub(bid.price.mantissa()).cast_unsigned());
         row.imbalance.set(((bid_qty - ask_qty) / (bid_qty + ask_qty)).to_bits());
         let mid = (bid.price.to_f64(0) + ask.price.to_f64(0)) * self.half_ticks[index];
         self.mids[index] = mid;
@@ -122,12 +130,12 @@ impl Spread {
     }
 
     fn largest_difference_bp(&self, index: usize, mid: f64) -> f64 {
-        let mut largest = 0.0_f64;
+        let mut largest = f64::NAN;
         let mut other = usize::from(self.next_of_instrument[index]);
         while other != index && other != usize::from(NONE) {
             if self.mids[other] > 0.0 {
                 let difference = (mid / self.mids[other] - 1.0) * 1e4;
-                if difference.abs() > largest.abs() {
+                if largest.is_nan() || difference.abs() > largest.abs() {
                     largest = difference;
                 }
             }
@@ -138,11 +146,15 @@ impl Spread {
 }
 
 fn on_quote(state: &mut Spread, quote: &Quote) {
+    state.has_quotes.set(quote.meta.symbol.index(), true);
     state.touch(quote.meta.symbol, quote.bid, quote.ask);
 }
 
 /// Bybit futures' ticker carries the best prices too; they count where no quote channel is subscribed.
 fn on_ticker(state: &mut Spread, ticker: &Ticker) {
+    if state.has_quotes[ticker.meta.symbol.index()] {
+        return;
+    }
     let touch = TickerFields::BID | TickerFields::ASK;
     let changed = TickerFields(ticker.changed.0 & touch.0);
     if ticker.known.contains(touch) && changed != TickerFields::NONE {
@@ -150,10 +162,11 @@ fn on_ticker(state: &mut Spread, ticker: &Ticker) {
     }
 }
 
-/// A whole book names its best levels first.
+/// A whole book names its best levels first; it counts where no quote channel is subscribed.
 fn on_book(state: &mut Spread, update: &BookUpdate<'_>) {
     if let (BookKind::Snapshot | BookKind::Partial, Some(&bid), Some(&ask)) =
         (update.kind, update.bids.first(), update.asks.first())
+        && !state.has_quotes[update.meta.symbol.index()]
     {
         state.touch(update.meta.symbol, bid, ask);
     }
@@ -196,12 +209,19 @@ fn on_symbol(state: &mut Spread, router: &mut Router<Spread>, spec: &SymbolSpec)
 #[must_use]
 pub fn spread() -> (Strategy<Spread>, Arc<SpreadTable>) {
     let table = Arc::new(SpreadTable {
-        rows: (0..SYMBOL_COUNT_MAX).map(|_| Published::default()).collect(),
+        rows: (0..SYMBOL_COUNT_MAX)
+            .map(|_| {
+                let row = Published::default();
+                row.difference_bp.set(f64::NAN.to_bits());
+                row
+            })
+            .collect(),
         names: Mutex::new(Vec::with_capacity(SYMBOL_COUNT_MAX)),
     });
     let state = Spread {
         mids: vec![0.0; SYMBOL_COUNT_MAX].into_boxed_slice(),
         half_ticks: vec![0.0; SYMBOL_COUNT_MAX].into_boxed_slice(),
+        has_quotes: bitvec::array::BitArray::ZERO,
         next_of_instrument: vec![NONE; SYMBOL_COUNT_MAX].into_boxed_slice(),
         first_of_instrument: vec![NONE; INSTRUMENT_COUNT_MAX].into_boxed_slice(),
         table: Arc::clone(&table),
@@ -252,7 +272,8 @@ mod tests {
         router.quote(&mut state, &quote(Symbol::new(0).unwrap(), (10_000, 1), (10_000, 1)));
         router.quote(&mut state, &quote(Symbol::new(1).unwrap(), (1_001, 1), (1_001, 1)));
         let rows = table.rows();
-        assert!((rows[1].difference_bp - 10.0).abs() < 1e-6, "{rows:?}");
+        assert_eq!(rows[0].difference_bp, None, "nothing to compare with yet");
+        assert!(rows[1].difference_bp.is_some_and(|bp| (bp - 10.0).abs() < 1e-6), "{rows:?}");
         assert!(table.summary(1).contains("1 more symbols"), "{}", table.summary(1));
     }
 

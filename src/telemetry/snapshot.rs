@@ -58,7 +58,8 @@ pub struct ConnectionReport {
     pub reconnects: u64,
     /// From the return of the read to the return of the handler, nanoseconds.
     pub read_to_handler_ns: Percentiles,
-    /// Between two visits of the hot core to this socket, nanoseconds.
+    /// How long nobody had looked at the socket when a visit began, nanoseconds: the core was busy elsewhere. A sleep that
+    /// watches the socket does not count.
     pub visit_gap_ns: Percentiles,
     /// From the venue's event time to the return of the read, milliseconds, by this machine's clock.
     pub venue_age_ms: AgePercentiles,
@@ -75,6 +76,20 @@ pub struct ConnectionReport {
     pub subscriptions: SubscriptionCounts,
     /// The last thing that went wrong, in words; `null` if nothing did.
     pub last_error: Option<String>,
+    /// Lost connections and failed connects, by reason: `connect_failed`, `end_without_close`, `masked_frame`, ...
+    pub losses: BTreeMap<String, u64>,
+    /// Control-plane messages that the hot core could not hand over: its ring or pool was full, or the message too long.
+    pub control_dropped: u64,
+    /// Control-plane messages of no known meaning.
+    pub control_unknown: u64,
+    /// The last one of them, its first bytes; `null` without any.
+    pub last_control_unknown: Option<String>,
+    /// Answers that fit no request under way.
+    pub acks_unmatched: u64,
+    /// Requests that were not answered in time.
+    pub ack_timeouts: u64,
+    /// Messages whose venue time lies after their receive stamp: a clock is off. They count as age 0.
+    pub from_the_future: u64,
     /// The first message refused for each reason, cut short.
     pub samples: Vec<SampleReport>,
 }
@@ -92,6 +107,10 @@ pub struct HotThreadReport {
     pub page_faults: Option<u64>,
     /// Times the scheduler took the core away from it; `null` where the system does not say.
     pub involuntary_switches: Option<u64>,
+    /// Largest difference found between its clock and CLOCK_MONOTONIC, ns.
+    pub clock_error_ns_max: u64,
+    /// Times its clock stepped because it was more than a millisecond off: a suspended or paused machine.
+    pub clock_steps: u64,
 }
 
 /// Percentiles of a time, nanoseconds, over the whole run.
@@ -144,8 +163,8 @@ fn quantile(buckets: impl Iterator<Item = (u64, u64)> + Clone, per_mille: u64) -
     })
 }
 
-/// Percentiles of the data's age, milliseconds, over the whole run. Below zero where this machine's clock is behind the
-/// venue's.
+/// Percentiles of the data's age, milliseconds, over the whole run. Zero where this machine's clock is behind the
+/// venue's, which `from_the_future` counts.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Serialize)]
 pub struct AgePercentiles {
     /// Half of all values are at most this.
@@ -239,10 +258,11 @@ impl ConnectionReport {
         self.state.eq_ignore_ascii_case("ready")
     }
 
-    /// What an operator should look at: messages unparsed, subscriptions refused, connections lost.
+    /// What an operator should look at: messages unparsed or of an unexpected shape, subscriptions refused, connections
+    /// lost.
     #[must_use]
     pub fn errors(&self) -> u64 {
-        self.unparsed + self.subscriptions.refused + self.reconnects
+        self.unparsed + self.tier_two + self.subscriptions.refused + self.losses.values().sum::<u64>()
     }
 }
 
@@ -278,6 +298,8 @@ pub(super) mod tests {
                 allocations: Some(0),
                 page_faults: Some(12),
                 involuntary_switches: Some(3),
+                clock_error_ns_max: 80,
+                clock_steps: 0,
             }],
             symbols: 4,
             failure: None,
@@ -357,7 +379,8 @@ pub(super) mod tests {
         assert_eq!(connection.errors(), 0);
         connection.unparsed = 1;
         connection.subscriptions.refused = 2;
-        connection.reconnects = 4;
-        assert_eq!(connection.errors(), 7);
+        connection.losses.insert("end_without_close".into(), 4);
+        connection.tier_two = 8;
+        assert_eq!(connection.errors(), 15);
     }
 }

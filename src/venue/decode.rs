@@ -48,7 +48,7 @@ pub enum Reason {
     UnknownSymbol,
     /// A price or quantity that is not exactly on its symbol's grid.
     OffGrid,
-    /// A number that is not one, or leaves its integer.
+    /// A number that is not one, leaves its integer, or is a quantity below zero.
     BadNumber,
     /// More levels than the scratch holds.
     TooManyLevels,
@@ -205,9 +205,16 @@ impl DecoderScratch {
 
     /// The last message that tier two read, as it came. Every [`DecodeError`] comes from tier two, so right after one
     /// these are the bytes that caused it, however far they were rewritten since.
+    /// Empty where the message never came there.
     #[must_use]
     pub fn pristine(&self) -> &[u8] {
         self.json.pristine()
+    }
+
+    /// A message is about to be decoded: what an earlier one left is no longer its pristine copy.
+    #[inline]
+    pub fn begin(&mut self) {
+        self.json.forget();
     }
 }
 

@@ -3,7 +3,7 @@
 //! Slots hold what a message says; these functions say what it means (a grid price, a time, a symbol), and name the
 //! member where it means nothing. Called by the builders of both tiers; allocates nothing.
 
-use super::number::parse_grid;
+use super::number::{Number, parse_grid};
 use super::shape::Slots;
 use super::tape::Document;
 use super::{DecodeError, HotSymbols, Reason};
@@ -63,8 +63,8 @@ pub(super) fn slot_time(slots: &Slots<'_>, slot: usize, field: &'static str) -> 
 
 /// A price on the symbol's grid.
 #[inline(always)]
-pub(super) fn price(text: &[u8], listed: Listed, field: &'static str) -> Result<Price, DecodeError> {
-    match parse_grid(text, listed.price_scale) {
+pub(super) fn price(number: Number<'_>, listed: Listed, field: &'static str) -> Result<Price, DecodeError> {
+    match number.grid(listed.price_scale) {
         Ok(mantissa) => Ok(Price::from_mantissa(mantissa)),
         Err(error) => Err(DecodeError::value(error, field)),
     }
@@ -72,8 +72,9 @@ pub(super) fn price(text: &[u8], listed: Listed, field: &'static str) -> Result<
 
 /// A quantity on the symbol's grid.
 #[inline(always)]
-pub(super) fn qty(text: &[u8], listed: Listed, field: &'static str) -> Result<Qty, DecodeError> {
-    match parse_grid(text, listed.qty_scale) {
+pub(super) fn qty(number: Number<'_>, listed: Listed, field: &'static str) -> Result<Qty, DecodeError> {
+    match number.grid(listed.qty_scale) {
+        Ok(mantissa) if mantissa < 0 => Err(DecodeError::new(Reason::BadNumber, field)),
         Ok(mantissa) => Ok(Qty::from_mantissa(mantissa)),
         Err(error) => Err(DecodeError::value(error, field)),
     }
@@ -82,12 +83,12 @@ pub(super) fn qty(text: &[u8], listed: Listed, field: &'static str) -> Result<Qt
 /// A level on the symbol's grid.
 #[inline(always)]
 pub(super) fn level(
-    price_text: &[u8],
-    qty_text: &[u8],
+    price_number: Number<'_>,
+    qty_number: Number<'_>,
     listed: Listed,
     field: &'static str,
 ) -> Result<Level, DecodeError> {
-    Ok(Level { price: price(price_text, listed, field)?, qty: qty(qty_text, listed, field)? })
+    Ok(Level { price: price(price_number, listed, field)?, qty: qty(qty_number, listed, field)? })
 }
 
 /// The best level in a [`super::shape::Kind::Touch`]; zeros for an empty side.
@@ -96,7 +97,7 @@ pub(super) fn touch(slots: &Slots<'_>, slot: usize, listed: Listed, field: &'sta
     if slots.int(slot) == 0 {
         return Ok(Level::default());
     }
-    level(slots.text(slot), slots.more(slot), listed, field)
+    level(slots.number(slot), slots.more(slot), listed, field)
 }
 
 /// A value with its own scale.
@@ -148,9 +149,13 @@ impl LevelScratch {
         let wrong_type = DecodeError::new(Reason::WrongType, field);
         let node = usize::try_from(node).map_err(|_| wrong_type)?;
         for element in document.elements(node).ok_or(wrong_type)? {
-            let (price_text, qty_text) = document.level(element).ok_or(wrong_type)?;
+            let (price, qty) = document.level(element).ok_or(wrong_type)?;
             let place = self.levels.get_mut(filled).ok_or(DecodeError::new(Reason::TooManyLevels, field))?;
-            *place = level(price_text, qty_text, listed, field)?;
+            let value = |text, scale| parse_grid(text, scale).map_err(|error| DecodeError::value(error, field));
+            *place = Level {
+                price: Price::from_mantissa(value(price, listed.price_scale)?),
+                qty: Qty::from_mantissa(value(qty, listed.qty_scale)?),
+            };
             filled += 1;
         }
         Ok(filled)

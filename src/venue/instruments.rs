@@ -1,6 +1,7 @@
 //! What every venue's instrument list needs: the scale of a step, the name of a delivery date, a symbol in a URL.
 //! Cold: called while a list is read, before subscribing.
 
+use super::{InstrumentError, InstrumentSpec};
 use crate::limits::SCALE_MAX;
 use crate::market::Decimal;
 
@@ -53,9 +54,53 @@ pub(super) fn percent_encoded(symbol: &str) -> String {
     url::form_urlencoded::byte_serialize(symbol.as_bytes()).collect()
 }
 
+/// The rows of an instrument list that can be read. One odd row (a symbol before its listing, say) takes no other down: it
+/// is logged, and who wants it hears that it is not listed.
+///
+/// # Errors
+/// The first row's, where no row can be read: then it is the list that has changed.
+pub(super) fn readable(
+    rows: impl Iterator<Item = Result<InstrumentSpec, InstrumentError>>,
+) -> Result<Vec<InstrumentSpec>, InstrumentError> {
+    let mut specs = Vec::new();
+    let mut first_error = None;
+    for row in rows {
+        match row {
+            Ok(spec) => specs.push(spec),
+            Err(error) => {
+                tracing::warn!(%error, "a row of the instrument list is left out");
+                first_error.get_or_insert(error);
+            }
+        }
+    }
+    match first_error {
+        Some(error) if specs.is_empty() => Err(error),
+        _ => Ok(specs),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_odd_row_takes_no_other_down_and_a_list_of_nothing_else_is_an_error() {
+        let spec = || InstrumentSpec {
+            name: "BTCUSDT".to_owned(),
+            price_scale: 2,
+            qty_scale: 5,
+            instrument: crate::market::Instrument {
+                base: "BTC".into(),
+                quote: "USDT".into(),
+                kind: crate::market::InstrumentKind::Spot,
+            },
+            is_trading: true,
+        };
+        let odd = || InstrumentError { venue: crate::market::Venue::BinanceSpot, what: "no LOT_SIZE".to_owned() };
+        assert_eq!(readable([Err(odd()), Ok(spec())].into_iter()), Ok(vec![spec()]));
+        assert_eq!(readable([Err(odd())].into_iter()), Err(odd()));
+        assert_eq!(readable([].into_iter()), Ok(Vec::new()));
+    }
 
     #[test]
     fn a_scale_is_the_decimals_that_matter() {

@@ -37,11 +37,17 @@ pub(super) fn digit_count(word: u64) -> usize {
 #[inline(always)]
 pub(super) fn leading_digits(word: u64, count: usize) -> u64 {
     debug_assert!(count <= 8 && digit_count(word) >= count);
+    leading_values(word ^ each(b'0'), count)
+}
+
+/// The number that the first `count` digit values of a word make.
+#[inline(always)]
+fn leading_values(values: u64, count: usize) -> u64 {
     if count == 0 {
         return 0;
     }
     // Shifting puts zeros where more significant digits would stand.
-    let values = (word ^ each(b'0')) << (64 - 8 * count);
+    let values = values << (64 - 8 * count);
     let pairs = values.wrapping_mul(10).wrapping_add(values >> 8);
     let upper = (pairs & 0x0000_00ff_0000_00ff).wrapping_mul(100 + (1_000_000 << 32));
     let lower = ((pairs >> 16) & 0x0000_00ff_0000_00ff).wrapping_mul(1 + (10_000 << 32));
@@ -56,15 +62,21 @@ pub(super) fn append(value: u64, digits: u64, count: usize) -> u64 {
 
 /// The eight bytes at `at`, zeros behind the end of the text.
 #[inline(always)]
-fn load(text: &[u8], at: usize) -> u64 {
-    if let Some(chunk) = text.get(at..).and_then(<[u8]>::first_chunk::<8>) {
-        return u64::from_le_bytes(*chunk);
+pub(super) fn load(text: &[u8], at: usize) -> u64 {
+    match text.get(at..).and_then(<[u8]>::first_chunk::<8>) {
+        Some(chunk) => u64::from_le_bytes(*chunk),
+        None => load_end(text, at),
     }
-    let beyond = (at + 8).saturating_sub(text.len());
+}
+
+/// [`load`] less than eight bytes before the end.
+#[inline(never)]
+fn load_end(text: &[u8], at: usize) -> u64 {
+    if at >= text.len() {
+        return 0;
+    }
     match text.last_chunk::<8>() {
-        Some(_) if beyond >= 8 => 0,
-        Some(last) => u64::from_le_bytes(*last) >> (8 * beyond),
-        None if at >= text.len() => 0,
+        Some(last) => u64::from_le_bytes(*last) >> (8 * (at + 8 - text.len())),
         None => load_short(text) >> (8 * at),
     }
 }
@@ -81,63 +93,122 @@ fn load_short(text: &[u8]) -> u64 {
     }
 }
 
+/// The digits of an unsigned number with at most 15 of them before the point and 8 behind it, before its scale is known.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Digits {
+    /// What stands before the point.
+    whole: u64,
+    /// The values of the digits behind it, one a byte, the first in the lowest; zeros behind the last.
+    decimals: u64,
+}
+
+impl Digits {
+    /// Not read. No scale makes an `i64` of it.
+    const UNREAD: Self = Self { whole: u64::MAX, decimals: 0 };
+
+    /// The number at the front of a text, and its length in bytes. `None` is "not the common form", not an error; what
+    /// stands behind the length is the caller's to judge.
+    #[inline(always)]
+    pub(super) fn read(text: &[u8]) -> Option<(Self, usize)> {
+        let mut word = load(text, 0);
+        let mut count = digit_count(word);
+        let mut whole = leading_digits(word, count);
+        let mut length = count;
+        if count == 8 {
+            word = load(text, 8);
+            count = digit_count(word);
+            if count == 8 {
+                return None;
+            }
+            whole = append(whole, leading_digits(word, count), count);
+            length += count;
+        }
+        if length == 0 {
+            return None;
+        }
+        if (word >> (8 * count)) & 0xff != u64::from(b'.') {
+            return Some((Self { whole, decimals: 0 }, length));
+        }
+        let word = load(text, length + 1);
+        let count = digit_count(word);
+        if count == 0 {
+            return None;
+        }
+        let decimals = (word ^ each(b'0')) & (u64::MAX >> (64 - 8 * count));
+        Some((Self { whole, decimals }, length + 1 + count))
+    }
+
+    /// The mantissa at `scale` decimals, if it is exact and fits.
+    #[inline(always)]
+    fn grid(self, scale: usize) -> Option<i64> {
+        let scaled = self.whole.checked_mul(*POWERS_OF_TEN.get(scale)?)?;
+        let kept = scale.min(8);
+        if kept < 8 && self.decimals >> (8 * kept) != 0 {
+            return None;
+        }
+        let fraction = leading_values(self.decimals, kept) * POWERS_OF_TEN[scale - kept];
+        i64::try_from(scaled.checked_add(fraction)?).ok()
+    }
+}
+
+/// A number's text, with its digits where whoever found its end had read them already.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Number<'a> {
+    pub(super) text: &'a [u8],
+    digits: Digits,
+}
+
+impl<'a> Number<'a> {
+    /// Of a text that consists of these digits.
+    #[inline(always)]
+    pub(super) fn new(text: &'a [u8], digits: Digits) -> Self {
+        Self { text, digits }
+    }
+
+    /// Of a text that nobody has read.
+    #[inline(always)]
+    pub(super) const fn unread(text: &'a [u8]) -> Self {
+        Self { text, digits: Digits::UNREAD }
+    }
+
+    /// A price or quantity at `scale` decimals: exactly [`parse_fixed`], sooner.
+    ///
+    /// # Errors
+    /// Those of [`parse_fixed`].
+    #[inline(always)]
+    pub(super) fn grid(self, scale: u8) -> Result<i64, ValueError> {
+        match self.digits.grid(usize::from(scale)) {
+            Some(mantissa) => Ok(mantissa),
+            None => parse_unread(self.text, scale),
+        }
+    }
+}
+
+/// Out of line: a number of tier one comes here only where its digits say nothing.
+#[inline(never)]
+fn parse_unread(text: &[u8], scale: u8) -> Result<i64, ValueError> {
+    parse_grid(text, scale)
+}
+
 /// Reads a price's or quantity's text at `scale` decimals: exactly [`parse_fixed`], sooner.
 ///
 /// # Errors
 /// Those of [`parse_fixed`].
 #[inline(always)]
 pub(super) fn parse_grid(text: &[u8], scale: u8) -> Result<i64, ValueError> {
-    match parse_common(text, usize::from(scale)) {
-        Some(mantissa) => Ok(mantissa),
-        None => parse_rare(text, scale),
+    if let Some((digits, length)) = Digits::read(text)
+        && length == text.len()
+        && let Some(mantissa) = digits.grid(usize::from(scale))
+    {
+        return Ok(mantissa);
     }
+    parse_rare(text, scale)
 }
 
 #[cold]
 #[inline(never)]
 fn parse_rare(text: &[u8], scale: u8) -> Result<i64, ValueError> {
     parse_fixed(text, scale)
-}
-
-/// Unsigned, at most 15 digits before the point and 8 behind it. `None` is "ask the other one", not an error.
-#[inline(always)]
-fn parse_common(text: &[u8], scale: usize) -> Option<i64> {
-    let word = load(text, 0);
-    let mut at = digit_count(word);
-    let mut whole = leading_digits(word, at);
-    if at == 8 {
-        let word = load(text, 8);
-        let more = digit_count(word);
-        if more == 8 {
-            return None;
-        }
-        whole = append(whole, leading_digits(word, more), more);
-        at += more;
-    }
-    if at == 0 {
-        return None;
-    }
-    let scaled = whole.checked_mul(*POWERS_OF_TEN.get(scale)?)?;
-    if at == text.len() {
-        return i64::try_from(scaled).ok();
-    }
-    let decimals = text.len().checked_sub(at + 1)?;
-    if text.get(at) != Some(&b'.') || decimals == 0 || decimals > 8 {
-        return None;
-    }
-    let word = load(text, at + 1);
-    if digit_count(word) < decimals {
-        return None;
-    }
-    let kept = decimals.min(scale);
-    // Digits behind the scale must all be zero; bytes behind the text are zero already once xored away here.
-    let dropped = if kept == 8 { 0 } else { (word ^ each(b'0')) >> (8 * kept) };
-    let dropped_bits = 8 * (decimals - kept);
-    if dropped_bits != 0 && dropped << (64 - dropped_bits) != 0 {
-        return None;
-    }
-    let fraction = leading_digits(word, kept) * POWERS_OF_TEN[scale - kept];
-    i64::try_from(scaled.checked_add(fraction)?).ok()
 }
 
 /// Reads an unsigned integer of decimal digits only.
@@ -222,7 +293,7 @@ mod tests {
         {
             for scale in 0..=18 {
                 assert_eq!(
-                    parse_grid(text.as_bytes(), scale),
+                    Number::unread(text.as_bytes()).grid(scale),
                     parse_fixed(text.as_bytes(), scale),
                     "{text} at {scale}"
                 );
@@ -250,18 +321,18 @@ mod tests {
     proptest! {
         #[test]
         fn grid_numbers_agree_with_the_plain_parser(text in "-?[0-9]{0,18}(\\.[0-9]{0,12})?0{0,6}", scale in 0_u8..=18) {
-            prop_assert_eq!(parse_grid(text.as_bytes(), scale), parse_fixed(text.as_bytes(), scale));
+            prop_assert_eq!(Number::unread(text.as_bytes()).grid(scale), parse_fixed(text.as_bytes(), scale));
         }
 
         #[test]
         fn common_prices_agree_with_the_plain_parser(whole in 0_u64..1_000_000_000, decimals in "[0-9]{1,8}", scale in 0_u8..=9) {
             let text = format!("{whole}.{decimals}");
-            prop_assert_eq!(parse_grid(text.as_bytes(), scale), parse_fixed(text.as_bytes(), scale));
+            prop_assert_eq!(Number::unread(text.as_bytes()).grid(scale), parse_fixed(text.as_bytes(), scale));
         }
 
         #[test]
         fn any_bytes_agree_with_the_plain_parser(text in proptest::collection::vec(prop_oneof![any::<u8>(), b'0'..=b'9', Just(b'.'), Just(b'-')], 0..24), scale in 0_u8..=18) {
-            prop_assert_eq!(parse_grid(&text, scale), parse_fixed(&text, scale));
+            prop_assert_eq!(Number::unread(&text).grid(scale), parse_fixed(&text, scale));
         }
 
         #[test]

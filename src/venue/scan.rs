@@ -9,7 +9,7 @@
 //! was as expected. `None` means "not this shape": the caller asks tier two. Never reads outside the slice, never
 //! allocates, never changes the message.
 
-use super::number::{append, digit_count, leading_digits};
+use super::number::{Digits, Number, append, digit_count, leading_digits, load};
 use super::shape::{Expectation, Json, Kind, Learned, Member, Shape, Slots, Step, required};
 
 /// The bytes not yet walked.
@@ -43,16 +43,14 @@ impl<'a> Cursor<'a> {
     #[inline(always)]
     pub(super) fn text(&mut self) -> Option<&'a [u8]> {
         let mut at = 0;
-        while let Some(chunk) = self.rest.get(at..).and_then(<[u8]>::first_chunk::<8>) {
-            let ends = string_ends(u64::from_le_bytes(*chunk));
+        loop {
+            // Behind the message's end stand zeros, which end a string too.
+            let ends = string_ends(load(self.rest, at));
             if ends != 0 {
-                at += (ends.trailing_zeros() / 8) as usize;
-                return self.close(at);
+                return self.close(at + (ends.trailing_zeros() / 8) as usize);
             }
             at += 8;
         }
-        at += self.rest.get(at..)?.iter().position(|&byte| is_string_end(byte))?;
-        self.close(at)
     }
 
     /// The string that ends before byte `at`, if that byte is its quote.
@@ -63,45 +61,47 @@ impl<'a> Cursor<'a> {
         Some(text)
     }
 
+    /// A decimal number in a string whose opening quote was walked already, up to and over its closing quote. Its digits
+    /// are read on the way to its end; what they mean (its scale) is not known here. A string that is no number of the
+    /// common form is taken as it is.
+    #[inline(always)]
+    pub(super) fn number(&mut self) -> Option<Number<'a>> {
+        if let Some((digits, length)) = Digits::read(self.rest)
+            && let Some(text) = self.close(length)
+        {
+            return Some(Number::new(text, digits));
+        }
+        // The cursor goes by value, so that its address is never taken and it stays in registers.
+        let (number, cursor) = self.number_rare()?;
+        *self = cursor;
+        Some(number)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn number_rare(mut self) -> Option<(Number<'a>, Self)> {
+        let text = self.text()?;
+        Some((Number::unread(text), self))
+    }
+
     /// A JSON integer that is not negative and has at most 19 digits.
     #[inline(always)]
     pub(super) fn uint(&mut self) -> Option<u64> {
-        let mut value = 0;
-        let mut at = 0;
-        loop {
-            let Some(chunk) = self.rest.get(at..).and_then(<[u8]>::first_chunk::<8>) else {
-                return self.uint_tail(value, at);
-            };
-            let word = u64::from_le_bytes(*chunk);
-            let count = digit_count(word);
-            if at + count > 19 {
+        let first = load(self.rest, 0);
+        let mut length = digit_count(first);
+        let mut value = leading_digits(first, length);
+        let mut count = length;
+        while count == 8 {
+            let word = load(self.rest, length);
+            count = digit_count(word);
+            if length + count > 19 {
                 return None;
             }
             value = append(value, leading_digits(word, count), count);
-            at += count;
-            if count < 8 {
-                return self.end_uint(value, at);
-            }
+            length += count;
         }
-    }
-
-    /// The end of a number that stands within eight bytes of the message's end.
-    #[inline(always)]
-    fn uint_tail(&mut self, mut value: u64, mut at: usize) -> Option<u64> {
-        while let Some(digit) = self.rest.get(at).map(|byte| byte.wrapping_sub(b'0')).filter(|&digit| digit <= 9) {
-            if at == 19 {
-                return None;
-            }
-            value = append(value, u64::from(digit), 1);
-            at += 1;
-        }
-        self.end_uint(value, at)
-    }
-
-    #[inline(always)]
-    fn end_uint(&mut self, value: u64, length: usize) -> Option<u64> {
         // JSON has no leading zeros, and what follows the digits is compared by whoever comes next.
-        if length == 0 || (length > 1 && self.rest[0] == b'0') {
+        if length == 0 || (length > 1 && first & 0xff == u64::from(b'0')) {
             return None;
         }
         self.rest = self.rest.get(length..)?;
@@ -148,11 +148,12 @@ impl<'a> Cursor<'a> {
 
     /// One digit or more; at most 18, so that no parser can call the number too large.
     fn digits(&mut self) -> Option<&'a [u8]> {
-        let count = self.rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        let rest = self.rest;
+        let count = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
         if count == 0 || count > 18 {
             return None;
         }
-        let (digits, rest) = self.rest.split_at(count);
+        let (digits, rest) = rest.split_at(count);
         self.rest = rest;
         Some(digits)
     }
@@ -166,78 +167,106 @@ fn string_ends(word: u64) -> u64 {
     const TOPS: u64 = 0x8080_8080_8080_8080;
     let quote = word ^ (ONES * b'"' as u64);
     let backslash = word ^ (ONES * b'\\' as u64);
-    let zero = |x: u64| x.wrapping_sub(ONES) & !x;
-    let control = word.wrapping_sub(ONES * 0x20) & !word;
-    (zero(quote) | zero(backslash) | control | word) & TOPS
+    // Bytes with their top bit set are marked by `word` itself, so no term needs to leave them out.
+    let below = |x: u64, bound: u64| x.wrapping_sub(ONES * bound);
+    (below(quote, 1) | below(backslash, 1) | below(word, 0x20) | word) & TOPS
 }
 
-fn is_string_end(byte: u8) -> bool {
-    byte == b'"' || byte == b'\\' || !(0x20..0x80).contains(&byte)
-}
+/// What tier one makes of an object's members.
+pub(super) trait Reader<'a> {
+    /// What it builds.
+    type Event;
 
-/// What tier one does at a [`Kind::Nested`] member.
-pub(super) trait Nested<'a> {
     /// Forgets what an attempt with another order left.
-    fn restart(&mut self);
-    /// Walks the whole value, or refuses it.
-    fn scan(&mut self, cursor: &mut Cursor<'a>) -> Option<()>;
-}
-
-/// For shapes that nest nothing.
-#[derive(Debug)]
-pub(super) struct Flat;
-
-impl<'a> Nested<'a> for Flat {
     fn restart(&mut self) {}
 
-    fn scan(&mut self, _cursor: &mut Cursor<'a>) -> Option<()> {
+    /// Walks the whole value of a [`Kind::Nested`] member, or refuses it.
+    fn nested(&mut self, _cursor: &mut Cursor<'a>) -> Option<()> {
         None
     }
+
+    /// Builds from the slots. A method and not a closure, because it must be inlined in every order's walk: only then
+    /// do the slots stay in registers.
+    fn build(&mut self, slots: &Slots<'a>) -> Option<Self::Event>;
 }
 
 /// Walks one object of shape `S` in the order its connection expects, or in another one the shape knows, and `end`
 /// behind it; then builds from its slots. The cursor moves only on success.
 #[inline(always)]
-pub(super) fn expect<'a, S: Shape, N: Nested<'a>, E>(
+pub(super) fn expect<'a, S: Shape, R: Reader<'a>>(
     expectation: &mut Expectation,
     cursor: &mut Cursor<'a>,
     end: &[u8],
-    nested: &mut N,
-    build: impl Fn(&Slots<'a>, &mut N) -> Option<E>,
-) -> Option<E> {
-    const { assert!(S::ORDERS.len() <= 3, "as many orders as are written out here") };
+    reader: &mut R,
+) -> Option<R::Event> {
+    let (order, learned) = expectation.first();
+    if let Some((event, ahead)) = walk::<S, R>(order, learned, *cursor, end, reader) {
+        *cursor = ahead;
+        return Some(event);
+    }
+    expect_other::<S, R>(expectation, cursor, end, reader)
+}
+
+#[cold]
+#[inline(never)]
+fn expect_other<'a, S: Shape, R: Reader<'a>>(
+    expectation: &mut Expectation,
+    cursor: &mut Cursor<'a>,
+    end: &[u8],
+    reader: &mut R,
+) -> Option<R::Event> {
     let start = *cursor;
-    let (event, ahead) = expectation.attempt(S::ORDERS.len(), |order, learned| {
-        nested.restart();
-        let mut ahead = start;
-        let mut slots = Slots::new();
-        // The builder stands in every arm, so that where the order is a constant the slots never reach memory.
-        let event = match order {
-            0 if !S::ORDERS.is_empty() => {
-                scan_known::<S, 0>(&mut ahead, &mut slots, nested)?;
-                ahead.literal(end)?;
-                build(&slots, nested)?
-            }
-            1 if S::ORDERS.len() > 1 => {
-                scan_known::<S, 1>(&mut ahead, &mut slots, nested)?;
-                ahead.literal(end)?;
-                build(&slots, nested)?
-            }
-            2 if S::ORDERS.len() > 2 => {
-                scan_known::<S, 2>(&mut ahead, &mut slots, nested)?;
-                ahead.literal(end)?;
-                build(&slots, nested)?
-            }
-            _ => {
-                scan_learned(S::MEMBERS, learned, &mut ahead, &mut slots, nested)?;
-                ahead.literal(end)?;
-                build(&slots, nested)?
-            }
-        };
-        Some((event, ahead))
-    })?;
+    let (event, ahead) = expectation
+        .attempt_others(S::ORDERS.len(), |order, learned| walk::<S, R>(order, learned, start, end, reader))?;
     *cursor = ahead;
     Some(event)
+}
+
+/// One attempt with one order: the event, and the cursor behind it.
+#[inline(always)]
+fn walk<'a, S: Shape, R: Reader<'a>>(
+    order: usize,
+    learned: &Learned,
+    start: Cursor<'a>,
+    end: &[u8],
+    reader: &mut R,
+) -> Option<(R::Event, Cursor<'a>)> {
+    const { assert!(S::ORDERS.len() <= 3, "as many orders as are written out here") };
+    reader.restart();
+    match order {
+        0 if !S::ORDERS.is_empty() => walk_known::<S, R, 0>(start, end, reader),
+        1 if S::ORDERS.len() > 1 => walk_known::<S, R, 1>(start, end, reader),
+        2 if S::ORDERS.len() > 2 => walk_known::<S, R, 2>(start, end, reader),
+        _ => walk_learned::<S, R>(learned, start, end, reader),
+    }
+}
+
+/// The slots are this function's own: where the order is a constant they never reach memory.
+#[inline(always)]
+fn walk_known<'a, S: Shape, R: Reader<'a>, const ORDER: usize>(
+    start: Cursor<'a>,
+    end: &[u8],
+    reader: &mut R,
+) -> Option<(R::Event, Cursor<'a>)> {
+    let mut ahead = start;
+    let mut slots = Slots::new();
+    scan_known::<S, ORDER>(&mut ahead, &mut slots, reader)?;
+    ahead.literal(end)?;
+    Some((reader.build(&slots)?, ahead))
+}
+
+#[inline(never)]
+fn walk_learned<'a, S: Shape, R: Reader<'a>>(
+    learned: &Learned,
+    start: Cursor<'a>,
+    end: &[u8],
+    reader: &mut R,
+) -> Option<(R::Event, Cursor<'a>)> {
+    let mut ahead = start;
+    let mut slots = Slots::new();
+    scan_learned(S::MEMBERS, learned, &mut ahead, &mut slots, reader)?;
+    ahead.literal(end)?;
+    Some((reader.build(&slots)?, ahead))
 }
 
 /// The members of one order of a shape, as slots; the first order for a number no order has.
@@ -251,10 +280,10 @@ const fn order_of<S: Shape>(order: usize) -> &'static [usize] {
 fn scan_known<'a, S: Shape, const ORDER: usize>(
     cursor: &mut Cursor<'a>,
     slots: &mut Slots<'a>,
-    nested: &mut impl Nested<'a>,
+    reader: &mut impl Reader<'a>,
 ) -> Option<()> {
     macro_rules! steps {
-        ($($at:literal)*) => { $(step::<S, ORDER, $at>(cursor, slots, nested)?;)* };
+        ($($at:literal)*) => { $(step::<S, ORDER, $at>(cursor, slots, reader)?;)* };
     }
     const { assert!(order_of::<S>(ORDER).len() <= 16, "as many steps as are written out here") };
     steps!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15);
@@ -265,7 +294,7 @@ fn scan_known<'a, S: Shape, const ORDER: usize>(
 fn step<'a, S: Shape, const ORDER: usize, const AT: usize>(
     cursor: &mut Cursor<'a>,
     slots: &mut Slots<'a>,
-    nested: &mut impl Nested<'a>,
+    reader: &mut impl Reader<'a>,
 ) -> Option<()> {
     if AT >= const { order_of::<S>(ORDER).len() } {
         return Some(());
@@ -275,19 +304,18 @@ fn step<'a, S: Shape, const ORDER: usize, const AT: usize>(
     let mut ahead = *cursor;
     if scan_lead(member, AT == 0, &mut ahead).is_some() {
         *cursor = ahead;
-        return scan_value(member, slot, cursor, slots, nested);
+        return scan_value(member, slot, cursor, slots, reader);
     }
     if member.is_required { None } else { Some(()) }
 }
 
 /// Walks one object in a learned order: exactly these members.
-#[inline(never)]
 fn scan_learned<'a>(
     members: &'static [Member],
     learned: &Learned,
     cursor: &mut Cursor<'a>,
     slots: &mut Slots<'a>,
-    nested: &mut impl Nested<'a>,
+    reader: &mut impl Reader<'a>,
 ) -> Option<()> {
     if learned.steps().is_empty() {
         return None;
@@ -298,7 +326,7 @@ fn scan_learned<'a>(
                 let slot = usize::from(*slot);
                 let member = members.get(slot)?;
                 scan_lead(member, at == 0, cursor)?;
-                scan_value(member, slot, cursor, slots, nested)?;
+                scan_value(member, slot, cursor, slots, reader)?;
             }
             Step::Unknown { .. } => {
                 cursor.literal(if at == 0 { b"{\"" } else { b",\"" })?;
@@ -341,16 +369,17 @@ fn scan_value<'a>(
     slot: usize,
     cursor: &mut Cursor<'a>,
     slots: &mut Slots<'a>,
-    nested: &mut impl Nested<'a>,
+    reader: &mut impl Reader<'a>,
 ) -> Option<()> {
     match member.kind {
         Kind::Int => slots.set_int(slot, cursor.uint()?),
-        Kind::Text | Kind::Decimal => slots.set_text(slot, cursor.text()?),
+        Kind::Text => slots.set_text(slot, cursor.text()?),
+        Kind::Decimal => slots.set_number(slot, cursor.number()?),
         Kind::Bool => slots.set_int(slot, u64::from(cursor.bool()?)),
         Kind::Word(words) => slots.set_int(slot, scan_word(words, cursor)?),
         Kind::Touch => scan_touch(slot, cursor, slots)?,
         Kind::Nested => {
-            nested.scan(cursor)?;
+            reader.nested(cursor)?;
             slots.set_int(slot, 0);
         }
         Kind::Levels => return None,
@@ -388,9 +417,9 @@ fn scan_touch<'a>(slot: usize, cursor: &mut Cursor<'a>, slots: &mut Slots<'a>) -
         return Some(());
     }
     cursor.literal(b"[[\"")?;
-    let price = cursor.text()?;
+    let price = cursor.number()?;
     cursor.literal(b",\"")?;
-    let qty = cursor.text()?;
+    let qty = cursor.number()?;
     cursor.literal(b"]]")?;
     slots.set_touch(slot, price, qty);
     Some(())
@@ -399,7 +428,12 @@ fn scan_touch<'a>(slot: usize, cursor: &mut Cursor<'a>, slots: &mut Slots<'a>) -
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::market::parse_fixed;
     use proptest::prelude::*;
+
+    fn is_string_end(byte: u8) -> bool {
+        byte == b'"' || byte == b'\\' || !(0x20..0x80).contains(&byte)
+    }
 
     #[test]
     fn an_integer_is_read_at_every_length_and_every_distance_from_the_end() {
@@ -440,6 +474,23 @@ mod tests {
             let end = bytes.iter().position(|&byte| is_string_end(byte));
             let expected = end.filter(|&at| bytes[at] == b'"').map(|at| &bytes[..at]);
             prop_assert_eq!(Cursor::new(&bytes).text(), expected);
+        }
+
+        #[test]
+        fn a_number_is_the_same_text_and_value_as_the_plain_string(
+            text in "-?[0-9]{0,18}(\\.[0-9]{0,12})?[0a\\\\]?",
+            tail in "(\"(\\}|,\"key\":\"1.5\"\\})?)?",
+            scale in 0_u8..=18,
+        ) {
+            let message = format!("{text}{tail}");
+            let [mut plain, mut cursor] = [Cursor::new(message.as_bytes()); 2];
+            let expected = plain.text();
+            let number = cursor.number();
+            prop_assert_eq!(number.map(|number| number.text), expected);
+            if let Some(number) = number {
+                prop_assert_eq!(cursor.rest, plain.rest);
+                prop_assert_eq!(number.grid(scale), parse_fixed(number.text, scale));
+            }
         }
 
         #[test]

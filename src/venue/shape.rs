@@ -8,8 +8,10 @@
 //! ```
 //! Because both tiers fill the same slots from the same table and share the builder, they cannot differ in meaning.
 
+use super::number::Number;
+
 /// Most members of one object that a shape names.
-pub(super) const MEMBER_COUNT_MAX: usize = 32;
+pub(super) const MEMBER_COUNT_MAX: usize = 24;
 
 /// Most members of one object whose order can be learned.
 const STEP_COUNT_MAX: usize = 24;
@@ -33,19 +35,19 @@ pub(super) enum Json {
 pub(super) enum Kind {
     /// A JSON integer, not negative: slot's `int`.
     Int,
-    /// A string: slot's `text`.
+    /// A string: slot's `number`, of which nobody reads the digits.
     Text,
-    /// A decimal number in a string: slot's `text`. Tier two also takes a JSON number, by its exact text.
+    /// A decimal number in a string: slot's `number`. Tier two also takes a JSON number, by its exact text.
     Decimal,
     /// `true` (1) or `false` (0): slot's `int`.
     Bool,
     /// One of these strings: its position in the slot's `int`.
     Word(&'static [&'static str]),
-    /// `[]` or `[[price, quantity], ...]`, of which only the first is wanted: `int` 0 or 1, `text` and `more`.
+    /// `[]` or `[[price, quantity], ...]`, of which only the first is wanted: `int` 0 or 1, `number` and `more`.
     Touch,
     /// `[[price, quantity], ...]`. Tier two only: `int` is the array's place on the tape.
     Levels,
-    /// An object or array with a shape of its own: `int` is its place on the tape; tier one calls [`super::scan::Nested`].
+    /// An object or array with a shape of its own: `int` is its place on the tape; tier one calls [`super::scan::Reader`].
     Nested,
     /// Present in the documents, used by nobody.
     Ignored(Json),
@@ -123,10 +125,14 @@ pub(super) trait Shape {
 pub(super) struct Slot<'a> {
     /// An integer, a bool, a word's position, a place on the tape.
     pub(super) int: u64,
-    /// The bytes of a string, or of a number.
-    pub(super) text: &'a [u8],
-    /// The second text of a [`Kind::Touch`].
-    pub(super) more: &'a [u8],
+    /// The bytes of a string, or a number.
+    pub(super) number: Number<'a>,
+    /// The second number of a [`Kind::Touch`].
+    pub(super) more: Number<'a>,
+}
+
+impl Slot<'_> {
+    const EMPTY: Self = Self { int: 0, number: Number::unread(&[]), more: Number::unread(&[]) };
 }
 
 /// The values of one object, by member. What both tiers fill and every builder reads.
@@ -143,7 +149,7 @@ impl<'a> Slots<'a> {
     /// No member yet.
     #[inline(always)]
     pub(super) fn new() -> Self {
-        Self { present: 0, has_other: false, slots: [Slot { int: 0, text: &[], more: &[] }; MEMBER_COUNT_MAX] }
+        Self { present: 0, has_other: false, slots: [Slot::EMPTY; MEMBER_COUNT_MAX] }
     }
 
     /// True if the member was there.
@@ -167,12 +173,18 @@ impl<'a> Slots<'a> {
     /// The text of a member; empty if it was absent.
     #[inline(always)]
     pub(super) fn text(&self, slot: usize) -> &'a [u8] {
-        self.slots[slot].text
+        self.slots[slot].number.text
     }
 
-    /// The second text of a [`Kind::Touch`].
+    /// The number of a member.
     #[inline(always)]
-    pub(super) fn more(&self, slot: usize) -> &'a [u8] {
+    pub(super) fn number(&self, slot: usize) -> Number<'a> {
+        self.slots[slot].number
+    }
+
+    /// The second number of a [`Kind::Touch`].
+    #[inline(always)]
+    pub(super) fn more(&self, slot: usize) -> Number<'a> {
         self.slots[slot].more
     }
 
@@ -184,20 +196,25 @@ impl<'a> Slots<'a> {
 
     #[inline(always)]
     pub(super) fn set_text(&mut self, slot: usize, text: &'a [u8]) {
-        self.present |= 1 << slot;
-        self.slots[slot].text = text;
+        self.set_number(slot, Number::unread(text));
     }
 
     #[inline(always)]
-    pub(super) fn set_touch(&mut self, slot: usize, price: &'a [u8], qty: &'a [u8]) {
+    pub(super) fn set_number(&mut self, slot: usize, number: Number<'a>) {
         self.present |= 1 << slot;
-        self.slots[slot] = Slot { int: 1, text: price, more: qty };
+        self.slots[slot].number = number;
+    }
+
+    #[inline(always)]
+    pub(super) fn set_touch(&mut self, slot: usize, price: Number<'a>, qty: Number<'a>) {
+        self.present |= 1 << slot;
+        self.slots[slot] = Slot { int: 1, number: price, more: qty };
     }
 
     /// The member was `null`: as if it were absent.
     pub(super) fn clear(&mut self, slot: usize) {
         self.present &= !(1 << slot);
-        self.slots[slot] = Slot { int: 0, text: &[], more: &[] };
+        self.slots[slot] = Slot::EMPTY;
     }
 }
 
@@ -294,22 +311,26 @@ impl Expectation {
         Self { preferred: 0, learned: Learned::new() }
     }
 
-    /// Runs `attempt` with the preferred order, then with each other one, until one succeeds, and prefers that one
-    /// from then on. Orders 0 to `known_count - 1` are the shape's own; `known_count` is the learned one.
+    /// The order to try first, and the learned one. Orders 0 to `known_count - 1` are the shape's own; `known_count` is
+    /// the learned one.
     #[inline(always)]
-    pub(super) fn attempt<R>(
+    pub(super) fn first(&self) -> (usize, &Learned) {
+        (self.preferred, &self.learned)
+    }
+
+    /// Runs `attempt` with each order but [`Self::first`] until one succeeds, and prefers that one from then on.
+    pub(super) fn attempt_others<R>(
         &mut self,
         known_count: usize,
         mut attempt: impl FnMut(usize, &Learned) -> Option<R>,
     ) -> Option<R> {
         let order_count = known_count + usize::from(!self.learned.steps().is_empty());
-        let mut order = self.preferred;
-        for _ in 0..=order_count {
+        let first = self.preferred;
+        for order in (first + 1..order_count).chain(0..first.min(order_count)) {
             if let Some(result) = attempt(order, &self.learned) {
                 self.preferred = order;
                 return Some(result);
             }
-            order = if order + 1 >= order_count { 0 } else { order + 1 };
         }
         None
     }
@@ -347,18 +368,20 @@ mod tests {
     #[test]
     fn an_order_that_worked_is_tried_first_the_next_time() {
         let mut expectation = Expectation::new();
-        let mut tried = Vec::new();
-        let mut attempt = |expectation: &mut Expectation, good: usize| {
-            tried.clear();
-            let found = expectation.attempt(3, |order, _| {
+        let others = |expectation: &mut Expectation, good: usize| {
+            let mut tried = Vec::new();
+            let found = expectation.attempt_others(3, |order, _| {
                 tried.push(order);
                 (order == good).then_some(order)
             });
-            (found, tried.clone())
+            (found, tried)
         };
-        assert_eq!(attempt(&mut expectation, 2), (Some(2), vec![0, 1, 2]));
-        assert_eq!(attempt(&mut expectation, 2), (Some(2), vec![2]));
-        assert_eq!(attempt(&mut expectation, 1), (Some(1), vec![2, 0, 1]));
+        assert_eq!(expectation.first().0, 0);
+        assert_eq!(others(&mut expectation, 2), (Some(2), vec![1, 2]));
+        assert_eq!(expectation.first().0, 2);
+        assert_eq!(others(&mut expectation, 1), (Some(1), vec![0, 1]));
+        assert_eq!(others(&mut expectation, 3), (None, vec![2, 0]), "the learned order is tried once there is one");
+        assert_eq!(expectation.first().0, 1, "what failed is not preferred");
     }
 
     #[test]

@@ -13,6 +13,7 @@
 //! A member that comes twice counts as it came last. A string's escapes are resolved. A number that is not an integer
 //! is never read as the float simd-json makes of it: its text is looked up in the pristine copy.
 
+use super::number::Number;
 use super::shape::{Kind, Learned, MEMBER_COUNT_MAX, Member, Slots};
 use super::{DecodeError, Reason};
 use simd_json::{Buffers, Node, StaticNode, Tape};
@@ -54,6 +55,12 @@ impl JsonScratch {
         assert_eq!(warmed, Ok(()), "the parser reads its own warm-up");
         scratch.pristine.clear();
         scratch
+    }
+
+    /// Forgets the last message.
+    #[inline]
+    pub(super) fn forget(&mut self) {
+        self.pristine.clear();
     }
 
     /// The last message that came here, as it came.
@@ -274,7 +281,7 @@ impl<'d> Document<'d> {
                 }
                 Some(level) => {
                     let (price, qty) = self.level(level).ok_or(wrong_type)?;
-                    slots.set_touch(slot, price, qty);
+                    slots.set_touch(slot, Number::unread(price), Number::unread(qty));
                 }
             },
             Kind::Levels => {
@@ -297,6 +304,9 @@ impl<'d> Document<'d> {
 
     /// Price and quantity text of one level: the first two of its elements.
     pub(super) fn level(&self, at: usize) -> Option<(&'d [u8], &'d [u8])> {
+        if let [Node::Array { len: 2.., .. }, Node::String(price), Node::String(qty), ..] = self.nodes.get(at..)? {
+            return Some((price.as_bytes(), qty.as_bytes()));
+        }
         let mut parts = self.elements(at)?;
         let price = self.decimal(parts.next()?)?;
         let qty = self.decimal(parts.next()?)?;

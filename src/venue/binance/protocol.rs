@@ -9,7 +9,7 @@
 //! 2026-03-06 that split USD-M's paths by class of data. Never does I/O.
 
 use crate::market::{Instrument, InstrumentKind, Venue};
-use crate::venue::instruments::{delivery_date, percent_encoded, scale_of_step};
+use crate::venue::instruments::{delivery_date, percent_encoded, readable, scale_of_step};
 use crate::venue::{
     Ack, Channel, ChannelError, ChannelKind, ChannelScope, ControlMessage, Form, Heartbeat, InstrumentError,
     InstrumentSpec, Limits, Protocol, Refusal, StreamClass,
@@ -314,8 +314,7 @@ impl Protocol for Binance {
                 None => self.instrument_error(error.to_string()),
             }
         })?;
-        let specs = info.symbols.into_iter().map(|row| self.instrument(row)).collect::<Result<_, _>>()?;
-        Ok((specs, None))
+        Ok((readable(info.symbols.into_iter().map(|row| self.instrument(row)))?, None))
     }
 
     fn depth_path(&self, symbol: &str, levels: u16) -> String {

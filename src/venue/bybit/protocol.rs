@@ -9,7 +9,7 @@
 //! Source: the venue's documentation repository of 2026-07-24. Never does I/O.
 
 use crate::market::{Instrument, InstrumentKind, Venue};
-use crate::venue::instruments::{delivery_date, percent_encoded, scale_of_step};
+use crate::venue::instruments::{delivery_date, percent_encoded, readable, scale_of_step};
 use crate::venue::{
     Ack, Channel, ChannelError, ChannelKind, ChannelScope, ControlMessage, Form, Heartbeat, InstrumentError,
     InstrumentSpec, Limits, Protocol, Refusal, StreamClass,
@@ -260,7 +260,7 @@ impl Protocol for Bybit {
         }
         let page: Page =
             serde_json::from_value(reply.result).map_err(|error| self.instrument_error(format!("result: {error}")))?;
-        let specs = page.list.into_iter().map(|row| self.instrument(row)).collect::<Result<_, _>>()?;
+        let specs = readable(page.list.into_iter().map(|row| self.instrument(row)))?;
         // The cursor comes already percent-encoded from the venue; decoded here, it is encoded once in the next path.
         let next = page.next_page_cursor.filter(|cursor| !cursor.is_empty()).map(|cursor| decoded(&cursor));
         Ok((specs, next))

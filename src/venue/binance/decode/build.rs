@@ -8,7 +8,7 @@ use crate::market::{
     TickerFields, Trade, TradeId,
 };
 use crate::venue::fields::{Context, Listed, decimal, decimal_if, level, price, qty, slot_time};
-use crate::venue::number::parse_uint;
+use crate::venue::number::{Number, parse_uint};
 use crate::venue::shape::Slots;
 use crate::venue::{DecodeError, Reason};
 
@@ -26,8 +26,8 @@ pub(super) fn build_trade(slots: &Slots<'_>, context: &Context<'_>) -> Result<Tr
     Ok(Trade {
         meta: context.meta(listed, event_time, matching_time),
         id: TradeId::Number(slots.int(trade::ID)),
-        price: price(slots.text(trade::PRICE), listed, "p")?,
-        qty: qty(slots.text(trade::QTY), listed, "q")?,
+        price: price(slots.number(trade::PRICE), listed, "p")?,
+        qty: qty(slots.number(trade::QTY), listed, "q")?,
         taker: taker(slots.int(trade::IS_BUYER_MAKER)),
         sequence: None,
         is_block: false,
@@ -43,12 +43,12 @@ pub(super) fn build_quote(slots: &Slots<'_>, context: &Context<'_>) -> Result<Qu
     Ok(Quote {
         meta: context.meta(listed, event_time, matching_time),
         bid: Level {
-            price: price(slots.text(quote::BID_PRICE), listed, "b")?,
-            qty: qty(slots.text(quote::BID_QTY), listed, "B")?,
+            price: price(slots.number(quote::BID_PRICE), listed, "b")?,
+            qty: qty(slots.number(quote::BID_QTY), listed, "B")?,
         },
         ask: Level {
-            price: price(slots.text(quote::ASK_PRICE), listed, "a")?,
-            qty: qty(slots.text(quote::ASK_QTY), listed, "A")?,
+            price: price(slots.number(quote::ASK_PRICE), listed, "a")?,
+            qty: qty(slots.number(quote::ASK_QTY), listed, "A")?,
         },
         update_id: slots.int(quote::UPDATE_ID),
         sequence: None,
@@ -61,13 +61,13 @@ pub(super) fn build_agg_trade(slots: &Slots<'_>, context: &Context<'_>) -> Resul
     let matching_time = slot_time(slots, agg_trade::TRADE_TIME, "T")?;
     let qty_without_rpi = match slots.text(agg_trade::QTY_WITHOUT_RPI) {
         b"" => None,
-        text => Some(qty(text, listed, "nq")?),
+        text => Some(qty(Number::unread(text), listed, "nq")?),
     };
     Ok(AggTrade {
         meta: context.meta(listed, event_time, matching_time),
         id: slots.int(agg_trade::ID),
-        price: price(slots.text(agg_trade::PRICE), listed, "p")?,
-        qty: qty(slots.text(agg_trade::QTY), listed, "q")?,
+        price: price(slots.number(agg_trade::PRICE), listed, "p")?,
+        qty: qty(slots.number(agg_trade::QTY), listed, "q")?,
         qty_without_rpi,
         taker: taker(slots.int(agg_trade::IS_BUYER_MAKER)),
         first_trade_id: slots.int(agg_trade::FIRST_TRADE_ID),
@@ -93,8 +93,8 @@ pub(super) fn build_ticker(slots: &Slots<'_>, context: &Context<'_>) -> Result<T
     let event_time = slot_time(slots, ticker::EVENT_TIME, "E")?;
     let mut event = Ticker::unknown(context.meta(listed, event_time, None));
     let mut fields = TickerFields::LAST_PRICE | TickerFields::LAST_QTY | TickerFields::TRADE_COUNT;
-    event.last_price = price(slots.text(ticker::LAST_PRICE), listed, "c")?;
-    event.last_qty = qty(slots.text(ticker::LAST_QTY), listed, "Q")?;
+    event.last_price = price(slots.number(ticker::LAST_PRICE), listed, "c")?;
+    event.last_qty = qty(slots.number(ticker::LAST_QTY), listed, "Q")?;
     event.trade_count = slots.int(ticker::TRADE_COUNT);
     if let Some(bid) = side(slots, ticker::BID_PRICE, ticker::BID_QTY, listed, "b")? {
         event.bid = bid;
@@ -122,7 +122,7 @@ pub(super) fn build_mini_ticker(slots: &Slots<'_>, context: &Context<'_>) -> Res
     let event_time = slot_time(slots, mini_ticker::EVENT_TIME, "E")?;
     let mut event = Ticker::unknown(context.meta(listed, event_time, None));
     let mut fields = TickerFields::LAST_PRICE;
-    event.last_price = price(slots.text(mini_ticker::LAST_PRICE), listed, "c")?;
+    event.last_price = price(slots.number(mini_ticker::LAST_PRICE), listed, "c")?;
     set(&mut fields, TickerFields::OPEN, &mut event.open, slots.text(mini_ticker::OPEN), "o")?;
     set(&mut fields, TickerFields::HIGH, &mut event.high, slots.text(mini_ticker::HIGH), "h")?;
     set(&mut fields, TickerFields::LOW, &mut event.low, slots.text(mini_ticker::LOW), "l")?;
@@ -152,7 +152,7 @@ fn side(
     if !slots.has(price_slot) || !slots.has(qty_slot) {
         return Ok(None);
     }
-    level(slots.text(price_slot), slots.text(qty_slot), listed, field).map(Some)
+    level(slots.number(price_slot), slots.number(qty_slot), listed, field).map(Some)
 }
 
 pub(super) fn depth_ids(slots: &Slots<'_>) -> SequenceIds {
@@ -231,8 +231,8 @@ pub(super) fn build_liquidation(
     Ok(Liquidation {
         meta: context.meta(listed, event_time, matching_time),
         position,
-        price: price(slots.text(liquidation_order::PRICE), listed, "p")?,
-        qty: qty(slots.text(liquidation_order::QTY), listed, "q")?,
+        price: price(slots.number(liquidation_order::PRICE), listed, "p")?,
+        qty: qty(slots.number(liquidation_order::QTY), listed, "q")?,
         average_price: decimal_if(slots, liquidation_order::AVERAGE_PRICE, "ap")?,
     })
 }

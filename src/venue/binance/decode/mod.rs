@@ -18,10 +18,10 @@ use self::shapes::{
     QuoteShape, TradeShape, agg_trade, candle, depth, force_order, kline, liquidation_order, mark_price, mini_ticker,
     partial_depth, quote, ticker, trade,
 };
-use crate::market::{BookKind, BookUpdate, Received, Venue};
+use crate::market::{BookKind, BookUpdate, Quote, Received, Trade, Venue};
 use crate::venue::decode::DecoderScratch;
 use crate::venue::fields::{Context, LevelScratch, slot_time};
-use crate::venue::scan::{Cursor, Flat, expect};
+use crate::venue::scan::{Cursor, Reader, expect};
 use crate::venue::shape::{Expectation, Learned, Shape, Slots};
 use crate::venue::tape::Document;
 use crate::venue::{DecodeError, Decoded, Form, HotSymbols, Reason, Sink, Tier};
@@ -77,18 +77,14 @@ impl Decoder {
         };
         match expected {
             Expected::Trade => {
-                let event = expect::<TradeShape, _, _>(&mut self.trade, &mut cursor, end, &mut Flat, |slots, _| {
-                    build::build_trade(slots, context).ok()
-                })?;
+                let event = expect::<TradeShape, _>(&mut self.trade, &mut cursor, end, &mut TradeReader(context))?;
                 if !cursor.is_at_end() {
                     return None;
                 }
                 sink.trade(&event);
             }
             Expected::Quote => {
-                let event = expect::<QuoteShape, _, _>(&mut self.quote, &mut cursor, end, &mut Flat, |slots, _| {
-                    build::build_quote(slots, context).ok()
-                })?;
+                let event = expect::<QuoteShape, _>(&mut self.quote, &mut cursor, end, &mut QuoteReader(context))?;
                 if !cursor.is_at_end() {
                     return None;
                 }
@@ -273,6 +269,30 @@ impl Decoder {
         sink.quote(&build::build_quote(&slots, context)?);
         self.quote.learn(learned, QuoteShape::ORDERS);
         Ok(Decoded::Data(Tier::TwoAfterOne))
+    }
+}
+
+/// Tier one's trades.
+struct TradeReader<'s, 'c>(&'s Context<'c>);
+
+impl<'a> Reader<'a> for TradeReader<'_, '_> {
+    type Event = Trade;
+
+    #[inline(always)]
+    fn build(&mut self, slots: &Slots<'a>) -> Option<Trade> {
+        build::build_trade(slots, self.0).ok()
+    }
+}
+
+/// Tier one's quotes.
+struct QuoteReader<'s, 'c>(&'s Context<'c>);
+
+impl<'a> Reader<'a> for QuoteReader<'_, '_> {
+    type Event = Quote;
+
+    #[inline(always)]
+    fn build(&mut self, slots: &Slots<'a>) -> Option<Quote> {
+        build::build_quote(slots, self.0).ok()
     }
 }
 

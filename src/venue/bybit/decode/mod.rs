@@ -24,7 +24,7 @@ use crate::market::{
 use crate::venue::decode::{DecoderScratch, TRADE_COUNT_MAX};
 use crate::venue::fields::{Context, LevelScratch, decimal, price, qty, slot_time, touch};
 use crate::venue::number::{parse_uint, trade_id};
-use crate::venue::scan::{Cursor, Flat, Nested, expect};
+use crate::venue::scan::{Cursor, Reader, expect};
 use crate::venue::shape::{Expectation, Learned, Member, Shape, Slots};
 use crate::venue::tape::Document;
 use crate::venue::{DecodeError, Decoded, HotSymbols, Reason, Sink, Tier};
@@ -107,12 +107,8 @@ impl Decoder {
         sink: &mut S,
     ) -> Option<()> {
         let mut cursor = Cursor::new(message);
-        let mut data = TradesScan { context, trades, order: &mut self.trade };
-        expect::<EnvelopeShape, _, _>(&mut self.trades, &mut cursor, b"", &mut data, |slots, data| {
-            let event_time = trades_time(slots).ok()?;
-            data.trades.iter_mut().for_each(|event| event.meta.event_time = event_time);
-            Some(())
-        })?;
+        let mut reader = TradesReader { context, trades, order: &mut self.trade };
+        expect::<EnvelopeShape, _>(&mut self.trades, &mut cursor, b"", &mut reader)?;
         if !cursor.is_at_end() {
             return None;
         }
@@ -123,10 +119,8 @@ impl Decoder {
     #[inline(always)]
     fn scan_quote<S: Sink>(&mut self, message: &[u8], context: &Context<'_>, sink: &mut S) -> Option<()> {
         let mut cursor = Cursor::new(message);
-        let mut data = QuoteScan { context, event: None, order: &mut self.quote };
-        let event = expect::<EnvelopeShape, _, _>(&mut self.quotes, &mut cursor, b"", &mut data, |slots, data| {
-            with_envelope(data.event?, slots).ok()
-        })?;
+        let mut reader = QuoteReader { context, event: None, order: &mut self.quote };
+        let event = expect::<EnvelopeShape, _>(&mut self.quotes, &mut cursor, b"", &mut reader)?;
         if !cursor.is_at_end() {
             return None;
         }
@@ -236,9 +230,11 @@ impl Decoder {
                 }
             }
         }
-        if is_whole {
-            self.trades.learn(learned, EnvelopeShape::ORDERS);
+        if !is_whole {
+            // What was refused has its own counter: the shape may well be the expected one.
+            return Ok(Decoded::Data(Tier::TwoOnly));
         }
+        self.trades.learn(learned, EnvelopeShape::ORDERS);
         Ok(Decoded::Data(Tier::TwoAfterOne))
     }
 
@@ -283,26 +279,26 @@ const fn ticker_members() -> &'static [Member] {
     shapes::ticker::MEMBERS
 }
 
-/// Tier one's walk of a trade message's array: every element becomes a trade in the core's scratch.
-struct TradesScan<'s, 'c> {
+/// Tier one's trade message: every element of its array becomes a trade in the core's scratch.
+struct TradesReader<'s, 'c> {
     context: &'s Context<'c>,
     trades: &'s mut Vec<Trade>,
     order: &'s mut Expectation,
 }
 
-impl<'a> Nested<'a> for TradesScan<'_, '_> {
+impl<'a> Reader<'a> for TradesReader<'_, '_> {
+    type Event = ();
+
+    #[inline(always)]
     fn restart(&mut self) {
         self.trades.clear();
     }
 
     #[inline(never)]
-    fn scan(&mut self, cursor: &mut Cursor<'a>) -> Option<()> {
+    fn nested(&mut self, cursor: &mut Cursor<'a>) -> Option<()> {
         cursor.literal(b"[")?;
         loop {
-            let context = self.context;
-            let event = expect::<TradeShape, _, _>(self.order, cursor, b"", &mut Flat, |slots, _| {
-                build_trade(slots, context).ok()
-            })?;
+            let event = expect::<TradeShape, _>(self.order, cursor, b"", &mut TradeReader(self.context))?;
             if self.trades.len() == TRADE_COUNT_MAX {
                 return None;
             }
@@ -312,28 +308,63 @@ impl<'a> Nested<'a> for TradesScan<'_, '_> {
             }
         }
     }
+
+    #[inline(always)]
+    fn build(&mut self, slots: &Slots<'a>) -> Option<()> {
+        let event_time = trades_time(slots).ok()?;
+        self.trades.iter_mut().for_each(|event| event.meta.event_time = event_time);
+        Some(())
+    }
 }
 
-/// Tier one's walk of a quote message's data.
-struct QuoteScan<'s, 'c> {
+/// One trade of the array.
+struct TradeReader<'s, 'c>(&'s Context<'c>);
+
+impl<'a> Reader<'a> for TradeReader<'_, '_> {
+    type Event = Trade;
+
+    #[inline(always)]
+    fn build(&mut self, slots: &Slots<'a>) -> Option<Trade> {
+        build_trade(slots, self.0).ok()
+    }
+}
+
+/// Tier one's quote message.
+struct QuoteReader<'s, 'c> {
     context: &'s Context<'c>,
     event: Option<Quote>,
     order: &'s mut Expectation,
 }
 
-impl<'a> Nested<'a> for QuoteScan<'_, '_> {
+impl<'a> Reader<'a> for QuoteReader<'_, '_> {
+    type Event = Quote;
+
+    #[inline(always)]
     fn restart(&mut self) {
         self.event = None;
     }
 
     #[inline(never)]
-    fn scan(&mut self, cursor: &mut Cursor<'a>) -> Option<()> {
-        let context = self.context;
-        let event = expect::<QuoteShape, _, _>(self.order, cursor, b"", &mut Flat, |slots, _| {
-            build_quote(slots, context).ok()
-        })?;
-        self.event = Some(event);
+    fn nested(&mut self, cursor: &mut Cursor<'a>) -> Option<()> {
+        self.event = Some(expect::<QuoteShape, _>(self.order, cursor, b"", &mut QuoteDataReader(self.context))?);
         Some(())
+    }
+
+    #[inline(always)]
+    fn build(&mut self, slots: &Slots<'a>) -> Option<Quote> {
+        with_envelope(self.event?, slots).ok()
+    }
+}
+
+/// The data of a quote message.
+struct QuoteDataReader<'s, 'c>(&'s Context<'c>);
+
+impl<'a> Reader<'a> for QuoteDataReader<'_, '_> {
+    type Event = Quote;
+
+    #[inline(always)]
+    fn build(&mut self, slots: &Slots<'a>) -> Option<Quote> {
+        build_quote(slots, self.0).ok()
     }
 }
 
@@ -409,8 +440,8 @@ fn build_trade(slots: &Slots<'_>, context: &Context<'_>) -> Result<Trade, Decode
     Ok(Trade {
         meta: context.meta(listed, None, matching_time),
         id: trade_id(slots.text(trade::ID)),
-        price: price(slots.text(trade::PRICE), listed, "p")?,
-        qty: qty(slots.text(trade::QTY), listed, "v")?,
+        price: price(slots.number(trade::PRICE), listed, "p")?,
+        qty: qty(slots.number(trade::QTY), listed, "v")?,
         taker: side(slots.int(trade::TAKER)),
         sequence: slots.int_if(trade::SEQUENCE),
         is_block: slots.int(trade::IS_BLOCK) == 1,
@@ -508,8 +539,8 @@ fn build_liquidation(
     Ok(Liquidation {
         meta: context.meta(listed, event_time, matching_time),
         position: side(slots.int(liquidation::POSITION)),
-        price: price(slots.text(liquidation::PRICE), listed, "p")?,
-        qty: qty(slots.text(liquidation::QTY), listed, "v")?,
+        price: price(slots.number(liquidation::PRICE), listed, "p")?,
+        qty: qty(slots.number(liquidation::QTY), listed, "v")?,
         average_price: None,
     })
 }
@@ -531,8 +562,8 @@ fn build_old_liquidation(
     Ok(Liquidation {
         meta: context.meta(listed, event_time, matching_time),
         position: side(slots.int(old_liquidation::POSITION)),
-        price: price(slots.text(old_liquidation::PRICE), listed, "price")?,
-        qty: qty(slots.text(qty_slot), listed, "size")?,
+        price: price(slots.number(old_liquidation::PRICE), listed, "price")?,
+        qty: qty(slots.number(qty_slot), listed, "size")?,
         average_price: None,
     })
 }

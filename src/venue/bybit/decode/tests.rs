@@ -41,7 +41,7 @@ fn all_trades_of_a_message_are_read_at_tier_one() {
 #[test]
 fn a_bad_trade_is_refused_alone() {
     let mut bench = linear();
-    let events = good(&mut bench, &TRADES.replace("16578.50", "16578.501"), Tier::TwoAfterOne);
+    let events = good(&mut bench, &TRADES.replace("16578.50", "16578.501"), Tier::TwoOnly);
     assert_eq!(events[0], Event::Refused(Reason::OffGrid));
     assert!(matches!(events[1], Event::Trade(_)) && events.len() == 2);
     assert_eq!(bench.refusal(TRADES.replace("snapshot", "delta")), (Reason::WrongType, "type"));

@@ -10,7 +10,7 @@ use super::shapes::ticker;
 use crate::limits::SYMBOL_COUNT_MAX;
 use crate::market::{Decimal, Meta, Symbol, Ticker, TickerFields};
 use crate::venue::fields::{Listed, decimal, price, qty, time};
-use crate::venue::number::parse_uint;
+use crate::venue::number::{Number, parse_uint};
 use crate::venue::shape::Slots;
 use crate::venue::{DecodeError, Reason};
 
@@ -79,19 +79,19 @@ impl Tickers {
 fn apply(merged: &mut Ticker, slots: &Slots<'_>, listed: Listed) -> Result<(), DecodeError> {
     let mut fields = Fields { changed: TickerFields::NONE, cleared: TickerFields::NONE, slots };
     if let Some(text) = fields.text(ticker::LAST_PRICE, TickerFields::LAST_PRICE) {
-        merged.last_price = price(text, listed, "lastPrice")?;
+        merged.last_price = price(Number::unread(text), listed, "lastPrice")?;
     }
     if let Some(text) = fields.text(ticker::BID_PRICE, TickerFields::BID) {
-        merged.bid.price = price(text, listed, "bid1Price")?;
+        merged.bid.price = price(Number::unread(text), listed, "bid1Price")?;
     }
     if let Some(text) = fields.text(ticker::BID_QTY, TickerFields::BID) {
-        merged.bid.qty = qty(text, listed, "bid1Size")?;
+        merged.bid.qty = qty(Number::unread(text), listed, "bid1Size")?;
     }
     if let Some(text) = fields.text(ticker::ASK_PRICE, TickerFields::ASK) {
-        merged.ask.price = price(text, listed, "ask1Price")?;
+        merged.ask.price = price(Number::unread(text), listed, "ask1Price")?;
     }
     if let Some(text) = fields.text(ticker::ASK_QTY, TickerFields::ASK) {
-        merged.ask.qty = qty(text, listed, "ask1Size")?;
+        merged.ask.qty = qty(Number::unread(text), listed, "ask1Size")?;
     }
     fields.decimal(ticker::OPEN, TickerFields::OPEN, &mut merged.open)?;
     fields.decimal(ticker::HIGH, TickerFields::HIGH, &mut merged.high)?;
