@@ -5,9 +5,9 @@
 
 use super::exchange::{NAME_ALLOWED, Placed, is_name};
 use super::place::Places;
-use super::{ConfigError, ConnectionConfig, EngineConfig, Host, engine};
+use super::{ConfigError, ConnectionConfig, EngineConfig, Host, InstrumentConfig, engine};
 use crate::limits::{CONNECTION_COUNT_MAX, SCALE_MAX, SYMBOL_COUNT_MAX, SYMBOL_NAME_BYTES_MAX};
-use crate::market::Venue;
+use crate::market::{InstrumentKind, Venue};
 use crate::venue::{ChannelScope, Heartbeat, protocol};
 use std::collections::{HashMap, HashSet};
 use std::fmt::Display;
@@ -264,12 +264,32 @@ impl One<'_> {
             }
             self.range(&format!("{key}.price_scale"), row.price_scale, 0..=SCALE_MAX, "decimals");
             self.range(&format!("{key}.qty_scale"), row.qty_scale, 0..=SCALE_MAX, "decimals");
+            if let Some(InstrumentKind::Future(date)) = row.instrument.as_ref().map(|instrument| &instrument.kind) {
+                let key = format!("{key}.delivery");
+                if matches!(connection.venue, Venue::BinanceSpot | Venue::BybitSpot) {
+                    let found = format!("\"{date}\" on {}", connection.venue);
+                    self.refuse(&key, found, "no delivery: what trades on a spot venue has none");
+                } else if !is_delivery_date(date) {
+                    self.refuse(&key, format!("\"{date}\""), "six digits, YYMMDD: the day of delivery");
+                }
+            }
         }
     }
 }
 
-/// What no connection can know alone: names, the core of each symbol, and how much one process and one core carry.
+/// `YYMMDD`, as the venues' instrument lists are read: a date of another form would link to no other venue's future.
+fn is_delivery_date(text: &str) -> bool {
+    let is_in = |range: std::ops::Range<usize>, days: RangeInclusive<u8>| {
+        text.get(range).and_then(|digits| digits.parse().ok()).is_some_and(|number| days.contains(&number))
+    };
+    text.len() == 6 && text.bytes().all(|byte| byte.is_ascii_digit()) && is_in(2..4, 1..=12) && is_in(4..6, 1..=31)
+}
+
+/// What no connection can know alone: names, the core of each symbol, what a venue is asked once, streams that come
+/// twice, and how much one process and one core carry.
 fn together(placed: &[Placed], errors: &mut Vec<ConfigError>) {
+    one_answer_per_venue(placed, errors);
+    each_stream_once(placed, errors);
     let mut names: HashMap<&str, &Placed> = HashMap::new();
     let mut owners: HashMap<(Venue, &str), &ConnectionConfig> = HashMap::new();
     let mut sockets_by_core: HashMap<usize, usize> = HashMap::new();
@@ -306,6 +326,103 @@ fn together(placed: &[Placed], errors: &mut Vec<ConfigError>) {
             let found = format!("{sockets} sockets on core {} up to here", connection.core);
             errors.push(places.of("channels").error(found, format!("{CONNECTION_COUNT_MAX} sockets on one core")));
             return;
+        }
+    }
+}
+
+/// ` (FILE:LINE)`, for an error that names another key; empty for a configuration built in code.
+fn seen_at(places: &Places, key: &str) -> String {
+    let at = places.of(key);
+    match (at.file, at.line) {
+        (Some(file), Some(line)) => format!(" ({}:{line})", file.display()),
+        _ => String::new(),
+    }
+}
+
+/// A venue's instrument list is asked once and its symbols are known once: two connections must not say it differently.
+fn one_answer_per_venue(placed: &[Placed], errors: &mut Vec<ConfigError>) {
+    let mut first_of: HashMap<Venue, &Placed> = HashMap::new();
+    let mut stated: HashMap<(Venue, &str), (&Placed, usize, &InstrumentConfig)> = HashMap::new();
+    for placed in placed {
+        let Placed { connection, places } = placed;
+        let first = *first_of.entry(connection.venue).or_insert(placed);
+        if first.connection.rest_url != connection.rest_url {
+            let allowed = format!(
+                "{}, as connection \"{}\" has it{}: the instrument list of a venue is asked once",
+                first.connection.rest_url,
+                first.connection.name,
+                seen_at(&first.places, "rest_url")
+            );
+            errors.push(places.of("rest_url").error(&connection.rest_url, allowed));
+        }
+        for (index, row) in connection.instruments.iter().enumerate() {
+            let key = (connection.venue, row.symbol.as_str());
+            let (first, at, said) = *stated.entry(key).or_insert((placed, index, row));
+            // A second row within one connection is refused there, whatever it says.
+            if std::ptr::eq(first, placed) || said == row {
+                continue;
+            }
+            let found = format!("\"{}\" of {} with other values: {}", row.symbol, connection.venue, values(row));
+            let allowed = format!(
+                "{}, as connection \"{}\" states it{}",
+                values(said),
+                first.connection.name,
+                seen_at(&first.places, &format!("instrument[{at}].symbol"))
+            );
+            errors.push(places.of(&format!("instrument[{index}].symbol")).error(found, allowed));
+        }
+    }
+}
+
+/// What an `[[connection.instrument]]` says, in one line.
+fn values(row: &InstrumentConfig) -> String {
+    let InstrumentConfig { price_scale, qty_scale, instrument, .. } = row;
+    let what = match instrument {
+        None => String::new(),
+        Some(it) => match &it.kind {
+            InstrumentKind::Future(date) => format!(", {}/{} of {date}", it.base, it.quote),
+            InstrumentKind::Spot | InstrumentKind::Perpetual => format!(", {}/{}", it.base, it.quote),
+        },
+    };
+    format!("price_scale {price_scale}, qty_scale {qty_scale}{what}")
+}
+
+/// Two connections with one stream would deliver every event of it twice: nothing arbitrates between them yet.
+fn each_stream_once(placed: &[Placed], errors: &mut Vec<ConfigError>) {
+    // By venue, channel, and symbol; the symbol of an all-market stream is empty.
+    let mut carriers: HashMap<(Venue, &str, &str), (&Placed, usize)> = HashMap::new();
+    for placed in placed {
+        let Placed { connection, places } = placed;
+        for (index, channel) in connection.channels.iter().enumerate() {
+            let mut twice: Vec<&str> = Vec::new();
+            let mut first: Option<(&Placed, usize)> = None;
+            let symbols = match channel.scope {
+                ChannelScope::PerSymbol => connection.symbols.iter().map(String::as_str).collect(),
+                ChannelScope::AllMarket => vec![""],
+            };
+            for symbol in symbols {
+                let key = (connection.venue, &*channel.native, symbol);
+                let carrier = *carriers.entry(key).or_insert((placed, index));
+                // What one connection names twice is refused there.
+                if !std::ptr::eq(carrier.0, placed) {
+                    first.get_or_insert(carrier);
+                    twice.push(symbol);
+                }
+            }
+            let Some((first, at)) = first else { continue };
+            let of = match twice.as_slice() {
+                [""] | [] => String::new(),
+                [symbol] => format!(" of \"{symbol}\""),
+                [symbol, others @ ..] => format!(" of \"{symbol}\" and {} more", others.len()),
+            };
+            let found = format!(
+                "\"{}\"{of}, which connection \"{}\" carries{}",
+                channel.native,
+                first.connection.name,
+                seen_at(&first.places, &format!("channels[{at}]"))
+            );
+            let allowed = "each stream on one connection; a second leg of a feed is not arbitrated yet";
+            errors.push(places.of(&format!("channels[{index}]")).error(found, allowed));
         }
     }
 }

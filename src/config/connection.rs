@@ -181,7 +181,7 @@ impl Default for TimeoutsConfig {
 /// Which certificates are trusted.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct TlsConfig {
-    /// PEM file of the only authorities to trust; `None` trusts those of the web.
+    /// PEM file of the only authorities to trust, instead of those of the web; `None` trusts those of the web.
     pub ca_file: Option<PathBuf>,
 }
 
@@ -217,13 +217,14 @@ pub struct InstrumentConfig {
 pub struct ConnectionConfig {
     /// Unique in the process.
     pub name: String,
-    /// The exchange as its file names it: used in outputs only.
+    /// The exchange as its file names it: shown by `tickwire check`, used nowhere else.
     pub exchange: String,
     /// The venue.
     pub venue: Venue,
     /// `ws` or `wss`, host and port. The path is the venue's, by form and class of stream.
     pub url: Url,
-    /// `http` or `https`, host and port.
+    /// `http` or `https`, host and port; the same for every connection of a venue, whose instrument list is asked once,
+    /// with the REST settings of its first connection (`timeouts.rest`, `tls`, `socket.source_address`).
     pub rest_url: Url,
     /// Native names, each once.
     pub symbols: Vec<String>,
@@ -245,7 +246,7 @@ pub struct ConnectionConfig {
     pub reconnect: ReconnectConfig,
     /// Time-outs.
     pub timeouts: TimeoutsConfig,
-    /// Headers of the upgrade request, in their order.
+    /// Headers of the WebSocket upgrade request, in their order; no REST request carries them.
     pub headers: Vec<Header>,
     /// Trust.
     pub tls: TlsConfig,

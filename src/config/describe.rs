@@ -46,6 +46,7 @@ fn write_connection(connection: &ConnectionConfig, out: &mut String) -> fmt::Res
         connection.transport.name(),
         connection.core
     )?;
+    writeln!(out, "  exchange     {}", connection.exchange)?;
     writeln!(out, "  symbols      {}", listed(connection.symbols.iter().map(String::as_str)))?;
     writeln!(out, "  channels     {}", listed(connection.channels.iter().map(|channel| &*channel.native)))?;
     let sockets = connection.sockets();
@@ -192,6 +193,7 @@ mod tests {
         let connection = ConnectionConfig::new("usdm", Venue::BinanceUsdm);
         let connection = connection.subscribed_to(&["BTCUSDT", "ETHUSDT"], &["bookTicker", "aggTrade"]).unwrap();
         let text = describe(&Config::from_connections(vec![connection]).unwrap());
+        assert!(text.contains("  exchange     binance\n"), "{text}");
         assert!(text.contains("4 on 2 sockets"), "{text}");
         assert!(text.contains("wss://fstream.binance.com/public/stream"), "{text}");
         assert!(text.contains("wss://fstream.binance.com/market/stream"), "{text}");

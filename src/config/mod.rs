@@ -39,7 +39,7 @@ use std::path::{Path, PathBuf};
 /// One exchange's file.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ExchangeConfig {
-    /// Its name in outputs.
+    /// Its name, which `tickwire check` shows beside each of its connections.
     pub name: String,
     /// Where it was read; empty for a configuration built in code.
     pub file: PathBuf,

@@ -107,7 +107,7 @@ fn every_key_that_ships_commented_out_is_a_real_one() {
         let is_key = |line: &str| line.split_once(" = ").is_some_and(|(key, _)| !key.contains(' '));
         let uncommented = |line: &str| match line.strip_prefix("# ") {
             // A file takes symbols or a symbols_file, and a spot symbol has no delivery: each is tested elsewhere.
-            Some(key) if key.starts_with("symbols_file") || key.starts_with("ca_file") => String::new(),
+            Some(key) if ["symbols_file", "ca_file", "delivery"].iter().any(|no| key.starts_with(no)) => String::new(),
             Some(key) if is_key(key) || key.starts_with("[[") => key.to_owned(),
             _ => line.to_owned(),
         };
@@ -356,7 +356,10 @@ fn an_interval_for_a_venue_that_pings_by_itself_is_refused_wherever_it_is_set() 
 #[test]
 fn a_batch_over_bybits_ten_is_refused_where_the_defaults_set_it() {
     let bybit = connection("").replace("binance-spot", "bybit-spot").replace("trade", "publicTrade");
-    let text = format!("[defaults.subscription]\nbatch = 11\n{bybit}{}", bybit.replace("\"a\"", "\"b\""));
+    let text = format!(
+        "[defaults.subscription]\nbatch = 11\n{bybit}{}",
+        bybit.replace("\"a\"", "\"b\"").replace("BTC", "ETH")
+    );
     refused(&text, 2, "defaults.subscription.batch", "11", "1 to 10 streams in one request (bybit-spot)");
 }
 
@@ -469,14 +472,99 @@ fn names_and_venues_are_asked_for_and_checked() {
 }
 
 #[test]
-fn one_symbol_on_two_cores_is_refused_and_two_legs_on_one_core_are_not() {
-    let second = connection("core = 1\n").replace("\"a\"", "\"b\"");
+fn one_symbol_on_two_cores_is_refused_and_on_two_connections_of_one_core_is_not() {
+    let second = connection("core = 1\n").replace("\"a\"", "\"b\"").replace("\"trade\"", "\"bookTicker\"");
     let text = format!("{}{second}", connection("core = 0\n"));
     let allowed = "core 0, where \"a\" has it";
     refused(&text, 10, "connection[b].symbols[0]", "\"BTCUSDT\" of binance-spot on core 1", allowed);
-    load_text(&text.replace("core = 1", "core = 0")).expect("two legs of one symbol");
+    load_text(&text.replace("core = 1", "core = 0")).expect("two streams of one symbol");
     let other = text.replacen("binance-spot", "binance-usdm", 1);
     assert_eq!(load_text(&other).unwrap().engine.cores.len(), 2, "spot and futures are two symbols");
+}
+
+#[test]
+fn one_stream_on_two_connections_is_refused_in_one_file_or_in_two() {
+    const ALLOWED: &str = "each stream on one connection; a second leg of a feed is not arbitrated yet";
+    let second = connection("").replace("\"a\"", "\"b\"");
+    let text = format!("{}{second}", connection(""));
+    let found = "\"trade\" of \"BTCUSDT\", which connection \"a\" carries (";
+    refused(&text, 10, "connection[b].channels[0]", found, ALLOWED);
+    refused(&text, 10, "connection[b].channels[0]", "x.toml:5)", ALLOWED);
+    let three = text.replace("[\"BTCUSDT\"]", "[\"BTCUSDT\", \"ETHUSDT\", \"SOLUSDT\"]");
+    refused(&three, 10, "connection[b].channels[0]", "of \"BTCUSDT\" and 2 more,", ALLOWED);
+    for other in [
+        second.replace("\"trade\"", "\"aggTrade\""),
+        second.replace("BTC", "ETH"),
+        second.replace("binance-spot", "binance-usdm"),
+    ] {
+        load_text(&format!("{}{other}", connection(""))).expect("another stream");
+    }
+    // For the whole market: one stream, whatever symbols stand beside it.
+    let market = text.replace("binance-spot", "binance-usdm").replace("\"trade\"", "\"!forceOrder@arr\"");
+    let market = market.replacen("symbols = [\"BTCUSDT\"]\n", "symbols = []\n", 1);
+    refused(&market, 10, "connection[b].channels[0]", "\"!forceOrder@arr\", which connection \"a\"", ALLOWED);
+    let folder = Folder::new();
+    let files = [folder.file("one.toml", &connection("")), folder.file("two.toml", &second)];
+    let errors = load_on(&files, None, &host()).unwrap_err().to_string();
+    assert!(errors.contains("two.toml:5: connection[b].channels[0]"), "{errors}");
+    assert!(errors.contains("one.toml:5)") && errors.contains(ALLOWED), "{errors}");
+    let leg = |name: &str| ConnectionConfig::new(name, Venue::BinanceSpot).subscribed_to(&["BTCUSDT"], &["trade"]);
+    let errors = Config::from_connections(vec![leg("a").unwrap(), leg("b").unwrap()]).unwrap_err();
+    assert_eq!(errors.iter().count(), 1, "{errors}");
+    assert!(errors.to_string().contains("carries\n") && errors.to_string().contains(ALLOWED), "{errors}");
+}
+
+#[test]
+fn what_a_venue_is_asked_once_is_not_said_in_two_ways() {
+    let second = |more: &str| connection(more).replace("\"a\"", "\"b\"").replace("\"trade\"", "\"aggTrade\"");
+    let rest = "rest_url = \"http://127.0.0.1:1\"\n";
+    let text = format!("{}{}", connection(rest), second(&rest.replace(":1\"", ":2\"")));
+    let allowed = "http://127.0.0.1:1/, as connection \"a\" has it (";
+    refused(&text, 12, "connection[b].rest_url", "http://127.0.0.1:2/", allowed);
+    refused(&text, 12, "connection[b].rest_url", "http://127.0.0.1:2/", "x.toml:6): the instrument list of a venue");
+    let silent = format!("{}{}", connection(rest), second(""));
+    refused(&silent, 7, "connection[b].rest_url", "https://api.binance.com/", allowed);
+    load_text(&text.replace(":2\"", ":1\"")).expect("the same twice");
+    load_text(&silent.replacen("binance-spot", "binance-usdm", 1).replacen("trade", "aggTrade", 1))
+        .expect("another venue has a host of its own");
+
+    let row = "[[connection.instrument]]\nsymbol = \"BTCUSDT\"\nprice_scale = 2\nqty_scale = 5\n";
+    let with = |other: &str| format!("{}{}", connection(row), second(other));
+    load_text(&with(row)).expect("the same twice");
+    load_text(&with("")).expect("said once, for both");
+    let key = "connection[b].instrument[0].symbol";
+    let found = "\"BTCUSDT\" of binance-spot with other values: price_scale 3, qty_scale 5";
+    refused(
+        &with(&row.replace('2', "3")),
+        16,
+        key,
+        found,
+        "price_scale 2, qty_scale 5, as connection \"a\" states it (",
+    );
+    refused(&with(&row.replace('5', "4")), 16, key, "qty_scale 4", "x.toml:7)");
+    let linked = format!("{row}base = \"BTC\"\nquote = \"USDT\"\n");
+    refused(&with(&linked), 16, key, "qty_scale 5, BTC/USDT", "qty_scale 5, as connection");
+    load_text(
+        &with(&row.replace('2', "3")).replacen("binance-spot", "binance-usdm", 1).replacen("trade", "aggTrade", 1),
+    )
+    .expect("two symbols of two venues");
+}
+
+#[test]
+fn a_delivery_is_a_date_of_a_future_and_no_spot_symbol_has_one() {
+    let with = |date: &str| {
+        let row = "[[connection.instrument]]\nsymbol = \"BTCUSDT\"\nprice_scale = 2\nqty_scale = 5\nbase = \"BTC\"\n";
+        connection(&format!("{row}quote = \"USDT\"\ndelivery = \"{date}\"\n"))
+    };
+    let key = "connection[a].instrument[0].delivery";
+    refused(&with("261225"), 12, key, "\"261225\" on binance-spot", "no delivery");
+    let future = |date: &str| with(date).replace("binance-spot", "binance-usdm").replace("\"trade\"", "\"aggTrade\"");
+    let config = load_text(&future("261225")).unwrap();
+    let instrument = config.connections[0].instruments[0].instrument.clone().unwrap();
+    assert_eq!(instrument.kind, InstrumentKind::Future("261225".into()));
+    for date in ["", "25DEC26", "20261225", "2612", "261325", "260025", "261200", "261232", "+61225", "26\u{661}25"] {
+        refused(&future(date), 12, key, &format!("\"{date}\""), "six digits, YYMMDD");
+    }
 }
 
 #[test]
@@ -656,11 +744,11 @@ fn more_symbols_than_the_process_has_ids_for_are_refused() {
 
 #[test]
 fn more_sockets_than_a_core_serves_are_refused() {
-    let leg = |index: usize| {
-        let connection = ConnectionConfig::new(format!("leg-{index}"), Venue::BinanceSpot);
-        connection.subscribed_to(&["BTCUSDT"], &["trade"]).unwrap()
+    let one = |index: usize| {
+        let connection = ConnectionConfig::new(format!("one-{index}"), Venue::BinanceSpot);
+        connection.subscribed_to(&[&format!("S{index}")], &["trade"]).unwrap()
     };
-    Config::from_connections((0..256).map(leg).collect()).unwrap();
-    let errors = Config::from_connections((0..257).map(leg).collect()).unwrap_err().to_string();
+    Config::from_connections((0..256).map(one).collect()).unwrap();
+    let errors = Config::from_connections((0..257).map(one).collect()).unwrap_err().to_string();
     assert!(errors.contains("257 sockets on core") && errors.contains("256 sockets on one core"), "{errors}");
 }
