@@ -93,8 +93,7 @@ const BLOCK_MESSAGES: u64 = 100;
 fn send(session: &mut Session, message_count: u64, messages: &[String]) {
     let framed = |at: u64| frame(TEXT, messages[usize::try_from(at).unwrap() % messages.len()].as_bytes());
     let block: Vec<u8> = (0..BLOCK_MESSAGES).flat_map(framed).collect();
-    let kinds = u64::try_from(messages.len()).unwrap();
-    assert!(message_count.is_multiple_of(BLOCK_MESSAGES) && BLOCK_MESSAGES.is_multiple_of(kinds));
+    assert!(message_count.is_multiple_of(BLOCK_MESSAGES) && BLOCK_MESSAGES.is_multiple_of(messages.len() as u64));
     for _ in 0..message_count / BLOCK_MESSAGES {
         if !session.send_raw(&block) {
             return;

@@ -7,8 +7,13 @@ use super::exchange::{NAME_ALLOWED, Placed, is_name};
 use super::place::Places;
 use super::{ConfigError, ConnectionConfig, EngineConfig, Host, InstrumentConfig, engine};
 use crate::limits::{CONNECTION_COUNT_MAX, SCALE_MAX, SYMBOL_COUNT_MAX, SYMBOL_NAME_BYTES_MAX};
+<<<<<<< HEAD
 use crate::market::{InstrumentKind, Venue};
 use crate::venue::{ChannelScope, protocol};
+=======
+use crate::market::Venue;
+use crate::venue::{ChannelScope, Heartbeat, protocol};
+>>>>>>> main
 use std::collections::{HashMap, HashSet};
 use std::fmt::Display;
 use std::ops::RangeInclusive;
@@ -191,8 +196,7 @@ impl One<'_> {
 
     fn times(&mut self) {
         let connection = self.connection;
-        self.millis("heartbeat.interval_ms", connection.heartbeat.interval, 10 * MS..=HOUR);
-        self.millis("heartbeat.timeout_ms", connection.heartbeat.timeout, 10 * MS..=HOUR);
+        self.heartbeat();
         let reconnect = &connection.reconnect;
         self.millis("reconnect.base_ms", reconnect.base, MS..=HOUR);
         self.millis("reconnect.cap_ms", reconnect.cap, MS..=HOUR);
@@ -216,6 +220,23 @@ impl One<'_> {
         }
         self.seconds("socket.keepalive_idle_s", connection.socket.keepalive_idle, SECOND..=HOUR);
         self.seconds("socket.keepalive_interval_s", connection.socket.keepalive_interval, SECOND..=HOUR);
+    }
+
+    fn heartbeat(&mut self) {
+        const INTERVAL: &str = "heartbeat.interval_ms";
+        let (heartbeat, venue) = (&self.connection.heartbeat, self.connection.venue);
+        match protocol(venue).heartbeat() {
+            Heartbeat::ServerPing { interval, .. } => {
+                // Nothing of ours would follow it: the venue pings when it likes.
+                if self.places.has(INTERVAL) || heartbeat.interval != interval {
+                    let allowed = format!("{venue} pings by itself: only heartbeat.timeout_ms may be set");
+                    self.refuse(INTERVAL, heartbeat.interval.as_millis(), allowed);
+                }
+            }
+            // A venue counts our pings among the messages it allows a second, and one of those is left for them.
+            Heartbeat::ClientText { .. } => self.millis(INTERVAL, heartbeat.interval, SECOND..=HOUR),
+        }
+        self.millis("heartbeat.timeout_ms", heartbeat.timeout, 10 * MS..=HOUR);
     }
 
     fn sizes(&mut self) {

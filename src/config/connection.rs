@@ -87,9 +87,10 @@ pub struct SubscriptionConfig {
 /// How the connection is kept alive.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct HeartbeatConfig {
-    /// How often we ping, or how often the venue is expected to.
+    /// How often we ping, a second or more; where the venue pings, how often it says it does, which nobody can set.
     pub interval: Duration,
-    /// After this long without a byte (venues that ping us), or after our ping (venues we ping), the connection is lost.
+    /// After this long without a byte (venues that ping us), or without a byte since our ping
+    /// (venues we ping), the connection is lost.
     pub timeout: Duration,
 }
 

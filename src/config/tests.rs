@@ -166,7 +166,6 @@ batch = 3
 requests_per_second = 2
 ack_retries = 0
 [connection.heartbeat]
-interval_ms = 500
 timeout_ms = 700
 [connection.reconnect]
 strategy = "fixed"
@@ -220,7 +219,7 @@ quote = "USDT"
     assert_eq!(a.socket, socket);
     let subscription = SubscriptionConfig { batch: 3, requests_per_second: 2, ack_timeout: ms(1_234), ack_retries: 0 };
     assert_eq!(a.subscription, subscription);
-    assert_eq!(a.heartbeat, HeartbeatConfig { interval: ms(500), timeout: ms(700) });
+    assert_eq!(a.heartbeat, HeartbeatConfig { interval: ms(180_000), timeout: ms(700) });
     let reconnect = ReconnectConfig {
         strategy: ReconnectStrategy::Fixed,
         base: ms(10),
@@ -295,7 +294,6 @@ fn a_value_out_of_its_range_is_refused_with_the_range() {
         ("subscription.requests_per_second = 6", "subscription.requests_per_second", "6", "1 to 5 requests a second"),
         ("subscription.ack_timeout_ms = 0", "subscription.ack_timeout_ms", "0", "10 to 300000 milliseconds"),
         ("subscription.ack_retries = 101", "subscription.ack_retries", "101", "0 to 100"),
-        ("heartbeat.interval_ms = 0", "heartbeat.interval_ms", "0", "10 to 3600000 milliseconds"),
         ("heartbeat.timeout_ms = 0", "heartbeat.timeout_ms", "0", "10 to 3600000 milliseconds"),
         ("reconnect.base_ms = 0", "reconnect.base_ms", "0", "1 to 3600000 milliseconds"),
         ("reconnect.cap_ms = 0", "reconnect.cap_ms", "0", "1 to 3600000 milliseconds"),
@@ -320,6 +318,39 @@ fn a_value_out_of_its_range_is_refused_with_the_range() {
     ] {
         refused(&connection(line), 6, &format!("connection[a].{key}"), found, allowed);
     }
+}
+
+#[test]
+fn our_pings_are_a_second_apart_or_more() {
+    let bybit = |ms: u64| {
+        let line = format!("heartbeat.interval_ms = {ms}");
+        connection(&line).replace("binance-spot", "bybit-spot").replace("trade", "publicTrade")
+    };
+    for ms in [0, 10, 999, 3_600_001] {
+        let found = ms.to_string();
+        let allowed = "1000 to 3600000 milliseconds";
+        refused(&bybit(ms), 6, "connection[a].heartbeat.interval_ms", &found, allowed);
+    }
+    let heartbeat = load_text(&bybit(1_000)).unwrap().connections.remove(0).heartbeat;
+    assert_eq!(heartbeat.interval, Duration::from_secs(1));
+}
+
+#[test]
+fn an_interval_for_a_venue_that_pings_by_itself_is_refused_wherever_it_is_set() {
+    let allowed = "binance-spot pings by itself: only heartbeat.timeout_ms may be set";
+    // The venue's own interval too: the key has no effect.
+    for ms in ["500", "20000"] {
+        let line = format!("heartbeat.interval_ms = {ms}");
+        refused(&connection(&line), 6, "connection[a].heartbeat.interval_ms", ms, allowed);
+    }
+    let text = format!("[defaults.heartbeat]\ninterval_ms = 5000\n{}", connection(""));
+    refused(&text, 2, "defaults.heartbeat.interval_ms", "5000", allowed);
+    let timeout = load_text(&connection("heartbeat.timeout_ms = 5000")).unwrap().connections[0].heartbeat.timeout;
+    assert_eq!(timeout, Duration::from_secs(5));
+    let mut in_code = ConnectionConfig::new("a", Venue::BinanceSpot).subscribed_to(&["BTCUSDT"], &["trade"]).unwrap();
+    in_code.heartbeat.interval = Duration::from_secs(1);
+    let errors = Config::from_connections(vec![in_code]).unwrap_err().to_string();
+    assert!(errors.contains(allowed), "{errors}");
 }
 
 #[test]

@@ -57,8 +57,15 @@ pub enum Event<'a> {
     Start,
     /// The upgrade is done and the hot core has the socket.
     Connected,
-    /// The connect failed, with its reason.
-    ConnectFailed(&'a str),
+    /// The connect failed.
+    ConnectFailed {
+        /// Why.
+        reason: &'a str,
+        /// How long the venue asked us to stay away (`Retry-After` of HTTP 429 and 418, RFC 9110 §10.2.3), if it did.
+        /// The next attempt waits this long even where the backoff would wait less, and has no cap: Binance bans an
+        /// address that comes back early for up to three days.
+        retry_after: Option<Duration>,
+    },
     /// A message that is no market data.
     Message(&'a [u8]),
     /// What the hot core saw: when the last byte came, and how many market-data messages came on this connection.
@@ -87,7 +94,7 @@ impl Event<'_> {
         match self {
             Self::Start => "start",
             Self::Connected => "connected",
-            Self::ConnectFailed(_) => "connect_failed",
+            Self::ConnectFailed { .. } => "connect_failed",
             Self::Message(_) => "message",
             Self::DataSeen { .. } => "data_seen",
             Self::Lost(_) => "lost",
@@ -169,7 +176,7 @@ pub struct Status {
     pub pending: usize,
     /// Streams confirmed.
     pub active: usize,
-    /// Streams refused.
+    /// Streams the venue refused.
     pub refused: usize,
     /// Requests, acks, refusals and timeouts.
     pub subscriptions: SubscriptionCounters,
@@ -183,6 +190,8 @@ pub struct Status {
     pub last_unknown_control: Option<String>,
     /// Events that the state had no use for.
     pub illegal_events: u64,
+    /// The last of them: the state it met, and its name.
+    pub last_illegal_event: Option<(State, &'static str)>,
     /// The last refusal.
     pub last_refusal: Option<String>,
     /// Why the connection was last lost.
@@ -257,12 +266,12 @@ impl ConnectionMachine {
         match event {
             Event::Start => self.on_start(actions),
             Event::Connected => self.on_connected(now, actions),
-            Event::ConnectFailed(reason) if self.session.state() == State::Connecting => {
-                self.lose(reason, now, actions);
+            Event::ConnectFailed { reason, retry_after } if self.session.state() == State::Connecting => {
+                self.lose(reason, retry_after, now, actions);
             }
-            Event::Lost(reason) if self.session.state().is_up() => self.lose(reason, now, actions),
-            Event::Closed if self.session.state().is_up() => self.lose("closed by the venue", now, actions),
-            Event::ConnectFailed(_) | Event::Lost(_) | Event::Closed => {
+            Event::Lost(reason) if self.session.state().is_up() => self.lose(reason, None, now, actions),
+            Event::Closed if self.session.state().is_up() => self.lose("closed by the venue", None, now, actions),
+            Event::ConnectFailed { .. } | Event::Lost(_) | Event::Closed => {
                 if self.session.take(Edge::Closed) {
                     self.over(actions);
                 }
@@ -345,6 +354,7 @@ impl ConnectionMachine {
             unknown_control: self.unknown_control,
             last_unknown_control: self.last_unknown_control.clone(),
             illegal_events: self.session.illegal_count(),
+            last_illegal_event: self.session.last_illegal(),
             last_refusal: self.subscriptions.last_refusal().map(str::to_owned),
             last_loss: self.last_loss.clone(),
         }
@@ -438,12 +448,8 @@ impl ConnectionMachine {
 
     /// What a connection that is up needs: answers awaited too long, heartbeat, requests, and whether all is settled.
     fn tend(&mut self, now: MonoNs, actions: &mut Vec<Action>) {
-        let expired = self.subscriptions.expire(now);
-        for slot in expired.refused {
-            self.report_refused(slot, actions);
-        }
-        if expired.is_past_knowing {
-            return self.abandon("the venue answers no request", now, actions);
+        if let Some(unanswered) = self.subscriptions.expire(now) {
+            return self.abandon(&unanswered.to_string(), now, actions);
         }
         match self.heartbeat.poll(now) {
             Some(Beat::Stale { silent_ns }) => {
@@ -528,15 +534,17 @@ impl ConnectionMachine {
     /// Lets go of a socket that may still be open, and comes back.
     fn abandon(&mut self, reason: &str, now: MonoNs, actions: &mut Vec<Action>) {
         actions.push(Action::Drop);
-        self.lose(reason, now, actions);
+        self.lose(reason, None, now, actions);
     }
 
-    fn lose(&mut self, reason: &str, now: MonoNs, actions: &mut Vec<Action>) {
+    /// Comes back after the wait that the failures have earned, or the one the venue asked for if that is longer.
+    fn lose(&mut self, reason: &str, retry_after: Option<Duration>, now: MonoNs, actions: &mut Vec<Action>) {
         self.forget_socket();
         self.last_loss = Some(reason.to_owned());
         let reason = reason.to_owned();
         match self.backoff.failed() {
-            Some(delay) => {
+            Some(backoff) => {
+                let delay = backoff.max(retry_after.unwrap_or_default());
                 let attempt = self.backoff.failures();
                 self.session.take(Edge::Lost { attempt });
                 self.deadline = Some(after(now, delay));
@@ -567,6 +575,10 @@ mod tests {
     use super::*;
 
     const MS: u64 = 1_000_000;
+
+    fn refused_connect(reason: &str) -> Event<'_> {
+        Event::ConnectFailed { reason, retry_after: None }
+    }
 
     struct Bench {
         machine: ConnectionMachine,
@@ -670,6 +682,49 @@ mod tests {
     }
 
     #[test]
+    fn a_venue_that_answers_no_request_is_left_and_everything_is_asked_again_on_the_next_connection() {
+        let mut bench = Bench::up(Venue::BybitLinear, &["tickers.A", "tickers.B", "tickers.NOPE"]);
+        bench.event(Event::Connected);
+        // All three are refused together, then by halves: A is confirmed, NOPE refused in the venue's words.
+        let answer = |id, is_ok: bool| {
+            let words = if is_ok { "" } else { "Invalid topic" };
+            format!(r#"{{"success":{is_ok},"ret_msg":"{words}","req_id":"{id}","op":"subscribe"}}"#).into_bytes()
+        };
+        let halves = bench.texts(Event::Message(&answer(1, false)));
+        assert!(
+            halves.len() == 2 && halves[1].contains("tickers.B") && halves[1].contains("tickers.NOPE"),
+            "{halves:?}"
+        );
+        bench.event(Event::Message(&answer(2, true)));
+        let quarters = bench.texts(Event::Message(&answer(3, false)));
+        assert!(quarters.len() == 2 && quarters[1].contains("tickers.NOPE"), "{quarters:?}");
+        bench.event(Event::Message(&answer(5, false)));
+        assert_eq!((bench.machine.status().pending, bench.machine.status().refused), (1, 1));
+        // B is never answered. Data keeps coming, so the connection is not stale.
+        let lost = loop {
+            bench.event(Event::DataSeen { last_seen: bench.now, messages: 0 });
+            let actions = bench.timer();
+            if actions.contains(&Action::Drop) {
+                break actions;
+            }
+            assert_eq!(bench.machine.state(), State::Connected, "never ready while an answer is missing");
+        };
+        let [Action::Drop, Action::Report(Report::Reconnecting { attempt: 1, reason, .. })] = &lost[..] else {
+            panic!("{lost:?}")
+        };
+        assert_eq!(reason, "the venue answers no request: subscribe tickers.B, no answer in 4 tries of 5000 ms");
+        let status = bench.machine.status();
+        assert_eq!(status.last_loss.as_ref(), Some(reason));
+        assert_eq!((status.subscriptions.timeouts, status.unsent, status.refused), (4, 2, 1));
+        assert_eq!(bench.timer(), [Action::Connect]);
+        let sent = bench.texts(Event::Connected);
+        assert!(
+            sent[0].contains("tickers.A") && sent[0].contains("tickers.B") && !sent[0].contains("NOPE"),
+            "{sent:?}"
+        );
+    }
+
+    #[test]
     fn silence_is_pinged_and_then_a_loss() {
         let mut bench = Bench::up(Venue::BybitSpot, &[]);
         assert!(bench.event(Event::Connected).contains(&Action::Report(Report::Ready)));
@@ -698,7 +753,7 @@ mod tests {
     #[test]
     fn pongs_do_not_reset_the_backoff_and_data_does_once_it_has_flowed() {
         let mut bench = Bench::up(Venue::BinanceSpot, &[]);
-        bench.event(Event::ConnectFailed("refused"));
+        bench.event(refused_connect("refused"));
         bench.timer();
         bench.event(Event::Connected);
         let seen = |bench: &mut Bench, messages| {
@@ -711,6 +766,33 @@ mod tests {
     }
 
     #[test]
+    fn a_venue_that_says_when_to_come_back_is_not_asked_before_and_the_backoff_is_not_cut_short() {
+        let wait = |retry_after| {
+            let mut bench = Bench::up(Venue::BinanceSpot, &[]);
+            let failed_at = bench.now;
+            let actions = bench.event(Event::ConnectFailed { reason: "HTTP 429", retry_after });
+            let [Action::Report(Report::Reconnecting { delay, .. })] = &actions[..] else { panic!("{actions:?}") };
+            assert_eq!(bench.timer(), [Action::Connect]);
+            assert_eq!(u128::from(bench.now.since_ns(failed_at)), delay.as_nanos(), "what is reported is what is done");
+            *delay
+        };
+        let backoff = wait(None);
+        assert!(backoff > Duration::ZERO && backoff <= ReconnectSettings::default().base, "{backoff:?}");
+        assert_eq!(wait(Some(Duration::from_secs(120))), Duration::from_secs(120), "longer than any backoff");
+        assert_eq!(wait(Some(Duration::ZERO)), backoff, "shorter than this one");
+        assert_eq!(wait(Some(backoff)), backoff);
+    }
+
+    #[test]
+    fn a_wait_beyond_the_end_of_time_does_not_wrap_into_the_past() {
+        let mut bench = Bench::up(Venue::BinanceSpot, &[]);
+        bench.event(Event::ConnectFailed { reason: "HTTP 418", retry_after: Some(Duration::MAX) });
+        assert_eq!(bench.machine.next_timer(), Some(MonoNs(u64::MAX)));
+        bench.now = MonoNs(bench.now.0 + 86_400_000 * MS);
+        assert_eq!(bench.event(Event::Timer), []);
+    }
+
+    #[test]
     fn a_stop_closes_from_every_state_within_the_close_timeout() {
         let mut never = Bench::new(Venue::BinanceSpot, &[]);
         assert_eq!(never.event(Event::Stop), [Action::Report(Report::Closed)]);
@@ -718,7 +800,7 @@ mod tests {
         let mut connecting = Bench::up(Venue::BinanceSpot, &[]);
         assert_eq!(connecting.event(Event::Stop), [Action::Drop]);
         assert_eq!(connecting.event(Event::Connected), [Action::Drop], "it came through after all");
-        assert_eq!(connecting.event(Event::ConnectFailed("cancelled")), [Action::Report(Report::Closed)]);
+        assert_eq!(connecting.event(refused_connect("cancelled")), [Action::Report(Report::Closed)]);
 
         let mut ready = Bench::up(Venue::BinanceSpot, &[]);
         ready.event(Event::Connected);
@@ -730,7 +812,7 @@ mod tests {
         assert_eq!(ready.machine.next_timer(), None);
 
         let mut waiting = Bench::up(Venue::BinanceSpot, &[]);
-        waiting.event(Event::ConnectFailed("no route"));
+        waiting.event(refused_connect("no route"));
         assert_eq!(waiting.event(Event::Stop), [Action::Report(Report::Closed)]);
     }
 
@@ -742,17 +824,19 @@ mod tests {
         bench.event(Event::Start);
         let reason = "no such host".to_owned();
         let expected = [Action::Report(Report::GaveUp { reason }), Action::Report(Report::Closed)];
-        assert_eq!(bench.event(Event::ConnectFailed("no such host")), expected);
+        assert_eq!(bench.event(refused_connect("no such host")), expected);
         assert_eq!(bench.machine.state(), State::Closed);
     }
 
     #[test]
     fn an_event_the_state_has_no_use_for_is_counted_and_changes_nothing() {
         let mut bench = Bench::new(Venue::BinanceSpot, &["a@trade"]);
-        for event in [Event::Lost("x"), Event::ConnectFailed("x"), Event::Message(b"{}"), Event::Closed] {
+        for event in [Event::Lost("x"), refused_connect("x"), Event::Message(b"{}"), Event::Closed] {
             assert_eq!(bench.event(event), []);
         }
-        assert_eq!((bench.machine.status().illegal_events, bench.machine.state()), (4, State::Disconnected));
+        let status = bench.machine.status();
+        assert_eq!((status.illegal_events, status.state), (4, State::Disconnected));
+        assert_eq!(status.last_illegal_event, Some((State::Disconnected, "closed")));
     }
 
     #[test]

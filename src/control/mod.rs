@@ -30,8 +30,8 @@ pub use pool::{Health, PlanLimits, PlannedConnection, health, plan};
 pub use reconnect::{Backoff, ReconnectSettings};
 pub use session::{Edge, Session, State};
 pub use subscriptions::{
-    AckOutcome, Expired, Operation, PlanError, Request, SlotId, SlotSet, SubscriptionCounters, SubscriptionSettings,
-    Subscriptions,
+    AckOutcome, Operation, PlanError, Request, SlotId, SlotSet, SubscriptionCounters, SubscriptionSettings,
+    Subscriptions, Unanswered,
 };
 
 use crate::market::MonoNs;

@@ -5,7 +5,7 @@
 //!                   connects fail or hang on; sockets break or go deaf; streams are added and removed meanwhile
 //! ```
 //! After every step: no limit broken, nothing asked for twice, timers ahead of the clock. After each quiet period: the
-//! venue's view is what is wanted and not refused. The model reads requests with its own eyes (serde_json), not with the
+//! venue's view is what is wanted, without the streams the model refuses and no others. The model reads requests with its own eyes (serde_json), not with the
 //! code under test.
 
 use super::*;
@@ -14,6 +14,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 const MS: u64 = 1_000_000;
 const SECOND: u64 = 1_000 * MS;
@@ -56,7 +57,10 @@ struct World {
     /// Live, and the machine was told so in time: asking again would be a fault of ours.
     told: BTreeSet<String>,
     sends: Vec<u64>,
-    ready_count: u64,
+    /// Connections left because a request was never answered.
+    unanswered_count: u64,
+    /// What the last failed connect's answer asked us to wait.
+    asked_wait: Option<Duration>,
 }
 
 impl World {
@@ -86,7 +90,8 @@ impl World {
             live: BTreeSet::new(),
             told: BTreeSet::new(),
             sends: Vec::new(),
-            ready_count: 0,
+            unanswered_count: 0,
+            asked_wait: None,
         }
     }
 
@@ -126,9 +131,11 @@ impl World {
             Action::ProtocolPing => self.count_send(),
             Action::Close { .. } => self.deliver(self.now + 10 * MS, Delivery::Closed),
             Action::Drop => self.hang_up(),
-            Action::Report(Report::Ready) => self.ready_count += 1,
-            Action::Report(Report::Reconnecting { delay, .. }) => {
-                assert!(delay <= ReconnectSettings::default().cap, "backoff within its cap");
+            Action::Report(Report::Reconnecting { delay, reason, .. }) => {
+                self.unanswered_count += u64::from(reason.starts_with("the venue answers no request"));
+                let asked = self.asked_wait.take().unwrap_or_default();
+                assert!(delay >= asked, "back before the venue allows it");
+                assert!(delay <= ReconnectSettings::default().cap.max(asked), "backoff within its cap");
             }
             Action::Report(_) => {}
         }
@@ -181,7 +188,8 @@ impl World {
             }
             Delivery::ConnectFailed => {
                 self.socket = None;
-                self.event(Event::ConnectFailed("connection refused"));
+                let retry_after = self.retry_after();
+                self.event(Event::ConnectFailed { reason: "connection refused", retry_after });
             }
             Delivery::Closed => {
                 self.hang_up();
@@ -204,6 +212,12 @@ impl World {
                 }
             }
         }
+    }
+
+    /// How long a venue that refuses a connect asks us to stay away, if it does.
+    fn retry_after(&mut self) -> Option<Duration> {
+        self.asked_wait = self.chance(20).then(|| Duration::from_secs(self.random.random_range(0..60)));
+        self.asked_wait
     }
 
     fn on_tick(&mut self) {
@@ -334,14 +348,16 @@ impl World {
 
     fn check_quiet(&self) {
         assert_eq!(self.machine.state(), State::Ready);
-        let (wanted, active, refused) =
-            (self.names(SlotSet::Wanted), self.names(SlotSet::Active), self.names(SlotSet::Refused));
-        let expected: BTreeSet<_> = wanted.difference(&refused).cloned().collect();
-        assert_eq!(self.live, expected, "the venue's view is what is wanted and not refused");
-        assert_eq!(active, expected);
-        assert!(wanted.intersection(&self.bad).all(|bad| refused.contains(bad)), "every bad stream is refused");
+        let wanted = self.names(SlotSet::Wanted);
+        // What the model refuses, not what the machine says was refused: no request of a quiet time goes unanswered,
+        // so a stream that is not bad has no excuse.
+        let expected: BTreeSet<_> = wanted.difference(&self.bad).cloned().collect();
+        assert_eq!(self.live, expected, "the venue's view is what is wanted and what the venue has");
+        assert_eq!(self.names(SlotSet::Active), expected);
+        let refused: BTreeSet<_> = wanted.intersection(&self.bad).cloned().collect();
+        assert_eq!(self.names(SlotSet::Refused), refused, "every bad stream is refused, and no other");
         for (name, reason) in self.machine.subscriptions().refusals() {
-            assert!(self.bad.contains(name) || reason.message.contains("no answer"), "{name} refused: {reason}");
+            assert!(reason.message.contains("handler not found"), "{name} refused in the venue's words: {reason}");
         }
     }
 
@@ -357,6 +373,7 @@ fn stream(number: u32) -> String {
 }
 
 /// A day: three times eight hostile minutes and five quiet ones, then a stop.
+/// Returns how many connections were left because a request was never answered.
 fn live_through(dialect: Dialect, seed: u64) -> u64 {
     let mut world = World::new(dialect, seed);
     world.event(Event::Start);
@@ -373,19 +390,25 @@ fn live_through(dialect: Dialect, seed: u64) -> u64 {
         world.step();
     }
     assert!(world.now - stopped_at <= 150 * MS, "a stop takes at most 150 ms");
-    world.ready_count
+    assert!(world.machine.status().reconnects > 3, "a day this quiet tests nothing");
+    world.unanswered_count
 }
 
+/// Seed 1 of every dialect fails where a stream whose request nobody answered counts as refused, for it is then never
+/// asked for again.
 fn live_through_all(dialect: Dialect) {
     let number = |name: &str, default| std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default);
     let (first, count) = (number("TICKWIRE_SEED", 1), number("TICKWIRE_SEEDS", 40));
+    let mut unanswered_count = 0;
     for seed in first..first + count {
         let day = std::panic::catch_unwind(|| live_through(dialect, seed));
         match day {
-            Ok(ready_count) => assert!(ready_count > 3, "seed {seed}: a day this quiet tests nothing"),
+            Ok(unanswered) => unanswered_count += unanswered,
             Err(_) => panic!("seed {seed} fails: TICKWIRE_SEED={seed} TICKWIRE_SEEDS=1 replays it"),
         }
     }
+    // One day alone may be without; a run of the usual length is not.
+    assert!(count < 40 || unanswered_count > 0, "no request stayed unanswered: that path was not walked");
 }
 
 #[test]

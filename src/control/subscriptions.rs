@@ -4,9 +4,10 @@
 //!                  next_request            ack ok
 //! wanted, unsent ───────────────► pending ─────────► active ──no longer wanted──► UNSUBSCRIBE ──► gone
 //!      ▲  ▲                        │    │ refused, alone
-//!      │  └──── no answer in time ─┘    ├────────────► refused (with the venue's words)
-//!      │                                └ refused, in a batch: both halves are asked again, until the bad one is alone
-//!      └── disconnected(): pending and active; what is refused stays refused
+//!      │  └──── no answer in time ─┤    ├────────────► refused (with the venue's words)
+//!      │                           │    └ refused, in a batch: both halves are asked again, until the bad one is alone
+//!      │                           └ nor to any retry: Unanswered, and the connection is to be given up
+//!      └── disconnected(): pending and active; what the venue refused stays refused
 //! ```
 //! A slot is one stream: a channel of one symbol, or an all-market channel. Invariants: `pending`, `active` and `queued`
 //! never share a slot, so no stream is asked for while it is live or being asked for; what was asked for and never
@@ -17,6 +18,7 @@ use crate::market::MonoNs;
 use crate::venue::{Ack, Limits, Refusal};
 use fixedbitset::FixedBitSet;
 use std::collections::{HashMap, VecDeque};
+use std::fmt;
 use std::time::Duration;
 
 /// Quotes and comma around an argument. Whether the venue counts them is not documented, so they are counted.
@@ -113,7 +115,7 @@ pub enum SlotSet {
     Pending,
     /// Confirmed.
     Active,
-    /// Refused.
+    /// Refused, in the venue's own words.
     Refused,
 }
 
@@ -148,14 +150,35 @@ pub enum AckOutcome {
     Unmatched,
 }
 
-/// What became of the requests that were not answered in time.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Expired {
-    /// Streams given up: no answer to any of the tries.
-    pub refused: Vec<SlotId>,
-    /// Even a request to end a stream was given up: what the venue still sends is unknown, and only a new connection
-    /// makes it known.
-    pub is_past_knowing: bool,
+/// A request that was not answered, nor any of its retries: what the venue sends on this connection is unknown, and only
+/// a new connection makes it known. It is no refusal: the venue said nothing against these streams.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Unanswered {
+    /// What it asked.
+    pub operation: Operation,
+    /// The first stream it named.
+    pub stream: String,
+    /// How many streams it named.
+    pub stream_count: usize,
+    /// How often it was sent.
+    pub tries: u64,
+    /// How long each try waited.
+    pub ack_timeout: Duration,
+}
+
+impl fmt::Display for Unanswered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let operation = match self.operation {
+            Operation::Subscribe => "subscribe",
+            Operation::Unsubscribe => "unsubscribe",
+        };
+        let others = others(self.stream_count);
+        let (stream, tries, each_ms) = (&self.stream, self.tries, self.ack_timeout.as_millis());
+        write!(
+            f,
+            "the venue answers no request: {operation} {stream}{others}, no answer in {tries} tries of {each_ms} ms"
+        )
+    }
 }
 
 /// What happened so far, over all connections of the machine.
@@ -318,28 +341,32 @@ impl Subscriptions {
         }
     }
 
-    /// Takes back what was not answered in time: asks again, or gives up.
+    /// Takes back what was not answered in time, to ask it again. After the last retry it says so: the connection is
+    /// then to be given up, with [`disconnected`](Self::disconnected).
     #[must_use]
-    pub fn expire(&mut self, now: MonoNs) -> Expired {
-        let mut expired = Expired::default();
+    pub fn expire(&mut self, now: MonoNs) -> Option<Unanswered> {
+        let mut unanswered = None;
         while self.in_flight.front().is_some_and(|request| request.deadline <= now) {
             let mut batch = self.in_flight.pop_front().expect("just seen").batch;
             self.counters.timeouts += 1;
             batch.timeouts += 1;
             batch.may_be_live = true;
-            if batch.timeouts <= self.settings.retries_max {
-                self.enqueue(batch);
-            } else if batch.operation == Operation::Subscribe {
-                self.give_up(batch, &mut expired.refused);
-            } else {
-                expired.is_past_knowing = true;
-                self.enqueue(batch);
+            if batch.timeouts > self.settings.retries_max {
+                unanswered.get_or_insert_with(|| Unanswered {
+                    operation: batch.operation,
+                    stream: self.names[batch.slots[0].index()].to_string(),
+                    stream_count: batch.slots.len(),
+                    tries: u64::from(batch.timeouts),
+                    ack_timeout: self.settings.ack_timeout,
+                });
             }
+            self.enqueue(batch);
         }
-        expired
+        unanswered
     }
 
-    /// The connection is gone and everything on it: what is wanted and not refused is unsent again.
+    /// The connection is gone and everything on it: what is wanted and not refused is unsent again. A refusal is always
+    /// the venue's own word, so it outlives the connection; that a request was not answered does not.
     pub fn disconnected(&mut self) {
         self.pending.clear();
         self.active.clear();
@@ -533,26 +560,8 @@ impl Subscriptions {
         AckOutcome::Refused(first)
     }
 
-    /// No answer to any of the tries: refused, and, as the venue may have heard one of them, unsubscribed.
-    fn give_up(&mut self, batch: Batch, given_up: &mut Vec<SlotId>) {
-        let message = format!(
-            "no answer to {} requests, {} ms each",
-            u64::from(self.settings.retries_max) + 1,
-            self.settings.ack_timeout.as_millis()
-        );
-        let refusal = Refusal { code: None, message };
-        self.note_refusal(batch.slots[0], batch.slots.len(), &refusal);
-        for slot in batch.slots.iter().filter(|slot| self.wanted.contains(slot.index())) {
-            self.refused.insert(slot.index());
-            self.reasons.insert(*slot, refusal.clone());
-            given_up.push(*slot);
-        }
-        self.enqueue(Batch { operation: Operation::Unsubscribe, timeouts: 0, may_be_live: true, slots: batch.slots });
-    }
-
     fn note_refusal(&mut self, first: SlotId, count: usize, refusal: &Refusal) {
-        let others = if count > 1 { format!(" and {} more", count - 1) } else { String::new() };
-        self.last_refusal = Some(format!("{}{others}: {refusal}", self.names[first.index()]));
+        self.last_refusal = Some(format!("{}{}: {refusal}", self.names[first.index()], others(count)));
     }
 
     /// The slot of a stream, made if it is new.
@@ -581,6 +590,11 @@ impl Subscriptions {
         let chars = occupied().map(|at| arg_chars(&self.names[at])).sum::<usize>() + more_chars;
         check_limits(&self.limits, count, chars)
     }
+}
+
+/// The rest of a request of which one stream is named.
+fn others(count: usize) -> String {
+    if count > 1 { format!(" and {} more", count - 1) } else { String::new() }
 }
 
 /// What one stream's name counts against the venue's characters per connection.
@@ -689,7 +703,7 @@ mod tests {
         assert_eq!(all.on_ack(Ack { id: None, result: Ok(()) }, false), AckOutcome::Unmatched);
         send(&mut all, 7, s(0)).unwrap();
         assert_eq!(all.on_ack(ok(8), false), AckOutcome::Unmatched);
-        assert_eq!(all.expire(s(5)), Expired::default());
+        assert_eq!(all.expire(s(5)), None);
         assert_eq!(all.on_ack(ok(7), false), AckOutcome::Unmatched, "late");
         assert_eq!(counts(&all), [5, 5, 0, 0, 0]);
         send(&mut all, 9, s(6)).unwrap();
@@ -728,33 +742,42 @@ mod tests {
     }
 
     #[test]
-    fn a_request_nobody_answers_is_asked_again_then_refused_and_unsubscribed() {
-        let mut all = subscriptions(2);
-        for id in 1..=4 {
+    fn a_request_nobody_answers_is_asked_again_and_then_the_connection_is_at_fault_not_its_streams() {
+        let mut all = subscriptions(3);
+        send(&mut all, 1, s(0)).unwrap();
+        for id in 2..=4 {
+            assert_eq!(all.expire(s(id * 10)), None, "before try {id}");
             assert_eq!(send(&mut all, id, s(id * 10)).unwrap().0, Operation::Subscribe, "try {id}");
-            assert_eq!(all.expire(s(id * 10 + 5)).refused.len(), if id == 4 { 2 } else { 0 });
         }
-        assert_eq!(counts(&all), [2, 0, 0, 0, 2]);
-        assert!(all.last_refusal().unwrap().contains("no answer to 4 requests, 5000 ms each"));
-        // One of the four may have been heard.
-        let (operation, names) = send(&mut all, 5, s(60)).unwrap();
-        assert_eq!((operation, names.len()), (Operation::Unsubscribe, 2));
-        all.on_ack(ok(5), false);
-        assert!(all.is_settled());
+        assert_eq!(all.expire(s(44)), None, "the last try has its time too");
+        let unanswered = all.expire(s(45)).unwrap();
+        let expected = "the venue answers no request: subscribe s0@trade and 2 more, no answer in 4 tries of 5000 ms";
+        assert_eq!(unanswered.to_string(), expected);
+        assert_eq!((all.count(SlotSet::Refused), all.last_refusal(), all.counters().timeouts), (0, None, 4));
+        // The next connection starts from nothing: every stream, every retry.
+        all.disconnected();
+        assert_eq!(counts(&all), [3, 3, 0, 0, 0]);
+        assert_eq!(send(&mut all, 5, s(60)).unwrap().1.len(), 3);
+        assert_eq!(all.expire(s(65)), None, "the retries are counted anew");
+        send(&mut all, 6, s(66)).unwrap();
+        all.on_ack(ok(6), false);
+        assert_eq!(counts(&all), [3, 0, 0, 3, 0]);
     }
 
     #[test]
-    fn an_unsubscribe_nobody_answers_says_that_the_connection_is_past_knowing() {
+    fn an_unsubscribe_nobody_answers_says_so_too() {
         let mut all = subscriptions(1);
         send(&mut all, 1, s(0)).unwrap();
         all.on_ack(ok(1), false);
         all.remove("s0@trade").unwrap();
         for id in 2..=4 {
             assert_eq!(send(&mut all, id, s(id * 10)).unwrap().0, Operation::Unsubscribe);
-            assert_eq!(all.expire(s(id * 10 + 5)), Expired::default());
+            assert_eq!(all.expire(s(id * 10 + 5)), None);
         }
         send(&mut all, 5, s(50)).unwrap();
-        assert!(all.expire(s(55)).is_past_knowing);
+        let unanswered = all.expire(s(55)).unwrap();
+        assert_eq!((unanswered.operation, unanswered.stream_count), (Operation::Unsubscribe, 1));
+        assert!(unanswered.to_string().contains("unsubscribe s0@trade, no answer in 4 tries"), "{unanswered}");
     }
 
     #[test]
@@ -794,7 +817,7 @@ mod tests {
     fn a_stream_removed_after_an_unanswered_request_may_be_live_and_is_unsubscribed() {
         let mut all = subscriptions(2);
         send(&mut all, 1, s(0)).unwrap();
-        assert_eq!(all.expire(s(5)), Expired::default());
+        assert_eq!(all.expire(s(5)), None);
         all.remove("s0@trade").unwrap();
         assert_eq!(send(&mut all, 2, s(5)), Some((Operation::Subscribe, vec!["s1@trade".to_owned()])));
         assert_eq!(send(&mut all, 3, s(5)), Some((Operation::Unsubscribe, vec!["s0@trade".to_owned()])));
@@ -804,7 +827,7 @@ mod tests {
     fn a_retry_that_meets_its_own_subscription_is_confirmed_by_it() {
         let mut all = subscriptions(1);
         send(&mut all, 1, s(0)).unwrap();
-        assert_eq!(all.expire(s(5)), Expired::default());
+        assert_eq!(all.expire(s(5)), None);
         send(&mut all, 2, s(5)).unwrap();
         assert_eq!(all.on_ack(refused(2), true), AckOutcome::Confirmed);
         assert_eq!(counts(&all), [1, 0, 0, 1, 0]);

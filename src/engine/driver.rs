@@ -142,8 +142,12 @@ impl Driver {
                         Err(error) => {
                             let text = error.to_string();
                             tracing::warn!(connection = %self.plan.name, error = %text, "connect failed");
+                            let retry_after = match &error {
+                                ConnectError::Refused { retry_after, .. } => *retry_after,
+                                _ => None,
+                            };
                             self.note_loss("connect_failed", text.clone());
-                            machine.handle(Event::ConnectFailed(&text), now, &mut actions);
+                            machine.handle(Event::ConnectFailed { reason: &text, retry_after }, now, &mut actions);
                         }
                     }
                 }
@@ -330,7 +334,11 @@ impl Driver {
                         self.command(Command::Attach(Box::new(attachment))).await;
                     }
                     Err(error) => {
-                        machine.handle(Event::ConnectFailed(&error.to_string()), now, actions);
+                        machine.handle(
+                            Event::ConnectFailed { reason: &error.to_string(), retry_after: None },
+                            now,
+                            actions,
+                        );
                         return false;
                     }
                 }

@@ -327,7 +327,7 @@ pub(super) mod tests {
             "\"read_to_handler_ns\":{\"p50\":410,\"p99\":1250,\"p999\":18400,\"max\":2100000}",
             "\"visit_gap_ns\":{\"p50\":260,\"p99\":900,\"p999\":4000,\"max\":950000}",
             "\"venue_age_ms\":{\"p50\":0.25,\"p99\":1.5}",
-            "\"hot_threads\":[{\"core\":1,\"messages\":4000,\"allocations\":0,\"page_faults\":12,\"involuntary_switches\":3}]",
+            "\"hot_threads\":[{\"core\":1,\"messages\":4000,\"allocations\":0,\"page_faults\":12,\"involuntary_switches\":3,",
             "\"symbols\":4",
         ];
         let mut from = 0;

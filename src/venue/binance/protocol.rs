@@ -533,14 +533,17 @@ mod tests {
     #[test]
     fn a_list_that_cannot_be_read_says_where_and_why() {
         let message = |body: &str| SPOT.read_instruments(body.as_bytes()).unwrap_err().to_string();
+        let names = |body: &str| {
+            let (specs, _) = SPOT.read_instruments(body.as_bytes()).unwrap();
+            specs.into_iter().map(|spec| spec.name).collect::<Vec<_>>()
+        };
         assert!(message("{\"symbols\":[").contains("EOF"));
         assert!(message("{}").contains("symbols"));
         assert!(message(r#"{"code":-1003,"msg":"Too much request weight used"}"#).contains("(code -1003)"));
         let bad_tick = SPOT_INFO.replacen("\"tickSize\":\"0.01000000\"", "\"tickSize\":\"1e-2\"", 1);
-        let error = message(&bad_tick);
-        assert!(error.contains("BTCUSDT") && error.contains("`1e-2`"), "{error}");
-        let no_filter = SPOT_INFO.replacen("PRICE_FILTER", "OTHER", 1);
-        assert!(message(&no_filter).contains("PRICE_FILTER"));
+        assert_eq!(names(&bad_tick), ["SHIBTRY"], "the other row stands");
+        let no_filter = SPOT_INFO.replace("PRICE_FILTER", "OTHER");
+        assert!(message(&no_filter).contains("PRICE_FILTER"), "no row stands");
     }
 
     #[test]
