@@ -7,13 +7,8 @@ use super::exchange::{NAME_ALLOWED, Placed, is_name};
 use super::place::Places;
 use super::{ConfigError, ConnectionConfig, EngineConfig, Host, InstrumentConfig, engine};
 use crate::limits::{CONNECTION_COUNT_MAX, SCALE_MAX, SYMBOL_COUNT_MAX, SYMBOL_NAME_BYTES_MAX};
-<<<<<<< HEAD
 use crate::market::{InstrumentKind, Venue};
-use crate::venue::{ChannelScope, protocol};
-=======
-use crate::market::Venue;
 use crate::venue::{ChannelScope, Heartbeat, protocol};
->>>>>>> main
 use std::collections::{HashMap, HashSet};
 use std::fmt::Display;
 use std::ops::RangeInclusive;
