@@ -5,7 +5,7 @@ mod venue_server;
 
 use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use tickwire::config::{Config, ConnectionConfig, CoreConfig, EngineConfig};
+use tickwire::config::{Config, ConnectionConfig, CoreConfig, EngineConfig, Idle};
 use tickwire::engine::{Engine, RunningEngine, available_cpus};
 use tickwire::hot::{Router, Strategy};
 use tickwire::market::{AggTrade, MarkPrice, Price, SymbolSpec, Ticker, Trade, Venue};
@@ -273,10 +273,43 @@ fn a_long_message_of_no_known_shape_is_shown_by_its_beginning() {
     refused(long.as_bytes(), TEXT, "unknown_shape", "e");
 }
 
+#[test]
+fn a_refusal_with_escapes_in_its_words_is_read_as_it_was_said() {
+    let server = VenueServer::start(|_, session| {
+        session.answer_request(|id| format!(r#"{{"code":2,"msg":"Invalid \"x\" \u0041 \/","id":{id}}}"#));
+        session.close_code();
+    });
+    let (engine, _prices) = engine_of(trades(&server), tell_trades);
+    let report = until(&engine, "refused", |report| report.connections[0].subscriptions.refused == 1);
+    let error = report.connections[0].last_error.clone().unwrap_or_default();
+    assert!(error.contains(r#"Invalid "x" A /"#), "{error}");
+    assert_eq!(report.connections[0].control_unknown, 0);
+}
+
+#[test]
+fn a_core_that_spins_and_one_that_yields_deliver_as_one_that_parks() {
+    for idle in [Idle::Spin, Idle::Yield, Idle::Park] {
+        let server = serving(|_, session| {
+            for id in 0..100 {
+                session.send(trade("BTCUSDT", "1.00", id));
+            }
+        });
+        let (prices_in, prices) = channel();
+        let prices_in = Mutex::new(prices_in);
+        let make =
+            move || Strategy { state: Told { prices: prices_in.lock().unwrap().clone() }, on_symbol: tell_trades };
+        let mut config = Config::from_connections(vec![trades(&server)]).unwrap();
+        config.engine.cores[0].idle = idle;
+        let engine = Engine::builder(config).strategy("told", make).start().unwrap();
+        assert_eq!(told(&prices, 100), [100; 100], "{idle:?}");
+        assert_eq!(engine.stop().connections[0].unparsed, 0, "{idle:?}");
+    }
+}
+
 // ---------------------------------------------------------------------------------------------- the wire
 
 /// The first connection gets `bytes` after a trade; the second, after the engine came back, gets another trade.
-fn loses(bytes: Vec<u8>, max_message_bytes: Option<usize>, code: u16, words: &str) {
+fn loses(bytes: Vec<u8>, max_message_bytes: Option<usize>, code: u16, name: &str, words: &str) {
     let (codes_in, codes) = channel();
     let server = VenueServer::start(move |number, session| {
         session.confirm_subscription();
@@ -300,32 +333,34 @@ fn loses(bytes: Vec<u8>, max_message_bytes: Option<usize>, code: u16, words: &st
     let connection = &report.connections[0];
     assert_eq!(connection.reconnects, 1, "{words}");
     assert_eq!(connection.last_error.as_deref(), Some(words));
+    let losses: Vec<_> = connection.losses.iter().map(|(name, &count)| (name.as_str(), count)).collect();
+    assert_eq!(losses, [(name, 1)], "counted by its reason");
     assert_eq!(connection.unparsed, 0, "{words}");
 }
 
 #[test]
 fn a_masked_frame_of_the_server_ends_the_connection_by_name() {
     let words = "protocol error: the server's frame is masked: a server must not mask (code 1002)";
-    loses(vec![TEXT, 0x82, 0, 0, 0, 0, b'{', b'}'], None, 1002, words);
+    loses(vec![TEXT, 0x82, 0, 0, 0, 0, b'{', b'}'], None, 1002, "masked", words);
 }
 
 #[test]
 fn a_reserved_bit_ends_the_connection_by_name() {
     let words =
         "protocol error: reserved bits 0b100 are set, but no extension was offered: all three must be 0 (code 1002)";
-    loses(frame(TEXT | 0x40, b"{}"), None, 1002, words);
+    loses(frame(TEXT | 0x40, b"{}"), None, 1002, "reserved_bits", words);
 }
 
 #[test]
 fn a_reserved_opcode_ends_the_connection_by_name() {
     let words = "protocol error: opcode 0x3 is reserved: allowed are 0x0, 0x1, 0x2, 0x8, 0x9, 0xa (code 1002)";
-    loses(frame(0x83, b"{}"), None, 1002, words);
+    loses(frame(0x83, b"{}"), None, 1002, "reserved_opcode", words);
 }
 
 #[test]
 fn a_control_frame_that_is_too_long_ends_the_connection_by_name() {
     let words = "protocol error: control frame 0x9 announces length 126: at most 125 bytes are allowed (code 1002)";
-    loses(frame(PING, &[b'x'; 126]), None, 1002, words);
+    loses(frame(PING, &[b'x'; 126]), None, 1002, "control_too_long", words);
 }
 
 #[test]
@@ -334,7 +369,7 @@ fn a_message_over_the_limit_ends_the_connection_before_it_is_read() {
         "protocol error: message of at least 65537 bytes: at most 65536 are allowed (max_message_bytes) (code 1009)";
     let mut header = vec![TEXT, 127];
     header.extend_from_slice(&65_537_u64.to_be_bytes());
-    loses(header, Some(65_536), 1009, words);
+    loses(header, Some(65_536), 1009, "message_too_big", words);
 }
 
 #[test]

@@ -61,6 +61,17 @@ impl Session {
         let _ = self.socket.send(Message::text(text.to_string()));
     }
 
+    /// Reads a Binance request and answers it with what `answer` makes of its id.
+    pub(crate) fn answer_request(&mut self, answer: impl Fn(&Value) -> String) {
+        while let Ok(message) = self.socket.read() {
+            if let Message::Text(text) = message {
+                let request: Value = serde_json::from_str(&text).expect("a request is JSON");
+                self.send(answer(&request["id"]));
+                return;
+            }
+        }
+    }
+
     /// Sends bytes as they are, framed or not. False once the engine has gone.
     pub(crate) fn send_raw(&mut self, bytes: &[u8]) -> bool {
         self.socket.get_mut().write_all(bytes).is_ok()
