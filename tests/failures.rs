@@ -180,7 +180,7 @@ fn two_hot_cores_run_two_strategies_and_the_panic_of_one_does_not_end_the_other(
 // ---------------------------------------------------------------------------------------------- messages
 
 #[test]
-fn an_unknown_symbol_in_an_all_market_array_is_counted_and_the_others_are_delivered() {
+fn an_unknown_symbol_in_an_all_market_array_is_counted_and_the_others_are_delivered_until_it_is_added() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let options = SimOptions {
         venues: vec![Venue::BinanceUsdm],
@@ -191,6 +191,8 @@ fn an_unknown_symbol_in_an_all_market_array_is_counted_and_the_others_are_delive
     let exchange = runtime.block_on(sim::start(options)).unwrap();
     let listed: Vec<String> = exchange.symbols(Venue::BinanceUsdm);
     let names = [listed[0].clone(), "NOBODYUSDT".to_owned(), listed[1].clone()];
+    let (again_in, again) = channel::<()>();
+    let again = Mutex::new(again);
     let server = serving(move |_, session| {
         let element = |name: &String| {
             format!(
@@ -198,11 +200,18 @@ fn an_unknown_symbol_in_an_all_market_array_is_counted_and_the_others_are_delive
             )
         };
         let elements = names.iter().map(element).collect::<Vec<_>>().join(",");
-        session.send(format!(r#"{{"stream":"!markPrice@arr@1s","data":[{elements}]}}"#));
+        let array = format!(r#"{{"stream":"!markPrice@arr@1s","data":[{elements}]}}"#);
+        session.send(&array);
+        if again.lock().unwrap().recv().is_ok() {
+            session.send(&array);
+        }
     });
     let mut connection = server.connection("usdm", Venue::BinanceUsdm, &[], &["!markPrice@arr@1s"]);
     connection.rest_url = exchange.endpoints().venue(Venue::BinanceUsdm).unwrap().rest.parse().unwrap();
-    let (engine, prices) = engine_of(connection, |_, router, spec| {
+    let (engine, prices) = engine_of(connection, |told, router, spec| {
+        if &*spec.name == "NOBODYUSDT" {
+            let _ = told.prices.send(-1);
+        }
         router.on_mark_price(spec.symbol, |told: &mut Told, event: &MarkPrice| {
             let _ = told.prices.send(i64::try_from(event.meta.symbol.index()).unwrap());
         });
@@ -215,7 +224,13 @@ fn an_unknown_symbol_in_an_all_market_array_is_counted_and_the_others_are_delive
     let connection = &report.connections[0];
     assert_eq!((connection.events, connection.unparsed), (2, 0));
     assert_eq!(connection.unparsed_reasons.get("unknown_symbol"), Some(&1));
-    drop(engine);
+
+    let added = engine.add_symbol(Venue::BinanceUsdm, "NOBODYUSDT", (2, 3), None).unwrap();
+    assert_eq!(engine.add_symbol(Venue::BinanceUsdm, "NOBODYUSDT", (2, 3), None), Ok(added), "twice is once");
+    assert_eq!(told(&prices, 1), [-1], "the core has learned it");
+    again_in.send(()).unwrap();
+    assert_eq!(told(&prices, 3)[1], i64::try_from(added.index()).unwrap());
+    assert_eq!(engine.stop().connections[0].unrouted, 1, "not a second time");
     runtime.block_on(exchange.stop());
 }
 

@@ -20,7 +20,7 @@ mod report;
 use crate::config::{Config, Idle, Transport};
 use crate::hot::{self, Command, Core, CoreSettings, CoreStats, HotPorts, PanicReport, Strategy};
 use crate::limits::CONNECTION_COUNT_MAX;
-use crate::market::{SymbolSpec, Venue};
+use crate::market::{Instrument, Symbol, SymbolSpec, SymbolTableError, Venue};
 use crate::net::TlsError;
 use crate::strategy;
 use crate::telemetry::{Failure, FailureKind, Report, thread_allocations};
@@ -470,6 +470,36 @@ impl RunningEngine {
     #[must_use]
     pub fn symbols(&self) -> Vec<SymbolSpec> {
         self.symbols.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    }
+
+    /// Makes a symbol known while the engine runs: it gets an id, every hot core learns it, and each strategy's
+    /// `on_symbol` is called for it there. Adding a known one changes nothing. It is not subscribed by this: it is for
+    /// what arrives already, as a new listing does on an all-market channel.
+    ///
+    /// # Errors
+    /// [`SymbolTableError`]: no id is left, or the name or a scale is out of bounds.
+    pub fn add_symbol(
+        &self,
+        venue: Venue,
+        name: &str,
+        (price_scale, qty_scale): (u8, u8),
+        instrument: Option<Instrument>,
+    ) -> Result<Symbol, SymbolTableError> {
+        let mut symbols = self.symbols.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = symbols.find(venue, name) {
+            return Ok(known);
+        }
+        let symbol = symbols.add(venue, name, price_scale, qty_scale, instrument)?;
+        let spec = symbols.spec(symbol).cloned();
+        drop(symbols);
+        if let (Some(spec), Some(runtime)) = (spec, &self.runtime) {
+            for commands in &self.commands {
+                let (commands, spec) = (commands.clone(), Box::new(spec.clone()));
+                // A queue that is full is waited for, but not by the caller.
+                runtime.spawn(async move { drop(commands.send(Command::AddSymbol(spec)).await) });
+            }
+        }
+        Ok(symbol)
     }
 
     /// Closes every connection with its closing handshake, ends every thread, and gives the final report. Within
