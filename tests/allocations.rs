@@ -83,7 +83,7 @@ fn run(connections: Vec<ConnectionConfig>, message_count: u64, warm_up_events: u
 
 /// Messages of market data: acks are control-plane messages.
 fn messages(report: &Report) -> u64 {
-    report.connections.iter().map(|connection| connection.frames - connection.control_messages).sum()
+    report.connections.iter().map(|connection| connection.frames.saturating_sub(connection.control_messages)).sum()
 }
 
 /// Messages put together in one write of the server, over ws.

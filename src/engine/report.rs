@@ -56,6 +56,9 @@ pub(super) fn report(
 
 fn connection(socket: &Socket) -> ConnectionReport {
     let stats = &*socket.stats;
+    // Parts before their wholes: a message counts as a frame first, so no report shows more acks or events than frames
+    // can account for.
+    let (control_messages, events) = (stats.control_messages.get(), stats.events.get());
     let status = socket.status.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let machine = status.machine.as_ref();
     let count = |of: fn(&Status) -> usize| machine.map_or(0, |machine| of(machine) as u64);
@@ -70,7 +73,7 @@ fn connection(socket: &Socket) -> ConnectionReport {
         .to_owned(),
         transport: socket.transport.to_owned(),
         frames: stats.frames.get(),
-        events: stats.events.get(),
+        events,
         unparsed: stats.unparsed.get(),
         unrouted: stats.unrouted.get(),
         tier_two: stats.tier_two.get(),
@@ -80,7 +83,7 @@ fn connection(socket: &Socket) -> ConnectionReport {
         venue_age_ms: AgePercentiles::of_buckets(&stats.venue_age.filled(), stats.venue_age.max()),
         pings: stats.pings.get() + status.cold_pings,
         bytes: stats.bytes.get(),
-        control_messages: stats.control_messages.get(),
+        control_messages,
         unparsed_reasons: Reason::ALL
             .into_iter()
             .map(|reason| (reason.name().to_owned(), stats.reasons[reason as usize].get()))
