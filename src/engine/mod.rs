@@ -23,7 +23,7 @@ use crate::limits::CONNECTION_COUNT_MAX;
 use crate::market::{Instrument, Symbol, SymbolSpec, SymbolTableError, Venue};
 use crate::net::TlsError;
 use crate::strategy;
-use crate::telemetry::{Failure, FailureKind, Report, thread_allocations};
+use crate::telemetry::{Failure, FailureKind, Report, current_thread_id, thread_allocations};
 use driver::{Driver, SharedStatus};
 use listing::{Symbols, VenueListing};
 use plan::{SocketPlan, TlsConfigs};
@@ -355,8 +355,8 @@ fn spawn_core<S: 'static>(parts: CoreParts, make: impl FnOnce() -> Strategy<S> +
     let CoreParts { cpu, settings, ports, stats, started, ended } = parts;
     let run = move || {
         let core = affinity::pin_to_one(cpu).and_then(|()| {
-            // SAFETY: gettid has no arguments and cannot fail.
-            stats.thread_id.store(unsafe { libc::gettid() }, Ordering::Relaxed);
+            // Without it the report lacks the kernel's counts of this thread, and says so.
+            stats.thread_id.store(current_thread_id().unwrap_or(0), Ordering::Relaxed);
             Core::new(settings, ports, stats, make())
         });
         match core {

@@ -316,7 +316,7 @@ mod tests {
         assert!(index.insert(&"1000000MOGUSDT-26DEC25".into(), b));
         assert_eq!(index.find(b"1000000MOGUSDT-26SEP25"), Some(a));
         assert_eq!(index.find(b"1000000MOGUSDT-26DEC25"), Some(b));
-        assert_eq!(index.find(b"1000000MOGUSDT-26XXX25"), None);
+        assert_eq!(index.find(b"1000000MOGUSDT-26NON25"), None);
     }
 
     #[test]
