@@ -161,7 +161,7 @@ impl FrameError {
         "close_reason_not_utf8",
     ];
 
-    /// The index of its counter.
+    /// Its position in [`Self::ALL_NAMES`]: the name is what the report counts by.
     #[must_use]
     pub const fn index(self) -> usize {
         match self {
