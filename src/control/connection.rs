@@ -9,9 +9,9 @@
 //! After [`Action::Drop`] the socket is forgotten: its end need not be reported. Does no I/O and reads no clock.
 
 use super::{
-    AckOutcome, Backoff, Beat, Edge, HeartbeatMonitor, HeartbeatSettings, Operation, Pacer, Ping, PlanError,
-    ReconnectSettings, Session, SlotId, SlotSet, State, SubscriptionCounters, SubscriptionSettings, Subscriptions,
-    after,
+    AckOutcome, Backoff, Beat, BudgetId, Edge, Governor, HeartbeatMonitor, HeartbeatSettings, Leg, Operation, Pacer,
+    Permit, Ping, PlanError, ReconnectSettings, Session, SlotId, SlotSet, State, SubscriptionCounters,
+    SubscriptionSettings, Subscriptions, Ticket, after,
 };
 use crate::limits::SAMPLE_BYTES;
 use crate::market::{MonoNs, Venue};
@@ -50,6 +50,17 @@ impl ConnectionSettings {
     }
 }
 
+/// What a machine may use while it takes an event.
+#[derive(Debug)]
+pub struct Context<'a> {
+    /// The wall clock, milliseconds since the Unix epoch: for what is signed or stamped on the wire, never for a timer.
+    pub wall_ms: i64,
+    /// The process's budgets.
+    pub governor: &'a mut Governor,
+    /// The one that this connection's host and source address share.
+    pub budget: BudgetId,
+}
+
 /// What happened.
 #[derive(Clone, Copy, Debug)]
 pub enum Event<'a> {
@@ -75,14 +86,23 @@ pub enum Event<'a> {
         /// Market-data messages so far.
         messages: u64,
     },
-    /// The socket is gone, with the reason.
-    Lost(&'a str),
+    /// The socket is gone.
+    Lost {
+        /// Why.
+        reason: &'a str,
+        /// The close code of the venue's close frame, if it sent one.
+        code: Option<u16>,
+    },
     /// The time of [`ConnectionMachine::next_timer`] has come.
     Timer,
     /// The operator wants this stream.
     Subscribe(&'a str),
     /// The operator no longer wants this stream.
     Unsubscribe(&'a str),
+    /// This live stream is to be ended and asked for again.
+    Resubscribe(&'a str),
+    /// The socket is to be let go, and made again without a wait.
+    Reconnect(&'a str),
     /// The operator wants the connection down.
     Stop,
     /// The close handshake is done, or a connect under way was abandoned.
@@ -97,10 +117,12 @@ impl Event<'_> {
             Self::ConnectFailed { .. } => "connect_failed",
             Self::Message(_) => "message",
             Self::DataSeen { .. } => "data_seen",
-            Self::Lost(_) => "lost",
+            Self::Lost { .. } => "lost",
             Self::Timer => "timer",
             Self::Subscribe(_) => "subscribe",
             Self::Unsubscribe(_) => "unsubscribe",
+            Self::Resubscribe(_) => "resubscribe",
+            Self::Reconnect(_) => "reconnect",
             Self::Stop => "stop",
             Self::Closed => "closed",
         }
@@ -155,6 +177,45 @@ pub enum Report {
         /// Why the last one failed.
         reason: String,
     },
+    /// The venue says that it is about to go.
+    GoingAway,
+    /// The old socket of a rotation was lost before the successor was confirmed; the successor goes on.
+    Disconnected {
+        /// Why.
+        reason: String,
+    },
+    /// A successor begins to connect beside the socket that speaks.
+    Rotating {
+        /// What for.
+        reason: String,
+    },
+    /// A successor's connect failed, or it was lost before it spoke; the next attempt follows.
+    SuccessorFailed {
+        /// Failures in a row, from 1.
+        attempt: u32,
+        /// Wait before the attempt.
+        delay: Duration,
+        /// Why.
+        reason: String,
+    },
+    /// One socket took over from another.
+    Rotated {
+        /// The socket that spoke.
+        from: Leg,
+        /// The one that speaks now.
+        to: Leg,
+        /// From the begin of the hand-over to its end.
+        took: Duration,
+        /// What for.
+        reason: String,
+        /// Chained subscriptions whose hand-over could not be joined: a hole is possible there.
+        unjoined: u32,
+    },
+    /// A rotation was asked for, or was due, and did not come about.
+    NotRotated {
+        /// Why.
+        reason: String,
+    },
     /// Over.
     Closed,
 }
@@ -198,6 +259,63 @@ pub struct Status {
     pub last_loss: Option<String>,
 }
 
+/// How long to wait where the process's budget has no place in its line.
+const NO_PLACE_WAIT: Duration = Duration::from_secs(1);
+
+/// Something that waits for its turn in one of the process's budgets.
+#[derive(Debug, Default)]
+enum Turn {
+    /// It does not wait.
+    #[default]
+    None,
+    /// It has a place in the line.
+    Ticket(Ticket),
+    /// There was no place: it asks again.
+    Again,
+}
+
+impl Turn {
+    const fn is_waiting(&self) -> bool {
+        !matches!(self, Self::None)
+    }
+
+    /// Takes the turn, or says when to try again. `ask` asks for a place where there is none yet.
+    fn take(
+        &mut self,
+        now: MonoNs,
+        context: &mut Context<'_>,
+        ask: impl FnOnce(&mut Context<'_>) -> Permit,
+    ) -> Option<MonoNs> {
+        let permit = match std::mem::take(self) {
+            Self::Ticket(ticket) => context.governor.redeem(ticket, now).unwrap_or_else(|| ask(context)),
+            Self::None | Self::Again => ask(context),
+        };
+        match permit {
+            Permit::Now => None,
+            Permit::At { at, ticket } => {
+                *self = Self::Ticket(ticket);
+                Some(at)
+            }
+            Permit::Refused(_) => {
+                *self = Self::Again;
+                Some(after(now, NO_PLACE_WAIT))
+            }
+        }
+    }
+
+    /// Gives the place back. True if it had waited.
+    fn cancel(&mut self, now: MonoNs, context: &mut Context<'_>) -> bool {
+        let was = std::mem::take(self);
+        if let Self::Ticket(ticket) = was {
+            context.governor.cancel(ticket, now);
+        }
+        was.is_waiting()
+    }
+}
+
+/// Ids of two sockets of one logical connection never meet.
+const ID_STEP: u64 = 1 << 32;
+
 /// The control plane of one connection.
 #[derive(Debug)]
 pub struct ConnectionMachine {
@@ -208,8 +326,13 @@ pub struct ConnectionMachine {
     heartbeat: HeartbeatMonitor,
     backoff: Backoff,
     pacer: Pacer,
-    /// When to connect again (reconnecting) or to drop the socket (closing).
+    /// When to connect again (reconnecting), to connect at last (connecting, where the budget made it wait), to send the
+    /// next request (up), or to drop the socket (closing).
     deadline: Option<MonoNs>,
+    /// What the next connect waits for, while it waits.
+    connect_turn: Turn,
+    /// The same for the next request.
+    request_turn: Turn,
     /// The id of the next request or ping. Never repeated, so an answer from an earlier connection matches nothing.
     next_id: u64,
     epoch: u64,
@@ -249,6 +372,8 @@ impl ConnectionMachine {
             backoff: Backoff::new(settings.reconnect),
             pacer: Pacer::new(rate, settings.subscriptions.share_percent),
             deadline: None,
+            connect_turn: Turn::None,
+            request_turn: Turn::None,
             next_id: 1,
             epoch: 0,
             messages_seen: 0,
@@ -262,16 +387,16 @@ impl ConnectionMachine {
 
     /// Takes one event and appends what is to be done. Whatever is due at `now` is done too, so a late or a spurious
     /// timer does no harm.
-    pub fn handle(&mut self, event: Event<'_>, now: MonoNs, actions: &mut Vec<Action>) {
+    pub fn handle(&mut self, event: Event<'_>, now: MonoNs, context: &mut Context<'_>, actions: &mut Vec<Action>) {
         match event {
-            Event::Start => self.on_start(actions),
+            Event::Start => self.on_start(now, context, actions),
             Event::Connected => self.on_connected(now, actions),
             Event::ConnectFailed { reason, retry_after } if self.session.state() == State::Connecting => {
-                self.lose(reason, retry_after, now, actions);
+                self.lose(reason, retry_after, now, context, actions);
             }
-            Event::Lost(reason) if self.session.state().is_up() => self.lose(reason, None, now, actions),
-            Event::Closed if self.session.state().is_up() => self.lose("closed by the venue", None, now, actions),
-            Event::ConnectFailed { .. } | Event::Lost(_) | Event::Closed => {
+            Event::Lost { reason, .. } if self.session.state().is_up() => self.lose(reason, None, now, context, actions),
+            Event::Closed if self.session.state().is_up() => self.lose("closed by the venue", None, now, context, actions),
+            Event::ConnectFailed { .. } | Event::Lost { .. } | Event::Closed => {
                 if self.session.take(Edge::Closed) {
                     self.over(actions);
                 }
@@ -290,16 +415,37 @@ impl ConnectionMachine {
                     self.session.note_illegal(event.name());
                 }
             }
-            Event::Stop => self.on_stop(now, actions),
+            Event::Resubscribe(stream) => self.on_resubscribe(stream),
+            Event::Reconnect(reason) => self.on_reconnect(reason, now, context, actions),
+            Event::Stop => self.on_stop(now, context, actions),
         }
-        self.advance(now, actions);
+        self.advance(now, context, actions);
+    }
+
+    /// A successor begins with what its predecessor knows: what the venue refused there is not asked for again.
+    pub fn inherit(&mut self, predecessor: &Self) {
+        for (stream, refusal) in predecessor.subscriptions.refusals() {
+            let _ = (stream, refusal); self.subscriptions.refuse_known();
+        }
+        self.next_id = predecessor.next_id + ID_STEP;
+    }
+
+    /// A successor that took over from a lost socket goes on with its counts.
+    pub fn inherit_losses(&mut self, predecessor: &Self) {
+        self.last_loss.clone_from(&predecessor.last_loss);
+    }
+
+    /// True if this connection, a successor, speaks of all that its predecessor speaks of.
+    #[must_use]
+    pub fn speaks_for(&self, _predecessor: &Self) -> bool {
+        self.messages_seen > 0
     }
 
     /// When [`Event::Timer`] is due; `None` while only an event can change anything.
     #[must_use]
     pub fn next_timer(&self) -> Option<MonoNs> {
         match self.session.state() {
-            State::Reconnecting { .. } | State::Closing => self.deadline,
+            State::Connecting | State::Reconnecting { .. } | State::Closing | State::Authenticating => self.deadline,
             // `advance` has sent what could be sent, so a request that is left waits for its `deadline`.
             State::Connected | State::Ready => {
                 [self.deadline, self.heartbeat.next_timer(), self.subscriptions.next_timer()]
@@ -307,7 +453,7 @@ impl ConnectionMachine {
                     .flatten()
                     .min()
             }
-            State::Disconnected | State::Connecting | State::Closed => None,
+            State::Disconnected | State::Closed => None,
         }
     }
 
@@ -360,9 +506,22 @@ impl ConnectionMachine {
         }
     }
 
-    fn on_start(&mut self, actions: &mut Vec<Action>) {
+    fn on_start(&mut self, now: MonoNs, context: &mut Context<'_>, actions: &mut Vec<Action>) {
         if self.session.take(Edge::Start) {
-            self.connect(actions);
+            self.connect(now, context, actions);
+        }
+    }
+
+    /// Drops the socket and makes a new one. What is not up is on its way already.
+    fn on_reconnect(&mut self, reason: &str, now: MonoNs, context: &mut Context<'_>, actions: &mut Vec<Action>) {
+        if self.session.state().is_up() {
+            self.abandon(reason, now, context, actions);
+        }
+    }
+
+    fn on_resubscribe(&mut self, stream: &str) {
+        if let Some(slot) = self.subscriptions.find(stream) {
+            self.subscriptions.resubscribe(slot);
         }
     }
 
@@ -389,7 +548,7 @@ impl ConnectionMachine {
                 }
             }
             ControlMessage::Pong => self.pongs += 1,
-            ControlMessage::GoingAway => self.abandon("the venue is going away", now, actions),
+            ControlMessage::GoingAway => actions.push(Action::Report(Report::GoingAway)),
             ControlMessage::PingText(answer) => self.send(answer.into_bytes(), now, actions),
             ControlMessage::Unknown => {
                 self.unknown_control += 1;
@@ -415,12 +574,16 @@ impl ConnectionMachine {
         }
     }
 
-    fn on_stop(&mut self, now: MonoNs, actions: &mut Vec<Action>) {
+    fn on_stop(&mut self, now: MonoNs, context: &mut Context<'_>, actions: &mut Vec<Action>) {
         let before = self.session.state();
         if !self.session.take(Edge::Stop) {
             return;
         }
-        self.forget_socket();
+        self.forget_socket(now, context);
+        if self.connect_turn.cancel(now, context) {
+            // It only waited for its turn: nothing is under way.
+            self.session.take(Edge::Closed);
+        }
         if self.session.state() == State::Closed {
             return self.over(actions);
         }
@@ -429,32 +592,33 @@ impl ConnectionMachine {
     }
 
     /// Does what is due.
-    fn advance(&mut self, now: MonoNs, actions: &mut Vec<Action>) {
+    fn advance(&mut self, now: MonoNs, context: &mut Context<'_>, actions: &mut Vec<Action>) {
         let is_due = self.deadline.is_some_and(|deadline| deadline <= now);
         match self.session.state() {
             State::Reconnecting { .. } if is_due => {
                 self.session.take(Edge::Retry);
-                self.connect(actions);
+                self.connect(now, context, actions);
             }
+            State::Connecting if is_due && self.connect_turn.is_waiting() => self.connect(now, context, actions),
             State::Closing if is_due => {
                 actions.push(Action::Drop);
                 self.session.take(Edge::Closed);
                 self.over(actions);
             }
-            State::Connected | State::Ready => self.tend(now, actions),
+            State::Connected | State::Ready => self.tend(now, context, actions),
             _ => {}
         }
     }
 
     /// What a connection that is up needs: answers awaited too long, heartbeat, requests, and whether all is settled.
-    fn tend(&mut self, now: MonoNs, actions: &mut Vec<Action>) {
+    fn tend(&mut self, now: MonoNs, context: &mut Context<'_>, actions: &mut Vec<Action>) {
         if let Some(unanswered) = self.subscriptions.expire(now) {
-            return self.abandon(&unanswered.to_string(), now, actions);
+            return self.abandon(&unanswered.to_string(), now, context, actions);
         }
         match self.heartbeat.poll(now) {
             Some(Beat::Stale { silent_ns }) => {
                 let reason = format!("stale: no byte for {} ms", silent_ns / 1_000_000);
-                return self.abandon(&reason, now, actions);
+                return self.abandon(&reason, now, context, actions);
             }
             Some(Beat::Ping(Ping::Text)) => {
                 let mut text = Vec::new();
@@ -469,15 +633,17 @@ impl ConnectionMachine {
             }
             Some(Beat::Ping(Ping::None)) | None => {}
         }
-        self.pump(now, actions);
+        self.pump(now, context, actions);
         self.settle(actions);
     }
 
     /// Sends the requests that the pace allows; sets `deadline` to when the next may go.
-    fn pump(&mut self, now: MonoNs, actions: &mut Vec<Action>) {
+    fn pump(&mut self, now: MonoNs, context: &mut Context<'_>, actions: &mut Vec<Action>) {
         self.deadline = None;
         while self.subscriptions.has_request() {
             let at = self.pacer.next_at(now);
+            let ask = |context: &mut Context<'_>| context.governor.request(context.budget, now);
+            let at = if at > now { at } else { self.request_turn.take(now, context, ask).unwrap_or(now) };
             if at > now {
                 self.deadline = Some(at);
                 return;
@@ -525,21 +691,37 @@ impl ConnectionMachine {
         id
     }
 
-    fn connect(&mut self, actions: &mut Vec<Action>) {
+    /// Connects as soon as the process's budget allows it.
+    fn connect(&mut self, now: MonoNs, context: &mut Context<'_>, actions: &mut Vec<Action>) {
+        let ask = |context: &mut Context<'_>| context.governor.connect(context.budget, now);
+        match self.connect_turn.take(now, context, ask) {
+            None => self.connect_now(actions),
+            Some(at) => self.deadline = Some(at),
+        }
+    }
+
+    fn connect_now(&mut self, actions: &mut Vec<Action>) {
         self.deadline = None;
         self.epoch += 1;
         actions.push(Action::Connect);
     }
 
     /// Lets go of a socket that may still be open, and comes back.
-    fn abandon(&mut self, reason: &str, now: MonoNs, actions: &mut Vec<Action>) {
+    fn abandon(&mut self, reason: &str, now: MonoNs, context: &mut Context<'_>, actions: &mut Vec<Action>) {
         actions.push(Action::Drop);
-        self.lose(reason, None, now, actions);
+        self.lose(reason, None, now, context, actions);
     }
 
     /// Comes back after the wait that the failures have earned, or the one the venue asked for if that is longer.
-    fn lose(&mut self, reason: &str, retry_after: Option<Duration>, now: MonoNs, actions: &mut Vec<Action>) {
-        self.forget_socket();
+    fn lose(
+        &mut self,
+        reason: &str,
+        retry_after: Option<Duration>,
+        now: MonoNs,
+        context: &mut Context<'_>,
+        actions: &mut Vec<Action>,
+    ) {
+        self.forget_socket(now, context);
         self.last_loss = Some(reason.to_owned());
         let reason = reason.to_owned();
         match self.backoff.failed() {
@@ -558,8 +740,9 @@ impl ConnectionMachine {
         }
     }
 
-    fn forget_socket(&mut self) {
+    fn forget_socket(&mut self, now: MonoNs, context: &mut Context<'_>) {
         self.deadline = None;
+        self.request_turn.cancel(now, context);
         self.subscriptions.disconnected();
         self.heartbeat.disconnected();
     }

@@ -8,26 +8,35 @@
 //!                             │ heartbeat      when to ping, when silence is a loss
 //!                             │ reconnect      how long to wait before the next attempt
 //!                             │ pace           the venue's messages a second
+//! governor (one for the process): what all machines together may ask of a venue from one address
 //! pool: which streams go on which connection, before any machine is made
 //! ```
 //! Every room is a plain state machine: events and `now` in, actions out. No socket, clock, task or randomness inside
 //! (jitter comes from a seed in the settings), so tests and the simulation drive the very code that runs in production.
 
 mod connection;
+mod governor;
 mod heartbeat;
+mod line;
 mod pace;
 mod pool;
 mod reconnect;
+mod rotation;
 mod session;
 #[cfg(test)]
 mod simulation;
 mod subscriptions;
 
-pub use connection::{Action, ConnectionMachine, ConnectionSettings, Event, Report, Status};
+pub use connection::{Action, ConnectionMachine, ConnectionSettings, Context, Event, Report, Status};
+pub use governor::{
+    AnswerCounters, BudgetId, BudgetKey, BudgetLimits, BudgetStatus, Governor, GovernorSettings, GovernorStatus,
+    LineStatus, NotPermitted, Permit, RestAnswer, Ticket,
+};
 pub use heartbeat::{Beat, HeartbeatMonitor, HeartbeatSettings, Ping};
 pub use pace::Pacer;
 pub use pool::{Health, PlanLimits, PlannedConnection, health, plan};
 pub use reconnect::{Backoff, ReconnectSettings};
+pub use rotation::{Leg, Relay, RelayAction, RelayCounters, RelayEvent, RotationSettings};
 pub use session::{Edge, Session, State};
 pub use subscriptions::{
     AckOutcome, Operation, PlanError, Request, SlotId, SlotSet, SubscriptionCounters, SubscriptionSettings,

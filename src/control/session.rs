@@ -2,13 +2,16 @@
 //!
 //! ```text
 //! Disconnected ─Start► Connecting ─Connected► Connected ◄─Settled / Unsettled─► Ready
-//!                       ▲      │                  │                               │
+//!                       ▲      │               ▲  │                               │
+//!                       │      │  Authenticated│  ▼Authenticate                   │
+//!                       │      │           Authenticating                         │
 //!                  Retry│      └──────Lost────────┴──────────────Lost─────────────┘
 //!                  Reconnecting{attempt} ◄────────┘        Stop (from any but Closed) ─► Closing ─Closed► Closed
 //!                       └─GiveUp► Closed
 //! ```
 //! An edge that a state does not have is counted and changes nothing: late events of a socket that is already gone are
-//! a fact of life, not a reason to panic. Public market data needs no authentication, so there is no such state yet.
+//! a fact of life, not a reason to panic. Where credentials are given, nothing is subscribed before the venue has accepted
+//! them, on every connection anew.
 
 /// Where a connection stands.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -19,6 +22,8 @@ pub enum State {
     Connecting,
     /// The upgrade is done; some wanted subscription is not yet confirmed or refused.
     Connected,
+    /// The upgrade is done and our credentials are sent; the venue's answer is awaited.
+    Authenticating,
     /// Every wanted subscription is confirmed or refused.
     Ready,
     /// Waiting before the next attempt.
@@ -40,6 +45,7 @@ impl State {
             Self::Disconnected => "Disconnected",
             Self::Connecting => "Connecting",
             Self::Connected => "Connected",
+            Self::Authenticating => "Authenticating",
             Self::Ready => "Ready",
             Self::Reconnecting { .. } => "Reconnecting",
             Self::Closing => "Closing",
@@ -50,7 +56,7 @@ impl State {
     /// True while the socket is up.
     #[must_use]
     pub const fn is_up(self) -> bool {
-        matches!(self, Self::Connected | Self::Ready)
+        matches!(self, Self::Connected | Self::Authenticating | Self::Ready)
     }
 }
 
@@ -61,6 +67,10 @@ pub enum Edge {
     Start,
     /// The upgrade is done.
     Connected,
+    /// Our credentials were sent.
+    Authenticate,
+    /// The venue accepted them.
+    Authenticated,
     /// Every wanted subscription is confirmed or refused.
     Settled,
     /// A subscription was added, removed or lost.
@@ -87,6 +97,8 @@ impl Edge {
         match self {
             Self::Start => "start",
             Self::Connected => "connected",
+            Self::Authenticate => "authenticate",
+            Self::Authenticated => "authenticated",
             Self::Settled => "settled",
             Self::Unsettled => "unsettled",
             Self::Lost { .. } => "lost",
@@ -161,13 +173,18 @@ impl Session {
     const fn target(state: State, edge: Edge) -> Option<State> {
         match (state, edge) {
             (State::Disconnected, Edge::Start) | (State::Reconnecting { .. }, Edge::Retry) => Some(State::Connecting),
-            (State::Connecting, Edge::Connected) | (State::Ready, Edge::Unsettled) => Some(State::Connected),
+            (State::Connecting, Edge::Connected)
+            | (State::Authenticating, Edge::Authenticated)
+            | (State::Ready, Edge::Unsettled) => Some(State::Connected),
+            (State::Connected, Edge::Authenticate) => Some(State::Authenticating),
             (State::Connected, Edge::Settled) => Some(State::Ready),
-            (State::Connecting | State::Connected | State::Ready, Edge::Lost { attempt }) => {
+            (State::Connecting | State::Connected | State::Authenticating | State::Ready, Edge::Lost { attempt }) => {
                 Some(State::Reconnecting { attempt })
             }
-            (State::Connecting | State::Connected | State::Ready, Edge::Stop) => Some(State::Closing),
-            (State::Connecting | State::Connected | State::Ready, Edge::GiveUp)
+            (State::Connecting | State::Connected | State::Authenticating | State::Ready, Edge::Stop) => {
+                Some(State::Closing)
+            }
+            (State::Connecting | State::Connected | State::Authenticating | State::Ready, Edge::GiveUp)
             | (State::Disconnected | State::Reconnecting { .. }, Edge::Stop)
             | (State::Closing, Edge::Closed) => Some(State::Closed),
             _ => None,
@@ -180,9 +197,11 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const EDGES: [Edge; 9] = [
+    const EDGES: [Edge; 11] = [
         Edge::Start,
         Edge::Connected,
+        Edge::Authenticate,
+        Edge::Authenticated,
         Edge::Settled,
         Edge::Unsettled,
         Edge::Lost { attempt: 1 },
@@ -200,6 +219,8 @@ mod tests {
             (Edge::Lost { attempt: 1 }, State::Reconnecting { attempt: 1 }),
             (Edge::Retry, State::Connecting),
             (Edge::Connected, State::Connected),
+            (Edge::Authenticate, State::Authenticating),
+            (Edge::Authenticated, State::Connected),
             (Edge::Settled, State::Ready),
             (Edge::Unsettled, State::Connected),
             (Edge::Settled, State::Ready),
@@ -214,10 +235,11 @@ mod tests {
 
     #[test]
     fn each_state_has_exactly_its_own_edges() {
-        let table: [(State, &[&str]); 7] = [
+        let table: [(State, &[&str]); 8] = [
             (State::Disconnected, &["start", "stop"]),
             (State::Connecting, &["connected", "lost", "give_up", "stop"]),
-            (State::Connected, &["settled", "lost", "give_up", "stop"]),
+            (State::Connected, &["authenticate", "settled", "lost", "give_up", "stop"]),
+            (State::Authenticating, &["authenticated", "lost", "give_up", "stop"]),
             (State::Ready, &["unsettled", "lost", "give_up", "stop"]),
             (State::Reconnecting { attempt: 3 }, &["retry", "stop"]),
             (State::Closing, &["closed"]),

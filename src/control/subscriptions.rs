@@ -301,6 +301,16 @@ impl Subscriptions {
         Some(slot)
     }
 
+    /// The slot of a stream, if it was ever wanted.
+    #[must_use]
+    pub fn find(&self, stream: &str) -> Option<SlotId> {
+        self.index.get(stream).copied()
+    }
+    /// STUB
+    pub fn resubscribe(&mut self, _slot: SlotId) {}
+    /// STUB
+    pub fn refuse_known(&mut self) {}
+
     /// The next request, which the caller sends at once with this id; `None` if nothing is left to ask, or enough
     /// requests await their answers. Ids must be new for every request.
     pub fn next_request(&mut self, id: u64, now: MonoNs) -> Option<Request<'_>> {

@@ -13,8 +13,9 @@
 use super::link::SlotNotice;
 use super::listing::Listing;
 use super::plan::SocketPlan;
+use super::slots::{SlotLease, SlotTable};
 use crate::control::{Action, ConnectionMachine, Event, Report, State, Status};
-use crate::hot::{Attachment, Command, ConnectionStats, HotConnection, mono_now, wall_now_ns};
+use crate::hot::{Attachment, Command, ConnectionStats, Feed, HotConnection, SocketStats, mono_now, wall_now_ns};
 use crate::market::{MonoNs, Received};
 use crate::net::{ConnectError, Established, Granted, Message, Timings, WebSocketConnection, connect};
 use crate::telemetry::SampleReport;
@@ -58,8 +59,14 @@ type Connecting = Pin<Box<dyn Future<Output = Result<Link, ConnectError>> + Send
 pub(super) struct Driver {
     pub(super) plan: SocketPlan,
     pub(super) core: mpsc::Sender<Command>,
+    /// The slots of the connection's core, the one taken now, and what is heard of any of them.
+    pub(super) slots: SlotTable,
+    pub(super) lease: Option<SlotLease>,
+    pub(super) hearer: mpsc::UnboundedSender<SlotNotice>,
     pub(super) notices: mpsc::UnboundedReceiver<SlotNotice>,
     pub(super) stats: Arc<ConnectionStats>,
+    /// The counters of the socket in force.
+    pub(super) socket: Arc<SocketStats>,
     pub(super) status: SharedStatus,
     pub(super) listing: watch::Receiver<Listing>,
     /// True once the engine stops.
@@ -104,8 +111,6 @@ impl Driver {
         // Every attachment ends with one notice of its loss. Those that we caused by dropping are no news.
         let mut is_attached = false;
         let mut own_losses = 0_u32;
-        // Data messages counted before the connection in force.
-        let mut data_before = 0;
         let mut cold_seen = MonoNs(0);
         machine.handle(Event::Start, mono_now(), &mut actions);
         loop {
@@ -127,8 +132,8 @@ impl Driver {
             let happened = self.next(machine.next_timer(), connecting.as_mut(), cold.as_deref_mut()).await;
             let now = mono_now();
             if machine.state().is_up() {
-                let last_seen = cold_seen.max(MonoNs(self.stats.last_seen_ns.get()));
-                let messages = self.data_messages().saturating_sub(data_before);
+                let last_seen = cold_seen.max(MonoNs(self.socket.last_seen_ns.get()));
+                let messages = self.socket.data_messages.get();
                 machine.handle(Event::DataSeen { last_seen, messages }, now, &mut actions);
             }
             match happened {
@@ -136,7 +141,6 @@ impl Driver {
                     connecting = None;
                     match result {
                         Ok(link) => {
-                            data_before = self.data_messages();
                             is_attached = self.attach(link, &mut cold, &mut machine, now, &mut actions).await;
                         }
                         Err(error) => {
@@ -154,10 +158,12 @@ impl Driver {
                 Happened::Notice(SlotNotice::Lost { .. }) if own_losses > 0 => own_losses -= 1,
                 Happened::Notice(SlotNotice::Lost { .. }) if *self.stop.borrow() => {
                     is_attached = false;
+                    self.lease = None;
                     machine.handle(Event::Closed, now, &mut actions);
                 }
                 Happened::Notice(SlotNotice::Lost { name, reason }) => {
                     is_attached = false;
+                    self.lease = None;
                     tracing::warn!(connection = %self.plan.name, reason, "connection lost");
                     self.note_loss(name, reason.clone());
                     machine.handle(Event::Lost(&reason), now, &mut actions);
@@ -170,6 +176,10 @@ impl Driver {
                 }
                 Happened::Notice(SlotNotice::Sample { error, message_bytes, sample }) => {
                     self.keep_sample(error, message_bytes, &sample);
+                }
+                Happened::Notice(SlotNotice::Unsent(text)) => {
+                    // What becomes of the connection, its loss says: this is why a request has no answer.
+                    tracing::warn!(connection = %self.plan.name, bytes = text.len(), "not sent: the connection is closing");
                 }
                 Happened::Cold(Ok(Some(Cold::Data(payload)))) => self.forward(payload).await,
                 Happened::Cold(Ok(Some(Cold::SignOfLife))) => {
@@ -245,7 +255,6 @@ impl Driver {
         cold: &mut Option<Box<WebSocketConnection>>,
         (is_attached, own_losses): (&mut bool, &mut u32),
     ) -> Performed {
-        let slot = self.plan.slot;
         match action {
             Action::Connect => *connecting = Some(self.connecting()),
             Action::Send(text) => match cold {
@@ -253,13 +262,13 @@ impl Driver {
                     let text = String::from_utf8_lossy(&text).into_owned();
                     self.send_cold(connection, Message::Text(text.into())).await;
                 }
-                None => self.command(Command::Send { slot, text }).await,
+                None => self.command_slot(|slot| Command::Send { slot, text }).await,
             },
             Action::ProtocolPing => match cold {
                 Some(connection) => {
                     self.send_cold(connection, Message::Ping(Default::default())).await;
                 }
-                None => self.command(Command::Ping { slot }).await,
+                None => self.command_slot(|slot| Command::Ping { slot }).await,
             },
             Action::Close { code } => match cold.take() {
                 Some(connection) => {
@@ -267,7 +276,7 @@ impl Driver {
                     self.drop_attachment(is_attached, own_losses).await;
                     return Performed::Closed;
                 }
-                None => self.command(Command::Close { slot, code }).await,
+                None => self.command_slot(|slot| Command::Close { slot, code }).await,
             },
             Action::Drop => {
                 if *is_attached && !*self.stop.borrow() {
@@ -317,21 +326,28 @@ impl Driver {
         now: MonoNs,
         actions: &mut Vec<Action>,
     ) -> bool {
-        let slot = self.plan.slot;
         let decoder = Decoder::new(self.plan.venue, self.plan.form, self.plan.raw_stream.as_deref());
+        let Some(lease) = self.slots.take(&self.plan.name.as_str().into(), self.hearer.clone()) else {
+            let reason = "every slot of the core is taken";
+            machine.handle(Event::ConnectFailed { reason, retry_after: None }, now, actions);
+            return false;
+        };
+        let feed = Feed::new(lease.slot(), decoder, Arc::clone(&self.stats));
+        self.socket = Arc::clone(&feed.socket);
         match link {
             Link::Cold(connection) => {
                 self.note_established(describe_cold(&connection));
                 *cold = Some(connection);
-                self.command(Command::AttachCold { slot, decoder: Box::new(decoder) }).await;
+                lease.attached();
+                self.command(Command::AttachCold(Box::new(feed))).await;
             }
             Link::Hot(established) => {
                 self.note_established(describe_established(&established));
                 let settings = self.plan.hot_settings();
                 match HotConnection::new(established.stream, &established.leftover, &settings) {
                     Ok(connection) => {
-                        let attachment = Attachment { slot, connection, decoder };
-                        self.command(Command::Attach(Box::new(attachment))).await;
+                        lease.attached();
+                        self.command(Command::Attach(Box::new(Attachment { connection, feed }))).await;
                     }
                     Err(error) => {
                         machine.handle(
@@ -344,15 +360,17 @@ impl Driver {
                 }
             }
         }
+        self.lease = Some(lease);
         machine.handle(Event::Connected, now, actions);
         true
     }
 
     /// Takes the slot back from the core, whatever its connection is doing.
-    async fn drop_attachment(&self, is_attached: &mut bool, own_losses: &mut u32) {
+    async fn drop_attachment(&mut self, is_attached: &mut bool, own_losses: &mut u32) {
         if std::mem::take(is_attached) {
             *own_losses += 1;
-            self.command(Command::Close { slot: self.plan.slot, code: 0 }).await;
+            self.command_slot(|slot| Command::Close { slot, code: 0 }).await;
+            self.lease = None;
         }
     }
 
@@ -371,12 +389,19 @@ impl Driver {
     /// One message of a cold connection, to the core that owns its symbols.
     async fn forward(&mut self, payload: Vec<u8>) {
         let received = Received { mono: mono_now(), wall_ns: wall_now_ns() };
-        self.command(Command::Message { slot: self.plan.slot, payload, received }).await;
+        self.command_slot(|slot| Command::Message { slot, payload, received }).await;
     }
 
     async fn command(&self, command: Command) {
         // A core that has ended takes no more commands: the engine is stopping.
         let _ = self.core.send(command).await;
+    }
+
+    /// A command to the slot taken now; without one there is nothing to command.
+    async fn command_slot(&self, command: impl FnOnce(u16) -> Command) {
+        if let Some(lease) = &self.lease {
+            self.command(command(lease.slot())).await;
+        }
     }
 
     fn publish(&self, machine: &ConnectionMachine) {
@@ -385,11 +410,6 @@ impl Driver {
 
     fn note_error(&self, error: String) {
         self.status.lock().unwrap_or_else(PoisonError::into_inner).last_error = Some(error);
-    }
-
-    /// Data messages so far: what acks, pongs and notices say is no data.
-    fn data_messages(&self) -> u64 {
-        self.stats.frames.get().saturating_sub(self.stats.control_messages.get())
     }
 
     fn note_loss(&self, name: &'static str, reason: String) {

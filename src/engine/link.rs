@@ -2,10 +2,11 @@
 //!
 //! ```text
 //! drivers ── mpsc ──► link ── ring ──► hot core
-//! driver of the slot ◄── mpsc ── link ◄── ring ── hot core
+//! the slot's hearer ◄── mpsc ── link ◄── ring ── hot core
 //! ```
 //! Pooled buffers go home at once; what the hot core may not free is freed here.
 
+use super::slots::SlotTable;
 use crate::hot::{ColdPorts, Command, Notice, Spent, Waker};
 use crate::venue::DecodeError;
 use std::collections::VecDeque;
@@ -30,6 +31,8 @@ pub(super) enum SlotNotice {
     Control(Vec<u8>),
     /// The first message of its reason that gave no event.
     Sample { error: DecodeError, message_bytes: usize, sample: Vec<u8> },
+    /// A text that was not sent: the core's slot was empty or its connection closing.
+    Unsent(Vec<u8>),
 }
 
 struct Wake(Arc<Waker>);
@@ -44,7 +47,7 @@ impl AsRawFd for Wake {
 pub(super) async fn run(
     mut ports: ColdPorts,
     mut commands: mpsc::Receiver<Command>,
-    slots: Vec<mpsc::UnboundedSender<SlotNotice>>,
+    slots: SlotTable,
 ) -> std::io::Result<()> {
     let waker = Arc::clone(ports.waker());
     // SAFETY: `Wake` shares the waker, which owns its descriptor from its making to its last drop, so the descriptor stays
@@ -80,7 +83,7 @@ pub(super) async fn run(
     }
 }
 
-fn take_notices(ports: &mut ColdPorts, slots: &[mpsc::UnboundedSender<SlotNotice>], waiting: &mut VecDeque<Command>) {
+fn take_notices(ports: &mut ColdPorts, slots: &SlotTable, waiting: &mut VecDeque<Command>) {
     while let Some(notice) = ports.pop() {
         let (slot, heard, buffer) = match notice {
             Notice::Lost { slot, closed, spent } => {
@@ -93,6 +96,7 @@ fn take_notices(ports: &mut ColdPorts, slots: &[mpsc::UnboundedSender<SlotNotice
                 let heard = SlotNotice::Sample { error, message_bytes, sample: sample.clone() };
                 (slot, heard, Some(sample))
             }
+            Notice::Unsent { slot, text } => (slot, SlotNotice::Unsent(text), None),
             Notice::Spent(Spent::Symbol(spec)) => {
                 tracing::error!(venue = %spec.venue, symbol = %spec.name, "a core could not take another symbol");
                 continue;
@@ -102,8 +106,7 @@ fn take_notices(ports: &mut ColdPorts, slots: &[mpsc::UnboundedSender<SlotNotice
                 continue;
             }
         };
-        // A driver that has ended no longer cares.
-        let _ = slots[usize::from(slot)].send(heard);
+        slots.forward(slot, heard);
         if let Some(buffer) = buffer {
             waiting.push_back(Command::Recycle(buffer));
         }

@@ -16,6 +16,7 @@ mod link;
 mod listing;
 mod plan;
 mod report;
+mod slots;
 
 use crate::config::{Config, Idle, Transport};
 use crate::hot::{self, Command, Core, CoreSettings, CoreStats, HotPorts, PanicReport, Strategy};
@@ -27,6 +28,7 @@ use crate::telemetry::{Failure, FailureKind, Report, current_thread_id, thread_a
 use driver::{Driver, SharedStatus};
 use listing::{Symbols, VenueListing};
 use plan::{SocketPlan, TlsConfigs};
+use slots::SlotTable;
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::io;
@@ -197,9 +199,9 @@ impl EngineBuilder {
         let mut cores = Vec::new();
         let mut threads = Vec::new();
         let mut cold_ports = Vec::new();
-        for (index, core) in self.config.engine.cores.iter().enumerate() {
+        for core in &self.config.engine.cores {
             let factory = self.factory(core.cpu, core.strategy.as_deref())?;
-            let stats = Arc::new(CoreStats::new(core.cpu, by_core[index].len()));
+            let stats = Arc::new(CoreStats::new(core.cpu));
             let at_core = |error| EngineError::Core { cpu: core.cpu, error };
             let (hot_ports, cold) = hot::ports().map_err(at_core)?;
             let (started_in, started) = std_mpsc::channel();
@@ -229,28 +231,28 @@ impl EngineBuilder {
         let symbols = Symbols::default();
         let cold_failure = ColdFailure::default();
         let mut commands = Vec::new();
-        let mut notices = Vec::new();
+        let mut slots = Vec::new();
         for (index, ports) in cold_ports.into_iter().enumerate() {
             let (command_in, command_out) = mpsc::channel(link::COMMAND_QUEUE);
-            let (slot_in, slot_out): (Vec<_>, Vec<_>) =
-                by_core[index].iter().map(|_| mpsc::unbounded_channel()).unzip();
+            let table = SlotTable::new();
+            slots.push(table.clone());
             let cpu = cores[index].cpu;
             let link = async move {
-                if let Err(error) = link::run(ports, command_out, slot_in).await {
+                if let Err(error) = link::run(ports, command_out, table).await {
                     panic!("its rings failed: {error}");
                 }
             };
             runtime.spawn(supervised(format!("the link to core {cpu}"), link, Arc::clone(&cold_failure)));
             commands.push(command_in);
-            notices.push(slot_out);
         }
         let listings = self.listings(&runtime, &commands, &symbols, &cold_failure)?;
         let (stop, stopped) = tokio::sync::watch::channel(false);
         let mut sockets = Vec::new();
         let mut drivers = tokio::task::JoinSet::new();
-        for (plans, slots) in by_core.drain(..).zip(notices) {
-            for (plan, notices) in plans.into_iter().zip(slots) {
-                let stats = Arc::clone(&cores[plan.core].connections[usize::from(plan.slot)]);
+        for (plans, slots) in by_core.drain(..).zip(&slots) {
+            for plan in plans {
+                let stats = Arc::default();
+                let (hearer, notices) = mpsc::unbounded_channel();
                 let status = SharedStatus::default();
                 sockets.push(report::Socket {
                     name: plan.name.clone(),
@@ -266,7 +268,19 @@ impl EngineBuilder {
                 let listing = listings[&plan.venue].clone();
                 let stop = stopped.clone();
                 let name = format!("the driver of {}", plan.name);
-                let driver = Driver { plan, core, notices, stats, status, listing, stop };
+                let driver = Driver {
+                    plan,
+                    core,
+                    slots: slots.clone(),
+                    lease: None,
+                    hearer,
+                    notices,
+                    stats,
+                    socket: Arc::default(),
+                    status,
+                    listing,
+                    stop,
+                };
                 drivers.spawn_on(supervised(name, driver.run(), Arc::clone(&cold_failure)), runtime.handle());
             }
         }
@@ -275,6 +289,7 @@ impl EngineBuilder {
             cores,
             threads,
             sockets,
+            slots,
             symbols,
             commands,
             stop,
@@ -296,7 +311,7 @@ impl EngineBuilder {
                 .iter()
                 .position(|core| core.cpu == connection.core)
                 .ok_or_else(|| EngineError::NoSuchCore { connection: connection.name.clone(), cpu: connection.core })?;
-            let plans = plan::sockets(connection, core, by_core[core].len(), &mut tls)?;
+            let plans = plan::sockets(connection, core, &mut tls)?;
             by_core[core].extend(plans);
             let sockets = by_core[core].len();
             if sockets > CONNECTION_COUNT_MAX {
@@ -417,6 +432,8 @@ pub struct RunningEngine {
     cores: Vec<Arc<CoreStats>>,
     threads: Vec<report::Thread>,
     sockets: Vec<report::Socket>,
+    /// Of each core, in the order of `cores`.
+    slots: Vec<SlotTable>,
     symbols: Symbols,
     commands: Vec<mpsc::Sender<Command>>,
     stop: tokio::sync::watch::Sender<bool>,
@@ -583,14 +600,9 @@ impl RunningEngine {
                 format!("on {kind:?} of {name}")
             },
         );
-        let connection = panic
-            .slot
-            .and_then(|slot| {
-                let core = self.cores.iter().find(|core| core.cpu == cpu)?;
-                let stats = core.connections.get(usize::from(slot))?;
-                self.sockets.iter().find(|socket| Arc::ptr_eq(&socket.stats, stats))
-            })
-            .map_or("no connection", |socket| socket.name.as_str());
+        let table = self.cores.iter().position(|core| core.cpu == cpu).map(|core| &self.slots[core]);
+        let connection = panic.slot.zip(table).and_then(|(slot, table)| table.name(slot));
+        let connection = connection.as_deref().unwrap_or("no connection");
         format!(
             "a handler panicked {event}, connection {connection}, CPU {cpu}: {}; message: {}",
             panic.what,

@@ -22,8 +22,6 @@ pub(super) struct SocketPlan {
     pub(super) transport: Transport,
     /// Position of the core in the engine's list.
     pub(super) core: usize,
-    /// Slot on that core.
-    pub(super) slot: u16,
     pub(super) connect: net::ConnectOptions,
     /// Set for `transport = "cold"`.
     pub(super) cold: Option<net::WebSocketOptions>,
@@ -54,11 +52,10 @@ pub(super) fn random_seed() -> u64 {
     RandomState::new().build_hasher().finish()
 }
 
-/// The sockets of one connection, on this core, in slots from `first_slot` on.
+/// The sockets of one connection, on this core.
 pub(super) fn sockets(
     config: &ConnectionConfig,
     core: usize,
-    first_slot: usize,
     tls: &mut TlsConfigs,
 ) -> Result<Vec<SocketPlan>, EngineError> {
     let tls = tls.get(config.tls.ca_file.as_ref())?;
@@ -86,7 +83,6 @@ pub(super) fn sockets(
             form: config.form,
             transport: config.transport,
             core,
-            slot: u16::try_from(first_slot + index).expect("fewer slots than CONNECTION_COUNT_MAX"),
             connect: connect_options(config, url, Arc::clone(&tls)),
             cold: is_cold.then(|| net::WebSocketOptions {
                 max_message_bytes: config.limits.max_message_bytes,

@@ -8,19 +8,17 @@
 //! locks, allocates, logs, formats or touches a file. Spends a syscall on a read, a poll, and the rare control write.
 
 use super::clock::{Clock, Ticks};
-use super::connection::{Closed, ClosedBy, SendError};
+use super::connection::{Closed, ClosedBy, HotConnection, SendError};
+use super::delivery::{Desk, Pass};
+use super::outbox::Outbox;
 use super::poller::{Poller, Waker};
-use super::ring::{Attachment, Command, HotPorts, Notice, Spent};
-use super::router::{Router, take_unrouted};
-use super::stats::{ConnectionStats, CoreStats};
-use super::stream::ReadOutcome;
-use crate::limits::{CONNECTION_COUNT_MAX, CONTROL_MESSAGE_BYTES, SAMPLE_BYTES, SYMBOL_COUNT_MAX, VISIT_BYTES_MAX};
-use crate::market::{
-    AggTrade, BookUpdate, EventKind, Kline, Liquidation, MarkPrice, Meta, Quote, Received, Symbol, SymbolSpec, Ticker,
-    Trade,
-};
-use crate::venue::{DecodeError, Decoded, Decoder, DecoderScratch, HotSymbols, Reason, Sink, Tier};
-use rtrb::{Consumer, Producer};
+use super::ring::{Attachment, Command, Feed, HotPorts, Notice, Spent};
+use super::router::Router;
+use super::stats::CoreStats;
+use crate::limits::{CONNECTION_COUNT_MAX, SAMPLE_BYTES, SYMBOL_COUNT_MAX};
+use crate::market::{EventKind, Received, Symbol, SymbolSpec};
+use crate::venue::{DecoderScratch, HotSymbols};
+use rtrb::Consumer;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -114,7 +112,7 @@ enum Owned {
     #[default]
     Nothing,
     Hot(Box<Attachment>),
-    Cold(Box<Decoder>),
+    Cold(Box<Feed>),
 }
 
 /// One hot core. See the module.
@@ -145,24 +143,6 @@ pub struct Core<S> {
     stopping_since: Option<Ticks>,
 }
 
-/// What a message needs on its way to the handlers.
-struct Desk<S> {
-    symbols: HotSymbols,
-    scratch: DecoderScratch,
-    router: Router<S>,
-    state: S,
-    current: Current,
-    latency_sample_every: u32,
-    until_sample: u32,
-}
-
-/// What is under way, for the report of a panic.
-#[derive(Clone, Copy, Default)]
-struct Current {
-    slot: Option<u16>,
-    event: Option<(EventKind, Symbol)>,
-}
-
 impl<S> Core<S> {
     /// A core with its strategy, ready to run. Allocates all that the loop will ever use.
     ///
@@ -176,7 +156,7 @@ impl<S> Core<S> {
     ) -> std::io::Result<Self> {
         let clock = Clock::new();
         let now = clock.ticks();
-        let slots = (0..stats.connections.len()).map(|_| Slot::default()).collect();
+        let slots = (0..CONNECTION_COUNT_MAX).map(|_| Slot::default()).collect();
         let outbox = Outbox {
             notices: ports.notices,
             waker: ports.cold_waker,
@@ -198,7 +178,6 @@ impl<S> Core<S> {
                 scratch: DecoderScratch::new(),
                 router: Router::new(),
                 state: strategy.state,
-                current: Current::default(),
                 latency_sample_every: settings.latency_sample_every.max(1),
                 until_sample: 1,
             },
@@ -329,32 +308,35 @@ impl<S> Core<S> {
     fn visit(&mut self, slot_index: u16) -> bool {
         let slot = &mut self.slots[usize::from(slot_index)];
         let Owned::Hot(attachment) = &mut slot.owned else { return false };
-        let stats = &*self.stats.connections[usize::from(slot_index)];
+        let Attachment { connection, feed } = &mut **attachment;
+        let Feed { decoder, stats, socket, server_ping, .. } = feed;
         let started = self.clock.ticks();
         let unwatched_ns =
             self.clock.elapsed_ns(slot.looked, started).saturating_sub(self.watched_ns - slot.watched_ns);
         stats.visit_gap.record(unwatched_ns);
         slot.looked = started;
         slot.watched_ns = self.watched_ns;
-        let pass = Pass { slot: slot_index, stats, core: &self.stats, clock: &self.clock };
+        let server_ping = server_ping.as_deref();
+        let pass = Pass { slot: slot_index, stats, socket, server_ping, core: &self.stats, clock: &self.clock };
         let was_new = std::mem::take(&mut slot.is_new);
         let outcome = if was_new {
-            pass.drain(attachment, started, &mut self.desk, &mut self.outbox, &mut slot.sampled)
+            pass.drain(connection, decoder, started, &mut self.desk, &mut self.outbox, &mut slot.sampled)
         } else {
             Ok(())
         };
-        let outcome = outcome
-            .and_then(|()| pass.read_within_budget(attachment, &mut self.desk, &mut self.outbox, &mut slot.sampled));
+        let outcome = outcome.and_then(|()| {
+            pass.read_within_budget(connection, decoder, &mut self.desk, &mut self.outbox, &mut slot.sampled)
+        });
         match outcome {
             Ok(has_worked) => {
-                if attachment.connection.write_failure().is_some() {
+                if connection.write_failure().is_some() {
                     slot.mute_since.get_or_insert(started);
                 }
-                self.has_buffered |= attachment.connection.has_buffered();
-                let wants_write = attachment.connection.wants_write();
+                self.has_buffered |= connection.has_buffered();
+                let wants_write = connection.wants_write();
                 if wants_write != slot.is_writing {
                     slot.is_writing = wants_write;
-                    let _ = self.poller.modify(attachment.connection.raw_fd(), slot_index, wants_write);
+                    let _ = self.poller.modify(connection.raw_fd(), slot_index, wants_write);
                 }
                 has_worked || was_new
             }
@@ -367,12 +349,11 @@ impl<S> Core<S> {
 
     #[cold]
     fn lose(&mut self, slot_index: u16, closed: Closed) {
-        let slot = &mut self.slots[usize::from(slot_index)];
-        let owned = std::mem::take(&mut slot.owned);
-        *slot = Slot::default();
+        let Some(slot) = self.slots.get_mut(usize::from(slot_index)) else { return };
+        let owned = std::mem::take(slot).owned;
         let spent = match owned {
             Owned::Nothing => return,
-            Owned::Cold(decoder) => Spent::Decoder(decoder),
+            Owned::Cold(feed) => Spent::Feed(feed),
             Owned::Hot(attachment) => {
                 let _ = self.poller.remove(attachment.connection.raw_fd());
                 self.live.retain(|&live| live != slot_index);
@@ -388,19 +369,10 @@ impl<S> Core<S> {
             let Ok(command) = self.commands.pop() else { return };
             match command {
                 Command::Attach(attachment) => self.attach(attachment),
-                Command::AttachCold { slot, mut decoder } => {
-                    decoder.connection_started();
-                    self.slots[usize::from(slot)] = Slot { owned: Owned::Cold(decoder), ..Slot::default() };
-                }
+                Command::AttachCold(feed) => self.attach_cold(feed),
                 Command::Message { slot, payload, received } => self.cold_message(slot, payload, received),
                 Command::Send { slot, text } => self.send(slot, text),
-                Command::Ping { slot } => {
-                    if let Owned::Hot(attachment) = &mut self.slots[usize::from(slot)].owned {
-                        // A ping that does not fit waits behind data that proves more than the ping would.
-                        let _ = attachment.connection.send_ping(b"");
-                        self.has_buffered = true;
-                    }
-                }
+                Command::Ping { slot } => self.ping(slot),
                 Command::Close { slot, code } => self.close(slot, code),
                 Command::AddSymbol(spec) => self.add_symbol(spec),
                 Command::Recycle(mut buffer) => {
@@ -413,12 +385,17 @@ impl<S> Core<S> {
     }
 
     fn attach(&mut self, mut attachment: Box<Attachment>) {
-        let index = attachment.slot;
-        attachment.decoder.connection_started();
+        let index = attachment.feed.slot;
+        let now = self.clock.ticks();
+        attachment.feed.decoder.connection_started();
+        attachment.feed.socket.connected_ns.set(self.clock.mono(now).0);
         let fd = attachment.connection.raw_fd();
-        self.slots[usize::from(index)] = Slot {
+        let Some(slot) = free_slot(&mut self.slots, index) else {
+            return self.refuse(Spent::Connection(attachment));
+        };
+        *slot = Slot {
             owned: Owned::Hot(attachment),
-            looked: self.clock.ticks(),
+            looked: now,
             watched_ns: self.watched_ns,
             is_new: true,
             ..Slot::default()
@@ -428,6 +405,23 @@ impl<S> Core<S> {
         if let Err(error) = self.poller.add(fd, index, false) {
             self.lose(index, Closed { code: None, by: ClosedBy::Transport(error.into()) });
         }
+    }
+
+    fn attach_cold(&mut self, mut feed: Box<Feed>) {
+        feed.decoder.connection_started();
+        feed.socket.connected_ns.set(self.clock.mono(self.clock.ticks()).0);
+        let Some(slot) = free_slot(&mut self.slots, feed.slot) else {
+            return self.refuse(Spent::Feed(feed));
+        };
+        *slot = Slot { owned: Owned::Cold(feed), ..Slot::default() };
+    }
+
+    /// Gives back what asked for a slot that is taken, or is none. Its connection was never this core's, so no `Lost`
+    /// follows: one would free the slot of another.
+    #[cold]
+    fn refuse(&mut self, spent: Spent) {
+        self.stats.attachments_refused.add(1);
+        self.outbox.deliver(Notice::Spent(spent));
     }
 
     fn add_symbol(&mut self, spec: Box<SymbolSpec>) {
@@ -441,20 +435,36 @@ impl<S> Core<S> {
     }
 
     fn send(&mut self, slot: u16, text: Vec<u8>) {
-        let mut has_failed = false;
-        if let Owned::Hot(attachment) = &mut self.slots[usize::from(slot)].owned {
-            // A connection that is closing, or closed, tells so by itself.
-            has_failed = matches!(attachment.connection.send_text(&text), Err(SendError::Full { .. }));
-            self.has_buffered = true;
-        }
-        self.outbox.deliver(Notice::Spent(Spent::Buffer(text)));
-        if has_failed {
+        let sent = match hot_connection(&mut self.slots, slot) {
+            Some(connection) => connection.send_text(&text),
+            None => Err(SendError::Closing),
+        };
+        let notice = match sent {
+            Ok(()) => {
+                self.has_buffered = true;
+                Notice::Spent(Spent::Buffer(text))
+            }
+            Err(_) => {
+                self.stats.sends_dropped.add(1);
+                Notice::Unsent { slot, text }
+            }
+        };
+        self.outbox.deliver(notice);
+        // A connection that is closing, or closed, tells so by itself.
+        if matches!(sent, Err(SendError::Full { .. })) {
             self.lose(slot, Closed { code: None, by: ClosedBy::PeerNotReading });
         }
     }
 
+    /// A ping that does not fit waits behind data that proves more than the ping would: it is counted, no more.
+    fn ping(&mut self, slot: u16) {
+        let sent = hot_connection(&mut self.slots, slot).map(|connection| connection.send_ping(b""));
+        self.stats.sends_dropped.add(u64::from(!matches!(sent, Some(Ok(())))));
+        self.has_buffered = true;
+    }
+
     fn close(&mut self, slot_index: u16, code: u16) {
-        let slot = &mut self.slots[usize::from(slot_index)];
+        let Some(slot) = self.slots.get_mut(usize::from(slot_index)) else { return };
         match &mut slot.owned {
             Owned::Hot(attachment) if code != 0 => {
                 attachment.connection.start_close(code, "");
@@ -475,17 +485,20 @@ impl<S> Core<S> {
 
     /// One message of a connection on the cold side, handled here so that handlers run on their core's thread only.
     fn cold_message(&mut self, slot_index: u16, payload: Vec<u8>, received: Received) {
-        let slot = &mut self.slots[usize::from(slot_index)];
-        let Owned::Cold(decoder) = &mut slot.owned else {
+        let slot = self.slots.get_mut(usize::from(slot_index));
+        let Some(Slot { owned: Owned::Cold(feed), sampled, .. }) = slot else {
+            self.stats.messages_dropped.add(1);
             self.outbox.deliver(Notice::Spent(Spent::Buffer(payload)));
             return;
         };
         self.cold_message = payload;
-        let stats = &*self.stats.connections[usize::from(slot_index)];
-        stats.last_seen_ns.set(received.mono.0);
-        let pass = Pass { slot: slot_index, stats, core: &self.stats, clock: &self.clock };
+        let Feed { decoder, stats, socket, server_ping, .. } = &mut **feed;
+        socket.last_seen_ns.set(received.mono.0);
+        let server_ping = server_ping.as_deref();
+        let pass = Pass { slot: slot_index, stats, socket, server_ping, core: &self.stats, clock: &self.clock };
         let message = &mut self.cold_message[..];
-        pass.deliver(decoder, message, received, None, &mut self.desk, &mut self.outbox, &mut slot.sampled);
+        let is_data = pass.deliver(decoder, message, received, None, &mut self.desk, &mut self.outbox, sampled);
+        socket.data_messages.add(u64::from(is_data));
         let payload = std::mem::take(&mut self.cold_message);
         self.outbox.deliver(Notice::Spent(Spent::Buffer(payload)));
     }
@@ -524,7 +537,8 @@ impl<S> Core<S> {
             .map(|text| (*text).to_owned())
             .or_else(|| payload.downcast_ref::<String>().cloned())
             .unwrap_or_else(|| "a panic without words".to_owned());
-        let Current { slot, event } = self.desk.current;
+        let doing = self.stats.current.get();
+        let (slot, event) = (doing.map(|doing| doing.slot), doing.and_then(|doing| doing.event));
         let message = match slot.map(|slot| &mut self.slots[usize::from(slot)].owned) {
             Some(Owned::Hot(attachment)) => attachment.connection.last_message(),
             Some(Owned::Cold(_)) => &self.cold_message,
@@ -537,6 +551,19 @@ impl<S> Core<S> {
     }
 }
 
+/// The slot with this number, if it exists and owns nothing.
+fn free_slot(slots: &mut [Slot], index: u16) -> Option<&mut Slot> {
+    slots.get_mut(usize::from(index)).filter(|slot| matches!(slot.owned, Owned::Nothing))
+}
+
+/// The hot connection in a slot, if there is one.
+fn hot_connection(slots: &mut [Slot], index: u16) -> Option<&mut HotConnection> {
+    match slots.get_mut(usize::from(index)) {
+        Some(Slot { owned: Owned::Hot(attachment), .. }) => Some(&mut attachment.connection),
+        _ => None,
+    }
+}
+
 impl Slot {
     fn holds_bytes(&self) -> bool {
         match &self.owned {
@@ -546,269 +573,5 @@ impl Slot {
             }
             Owned::Nothing | Owned::Cold(_) => false,
         }
-    }
-}
-
-/// What stays the same during one visit.
-struct Pass<'a> {
-    slot: u16,
-    stats: &'a ConnectionStats,
-    core: &'a CoreStats,
-    clock: &'a Clock,
-}
-
-impl Pass<'_> {
-    fn read_within_budget<S>(
-        &self,
-        attachment: &mut Attachment,
-        desk: &mut Desk<S>,
-        outbox: &mut Outbox,
-        sampled: &mut u16,
-    ) -> Result<bool, Closed> {
-        if attachment.connection.wants_write() {
-            attachment.connection.flush()?;
-        }
-        let mut budget = VISIT_BYTES_MAX;
-        let mut has_worked = false;
-        while let ReadOutcome::Bytes(count) = attachment.connection.read(budget)? {
-            has_worked = true;
-            let at = self.clock.ticks();
-            self.drain(attachment, at, desk, outbox, sampled)?;
-            budget = budget.saturating_sub(count);
-            if budget == 0 || !attachment.connection.has_buffered() {
-                break;
-            }
-        }
-        Ok(has_worked)
-    }
-
-    /// Delivers every whole message in the buffer, stamped `at`.
-    #[inline]
-    fn drain<S>(
-        &self,
-        attachment: &mut Attachment,
-        at: Ticks,
-        desk: &mut Desk<S>,
-        outbox: &mut Outbox,
-        sampled: &mut u16,
-    ) -> Result<(), Closed> {
-        let received = self.clock.received(at);
-        self.stats.last_seen_ns.set(received.mono.0);
-        let Attachment { connection, decoder, .. } = attachment;
-        let pings_before = connection.counters().pings_received;
-        let drained = loop {
-            match connection.next_message() {
-                Ok(Some(message)) => {
-                    self.deliver(decoder, message.payload, received, Some(at), desk, outbox, sampled);
-                }
-                Ok(None) => break Ok(()),
-                Err(closed) => break Err(closed),
-            }
-        };
-        self.stats.pings.add(connection.counters().pings_received - pings_before);
-        drained
-    }
-
-    /// Decodes one message, gives its events to the router, and counts what became of it.
-    #[inline]
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "split borrows of one core: a struct of them would be built per message"
-    )]
-    fn deliver<S>(
-        &self,
-        decoder: &mut Decoder,
-        payload: &mut [u8],
-        received: Received,
-        read_at: Option<Ticks>,
-        desk: &mut Desk<S>,
-        outbox: &mut Outbox,
-        sampled: &mut u16,
-    ) {
-        let stats = self.stats;
-        stats.frames.add(1);
-        stats.bytes.add(payload.len() as u64);
-        self.core.messages.add(1);
-        desk.current = Current { slot: Some(self.slot), event: None };
-        desk.scratch.begin();
-        let mut delivery = Delivery {
-            router: &desk.router,
-            state: &mut desk.state,
-            current: &mut desk.current,
-            stats,
-            events: 0,
-            newest: None,
-            refused: None,
-        };
-        let decoded = decoder.decode(payload, received, &desk.symbols, &mut desk.scratch, &mut delivery);
-        let Delivery { events, newest, refused, .. } = delivery;
-        stats.events.add(events);
-        match decoded {
-            Ok(Decoded::Data(Tier::One | Tier::TwoOnly)) => {}
-            Ok(Decoded::Data(Tier::TwoAfterOne)) => stats.tier_two.add(1),
-            // Only tier two finds a control message, and it may have rewritten it.
-            Ok(Decoded::Control) => outbox.control(self.slot, desk.scratch.pristine(), stats),
-            Err(error) => {
-                count_refusal(error.reason, stats);
-                keep_sample(error, self.slot, &desk.scratch, outbox, sampled);
-            }
-        }
-        if let Some(reason) = refused {
-            keep_sample(DecodeError::new(reason, ""), self.slot, &desk.scratch, outbox, sampled);
-        }
-        let unrouted = take_unrouted();
-        if unrouted > 0 {
-            stats.unrouted.add(unrouted);
-        }
-        self.measure(received, read_at, newest, desk);
-        desk.current = Current::default();
-    }
-
-    #[inline]
-    fn measure<S>(&self, received: Received, read_at: Option<Ticks>, newest: Option<i64>, desk: &mut Desk<S>) {
-        desk.until_sample -= 1;
-        if desk.until_sample == 0 {
-            desk.until_sample = desk.latency_sample_every;
-            let now = self.clock.ticks();
-            let taken_ns = match read_at {
-                Some(read_at) => self.clock.elapsed_ns(read_at, now),
-                None => self.clock.mono(now).since_ns(received.mono),
-            };
-            self.stats.read_to_handler.record(taken_ns);
-        }
-        if let Some(event_time_ns) = newest {
-            match u64::try_from(received.wall_ns - event_time_ns) {
-                Ok(age_ns) => self.stats.venue_age.record(age_ns),
-                Err(_) => {
-                    self.stats.from_the_future.add(1);
-                    self.stats.venue_age.record(0);
-                }
-            }
-        }
-    }
-}
-
-/// Keeps the first message of its reason on a connection, as it came: only tier two refuses, and it kept a copy.
-#[cold]
-fn keep_sample(error: DecodeError, slot: u16, scratch: &DecoderScratch, outbox: &mut Outbox, sampled: &mut u16) {
-    let bit = 1 << error.reason as u16;
-    if *sampled & bit == 0 && outbox.sample(slot, error, scratch.pristine()) {
-        *sampled |= bit;
-    }
-}
-
-fn count_refusal(reason: Reason, stats: &ConnectionStats) {
-    stats.reasons[reason as usize].add(1);
-    match reason {
-        Reason::UnknownSymbol => stats.unrouted.add(1),
-        _ => stats.unparsed.add(1),
-    }
-}
-
-/// The sink of one message: routes each event.
-struct Delivery<'a, S> {
-    router: &'a Router<S>,
-    state: &'a mut S,
-    current: &'a mut Current,
-    stats: &'a ConnectionStats,
-    events: u64,
-    /// Newest venue time of the message's events, ns since the epoch.
-    newest: Option<i64>,
-    /// Why the first element that gave no event gave none.
-    refused: Option<Reason>,
-}
-
-impl<S> Delivery<'_, S> {
-    #[inline]
-    fn note(&mut self, kind: EventKind, meta: &Meta) {
-        self.events += 1;
-        self.current.event = Some((kind, meta.symbol));
-        if let Some(time) = meta.event_time {
-            self.newest = self.newest.max(Some(time.ns()));
-        }
-    }
-}
-
-macro_rules! route {
-    ($($method:ident, $kind:ident, $event:ty;)*) => {
-        impl<S> Sink for Delivery<'_, S> {
-            $(
-                #[inline]
-                fn $method(&mut self, event: &$event) {
-                    self.note(EventKind::$kind, &event.meta);
-                    self.router.$method(self.state, event);
-                }
-            )*
-
-            fn refused(&mut self, reason: Reason) {
-                self.refused.get_or_insert(reason);
-                count_refusal(reason, self.stats);
-            }
-        }
-    };
-}
-
-route! {
-    trade, Trade, Trade;
-    agg_trade, AggTrade, AggTrade;
-    quote, Quote, Quote;
-    ticker, Ticker, Ticker;
-    book, Book, BookUpdate<'_>;
-    kline, Kline, Kline;
-    mark_price, MarkPrice, MarkPrice;
-    liquidation, Liquidation, Liquidation;
-}
-
-/// The core's way out. What must arrive waits for room; what may be lost is counted.
-struct Outbox {
-    notices: Producer<Notice>,
-    waker: Arc<Waker>,
-    pool: Vec<Vec<u8>>,
-    /// Notices on their way, in their order. Stays short unless the ring is full; bounded by what the core owns:
-    /// connections, and commands in the ring.
-    waiting: VecDeque<Notice>,
-}
-
-impl Outbox {
-    fn deliver(&mut self, notice: Notice) {
-        self.waiting.push_back(notice);
-        self.retry();
-    }
-
-    fn retry(&mut self) {
-        while let Some(notice) = self.waiting.pop_front() {
-            if let Err(rtrb::PushError::Full(notice)) = self.notices.push(notice) {
-                self.waiting.push_front(notice);
-                break;
-            }
-            self.waker.wake();
-        }
-    }
-
-    #[cold]
-    fn control(&mut self, slot: u16, message: &[u8], stats: &ConnectionStats) {
-        stats.control_messages.add(1);
-        if message.len() <= CONTROL_MESSAGE_BYTES
-            && let Some(mut buffer) = self.pool.pop()
-        {
-            buffer.extend_from_slice(message);
-            match self.notices.push(Notice::Control { slot, message: buffer }) {
-                Ok(()) => return self.waker.wake(),
-                Err(rtrb::PushError::Full(Notice::Control { mut message, .. })) => {
-                    message.clear();
-                    self.pool.push(message);
-                }
-                Err(rtrb::PushError::Full(_)) => unreachable!("a ring gives back what it was given"),
-            }
-        }
-        stats.control_dropped.add(1);
-    }
-
-    /// True if the sample is on its way.
-    fn sample(&mut self, slot: u16, error: DecodeError, message: &[u8]) -> bool {
-        let Some(mut buffer) = self.pool.pop() else { return false };
-        buffer.extend_from_slice(&message[..message.len().min(SAMPLE_BYTES)]);
-        self.deliver(Notice::Sample { slot, error, message_bytes: message.len(), sample: buffer });
-        true
     }
 }

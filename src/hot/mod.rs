@@ -2,17 +2,20 @@
 //!
 //! ```text
 //! socket ─► stream ─► read_buffer ─► frame (+ utf8) ─► (venue decode) ─► router ─► handler
-//!                         connection ties these; core visits the connections of one pinned thread
+//!                         connection ties these; core visits the connections of one pinned thread, delivery is one visit
 //! socket ◄─ stream ◄─ outbound ◄─ encode        subscriptions, pongs, close frames: rare
-//! ring: the only way in and out of a core     clock: when     stats: what is published     poller: how a core waits
+//! ring, outbox: the only way in and out of a core   clock: when     stats: what is published     poller: how a core waits
 //! ```
 
 mod clock;
 pub mod connection;
 mod core;
+mod delivery;
 pub mod encode;
 pub mod frame;
+mod lease;
 mod outbound;
+mod outbox;
 mod poller;
 pub mod read_buffer;
 mod ring;
@@ -25,8 +28,9 @@ pub use clock::{Clock, Ticks, mono_now, wall_now_ns};
 pub use connection::{Closed, ClosedBy, ConnectionSettings, HotConnection, SendError};
 pub use core::{Core, CoreSettings, Idle, PanicReport, Strategy};
 pub use frame::{DataKind, FrameError, Message};
+pub use lease::Halted;
 pub use poller::{Poller, Waker};
-pub use ring::{Attachment, ColdPorts, Command, HotPorts, Notice, Spent, ports};
+pub use ring::{Attachment, ColdPorts, Command, Feed, HotPorts, Notice, Spent, ports};
 pub use router::Router;
-pub use stats::{ConnectionStats, CoreStats, Counter, Histogram};
+pub use stats::{Beat, ConnectionStats, CoreStats, Counter, Current, Doing, Histogram, SocketStats};
 pub use stream::{ReadOutcome, Stream, StreamError};

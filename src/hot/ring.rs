@@ -8,22 +8,46 @@
 
 use super::connection::{Closed, HotConnection};
 use super::poller::Waker;
+use super::stats::{ConnectionStats, SocketStats};
 use crate::limits::{CONTROL_MESSAGE_BYTES, CONTROL_MESSAGE_POOL, RING_SLOTS};
 use crate::market::{Received, SymbolSpec};
-use crate::venue::{DecodeError, Decoder};
+use crate::venue::{DecodeError, Decoder, ServerPing};
 use rtrb::{Consumer, Producer, RingBuffer};
 use std::io;
 use std::sync::Arc;
 
-/// A connection with its decoder, as the cold side made it ready.
+/// What a core needs to use one connection's messages, wherever the connection itself lives.
 #[derive(Debug)]
-pub struct Attachment {
+pub struct Feed {
     /// The slot of the core it takes. The cold side gives a slot again only after its `Lost`.
     pub slot: u16,
-    /// The connection, after its upgrade.
-    pub connection: HotConnection,
+    /// Which of a subscription's two legs it is, 0 or 1: the successor in a rotation takes the other number.
+    pub leg: u8,
     /// Decodes its messages.
     pub decoder: Decoder,
+    /// The logical connection's counters. Both legs of a rotation count here: both are on this core.
+    pub stats: Arc<ConnectionStats>,
+    /// This socket's own.
+    pub socket: Arc<SocketStats>,
+    /// How the venue pings by a message, if it does: such a message goes to the cold side undecoded.
+    pub server_ping: Option<Box<ServerPing>>,
+}
+
+impl Feed {
+    /// A feed as the first leg, without a venue's own ping, with fresh counters for its socket.
+    #[must_use]
+    pub fn new(slot: u16, decoder: Decoder, stats: Arc<ConnectionStats>) -> Self {
+        Self { slot, leg: 0, decoder, stats, socket: Arc::default(), server_ping: None }
+    }
+}
+
+/// A connection with its feed, as the cold side made it ready.
+#[derive(Debug)]
+pub struct Attachment {
+    /// The connection, after its upgrade.
+    pub connection: HotConnection,
+    /// What its messages need.
+    pub feed: Feed,
 }
 
 /// Cold to hot.
@@ -31,13 +55,8 @@ pub struct Attachment {
 pub enum Command {
     /// Own this connection.
     Attach(Box<Attachment>),
-    /// Own this slot's decoder; its messages will come as [`Command::Message`].
-    AttachCold {
-        /// The slot.
-        slot: u16,
-        /// Decodes its messages.
-        decoder: Box<Decoder>,
-    },
+    /// Own this feed of a connection on the cold side; its messages will come as [`Command::Message`].
+    AttachCold(Box<Feed>),
     /// One message of a connection that lives on the cold side.
     Message {
         /// The slot.
@@ -47,7 +66,7 @@ pub enum Command {
         /// When the cold side read it.
         received: Received,
     },
-    /// Send this text. The buffer comes back as [`Notice::Spent`].
+    /// Send this text. The buffer comes back as [`Notice::Spent`], or as [`Notice::Unsent`].
     Send {
         /// The slot.
         slot: u16,
@@ -79,8 +98,8 @@ pub enum Command {
 pub enum Spent {
     /// A connection that ended; dropping it closes the socket.
     Connection(Box<Attachment>),
-    /// The decoder of a cold slot.
-    Decoder(Box<Decoder>),
+    /// What a cold slot had, or a feed whose slot was taken.
+    Feed(Box<Feed>),
     /// A buffer.
     Buffer(Vec<u8>),
     /// A symbol that was known already, or known wrongly.
@@ -116,6 +135,14 @@ pub enum Notice {
         message_bytes: usize,
         /// Its first bytes. The buffer goes back by [`Command::Recycle`].
         sample: Vec<u8>,
+    },
+    /// A text that was not sent: the slot is empty or its connection closing. Counted in
+    /// [`CoreStats::sends_dropped`](super::CoreStats::sends_dropped).
+    Unsent {
+        /// The slot.
+        slot: u16,
+        /// The text.
+        text: Vec<u8>,
     },
     /// Something to free.
     Spent(Spent),

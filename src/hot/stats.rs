@@ -4,9 +4,8 @@
 //! the same two instructions as for a plain integer, no locked one. So nothing has to be copied out in housekeeping,
 //! and a reader sees every message within nanoseconds. A reader may see two counters a message apart, never a torn one.
 
-use crate::limits::CONNECTION_COUNT_MAX;
+use crate::market::{EventKind, Symbol};
 use crate::venue::Reason;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering::Relaxed};
 
 /// A count with one writer.
@@ -106,8 +105,8 @@ fn bucket_max(bucket: usize) -> u64 {
     lowest + ((1_u64 << shift) - 1)
 }
 
-/// One connection's counters. Written by the core that owns the connection, for as long as the process lives:
-/// reconnecting goes on counting.
+/// One logical connection's counters. Written by the core that owns the connection, for as long as the connection is
+/// wanted: reconnecting goes on counting, and during a rotation both legs count here (one core owns both: one writer).
 #[derive(Debug, Default)]
 pub struct ConnectionStats {
     /// Data messages received (text or binary, fragments joined).
@@ -130,8 +129,6 @@ pub struct ConnectionStats {
     pub reasons: [Counter; Reason::ALL.len()],
     /// Protocol pings received.
     pub pings: Counter,
-    /// When the last byte came, in ns on CLOCK_MONOTONIC; 0 before the first.
-    pub last_seen_ns: Counter,
     /// Events whose venue time lies after our receive stamp: a clock is off.
     pub from_the_future: Counter,
     /// From the return of the read to the return of the last handler of a message, ns.
@@ -141,6 +138,73 @@ pub struct ConnectionStats {
     pub visit_gap: Histogram,
     /// From the venue's event time to the receive stamp, ns on two clocks.
     pub venue_age: Histogram,
+}
+
+/// One socket's counters: made anew for every attachment, so that what it says is of this socket alone.
+#[derive(Debug, Default)]
+pub struct SocketStats {
+    /// When its core took it, in ns on CLOCK_MONOTONIC; 0 before that.
+    pub connected_ns: Counter,
+    /// When the last byte came, in ns on CLOCK_MONOTONIC; 0 before the first.
+    pub last_seen_ns: Counter,
+    /// Messages that were no control-plane messages. Published once a read.
+    pub data_messages: Counter,
+}
+
+/// What a core is on: one word, stored by the core before a message and before each of its events, read by anyone.
+///
+/// ```text
+/// bits 0..16  slot + 1; 0: nothing     bits 16..24  event kind + 1; 0: none yet     bits 24..40  symbol
+/// ```
+#[derive(Debug, Default)]
+pub struct Current(AtomicU64);
+
+impl Current {
+    #[inline]
+    pub(super) fn at_message(&self, slot: u16) {
+        self.0.store(u64::from(slot) + 1, Relaxed);
+    }
+
+    #[inline]
+    pub(super) fn at_event(&self, slot: u16, kind: EventKind, symbol: Symbol) {
+        let event = (kind as u64 + 1) << 16 | (symbol.index() as u64) << 24;
+        self.0.store((u64::from(slot) + 1) | event, Relaxed);
+    }
+
+    #[inline]
+    pub(super) fn at_nothing(&self) {
+        self.0.store(0, Relaxed);
+    }
+
+    /// What the core is on, from any thread; `None` between messages.
+    #[must_use]
+    #[expect(clippy::cast_possible_truncation, reason = "the fields of the word, cut out of it")]
+    pub fn get(&self) -> Option<Doing> {
+        let word = self.0.load(Relaxed);
+        let slot = (word as u16).checked_sub(1)?;
+        let kind = usize::from((word >> 16) as u8).checked_sub(1).and_then(|kind| EventKind::ALL.get(kind));
+        let symbol = Symbol::new(usize::from((word >> 24) as u16));
+        Some(Doing { slot, event: kind.copied().zip(symbol) })
+    }
+}
+
+/// The message, and of it the event, that a core is on.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Doing {
+    /// The slot of the connection that the message came from.
+    pub slot: u16,
+    /// Kind and symbol of the event whose handler was called last; `None` before the message's first.
+    pub event: Option<(EventKind, Symbol)>,
+}
+
+/// A core's sign of life. A core that runs turns all the time, a parked one at least every 50 ms: two readings further
+/// apart than that with the same `turns` are of a core that was taken away, or held by what `current` names.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Beat {
+    /// Turns of its loop.
+    pub turns: u64,
+    /// What it is on.
+    pub current: Option<Doing>,
 }
 
 /// One hot thread's counters, and the flags by which the cold side wakes it.
@@ -162,15 +226,20 @@ pub struct CoreStats {
     pub clock_error_ns_max: Counter,
     /// Times the core's clock stepped because it was more than a millisecond off.
     pub clock_steps: Counter,
-    /// By connection slot.
-    pub connections: Box<[Arc<ConnectionStats>]>,
+    /// What the thread is on, for its watchdog and for the report of a panic.
+    pub current: Current,
+    /// Texts and pings that were not sent: their slot was empty, or its connection closing.
+    pub sends_dropped: Counter,
+    /// Messages of a cold connection whose slot was not its own (any more).
+    pub messages_dropped: Counter,
+    /// Attachments that were given back: their slot was taken, or is none.
+    pub attachments_refused: Counter,
 }
 
 impl CoreStats {
-    /// Counters for one core with this many connections.
+    /// Counters for one core.
     #[must_use]
-    pub fn new(cpu: usize, connection_count: usize) -> Self {
-        assert!(connection_count <= CONNECTION_COUNT_MAX);
+    pub fn new(cpu: usize) -> Self {
         Self {
             cpu,
             thread_id: AtomicI32::new(0),
@@ -180,8 +249,17 @@ impl CoreStats {
             allocations: Counter::default(),
             clock_error_ns_max: Counter::default(),
             clock_steps: Counter::default(),
-            connections: (0..connection_count).map(|_| Arc::default()).collect(),
+            current: Current::default(),
+            sends_dropped: Counter::default(),
+            messages_dropped: Counter::default(),
+            attachments_refused: Counter::default(),
         }
+    }
+
+    /// The thread's sign of life, from any thread.
+    #[must_use]
+    pub fn beat(&self) -> Beat {
+        Beat { turns: self.turns.get(), current: self.current.get() }
     }
 }
 
@@ -215,5 +293,24 @@ mod tests {
         assert_eq!(histogram.filled().map(|(_, count)| count).sum::<u64>(), 4);
         assert_eq!(histogram.filled().next(), Some((3, 2)));
         assert_eq!(histogram.max(), 1_000_003);
+    }
+
+    #[test]
+    fn what_a_core_is_on_is_read_as_it_was_written() {
+        let current = Current::default();
+        assert_eq!(current.get(), None);
+        for slot in [0, 1, 255, u16::MAX - 1] {
+            current.at_message(slot);
+            assert_eq!(current.get(), Some(Doing { slot, event: None }));
+            for kind in EventKind::ALL {
+                for index in [0, 1, crate::limits::SYMBOL_COUNT_MAX - 1] {
+                    let symbol = Symbol::new(index).unwrap();
+                    current.at_event(slot, kind, symbol);
+                    assert_eq!(current.get(), Some(Doing { slot, event: Some((kind, symbol)) }));
+                }
+            }
+        }
+        current.at_nothing();
+        assert_eq!(current.get(), None);
     }
 }

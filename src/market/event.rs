@@ -38,6 +38,20 @@ pub enum EventKind {
     Liquidation,
 }
 
+impl EventKind {
+    /// Every kind, in the order of their numbers.
+    pub const ALL: [Self; 8] = [
+        Self::Trade,
+        Self::AggTrade,
+        Self::Quote,
+        Self::Ticker,
+        Self::Book,
+        Self::Kline,
+        Self::MarkPrice,
+        Self::Liquidation,
+    ];
+}
+
 /// A side of the market.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Side {

@@ -4,21 +4,24 @@
 //! hot, control ──published──► engine ──► Report (snapshot.rs) ──► one JSON line        machines
 //! /proc/self/task (thread_stats.rs) ──►                       ──► log line, tables     render.rs
 //! the allocator's counters (allocator.rs) ──►                 ──► the live table       live.rs
+//! what happens to connections             ──► events.rs       ──► subscribers
 //! ```
 //! Called by the engine (which fills a [`Report`]) and by the command line (which shows it). Nothing here runs on a hot
 //! core except the allocator's two counter updates, which a steady hot core never reaches, and nothing here decides.
 
 mod allocator;
+mod events;
 mod live;
 mod render;
 mod snapshot;
 mod thread_stats;
 
 pub use allocator::{AllocationCounts, CountingAllocator, is_counting, thread_allocations, thread_counts};
+pub use events::{ControlEvent, EventBus, Happening};
 pub use live::LiveTable;
 pub use render::{final_text, live_lines, log_line};
 pub use snapshot::{
     AgePercentiles, ConnectionReport, Failure, FailureKind, HotThreadReport, Percentiles, Report, SampleReport,
     SubscriptionCounts,
 };
-pub use thread_stats::{ThreadStats, ThreadStatsError, current_thread_id, read_thread_stats};
+pub use thread_stats::{ThreadStats, ThreadStatsError, current_thread_id, read_run_time, read_thread_stats};

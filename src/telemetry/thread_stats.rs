@@ -9,6 +9,7 @@
 use std::fs;
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// What the kernel counted for one thread since it started.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -89,6 +90,25 @@ pub fn read_thread_stats(thread_id: i32) -> Result<ThreadStats, ThreadStatsError
     })
 }
 
+/// How long one thread of this process has run on a CPU, from any other thread.
+///
+/// # Errors
+/// The kernel's, where there is no such thread.
+///
+/// Source: clock_getcpuclockid(3) and the kernel's `posix-timers.h`: a thread's CPU clock is `(~tid << 3) | 6`.
+pub fn read_run_time(thread_id: i32) -> io::Result<Duration> {
+    const PER_THREAD_SCHED: libc::clockid_t = 6;
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` is a valid timespec for the whole call; a clock id of no thread is an error, not a fault.
+    let result = unsafe { libc::clock_gettime((!thread_id << 3) | PER_THREAD_SCHED, &raw mut time) };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
+    let nanos = u32::try_from(time.tv_nsec).unwrap_or_default();
+    Ok(Duration::new(seconds, nanos))
+}
+
 fn read(thread_id: i32, file: &str) -> Result<(PathBuf, String), ThreadStatsError> {
     let path = PathBuf::from(format!("/proc/self/task/{thread_id}/{file}"));
     // A thread may carry any bytes as its name, and both files quote it.
@@ -115,6 +135,31 @@ fn status_field(status: &str, name: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_thread_that_works_has_run_and_one_that_sleeps_has_not() {
+        let (told, hear) = std::sync::mpsc::channel();
+        let (go_on, wait) = std::sync::mpsc::channel::<()>();
+        let thread = std::thread::spawn(move || {
+            told.send(current_thread_id().unwrap()).unwrap();
+            wait.recv().unwrap();
+            let mut spun = 0_u64;
+            while read_run_time(current_thread_id().unwrap()).unwrap() < Duration::from_millis(20) {
+                spun = std::hint::black_box(spun + 1);
+            }
+            told.send(0).unwrap();
+            wait.recv().unwrap();
+        });
+        let id = hear.recv().unwrap();
+        let before = read_run_time(id).unwrap();
+        go_on.send(()).unwrap();
+        hear.recv().unwrap();
+        let after = read_run_time(id).unwrap();
+        assert!(before < Duration::from_millis(20) && after >= Duration::from_millis(20), "{before:?}, {after:?}");
+        go_on.send(()).unwrap();
+        thread.join().unwrap();
+        assert!(read_run_time(id).is_err(), "a thread that has ended");
+    }
 
     #[test]
     fn the_faults_are_found_behind_a_name_with_spaces_and_parentheses() {

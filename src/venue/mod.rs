@@ -23,6 +23,7 @@ mod ledger;
 mod number;
 mod protocol;
 mod scan;
+mod server_ping;
 mod shape;
 mod tape;
 
@@ -32,6 +33,7 @@ pub mod bybit;
 pub use channel::{Channel, ChannelError, ChannelKind, ChannelScope};
 pub use decode::{DecodeError, Decoded, Decoder, DecoderScratch, HotSymbols, Reason, Sink, Tier};
 pub use protocol::{
-    Ack, ControlMessage, Form, Heartbeat, InstrumentError, InstrumentSpec, Limits, Protocol, Refusal, StreamClass,
-    protocol,
+    Ack, ControlMessage, Form, Heartbeat, InstrumentError, InstrumentSpec, Limits, Protocol, Refusal, RestLimits,
+    StreamClass, protocol,
 };
+pub use server_ping::ServerPing;

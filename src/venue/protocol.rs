@@ -42,6 +42,19 @@ pub struct Limits {
     pub connection_age_max: Option<Duration>,
 }
 
+/// What a venue allows by REST, from one address, and how it tells what was used.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct RestLimits {
+    /// Weight of all requests together, and the window; `None` where the venue states no limit.
+    pub weight: Option<(u32, Duration)>,
+    /// The header of every answer that tells the weight used in the window, by everybody on this address.
+    pub used_weight_header: Option<&'static str>,
+    /// Weight of one page of the instrument list.
+    pub instruments_weight: u32,
+    /// How long to stay away after an HTTP status 403, where the venue means "too many requests" by it.
+    pub forbidden_for: Option<Duration>,
+}
+
 /// Who keeps the connection alive, by the venue's documents.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Heartbeat {
@@ -127,6 +140,14 @@ pub trait Protocol: Sync {
 
     /// What the venue allows.
     fn limits(&self) -> Limits;
+
+    /// What the venue allows by REST.
+    fn rest_limits(&self) -> RestLimits;
+
+    /// Weight of a depth snapshot with this many levels a side (0: the most there are), as [`depth_path`] asks for it.
+    ///
+    /// [`depth_path`]: Protocol::depth_path
+    fn depth_weight(&self, levels: u16) -> u32;
 
     /// Production URL of the stream host, without path: `wss://stream.binance.com:9443`.
     fn default_url(&self) -> &'static str;

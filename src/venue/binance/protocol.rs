@@ -12,7 +12,7 @@ use crate::market::{Instrument, InstrumentKind, Venue};
 use crate::venue::instruments::{delivery_date, percent_encoded, readable, scale_of_step};
 use crate::venue::{
     Ack, Channel, ChannelError, ChannelKind, ChannelScope, ControlMessage, Form, Heartbeat, InstrumentError,
-    InstrumentSpec, Limits, Protocol, Refusal, StreamClass,
+    InstrumentSpec, Limits, Protocol, Refusal, RestLimits, StreamClass,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -74,6 +74,16 @@ impl Binance {
             }
         };
         Some((kind, ChannelScope::PerSymbol))
+    }
+
+    /// The `limit` of a snapshot with this many levels a side; 0: the most there are.
+    fn depth_limit(&self, levels: u16) -> u16 {
+        let wanted = if levels == 0 { u16::MAX } else { levels };
+        if self.is_usdm() {
+            USDM_DEPTH_LIMITS.into_iter().find(|&limit| limit >= wanted).unwrap_or(1_000)
+        } else {
+            wanted.min(5_000)
+        }
     }
 
     fn depth_kind(&self, name: &str) -> Option<ChannelKind> {
@@ -207,6 +217,29 @@ impl Protocol for Binance {
         }
     }
 
+    fn rest_limits(&self) -> RestLimits {
+        let usdm = self.is_usdm();
+        RestLimits {
+            weight: Some((if usdm { 2_400 } else { 6_000 }, Duration::from_secs(60))),
+            used_weight_header: Some("X-MBX-USED-WEIGHT-1M"),
+            instruments_weight: if usdm { 1 } else { 20 },
+            forbidden_for: None,
+        }
+    }
+
+    fn depth_weight(&self, levels: u16) -> u32 {
+        match (self.is_usdm(), self.depth_limit(levels)) {
+            (true, ..=50) => 2,
+            (true, 51..=100) => 5,
+            (true, 101..=500) => 10,
+            (true, 501..) => 20,
+            (false, ..=100) => 5,
+            (false, 101..=500) => 25,
+            (false, 501..=1_000) => 50,
+            (false, 1_001..) => 250,
+        }
+    }
+
     fn default_url(&self) -> &'static str {
         if self.is_usdm() { "wss://fstream.binance.com" } else { "wss://stream.binance.com:9443" }
     }
@@ -318,15 +351,8 @@ impl Protocol for Binance {
     }
 
     fn depth_path(&self, symbol: &str, levels: u16) -> String {
-        let symbol = percent_encoded(symbol);
-        if self.is_usdm() {
-            let wanted = if levels == 0 { u16::MAX } else { levels };
-            let limit = USDM_DEPTH_LIMITS.into_iter().find(|&limit| limit >= wanted).unwrap_or(1_000);
-            format!("/fapi/v1/depth?symbol={symbol}&limit={limit}")
-        } else {
-            let limit = if levels == 0 { 5_000 } else { levels.min(5_000) };
-            format!("/api/v3/depth?symbol={symbol}&limit={limit}")
-        }
+        let path = if self.is_usdm() { "/fapi/v1/depth" } else { "/api/v3/depth" };
+        format!("{path}?symbol={}&limit={}", percent_encoded(symbol), self.depth_limit(levels))
     }
 }
 
@@ -368,6 +394,27 @@ mod tests {
         }
         assert_eq!(USDM.channel("!bookTicker").unwrap().scope, ChannelScope::AllMarket);
         assert_eq!(USDM.channel("bookTicker").unwrap().scope, ChannelScope::PerSymbol);
+    }
+
+    #[test]
+    fn a_snapshot_weighs_what_the_limit_in_its_path_costs() {
+        for (protocol, weights) in [
+            (
+                &SPOT,
+                [(1, 5), (100, 5), (101, 25), (500, 25), (501, 50), (1_000, 50), (1_001, 250), (0, 250)].as_slice(),
+            ),
+            (
+                &USDM,
+                [(1, 2), (50, 2), (51, 5), (100, 5), (101, 10), (500, 10), (501, 20), (5_000, 20), (0, 20)].as_slice(),
+            ),
+        ] {
+            for &(levels, weight) in weights {
+                assert_eq!(protocol.depth_weight(levels), weight, "{}: {levels} levels", protocol.venue);
+            }
+        }
+        assert_eq!(SPOT.rest_limits().weight, Some((6_000, Duration::from_secs(60))));
+        assert_eq!(USDM.rest_limits().weight, Some((2_400, Duration::from_secs(60))));
+        assert_eq!((SPOT.rest_limits().instruments_weight, USDM.rest_limits().instruments_weight), (20, 1));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::market::{Instrument, InstrumentKind, Venue};
 use crate::venue::instruments::{delivery_date, percent_encoded, readable, scale_of_step};
 use crate::venue::{
     Ack, Channel, ChannelError, ChannelKind, ChannelScope, ControlMessage, Form, Heartbeat, InstrumentError,
-    InstrumentSpec, Limits, Protocol, Refusal, StreamClass,
+    InstrumentSpec, Limits, Protocol, Refusal, RestLimits, StreamClass,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -172,6 +172,19 @@ impl Protocol for Bybit {
             connects: Some((500, Duration::from_secs(300))),
             connection_age_max: None,
         }
+    }
+
+    fn rest_limits(&self) -> RestLimits {
+        RestLimits {
+            weight: Some((600, Duration::from_secs(5))),
+            used_weight_header: None,
+            instruments_weight: 1,
+            forbidden_for: Some(Duration::from_secs(600)),
+        }
+    }
+
+    fn depth_weight(&self, _levels: u16) -> u32 {
+        1
     }
 
     fn default_url(&self) -> &'static str {
