@@ -5,7 +5,7 @@
 
 use super::exchange::{NAME_ALLOWED, Placed, is_name};
 use super::place::Places;
-use super::{ConfigError, ConnectionConfig, EngineConfig, Host, InstrumentConfig, engine};
+use super::{ConfigError, ConnectionConfig, EngineConfig, Host, InstrumentConfig, check_upkeep, engine};
 use crate::limits::{CONNECTION_COUNT_MAX, SCALE_MAX, SYMBOL_COUNT_MAX, SYMBOL_NAME_BYTES_MAX};
 use crate::market::{InstrumentKind, Venue};
 use crate::venue::{ChannelScope, Heartbeat, protocol};
@@ -15,18 +15,10 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 use url::Url;
 
-/// Smallest `max_message_bytes`: three times the longest depth message seen on the wire (19 KiB). A smaller limit would
-/// close the connection on an ordinary message.
-const MESSAGE_BYTES_MIN: usize = 64 * 1024;
-/// Largest `max_message_bytes`: the spill is allocated up front, for each socket.
-const MESSAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// Socket buffers: below a page the kernel raises it anyway, above 1 GiB it does not grant it.
-const SOCKET_BYTES: RangeInclusive<usize> = 4096..=1024 * 1024 * 1024;
-
-const SECOND: Duration = Duration::from_secs(1);
-const MINUTE: Duration = Duration::from_secs(60);
-const HOUR: Duration = Duration::from_secs(3600);
-const MS: Duration = Duration::from_millis(1);
+pub(super) const SECOND: Duration = Duration::from_secs(1);
+pub(super) const MINUTE: Duration = Duration::from_secs(60);
+pub(super) const HOUR: Duration = Duration::from_secs(3600);
+pub(super) const MS: Duration = Duration::from_millis(1);
 
 /// Why a URL cannot be used, if it cannot.
 pub(super) fn url_fault(url: &Url, schemes: &[&str]) -> Option<()> {
@@ -40,13 +32,14 @@ pub(super) fn url_fault(url: &Url, schemes: &[&str]) -> Option<()> {
 pub(super) fn check(placed: &[Placed], engine: &EngineConfig, names_cores: bool, host: &Host<'_>) -> Vec<ConfigError> {
     let mut errors = Vec::new();
     for Placed { connection, places } in placed {
-        let mut one = One { connection, places, errors: &mut errors };
+        let mut one = One { connection, examined: Examined { places, errors: &mut errors } };
         one.identity();
         one.core(engine, names_cores, host);
         one.symbols();
         one.channels();
         one.subscription();
         one.times();
+        one.upkeep();
         one.sizes();
         one.instruments();
     }
@@ -54,33 +47,54 @@ pub(super) fn check(placed: &[Placed], engine: &EngineConfig, names_cores: bool,
     errors
 }
 
-/// One connection under examination.
-struct One<'a> {
-    connection: &'a ConnectionConfig,
-    places: &'a Places,
-    errors: &'a mut Vec<ConfigError>,
+/// One table under examination: where its keys stand, and what was wrong so far.
+pub(super) struct Examined<'a> {
+    pub(super) places: &'a Places,
+    pub(super) errors: &'a mut Vec<ConfigError>,
 }
 
-impl One<'_> {
-    fn refuse(&mut self, key: &str, found: impl Display, allowed: impl Display) {
+impl Examined<'_> {
+    pub(super) fn refuse(&mut self, key: &str, found: impl Display, allowed: impl Display) {
         self.errors.push(self.places.of(key).error(found, allowed));
     }
 
     /// A value outside of its range is refused; so is a float that is no number.
-    fn range<T: PartialOrd + Display>(&mut self, key: &str, value: T, range: RangeInclusive<T>, what: &str) {
+    pub(super) fn range<T: PartialOrd + Display>(&mut self, key: &str, value: T, range: RangeInclusive<T>, what: &str) {
         if !range.contains(&value) {
             self.refuse(key, value, format!("{} to {} {what}", range.start(), range.end()));
         }
     }
 
-    fn millis(&mut self, key: &str, value: Duration, range: RangeInclusive<Duration>) {
+    pub(super) fn millis(&mut self, key: &str, value: Duration, range: RangeInclusive<Duration>) {
         self.range(key, value.as_millis(), range.start().as_millis()..=range.end().as_millis(), "milliseconds");
     }
 
-    fn seconds(&mut self, key: &str, value: Duration, range: RangeInclusive<Duration>) {
+    pub(super) fn seconds(&mut self, key: &str, value: Duration, range: RangeInclusive<Duration>) {
         self.range(key, value.as_secs_f64(), range.start().as_secs_f64()..=range.end().as_secs_f64(), "seconds");
     }
+}
 
+/// One connection under examination.
+pub(super) struct One<'a> {
+    pub(super) connection: &'a ConnectionConfig,
+    pub(super) examined: Examined<'a>,
+}
+
+impl<'a> std::ops::Deref for One<'a> {
+    type Target = Examined<'a>;
+
+    fn deref(&self) -> &Examined<'a> {
+        &self.examined
+    }
+}
+
+impl<'a> std::ops::DerefMut for One<'a> {
+    fn deref_mut(&mut self) -> &mut Examined<'a> {
+        &mut self.examined
+    }
+}
+
+impl One<'_> {
     fn identity(&mut self) {
         let connection = self.connection;
         if !is_name(&connection.name) && (self.places.has("name") || !self.places.is_from_file()) {
@@ -93,14 +107,7 @@ impl One<'_> {
                 self.refuse(key, url.scheme(), format!("{}://HOST[:PORT], without path", schemes.join(" or ")));
             }
         }
-        if let Some(file) = &connection.tls.ca_file {
-            let allowed = "a PEM file with at least one certificate";
-            match std::fs::read_to_string(file) {
-                Ok(text) if text.contains("-----BEGIN CERTIFICATE-----") => {}
-                Ok(_) => self.refuse("tls.ca_file", format!("{}: no certificate in it", file.display()), allowed),
-                Err(error) => self.refuse("tls.ca_file", format!("{}: {error}", file.display()), allowed),
-            }
-        }
+        check_upkeep::authority(&mut self.examined, connection.tls.ca_file.as_deref());
     }
 
     fn core(&mut self, engine: &EngineConfig, names_cores: bool, host: &Host<'_>) {
@@ -187,34 +194,15 @@ impl One<'_> {
         self.range("subscription.requests_per_second", subscription.requests_per_second, 1..=rate_max, &what);
         self.millis("subscription.ack_timeout_ms", subscription.ack_timeout, 10 * MS..=5 * MINUTE);
         self.range("subscription.ack_retries", subscription.ack_retries, 0..=100, "retries");
+        self.dealing();
     }
 
     fn times(&mut self) {
         let connection = self.connection;
         self.heartbeat();
-        let reconnect = &connection.reconnect;
-        self.millis("reconnect.base_ms", reconnect.base, MS..=HOUR);
-        self.millis("reconnect.cap_ms", reconnect.cap, MS..=HOUR);
-        self.millis("reconnect.stable_after_ms", reconnect.stable_after, MS..=HOUR);
-        self.range("reconnect.factor", reconnect.factor, 1.0..=10.0, "times the delay before");
-        let jitter = "(the random part of a delay; never 0, or all connections would come back at once)";
-        self.range("reconnect.jitter", reconnect.jitter, 0.01..=1.0, jitter);
-        if reconnect.base > reconnect.cap && reconnect.cap >= MS {
-            let found = format!("{}, below base_ms = {}", reconnect.cap.as_millis(), reconnect.base.as_millis());
-            self.refuse("reconnect.cap_ms", found, format!("{} or more", reconnect.base.as_millis()));
-        }
-        let timeouts = &connection.timeouts;
-        for (key, value) in [
-            ("timeouts.dns_ms", timeouts.dns),
-            ("timeouts.connect_ms", timeouts.connect),
-            ("timeouts.tls_ms", timeouts.tls),
-            ("timeouts.upgrade_ms", timeouts.upgrade),
-            ("timeouts.rest_ms", timeouts.rest),
-        ] {
-            self.millis(key, value, 10 * MS..=5 * MINUTE);
-        }
-        self.seconds("socket.keepalive_idle_s", connection.socket.keepalive_idle, SECOND..=HOUR);
-        self.seconds("socket.keepalive_interval_s", connection.socket.keepalive_interval, SECOND..=HOUR);
+        check_upkeep::reconnect(&mut self.examined, &connection.reconnect);
+        check_upkeep::timeouts(&mut self.examined, &connection.timeouts);
+        self.millis("timeouts.rest_ms", connection.timeouts.rest, 10 * MS..=5 * MINUTE);
     }
 
     fn heartbeat(&mut self) {
@@ -231,22 +219,13 @@ impl One<'_> {
             // A venue counts our pings among the messages it allows a second, and one of those is left for them.
             Heartbeat::ClientText { .. } => self.millis(INTERVAL, heartbeat.interval, SECOND..=HOUR),
         }
-        self.millis("heartbeat.timeout_ms", heartbeat.timeout, 10 * MS..=HOUR);
+        check_upkeep::heartbeat(&mut self.examined, heartbeat);
     }
 
     fn sizes(&mut self) {
         let connection = self.connection;
-        self.range("socket.keepalive_count", connection.socket.keepalive_count, 1..=100, "probes");
-        for (key, bytes) in [
-            ("socket.receive_buffer_bytes", connection.socket.receive_buffer_bytes),
-            ("socket.send_buffer_bytes", connection.socket.send_buffer_bytes),
-        ] {
-            if let Some(bytes) = bytes {
-                self.range(key, bytes, SOCKET_BYTES, "bytes");
-            }
-        }
-        let bytes = connection.limits.max_message_bytes;
-        self.range("limits.max_message_bytes", bytes, MESSAGE_BYTES_MIN..=MESSAGE_BYTES_MAX, "bytes");
+        check_upkeep::socket(&mut self.examined, &connection.socket);
+        check_upkeep::limits(&mut self.examined, &connection.limits);
     }
 
     fn instruments(&mut self) {
@@ -354,6 +333,16 @@ fn one_answer_per_venue(placed: &[Placed], errors: &mut Vec<ConfigError>) {
                 seen_at(&first.places, "rest_url")
             );
             errors.push(places.of("rest_url").error(&connection.rest_url, allowed));
+        }
+        if first.connection.rest != connection.rest {
+            const KEY: &str = "rest.weight_share_percent";
+            let allowed = format!(
+                "{}, as connection \"{}\" has it{}: a venue has one budget for one address",
+                first.connection.rest.weight_share_percent,
+                first.connection.name,
+                seen_at(&first.places, KEY)
+            );
+            errors.push(places.of(KEY).error(connection.rest.weight_share_percent, allowed));
         }
         for (index, row) in connection.instruments.iter().enumerate() {
             let key = (connection.venue, row.symbol.as_str());

@@ -1,10 +1,11 @@
 //! One connection's settings, checked or built in code, with their defaults.
 
-use super::Header;
+use super::{AuthConfig, Header, HeartbeatConfig, LivenessConfig, ReconnectConfig, RestConfig, RotationConfig};
 use crate::control::{PlanLimits, PlannedConnection, plan};
 use crate::limits::MESSAGE_BYTES_DEFAULT;
 use crate::market::{Instrument, Venue};
-use crate::venue::{Channel, ChannelError, ChannelScope, Form, Heartbeat, protocol};
+use crate::venue::{Channel, ChannelError, ChannelScope, Form, protocol};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -16,6 +17,15 @@ pub const BATCH_DEFAULT: usize = 200;
 
 /// Requests a second where the venue states no limit.
 const REQUESTS_PER_SECOND_DEFAULT: u32 = 10;
+
+/// Bytes of one request where nothing else is said. Binance closes a connection that sends a longer frame than 4 KiB;
+/// Bybit states no limit of one request, and 64 KiB hold the 21,000 characters it allows a connection.
+const fn request_bytes_max_default(venue: Venue) -> usize {
+    match venue {
+        Venue::BinanceSpot | Venue::BinanceUsdm => 4_096,
+        Venue::BybitSpot | Venue::BybitLinear => 65_536,
+    }
+}
 
 /// Who reads the socket.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
@@ -82,71 +92,36 @@ pub struct SubscriptionConfig {
     pub ack_timeout: Duration,
     /// How often an unanswered request is sent again.
     pub ack_retries: u32,
+    /// Streams on one socket, at most; `None`: what the venue allows.
+    pub streams_per_connection: Option<usize>,
+    /// Bytes of one request, at most.
+    pub request_bytes_max: usize,
+    /// Symbols that are heavier than others, which weigh 1: they are spread over the sockets and subscribed first.
+    pub weights: BTreeMap<String, u32>,
+    /// What each socket is for.
+    pub separate: Separate,
 }
 
-/// How the connection is kept alive.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct HeartbeatConfig {
-    /// How often we ping, a second or more; where the venue pings, how often it says it does, which nobody can set.
-    pub interval: Duration,
-    /// After this long without a byte (venues that ping us), or without a byte since our ping
-    /// (venues we ping), the connection is lost.
-    pub timeout: Duration,
-}
-
-/// What the delays between attempts do.
+/// How the streams of a connection are dealt over its sockets.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
-pub enum ReconnectStrategy {
-    /// Each delay is the one before times `factor`, up to `cap`.
+pub enum Separate {
+    /// As few sockets as the venue's limits allow.
     #[default]
-    Exponential,
-    /// Every delay is `base`.
-    Fixed,
-    /// A lost connection stays lost.
-    Never,
+    None,
+    /// Each socket carries one channel (type of data).
+    Channel,
+    /// All streams of one symbol are on one socket (shards).
+    Symbol,
 }
 
-impl ReconnectStrategy {
-    /// The word used in TOML.
+impl Separate {
+    /// The word used in TOML and in every output.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
-            Self::Exponential => "exponential",
-            Self::Fixed => "fixed",
-            Self::Never => "never",
-        }
-    }
-}
-
-/// How a lost connection comes back.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ReconnectConfig {
-    /// What the delays do.
-    pub strategy: ReconnectStrategy,
-    /// The first delay.
-    pub base: Duration,
-    /// Growth of the delay from one attempt to the next.
-    pub factor: f64,
-    /// The longest delay.
-    pub cap: Duration,
-    /// Part of each delay that is random, from 0.01 to 1.
-    pub jitter: f64,
-    /// Attempts in a row before giving up; 0 is without limit.
-    pub attempts_max: u32,
-    /// The delays start again from `base` after data has flowed for this long.
-    pub stable_after: Duration,
-}
-
-impl Default for ReconnectConfig {
-    fn default() -> Self {
-        Self {
-            strategy: ReconnectStrategy::Exponential,
-            base: Duration::from_millis(500),
-            factor: 2.0,
-            cap: Duration::from_secs(30),
-            jitter: 0.5,
-            attempts_max: 0,
-            stable_after: Duration::from_secs(10),
+            Self::None => "none",
+            Self::Channel => "channel",
+            Self::Symbol => "symbol",
         }
     }
 }
@@ -242,8 +217,16 @@ pub struct ConnectionConfig {
     pub subscription: SubscriptionConfig,
     /// Keeping alive.
     pub heartbeat: HeartbeatConfig,
+    /// Watching each subscription.
+    pub liveness: LivenessConfig,
     /// Coming back.
     pub reconnect: ReconnectConfig,
+    /// Renewing.
+    pub rotation: RotationConfig,
+    /// What REST may use; the same for every connection of a venue.
+    pub rest: RestConfig,
+    /// Credentials; `None` does not authenticate.
+    pub auth: Option<AuthConfig>,
     /// Time-outs.
     pub timeouts: TimeoutsConfig,
     /// Headers of the WebSocket upgrade request, in their order; no REST request carries them.
@@ -264,8 +247,6 @@ impl ConnectionConfig {
         let protocol = protocol(venue);
         let limits = protocol.limits();
         let args_max = limits.args_per_request.and_then(|args| usize::try_from(args).ok()).unwrap_or(usize::MAX);
-        let (Heartbeat::ServerPing { interval, timeout } | Heartbeat::ClientText { interval, timeout }) =
-            protocol.heartbeat();
         Self {
             name: name.into(),
             exchange: venue.name().split('-').next().unwrap_or_default().to_owned(),
@@ -287,9 +268,17 @@ impl ConnectionConfig {
                     .map_or(REQUESTS_PER_SECOND_DEFAULT, |most| most.saturating_sub(1).max(1)),
                 ack_timeout: Duration::from_secs(5),
                 ack_retries: 3,
+                streams_per_connection: None,
+                request_bytes_max: request_bytes_max_default(venue),
+                weights: BTreeMap::new(),
+                separate: Separate::default(),
             },
-            heartbeat: HeartbeatConfig { interval, timeout },
+            heartbeat: HeartbeatConfig::of_venue(protocol.heartbeat()),
+            liveness: LivenessConfig::default(),
             reconnect: ReconnectConfig::default(),
+            rotation: RotationConfig::of_venue(protocol),
+            rest: RestConfig::default(),
+            auth: None,
             timeouts: TimeoutsConfig::default(),
             headers: Vec::new(),
             tls: TlsConfig::default(),

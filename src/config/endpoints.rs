@@ -101,7 +101,8 @@ impl VenueEndpoints {
 }
 
 impl Config {
-    /// Points every connection at these endpoints: over TLS where a venue offers it, with their authority.
+    /// Points every connection at these endpoints: over TLS where a venue offers it, with their authority. Request
+    /// connections stay where they are: the endpoints name none. What is read again later is pointed there too.
     ///
     /// # Errors
     /// [`EndpointError`]; nothing is changed then.
@@ -125,6 +126,7 @@ impl Config {
                 connection.tls.ca_file.clone_from(&endpoints.ca_file);
             }
         }
+        self.endpoints = Some(endpoints.clone());
         Ok(())
     }
 }

@@ -5,6 +5,7 @@ use super::reader::{Section, Source, nearest};
 use super::{ConnectionConfig, Host};
 use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// What a hot core does between packets.
@@ -61,6 +62,44 @@ pub struct EngineConfig {
     pub report_interval: Duration,
     /// One message in this many has its latency measured; 1 measures all.
     pub latency_sample_every: u32,
+    /// Where the control socket is made; `None`: there is none.
+    pub control_socket: Option<PathBuf>,
+    /// Watching the hot cores.
+    pub watchdog: WatchdogConfig,
+    /// The process-wide budgets.
+    pub governor: GovernorConfig,
+    /// How long `halted` may be believed after the control plane last said so.
+    pub halted_lease: Duration,
+}
+
+/// How the cold side watches each hot core's beat.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct WatchdogConfig {
+    /// A hot core that has not come around for this long is an event, with the message it was on.
+    pub overrun: Duration,
+}
+
+impl Default for WatchdogConfig {
+    fn default() -> Self {
+        Self { overrun: Duration::from_millis(100) }
+    }
+}
+
+/// What one process may ask of a venue from one address, beside the venue's own limits.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct GovernorConfig {
+    /// Share of the connects a venue allows an address, for this process.
+    pub connect_share_percent: u32,
+    /// Connects a second to one venue, at most.
+    pub connects_per_second: u32,
+    /// Requests (subscribes and others) a second to one venue over all connections, at most.
+    pub requests_per_second: u32,
+}
+
+impl Default for GovernorConfig {
+    fn default() -> Self {
+        Self { connect_share_percent: 80, connects_per_second: 10, requests_per_second: 50 }
+    }
 }
 
 impl EngineConfig {
@@ -83,6 +122,10 @@ impl Default for EngineConfig {
             cold_cores: Vec::new(),
             report_interval: Duration::from_secs(5),
             latency_sample_every: 1,
+            control_socket: None,
+            watchdog: WatchdogConfig::default(),
+            governor: GovernorConfig::default(),
+            halted_lease: Duration::from_secs(1),
         }
     }
 }
@@ -94,14 +137,23 @@ pub(super) fn remaining(cpus: &[usize], cores: &[CoreConfig]) -> Vec<usize> {
 }
 
 /// Keys an engine file may have, and an exchange file may not.
-const KEYS: [&str; 4] = ["core", "cold_cores", "report_interval_s", "latency_sample_every"];
+const KEYS: [&str; 8] = [
+    "core",
+    "cold_cores",
+    "report_interval_s",
+    "latency_sample_every",
+    "control_socket",
+    "watchdog",
+    "governor",
+    "halted_lease_ms",
+];
 
 /// True for a file that is the process's, not an exchange's: it has one of the engine's keys and none of an exchange's,
 /// or is called `engine.toml`. So `tickwire check configs/*.toml` needs no thought about which is which.
 pub(super) fn is_engine_file(source: &Source, root: &toml_edit::Table) -> bool {
     let has = |keys: &[&str]| keys.iter().any(|key| root.contains_key(key));
     let is_named = source.file.file_name().is_some_and(|name| name == "engine.toml");
-    (is_named || has(&KEYS)) && !has(&["exchange", "connection", "defaults"])
+    (is_named || has(&KEYS)) && !has(&["exchange", "connection", "defaults", "request"])
 }
 
 /// Reads an engine file. `cores` stays empty where the file names none.
@@ -138,6 +190,18 @@ pub(super) fn read(
     }
     section.seconds("report_interval_s", &mut engine.report_interval);
     section.count("latency_sample_every", &mut engine.latency_sample_every);
+    section.path("control_socket", &mut engine.control_socket);
+    section.millis("halted_lease_ms", &mut engine.halted_lease);
+    if let Some(mut watchdog) = section.table("watchdog") {
+        watchdog.millis("overrun_ms", &mut engine.watchdog.overrun);
+        watchdog.finish();
+    }
+    if let Some(mut governor) = section.table("governor") {
+        governor.count("connect_share_percent", &mut engine.governor.connect_share_percent);
+        governor.count("connects_per_second", &mut engine.governor.connects_per_second);
+        governor.count("requests_per_second", &mut engine.governor.requests_per_second);
+        governor.finish();
+    }
     section.finish();
     engine
 }
@@ -177,6 +241,40 @@ pub(super) fn check(engine: &EngineConfig, places: &Places, host: &Host<'_>, err
     }
     if engine.latency_sample_every == 0 {
         refuse("latency_sample_every", "0".into(), "1 or more: 1 measures every message".into());
+    }
+    check_budgets(engine, &mut refuse);
+    if let Some(path) = &engine.control_socket {
+        let bytes = path.as_os_str().len();
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        if bytes > SOCKET_PATH_BYTES_MAX || path.file_name().is_none() {
+            let allowed = format!("the path of a socket: 1 to {SOCKET_PATH_BYTES_MAX} bytes");
+            refuse("control_socket", format!("a path of {bytes} bytes"), allowed);
+        } else if !folder.is_dir() {
+            refuse(
+                "control_socket",
+                format!("{}: no such folder", folder.display()),
+                "a path in a folder that exists".into(),
+            );
+        }
+    }
+}
+
+/// Longest path a Unix socket can have (`sun_path`, with the closing zero).
+const SOCKET_PATH_BYTES_MAX: usize = 107;
+
+fn check_budgets(engine: &EngineConfig, refuse: &mut impl FnMut(&str, String, String)) {
+    let EngineConfig { governor, watchdog, halted_lease, .. } = engine;
+    let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    for (key, value, range, what) in [
+        ("watchdog.overrun_ms", ms(watchdog.overrun), 60..=60_000, "milliseconds"),
+        ("halted_lease_ms", ms(*halted_lease), 100..=60_000, "milliseconds"),
+        ("governor.connect_share_percent", governor.connect_share_percent.into(), 1..=100, "percent"),
+        ("governor.connects_per_second", governor.connects_per_second.into(), 1..=1_000, "connects a second"),
+        ("governor.requests_per_second", governor.requests_per_second.into(), 1..=10_000, "requests a second"),
+    ] {
+        if !range.contains(&value) {
+            refuse(key, value.to_string(), format!("{} to {} {what}", range.start(), range.end()));
+        }
     }
 }
 

@@ -1,14 +1,18 @@
-//! Reads an exchange's file: `[exchange]`, `[defaults]`, `[[connection]]`.
+//! Reads an exchange's file: `[exchange]`, `[defaults]`, `[[connection]]`, `[[request]]`.
 //!
 //! ```text
 //! ConnectionConfig::new (the venue's defaults) ──► [defaults] over it ──► [[connection]] over that
 //! ```
 //! The defaults are read once for each connection, because the venue decides what they are laid over.
 
+use super::apply::{
+    apply_auth, apply_headers, apply_heartbeat, apply_liveness, apply_reconnect, apply_rotation, apply_socket,
+    apply_subscription, apply_timeouts,
+};
 use super::place::{Place, Places};
 use super::reader::{Section, Source};
-use super::secret::{is_credential, is_header_value, name_fault};
-use super::{ConnectionConfig, Header, Host, InstrumentConfig, ReconnectStrategy, Secret, Transport};
+use super::request::{self, PlacedRequest};
+use super::{ConnectionConfig, Host, InstrumentConfig, Transport};
 use crate::market::{Instrument, InstrumentKind, Venue};
 use crate::venue::{Channel, Form};
 use std::cell::RefCell;
@@ -21,8 +25,26 @@ pub(super) struct Placed {
     pub(super) places: Places,
 }
 
-/// Reads one file. Returns its exchange's name, and those of its connections whose venue is known.
-pub(super) fn read(source: &Source, root: &toml_edit::Table, host: &Host<'_>) -> (String, Vec<Placed>) {
+impl Placed {
+    /// A connection built in code, which has no place but its name.
+    pub(super) fn in_code(connection: ConnectionConfig) -> Self {
+        let key = format!("connection[{}]", connection.name);
+        Self { connection, places: Places::new(Place { key, ..Place::default() }) }
+    }
+}
+
+/// What one file holds.
+pub(super) struct File {
+    /// Its exchange's name.
+    pub(super) name: String,
+    /// Those of its connections whose venue is known.
+    pub(super) placed: Vec<Placed>,
+    /// Those of its request connections whose URL and codec are known.
+    pub(super) requests: Vec<PlacedRequest>,
+}
+
+/// Reads one file.
+pub(super) fn read(source: &Source, root: &toml_edit::Table, host: &Host<'_>) -> File {
     let scratch = RefCell::new(Places::default());
     let mut file = Section::new(source, root, 1, "", &scratch);
     let mut name = String::new();
@@ -43,7 +65,8 @@ pub(super) fn read(source: &Source, root: &toml_edit::Table, host: &Host<'_>) ->
         file.wrong_type(item, place, "a table");
     }
     let tables = file.tables("connection");
-    if tables.is_empty() && !file.has("connection") {
+    let request_tables = file.tables("request");
+    if tables.is_empty() && !file.has("connection") && !file.has("request") {
         let allowed = "at least one [[connection]] with name, venue, symbols and channels";
         source.push(file.here().error("no connection", allowed));
     }
@@ -59,11 +82,13 @@ pub(super) fn read(source: &Source, root: &toml_edit::Table, host: &Host<'_>) ->
             placed.push(Placed { connection, places: places.into_inner() });
         }
     }
+    let read_request = |(index, table)| request::read(source, index, table, host);
+    let requests = request_tables.into_iter().enumerate().filter_map(read_request).collect();
     file.finish();
     if name.is_empty() {
         name = placed.first().map(|placed| placed.connection.exchange.clone()).unwrap_or_default();
     }
-    (name, placed)
+    File { name, placed, requests }
 }
 
 pub(super) const NAME_ALLOWED: &str = "1 to 64 letters, digits, `-`, `_`, `.` or `:`";
@@ -173,120 +198,45 @@ fn apply_shared(section: &mut Section<'_>, config: &mut ConnectionConfig, host: 
     section.choice("form", &[("combined", Form::Combined), ("raw", Form::Raw)], &mut config.form);
     section.choice("transport", &[("hot", Transport::Hot), ("cold", Transport::Cold)], &mut config.transport);
     if let Some(table) = section.table("socket") {
-        apply_socket(table, config);
+        apply_socket(table, &mut config.socket);
     }
-    if let Some(mut table) = section.table("subscription") {
-        let subscription = &mut config.subscription;
-        table.count("batch", &mut subscription.batch);
-        table.count("requests_per_second", &mut subscription.requests_per_second);
-        table.millis("ack_timeout_ms", &mut subscription.ack_timeout);
-        table.count("ack_retries", &mut subscription.ack_retries);
-        table.finish();
+    if let Some(table) = section.table("subscription") {
+        apply_subscription(table, &mut config.subscription);
     }
-    if let Some(mut table) = section.table("heartbeat") {
-        table.millis("interval_ms", &mut config.heartbeat.interval);
-        table.millis("timeout_ms", &mut config.heartbeat.timeout);
-        table.finish();
+    if let Some(table) = section.table("heartbeat") {
+        apply_heartbeat(table, &mut config.heartbeat);
+    }
+    if let Some(table) = section.table("liveness") {
+        apply_liveness(table, &mut config.liveness);
     }
     if let Some(table) = section.table("reconnect") {
-        apply_reconnect(table, config);
+        apply_reconnect(table, &mut config.reconnect);
+    }
+    if let Some(table) = section.table("rotation") {
+        apply_rotation(table, &mut config.rotation);
+    }
+    if let Some(mut table) = section.table("rest") {
+        table.count("weight_share_percent", &mut config.rest.weight_share_percent);
+        table.finish();
+    }
+    if let Some(table) = section.table("auth") {
+        apply_auth(table, &mut config.auth, host);
     }
     if let Some(mut table) = section.table("timeouts") {
-        let timeouts = &mut config.timeouts;
-        table.millis("dns_ms", &mut timeouts.dns);
-        table.millis("connect_ms", &mut timeouts.connect);
-        table.millis("tls_ms", &mut timeouts.tls);
-        table.millis("upgrade_ms", &mut timeouts.upgrade);
-        table.millis("rest_ms", &mut timeouts.rest);
+        apply_timeouts(&mut table, &mut config.timeouts);
+        table.millis("rest_ms", &mut config.timeouts.rest);
         table.finish();
     }
     if let Some(table) = section.table("headers") {
-        apply_headers(&table, config, host);
+        apply_headers(&table, &mut config.headers, host);
     }
     if let Some(mut table) = section.table("tls") {
-        if let Some(file) = table.text("ca_file") {
-            config.tls.ca_file = Some(table.source.folder().join(file));
-        }
+        table.path("ca_file", &mut config.tls.ca_file);
         table.finish();
     }
     if let Some(mut table) = section.table("limits") {
         table.count("max_message_bytes", &mut config.limits.max_message_bytes);
         table.finish();
-    }
-}
-
-fn apply_socket(mut table: Section<'_>, config: &mut ConnectionConfig) {
-    let socket = &mut config.socket;
-    table.flag("nodelay", &mut socket.nodelay);
-    table.bytes("receive_buffer_bytes", &mut socket.receive_buffer_bytes);
-    table.bytes("send_buffer_bytes", &mut socket.send_buffer_bytes);
-    table.seconds("keepalive_idle_s", &mut socket.keepalive_idle);
-    table.seconds("keepalive_interval_s", &mut socket.keepalive_interval);
-    table.count("keepalive_count", &mut socket.keepalive_count);
-    if let Some(text) = table.text("source_address")
-        && let Some((_, place)) = table.item("source_address")
-    {
-        match text.parse() {
-            Ok(address) => socket.source_address = Some(address),
-            Err(_) => table.source.push(place.error(format!("\"{text}\""), "an IPv4 or IPv6 address of this machine")),
-        }
-    }
-    table.finish();
-}
-
-fn apply_reconnect(mut table: Section<'_>, config: &mut ConnectionConfig) {
-    let reconnect = &mut config.reconnect;
-    let words = [ReconnectStrategy::Exponential, ReconnectStrategy::Fixed, ReconnectStrategy::Never];
-    table.choice("strategy", &words.map(|strategy| (strategy.name(), strategy)), &mut reconnect.strategy);
-    table.millis("base_ms", &mut reconnect.base);
-    table.ratio("factor", &mut reconnect.factor);
-    table.millis("cap_ms", &mut reconnect.cap);
-    table.ratio("jitter", &mut reconnect.jitter);
-    table.count("attempts_max", &mut reconnect.attempts_max);
-    table.millis("stable_after_ms", &mut reconnect.stable_after);
-    table.finish();
-}
-
-/// Headers: plain texts, or `{ env = "VARIABLE" }`. No error repeats a value.
-fn apply_headers(table: &Section<'_>, config: &mut ConnectionConfig, host: &Host<'_>) {
-    const ALLOWED: &str = "a text in quotes, or { env = \"VARIABLE\" }";
-    for (name, item, place) in table.entries() {
-        if let Some(allowed) = name_fault(name) {
-            table.source.push(place.error(format!("header `{name}`"), allowed));
-            continue;
-        }
-        let inner = item.as_table_like();
-        let variable = inner.filter(|inner| inner.len() == 1).and_then(|inner| inner.get("env")).and_then(Item::as_str);
-        let (value, variable) = match (item.as_str(), variable) {
-            (Some(_), _) if is_credential(name) => {
-                let found = "a credential written in the file (not repeated here)";
-                table
-                    .source
-                    .push(place.error(found, "{ env = \"VARIABLE\" }: the environment holds secrets, files do not"));
-                continue;
-            }
-            (Some(text), _) => (text.to_owned(), ""),
-            (None, Some(variable)) => match (host.environment)(variable) {
-                Some(value) => (value, variable),
-                None => {
-                    let found = format!("environment variable {variable}, which is not set");
-                    table.source.push(place.error(found, "a variable that is set, in UTF-8, when tickwire starts"));
-                    continue;
-                }
-            },
-            (None, None) => {
-                table.source.push(place.error(format!("a value of type {}", item.type_name()), ALLOWED));
-                continue;
-            }
-        };
-        if !is_header_value(&value) || value.is_empty() {
-            let found = "a value that is empty or holds a line break or another control character";
-            table.source.push(place.error(found, "text without control characters"));
-            continue;
-        }
-        config.headers.retain(|header| !header.name.eq_ignore_ascii_case(name));
-        let header = Header { name: name.to_owned(), value: Secret::new(value), variable: variable.to_owned() };
-        config.headers.push(header);
     }
 }
 

@@ -7,7 +7,9 @@
 //! Called by the command line and by `engine`, once. Every error of every file is found before any is returned, each
 //! with file, line, key, what was found and what is allowed. Connects to nothing, and repeats no header's value.
 
+mod apply;
 mod check;
+mod check_upkeep;
 mod connection;
 mod describe;
 mod endpoints;
@@ -16,23 +18,33 @@ mod error;
 mod exchange;
 mod place;
 mod reader;
+mod request;
 mod secret;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_upkeep;
+mod upkeep;
 
 pub use connection::{
-    BATCH_DEFAULT, ConnectionConfig, HeartbeatConfig, InstrumentConfig, LimitsConfig, ReconnectConfig,
-    ReconnectStrategy, SocketConfig, SubscriptionConfig, TimeoutsConfig, TlsConfig, Transport,
+    BATCH_DEFAULT, ConnectionConfig, InstrumentConfig, LimitsConfig, Separate, SocketConfig, SubscriptionConfig,
+    TimeoutsConfig, TlsConfig, Transport,
 };
 pub use describe::describe;
 pub use endpoints::{EndpointError, EndpointOverrides, VenueEndpoints};
-pub use engine::{CoreConfig, EngineConfig, Idle};
+pub use engine::{CoreConfig, EngineConfig, GovernorConfig, Idle, WatchdogConfig};
 pub use error::{ConfigError, ConfigErrors};
+pub use request::{RequestCodec, RequestConfig};
 pub use secret::{Header, Secret};
+pub use upkeep::{
+    AuthConfig, Credential, HeartbeatConfig, LivenessConfig, ReconnectConfig, ReconnectStrategy, RestConfig,
+    RotationConfig, ServerPing,
+};
 
 use exchange::Placed;
 use place::{Place, Places};
 use reader::Source;
+use request::PlacedRequest;
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
@@ -45,6 +57,15 @@ pub struct ExchangeConfig {
     pub file: PathBuf,
 }
 
+/// The files a configuration was read from, so that they can be read again.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct ConfigFiles {
+    /// Exchange files, and the engine's file where it stands among them. Empty for a configuration built in code.
+    pub configs: Vec<PathBuf>,
+    /// The engine's file, where it was named apart.
+    pub engine: Option<PathBuf>,
+}
+
 /// A configuration whose every value has been checked.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
@@ -52,8 +73,14 @@ pub struct Config {
     pub exchanges: Vec<ExchangeConfig>,
     /// Every connection, in the order of files and tables. Never empty.
     pub connections: Vec<ConnectionConfig>,
+    /// Every request/response connection, in the order of files and tables.
+    pub requests: Vec<RequestConfig>,
     /// The process.
     pub engine: EngineConfig,
+    /// Where all of it was read.
+    pub files: ConfigFiles,
+    /// The endpoints that replaced those of the files ([`Config::point_at`]).
+    pub endpoints: Option<EndpointOverrides>,
 }
 
 /// What a configuration is checked against: this machine, this build, this environment.
@@ -86,8 +113,7 @@ pub fn load(paths: &[PathBuf], engine: Option<&Path>, strategies: &[&str]) -> Re
 
 fn load_on(paths: &[PathBuf], engine_path: Option<&Path>, host: &Host<'_>) -> Result<Config, ConfigErrors> {
     let mut errors = Vec::new();
-    let (mut exchanges, mut placed) = (Vec::new(), Vec::new());
-    let mut engine: Option<(EngineConfig, Places)> = None;
+    let mut parts = Parts::default();
     let named = engine_path.filter(|engine| !paths.iter().any(|path| path == engine));
     for path in paths.iter().map(PathBuf::as_path).chain(named) {
         let source = match Source::open(path) {
@@ -101,63 +127,74 @@ fn load_on(paths: &[PathBuf], engine_path: Option<&Path>, host: &Host<'_>) -> Re
             let root = document.as_table();
             if Some(path) == engine_path || engine::is_engine_file(&source, root) {
                 let file = Place { file: Some(path.to_owned()), line: Some(1), key: String::new() };
-                if let Some((_, first)) = &engine {
+                if let Some((_, first)) = &parts.engine {
                     let first = first.of("").file.unwrap_or_default();
                     let found = format!("a second engine file, after {}", first.display());
                     source.push(file.error(found, "one engine file"));
                 }
                 let places = RefCell::new(Places::new(file));
                 let read = engine::read(&source, root, &places, host);
-                engine.get_or_insert((read, places.into_inner()));
+                parts.engine.get_or_insert((read, places.into_inner()));
             } else {
-                let (name, read) = exchange::read(&source, root, host);
-                exchanges.push(ExchangeConfig { name, file: path.to_owned() });
-                placed.extend(read);
+                let read = exchange::read(&source, root, host);
+                parts.exchanges.push(ExchangeConfig { name: read.name, file: path.to_owned() });
+                parts.placed.extend(read.placed);
+                parts.requests.extend(read.requests);
             }
         }
         errors.extend(source.into_errors());
     }
-    if exchanges.is_empty() && errors.is_empty() {
+    if parts.placed.is_empty() && errors.is_empty() {
         let file = Place { file: paths.first().cloned(), ..Place::default() };
-        errors.push(file.error("no exchange file", "at least one file with a [[connection]]"));
+        let found = if parts.exchanges.is_empty() { "no exchange file" } else { "no connection" };
+        errors.push(file.error(found, "at least one file with a [[connection]]"));
     }
-    finish(exchanges, placed, engine, host, errors)
+    let files = ConfigFiles { configs: paths.to_vec(), engine: engine_path.map(Path::to_owned) };
+    Ok(Config { files, ..parts.finish(host, errors)? })
 }
 
-/// Lays the connections and the engine together, checks all of it, and gives it out if nothing is wrong.
-fn finish(
+/// What was read, before it is checked together.
+#[derive(Default)]
+struct Parts {
     exchanges: Vec<ExchangeConfig>,
-    mut placed: Vec<Placed>,
+    placed: Vec<Placed>,
+    requests: Vec<PlacedRequest>,
     engine: Option<(EngineConfig, Places)>,
-    host: &Host<'_>,
-    mut errors: Vec<ConfigError>,
-) -> Result<Config, ConfigErrors> {
-    let (mut engine, places) = engine.unwrap_or_default();
-    let names_cores = !engine.cores.is_empty();
-    if let Some(first) = engine.cores.first() {
-        // A connection of a file that names no core goes to the first hot core there is.
-        let silent = placed.iter_mut().filter(|placed| placed.places.is_from_file() && !placed.places.has("core"));
-        silent.for_each(|placed| placed.connection.core = first.cpu);
-    } else {
-        let mut cpus: Vec<usize> = placed.iter().map(|placed| placed.connection.core).collect();
-        cpus.sort_unstable();
-        cpus.dedup();
-        engine.cores = cpus.into_iter().map(CoreConfig::new).collect();
+}
+
+impl Parts {
+    /// Lays the connections and the engine together, checks all of it, and gives it out if nothing is wrong.
+    fn finish(self, host: &Host<'_>, mut errors: Vec<ConfigError>) -> Result<Config, ConfigErrors> {
+        let Self { exchanges, mut placed, requests, engine } = self;
+        let (mut engine, places) = engine.unwrap_or_default();
+        let names_cores = !engine.cores.is_empty();
+        if let Some(first) = engine.cores.first() {
+            // A connection of a file that names no core goes to the first hot core there is.
+            let silent = placed.iter_mut().filter(|placed| placed.places.is_from_file() && !placed.places.has("core"));
+            silent.for_each(|placed| placed.connection.core = first.cpu);
+        } else {
+            let mut cpus: Vec<usize> = placed.iter().map(|placed| placed.connection.core).collect();
+            cpus.sort_unstable();
+            cpus.dedup();
+            engine.cores = cpus.into_iter().map(CoreConfig::new).collect();
+        }
+        errors.extend(check::check(&placed, &engine, names_cores, host));
+        check_upkeep::check_requests(&requests, &placed, &mut errors);
+        if names_cores {
+            engine::check(&engine, &places, host, &mut errors);
+        } else {
+            // Each of these cores is a connection's, and was checked where that connection names it.
+            let settings = EngineConfig { cores: Vec::new(), ..engine.clone() };
+            engine::check(&settings, &places, host, &mut errors);
+        }
+        if engine.cold_cores.is_empty() {
+            engine.cold_cores = engine::remaining(&host.cpus, &engine.cores);
+        }
+        ConfigErrors::gather(errors)?;
+        let connections = placed.into_iter().map(|placed| placed.connection).collect();
+        let requests = requests.into_iter().map(|placed| placed.request).collect();
+        Ok(Config { exchanges, connections, requests, engine, files: ConfigFiles::default(), endpoints: None })
     }
-    errors.extend(check::check(&placed, &engine, names_cores, host));
-    if names_cores {
-        engine::check(&engine, &places, host, &mut errors);
-    } else {
-        // Each of these cores is a connection's, and was checked where that connection names it.
-        let settings = EngineConfig { cores: Vec::new(), ..engine.clone() };
-        engine::check(&settings, &places, host, &mut errors);
-    }
-    if engine.cold_cores.is_empty() {
-        engine.cold_cores = engine::remaining(&host.cpus, &engine.cores);
-    }
-    ConfigErrors::gather(errors)?;
-    let connections = placed.into_iter().map(|placed| placed.connection).collect();
-    Ok(Config { exchanges, connections, engine })
 }
 
 impl Config {
@@ -186,11 +223,25 @@ impl Config {
                 exchanges.push(ExchangeConfig { name: connection.exchange.clone(), file: PathBuf::new() });
             }
         }
-        let named = |connection: ConnectionConfig| {
-            let key = format!("connection[{}]", connection.name);
-            Placed { connection, places: Places::new(Place { key, ..Place::default() }) }
+        let placed = connections.into_iter().map(Placed::in_code).collect();
+        let engine = Some((engine, Places::default()));
+        Parts { exchanges, placed, requests: Vec::new(), engine }.finish(&host, errors)
+    }
+
+    /// The same configuration with these request connections instead of its own.
+    ///
+    /// # Errors
+    /// What is wrong with them, without file and line.
+    pub fn with_requests(self, requests: Vec<RequestConfig>) -> Result<Self, ConfigErrors> {
+        let named = |request: RequestConfig| {
+            let key = format!("request[{}]", request.name);
+            PlacedRequest { request, places: Places::new(Place { key, ..Place::default() }) }
         };
-        let placed = connections.into_iter().map(named).collect();
-        finish(exchanges, placed, Some((engine, Places::default())), &host, errors)
+        let placed: Vec<PlacedRequest> = requests.into_iter().map(named).collect();
+        let connections: Vec<Placed> = self.connections.iter().cloned().map(Placed::in_code).collect();
+        let mut errors = Vec::new();
+        check_upkeep::check_requests(&placed, &connections, &mut errors);
+        ConfigErrors::gather(errors)?;
+        Ok(Self { requests: placed.into_iter().map(|placed| placed.request).collect(), ..self })
     }
 }

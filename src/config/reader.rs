@@ -213,6 +213,20 @@ impl<'a> Section<'a> {
         }
     }
 
+    /// A whole number of milliseconds, of which 0 says `None`.
+    pub(super) fn millis_or_off(&mut self, key: &'static str, into: &mut Option<Duration>) {
+        let mut duration = into.unwrap_or_default();
+        self.millis(key, &mut duration);
+        *into = (!duration.is_zero()).then_some(duration);
+    }
+
+    /// A path, relative to the file it stands in.
+    pub(super) fn path(&mut self, key: &'static str, into: &mut Option<PathBuf>) {
+        if let Some(text) = self.text(key) {
+            *into = Some(self.source.folder().join(text));
+        }
+    }
+
     /// A number of seconds, with or without a fraction.
     pub(super) fn seconds(&mut self, key: &'static str, into: &mut Duration) {
         let read = |item: &Item| number(item).and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());

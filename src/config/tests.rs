@@ -7,13 +7,13 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-const STRATEGIES: [&str; 3] = ["null", "print", "spread"];
+pub(super) const STRATEGIES: [&str; 3] = ["null", "print", "spread"];
 
 /// A folder of this test's own, removed with it.
-struct Folder(PathBuf);
+pub(super) struct Folder(PathBuf);
 
 impl Folder {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let name = format!("tickwire-config-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let path = std::env::temp_dir().join(name);
@@ -21,7 +21,7 @@ impl Folder {
         Self(path)
     }
 
-    fn file(&self, name: &str, text: &str) -> PathBuf {
+    pub(super) fn file(&self, name: &str, text: &str) -> PathBuf {
         let path = self.0.join(name);
         std::fs::write(&path, text).unwrap();
         path
@@ -35,27 +35,30 @@ impl Drop for Folder {
     }
 }
 
-fn environment(variable: &str) -> Option<String> {
+pub(super) fn environment(variable: &str) -> Option<String> {
     match variable {
         "DESK_TOKEN" => Some("hunter2".to_owned()),
+        "DESK_KEY" => Some("hunter3".to_owned()),
+        "DESK_SECRET" => Some("hunter4".to_owned()),
+        "EMPTY" => Some(" ".to_owned()),
         "BROKEN" => Some("a\r\nHost: elsewhere".to_owned()),
         _ => None,
     }
 }
 
 /// A machine with two CPUs, whatever this one has.
-fn host() -> Host<'static> {
+pub(super) fn host() -> Host<'static> {
     Host { cpus: vec![0, 1], strategies: Some(&STRATEGIES), environment: &environment }
 }
 
-fn load_text(text: &str) -> Result<Config, ConfigErrors> {
+pub(super) fn load_text(text: &str) -> Result<Config, ConfigErrors> {
     let folder = Folder::new();
     let file = folder.file("x.toml", text);
     load_on(&[file], None, &host())
 }
 
 /// A good connection with some lines of its own, on line 1 and below; `more` starts on line 6.
-fn connection(more: &str) -> String {
+pub(super) fn connection(more: &str) -> String {
     format!(
         "[[connection]]\nname = \"a\"\nvenue = \"binance-spot\"\nsymbols = [\"BTCUSDT\"]\nchannels = [\"trade\"]\n{more}"
     )
@@ -63,7 +66,7 @@ fn connection(more: &str) -> String {
 
 /// The one error of a file: line, key, and words that must stand in what was found and what is allowed.
 #[track_caller]
-fn refused(text: &str, line: usize, key: &str, found: &str, allowed: &str) {
+pub(super) fn refused(text: &str, line: usize, key: &str, found: &str, allowed: &str) {
     let errors = load_text(text).unwrap_err();
     assert_eq!(errors.iter().count(), 1, "{errors}");
     let error = errors.iter().next().unwrap();
@@ -108,7 +111,8 @@ fn every_key_that_ships_commented_out_is_a_real_one() {
         let uncommented = |line: &str| match line.strip_prefix("# ") {
             // A file takes symbols or a symbols_file, and a spot symbol has no delivery: each is tested elsewhere.
             Some(key) if ["symbols_file", "ca_file", "delivery"].iter().any(|no| key.starts_with(no)) => String::new(),
-            Some(key) if is_key(key) || key.starts_with("[[") => key.to_owned(),
+            Some(key) if key.starts_with("[defaults.auth]") => String::new(),
+            Some(key) if is_key(key) || key.starts_with('[') => key.to_owned(),
             _ => line.to_owned(),
         };
         let text: String = shipped.lines().map(|line| uncommented(line) + "\n").collect();
@@ -123,11 +127,19 @@ fn every_key_that_ships_commented_out_is_a_real_one() {
         if name == "engine.toml" {
             assert_eq!(config.engine.cold_cores, [1]);
             assert_eq!(config.engine.cores[0].strategy.as_deref(), Some("spread"));
+            assert!(config.engine.control_socket.is_some_and(|path| path.ends_with("tickwire.sock")));
         } else {
             let first = &config.connections[0];
             assert_eq!(first.socket.receive_buffer_bytes, Some(4_194_304));
             assert_eq!(first.headers.len(), 2);
             assert_eq!(first.instruments[0].symbol, "BTCUSDT");
+            assert_eq!(first.subscription.weights["BTCUSDT"], 20);
+            assert!(first.subscription.streams_per_connection.is_some());
+            assert_eq!(first.heartbeat.protocol_ping, Some(Duration::from_secs(15)));
+            assert!(first.heartbeat.text_ping.is_some() && first.heartbeat.server_ping.is_some());
+            let codecs: Vec<&str> = config.requests.iter().map(|request| request.codec.name()).collect();
+            assert_eq!(codecs, [name.trim_end_matches(".toml")]);
+            assert!(config.requests[0].auth.is_some());
         }
     }
 }
@@ -175,6 +187,8 @@ cap_ms = 20
 jitter = 1
 attempts_max = 4
 stable_after_ms = 50
+offset_ms = 60
+immediate_first = true
 [connection.timeouts]
 dns_ms = 11
 connect_ms = 12
@@ -217,9 +231,16 @@ quote = "USDT"
         source_address: Some(IpAddr::from([127, 0, 0, 1])),
     };
     assert_eq!(a.socket, socket);
-    let subscription = SubscriptionConfig { batch: 3, requests_per_second: 2, ack_timeout: ms(1_234), ack_retries: 0 };
+    let subscription = SubscriptionConfig {
+        batch: 3,
+        requests_per_second: 2,
+        ack_timeout: ms(1_234),
+        ack_retries: 0,
+        ..ConnectionConfig::new("a", a.venue).subscription
+    };
     assert_eq!(a.subscription, subscription);
-    assert_eq!(a.heartbeat, HeartbeatConfig { interval: ms(180_000), timeout: ms(700) });
+    let heartbeat = HeartbeatConfig::of_venue(protocol(a.venue).heartbeat());
+    assert_eq!(a.heartbeat, HeartbeatConfig { interval: ms(180_000), timeout: ms(700), ..heartbeat });
     let reconnect = ReconnectConfig {
         strategy: ReconnectStrategy::Fixed,
         base: ms(10),
@@ -228,6 +249,8 @@ quote = "USDT"
         jitter: 1.0,
         attempts_max: 4,
         stable_after: ms(50),
+        offset: ms(60),
+        immediate_first: true,
     };
     assert_eq!(a.reconnect, reconnect);
     let timeouts = TimeoutsConfig { dns: ms(11), connect: ms(12), tls: ms(13), upgrade: ms(14), rest: ms(15) };
@@ -608,7 +631,7 @@ fn a_file_that_is_no_toml_or_not_there_or_empty_is_refused() {
 
 /// The one error of an engine file beside a good exchange file.
 #[track_caller]
-fn engine_refused(text: &str, line: usize, key: &str, found: &str, allowed: &str) {
+pub(super) fn engine_refused(text: &str, line: usize, key: &str, found: &str, allowed: &str) {
     let folder = Folder::new();
     let paths = [folder.file("x.toml", &connection(""))];
     let engine = folder.file("desk.toml", text);

@@ -394,8 +394,12 @@ impl ConnectionMachine {
             Event::ConnectFailed { reason, retry_after } if self.session.state() == State::Connecting => {
                 self.lose(reason, retry_after, now, context, actions);
             }
-            Event::Lost { reason, .. } if self.session.state().is_up() => self.lose(reason, None, now, context, actions),
-            Event::Closed if self.session.state().is_up() => self.lose("closed by the venue", None, now, context, actions),
+            Event::Lost { reason, .. } if self.session.state().is_up() => {
+                self.lose(reason, None, now, context, actions)
+            }
+            Event::Closed if self.session.state().is_up() => {
+                self.lose("closed by the venue", None, now, context, actions)
+            }
             Event::ConnectFailed { .. } | Event::Lost { .. } | Event::Closed => {
                 if self.session.take(Edge::Closed) {
                     self.over(actions);
@@ -422,10 +426,14 @@ impl ConnectionMachine {
         self.advance(now, context, actions);
     }
 
+    /// When a subscription's last data came, as the hot core noted it.
+    pub const fn seen(&mut self, _slot: SlotId, _last_data: MonoNs, _now: MonoNs) {}
+
     /// A successor begins with what its predecessor knows: what the venue refused there is not asked for again.
     pub fn inherit(&mut self, predecessor: &Self) {
         for (stream, refusal) in predecessor.subscriptions.refusals() {
-            let _ = (stream, refusal); self.subscriptions.refuse_known();
+            let _ = (stream, refusal);
+            self.subscriptions.refuse_known();
         }
         self.next_id = predecessor.next_id + ID_STEP;
     }
@@ -753,6 +761,21 @@ impl ConnectionMachine {
     }
 }
 
+/// A budget that never makes anybody wait.
+#[cfg(test)]
+pub(super) fn unlimited(governor: &mut Governor) -> BudgetId {
+    use super::{BudgetKey, BudgetLimits, GovernorSettings};
+    *governor = Governor::new(GovernorSettings { connects_per_second: u32::MAX, ..GovernorSettings::default() });
+    let limits = BudgetLimits {
+        connects: None,
+        requests_per_second: None,
+        rest_weight: None,
+        rest_share_percent: 100,
+        forbidden_for: None,
+    };
+    governor.budget(BudgetKey { host: "test".into(), source: None }, limits)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -766,13 +789,21 @@ mod tests {
     struct Bench {
         machine: ConnectionMachine,
         now: MonoNs,
+        governor: Governor,
+        budget: BudgetId,
     }
 
     impl Bench {
         fn new(venue: Venue, streams: &[&str]) -> Self {
             let streams = streams.iter().map(|&stream| stream.into()).collect();
             let machine = ConnectionMachine::new(ConnectionSettings::of_venue(venue, 1), streams).unwrap();
-            Self { machine, now: MonoNs(5_000 * MS) }
+            Self::of(machine, MonoNs(5_000 * MS))
+        }
+
+        fn of(machine: ConnectionMachine, now: MonoNs) -> Self {
+            let mut governor = Governor::default();
+            let budget = unlimited(&mut governor);
+            Self { machine, now, governor, budget }
         }
 
         fn up(venue: Venue, streams: &[&str]) -> Self {
@@ -783,7 +814,8 @@ mod tests {
 
         fn event(&mut self, event: Event<'_>) -> Vec<Action> {
             let mut actions = Vec::new();
-            self.machine.handle(event, self.now, &mut actions);
+            let mut context = Context { wall_ms: 0, governor: &mut self.governor, budget: self.budget };
+            self.machine.handle(event, self.now, &mut context, &mut actions);
             actions
         }
 
@@ -822,7 +854,7 @@ mod tests {
         bench.event(Event::Connected);
         bench.event(Event::Message(br#"{"success":true,"ret_msg":"","req_id":"1","op":"subscribe"}"#));
         assert_eq!(bench.machine.state(), State::Ready);
-        let actions = bench.event(Event::Lost("reset by peer"));
+        let actions = bench.event(Event::Lost { reason: "reset by peer", code: None });
         assert!(
             matches!(&actions[..], [Action::Report(Report::Reconnecting { attempt: 1, reason, .. })] if reason == "reset by peer")
         );
@@ -842,8 +874,7 @@ mod tests {
         let mut settings = ConnectionSettings::of_venue(Venue::BinanceSpot, 1);
         settings.limits.streams_per_connection = None;
         let names = streams.iter().map(|name| name.as_str().into()).collect();
-        let mut bench =
-            Bench { machine: ConnectionMachine::new(settings, names).unwrap(), now: MonoNs(1_000_000 * MS) };
+        let mut bench = Bench::of(ConnectionMachine::new(settings, names).unwrap(), MonoNs(1_000_000 * MS));
         bench.event(Event::Start);
         assert_eq!(bench.texts(Event::Connected).len(), 4);
         assert_eq!(bench.machine.next_timer(), Some(MonoNs(bench.now.0 + 1_000 * MS)));
@@ -925,10 +956,13 @@ mod tests {
     }
 
     #[test]
-    fn a_venue_that_says_it_goes_is_left_at_once() {
+    fn a_venue_that_says_it_goes_is_reported_and_left_when_that_is_decided() {
         let mut bench = Bench::up(Venue::BinanceSpot, &[]);
         bench.event(Event::Connected);
         let actions = bench.event(Event::Message(br#"{"e":"serverShutdown","E":1}"#));
+        assert_eq!(actions, [Action::Report(Report::GoingAway)]);
+        assert_eq!(bench.machine.state(), State::Ready, "until then it is as good as any");
+        let actions = bench.event(Event::Reconnect("the venue is going away"));
         assert_eq!(actions[0], Action::Drop);
         assert!(matches!(bench.machine.state(), State::Reconnecting { attempt: 1 }));
     }
@@ -1003,7 +1037,7 @@ mod tests {
     fn after_the_last_attempt_it_says_so_and_is_closed() {
         let mut settings = ConnectionSettings::of_venue(Venue::BinanceSpot, 1);
         settings.reconnect.attempts_max = Some(0);
-        let mut bench = Bench { machine: ConnectionMachine::new(settings, Vec::new()).unwrap(), now: MonoNs(1) };
+        let mut bench = Bench::of(ConnectionMachine::new(settings, Vec::new()).unwrap(), MonoNs(1));
         bench.event(Event::Start);
         let reason = "no such host".to_owned();
         let expected = [Action::Report(Report::GaveUp { reason }), Action::Report(Report::Closed)];
@@ -1014,7 +1048,9 @@ mod tests {
     #[test]
     fn an_event_the_state_has_no_use_for_is_counted_and_changes_nothing() {
         let mut bench = Bench::new(Venue::BinanceSpot, &["a@trade"]);
-        for event in [Event::Lost("x"), refused_connect("x"), Event::Message(b"{}"), Event::Closed] {
+        for event in
+            [Event::Lost { reason: "x", code: None }, refused_connect("x"), Event::Message(b"{}"), Event::Closed]
+        {
             assert_eq!(bench.event(event), []);
         }
         let status = bench.machine.status();

@@ -14,19 +14,29 @@
 //! Every room is a plain state machine: events and `now` in, actions out. No socket, clock, task or randomness inside
 //! (jitter comes from a seed in the settings), so tests and the simulation drive the very code that runs in production.
 
+mod auth;
+mod codec;
 mod connection;
 mod governor;
 mod heartbeat;
 mod line;
+pub mod logins;
 mod pace;
 mod pool;
 mod reconnect;
+mod requests;
 mod rotation;
+mod secret;
 mod session;
 #[cfg(test)]
 mod simulation;
 mod subscriptions;
 
+pub use auth::{
+    AuthRefusal, AuthReply, Authentication, Credentials, Encoding, HeaderLogin, Login, LoginReply, Moment, Part,
+    StringToSign,
+};
+pub use codec::{BinanceCodec, BybitCodec, Codec, JsonRpc, Reply, ReplyTo, RequestId, RequestRefusal};
 pub use connection::{Action, ConnectionMachine, ConnectionSettings, Context, Event, Report, Status};
 pub use governor::{
     AnswerCounters, BudgetId, BudgetKey, BudgetLimits, BudgetStatus, Governor, GovernorSettings, GovernorStatus,
@@ -36,7 +46,11 @@ pub use heartbeat::{Beat, HeartbeatMonitor, HeartbeatSettings, Ping};
 pub use pace::Pacer;
 pub use pool::{Health, PlanLimits, PlannedConnection, health, plan};
 pub use reconnect::{Backoff, ReconnectSettings};
+pub use requests::{
+    Ended, NotSent, Outcome, PendingRequest, RequestCounters, RequestSettings, RequestTicket, Requests,
+};
 pub use rotation::{Leg, Relay, RelayAction, RelayCounters, RelayEvent, RotationSettings};
+pub use secret::Secret;
 pub use session::{Edge, Session, State};
 pub use subscriptions::{
     AckOutcome, Operation, PlanError, Request, SlotId, SlotSet, SubscriptionCounters, SubscriptionSettings,

@@ -12,7 +12,7 @@
 //! overlap ends; the hot core decides for each event which leg delivers it. Owned by one driver (or by the simulation);
 //! knows no socket, clock or randomness but the seed in its settings.
 
-use super::{Action, ConnectionMachine, ConnectionSettings, Event, Context, PlanError, Report, SlotSet, State, after};
+use super::{Action, ConnectionMachine, ConnectionSettings, Context, Event, PlanError, Report, SlotSet, State, after};
 use crate::market::MonoNs;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -262,10 +262,9 @@ impl Relay {
             Phase::Alone => rotate_at,
             Phase::LeadIn { start_at, .. } => Some(*start_at),
             Phase::Grace { until } => Some(*until),
-            Phase::Overlap(overlap) => [overlap.successor.machine.next_timer(), self.overlap_timer(overlap)]
-                .into_iter()
-                .flatten()
-                .min(),
+            Phase::Overlap(overlap) => {
+                [overlap.successor.machine.next_timer(), self.overlap_timer(overlap)].into_iter().flatten().min()
+            }
         };
         let leaving = self.leaving.as_ref().and_then(|socket| socket.machine.next_timer());
         [self.current.machine.next_timer(), of_phase, leaving].into_iter().flatten().min()
@@ -405,7 +404,9 @@ impl Relay {
     fn pass_on(&mut self, role: Role, report: Report, actions: &mut Vec<RelayAction>) -> bool {
         match (role, report) {
             (Role::Current, Report::GoingAway) => return true,
-            (Role::Current, Report::Reconnecting { reason, .. } | Report::GaveUp { reason }) if self.has_successor() => {
+            (Role::Current, Report::Reconnecting { reason, .. } | Report::GaveUp { reason })
+                if self.has_successor() =>
+            {
                 // The successor takes over: nobody waits for this socket any more.
                 actions.push(RelayAction::Report(Report::Disconnected { reason }));
             }
@@ -436,13 +437,7 @@ impl Relay {
         }
     }
 
-    fn on_streams(
-        &mut self,
-        event: Event<'_>,
-        now: MonoNs,
-        context: &mut Context<'_>,
-        actions: &mut Vec<RelayAction>,
-    ) {
+    fn on_streams(&mut self, event: Event<'_>, now: MonoNs, context: &mut Context<'_>, actions: &mut Vec<RelayAction>) {
         self.give(Role::Current, event, now, context, actions);
         match &mut self.phase {
             Phase::Overlap(_) => {
@@ -501,8 +496,7 @@ impl Relay {
         actions.push(RelayAction::BeginOverlap { leader: self.current.leg, successor: leg });
         actions.push(RelayAction::Report(Report::Rotating { reason: reason.to_owned() }));
         self.unjoined = 0;
-        self.phase =
-            Phase::LeadIn { successor, start_at: after(now, lead_in), reason: reason.to_owned(), since: now };
+        self.phase = Phase::LeadIn { successor, start_at: after(now, lead_in), reason: reason.to_owned(), since: now };
     }
 
     /// When the socket that has just come up is to be replaced.
@@ -532,8 +526,7 @@ impl Relay {
             {
                 let give_up_at = after(now, self.settings.overlap_max);
                 let successor = *successor;
-                let overlap =
-                    Overlap { successor, reason, since, give_up_at, whole_since: None, promoted_at: None };
+                let overlap = Overlap { successor, reason, since, give_up_at, whole_since: None, promoted_at: None };
                 self.phase = Phase::Overlap(Box::new(overlap));
                 self.give(Role::Successor, Event::Start, now, context, actions);
                 self.advance_overlap(now, context, actions);
@@ -573,7 +566,9 @@ impl Relay {
         let is_late = overlap.give_up_at <= now;
         match (overlap.promoted_at, overlap.whole_since) {
             (None, None) if is_late && state == State::Ready => overlap.whole_since = Some(now),
-            (None, None) if is_late => return self.fail("the successor was not confirmed in time", now, context, actions),
+            (None, None) if is_late => {
+                return self.fail("the successor was not confirmed in time", now, context, actions);
+            }
             (None, Some(since)) if after(since, self.settings.overlap) <= now => {
                 overlap.promoted_at = Some(now);
                 let leg = overlap.successor.leg;

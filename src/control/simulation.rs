@@ -41,6 +41,8 @@ enum Delivery {
 struct World {
     dialect: Dialect,
     machine: ConnectionMachine,
+    governor: Governor,
+    budget: BudgetId,
     random: StdRng,
     now: u64,
     deliveries: BTreeMap<(u64, u64), (u64, Delivery)>,
@@ -73,7 +75,11 @@ impl World {
         settings.subscriptions.batch_streams_max = random.random_range(1..=30);
         settings.subscriptions.retries_max = random.random_range(0..=3);
         settings.subscriptions.in_flight_max = random.random_range(1..=8);
+        let mut governor = Governor::default();
+        let budget = connection::unlimited(&mut governor);
         Self {
+            governor,
+            budget,
             dialect,
             machine: ConnectionMachine::new(settings, wanted).unwrap(),
             random,
@@ -107,7 +113,8 @@ impl World {
 
     fn event(&mut self, event: Event<'_>) {
         let mut actions = Vec::new();
-        self.machine.handle(event, MonoNs(self.now), &mut actions);
+        let mut context = Context { wall_ms: 0, governor: &mut self.governor, budget: self.budget };
+        self.machine.handle(event, MonoNs(self.now), &mut context, &mut actions);
         for action in actions {
             self.perform(action);
         }
@@ -223,7 +230,7 @@ impl World {
     fn on_tick(&mut self) {
         if self.chance(1) {
             self.hang_up();
-            return self.event(Event::Lost("reset by peer"));
+            return self.event(Event::Lost { reason: "reset by peer", code: None });
         }
         self.is_deaf |= self.chance(1);
         self.deliver(self.now + 500 * MS, Delivery::Tick);

@@ -106,20 +106,30 @@ impl Driver {
             }
         };
         let mut actions = Vec::new();
+        let mut governor = crate::control::Governor::default();
+        let budget = governor.budget(
+            crate::control::BudgetKey::of(&self.plan.connect.url, None),
+            crate::control::BudgetLimits::of(crate::venue::protocol(self.plan.venue)),
+        );
+        macro_rules! context {
+            () => {
+                &mut crate::control::Context { wall_ms: 0, governor: &mut governor, budget }
+            };
+        }
         let mut connecting: Option<Connecting> = None;
         let mut cold: Option<Box<WebSocketConnection>> = None;
         // Every attachment ends with one notice of its loss. Those that we caused by dropping are no news.
         let mut is_attached = false;
         let mut own_losses = 0_u32;
         let mut cold_seen = MonoNs(0);
-        machine.handle(Event::Start, mono_now(), &mut actions);
+        machine.handle(Event::Start, mono_now(), context!(), &mut actions);
         loop {
             while !actions.is_empty() {
                 for action in std::mem::take(&mut actions) {
                     if self.perform(action, &mut connecting, &mut cold, (&mut is_attached, &mut own_losses)).await
                         == Performed::Closed
                     {
-                        machine.handle(Event::Closed, mono_now(), &mut actions);
+                        machine.handle(Event::Closed, mono_now(), context!(), &mut actions);
                     }
                 }
             }
@@ -134,14 +144,15 @@ impl Driver {
             if machine.state().is_up() {
                 let last_seen = cold_seen.max(MonoNs(self.socket.last_seen_ns.get()));
                 let messages = self.socket.data_messages.get();
-                machine.handle(Event::DataSeen { last_seen, messages }, now, &mut actions);
+                machine.handle(Event::DataSeen { last_seen, messages }, now, context!(), &mut actions);
             }
             match happened {
                 Happened::Connected(result) => {
                     connecting = None;
                     match result {
                         Ok(link) => {
-                            is_attached = self.attach(link, &mut cold, &mut machine, now, &mut actions).await;
+                            is_attached =
+                                self.attach(link, &mut cold, &mut machine, now, context!(), &mut actions).await;
                         }
                         Err(error) => {
                             let text = error.to_string();
@@ -151,7 +162,12 @@ impl Driver {
                                 _ => None,
                             };
                             self.note_loss("connect_failed", text.clone());
-                            machine.handle(Event::ConnectFailed { reason: &text, retry_after }, now, &mut actions);
+                            machine.handle(
+                                Event::ConnectFailed { reason: &text, retry_after },
+                                now,
+                                context!(),
+                                &mut actions,
+                            );
                         }
                     }
                 }
@@ -159,20 +175,20 @@ impl Driver {
                 Happened::Notice(SlotNotice::Lost { .. }) if *self.stop.borrow() => {
                     is_attached = false;
                     self.lease = None;
-                    machine.handle(Event::Closed, now, &mut actions);
+                    machine.handle(Event::Closed, now, context!(), &mut actions);
                 }
                 Happened::Notice(SlotNotice::Lost { name, reason }) => {
                     is_attached = false;
                     self.lease = None;
                     tracing::warn!(connection = %self.plan.name, reason, "connection lost");
                     self.note_loss(name, reason.clone());
-                    machine.handle(Event::Lost(&reason), now, &mut actions);
+                    machine.handle(Event::Lost { reason: &reason, code: None }, now, context!(), &mut actions);
                 }
                 // What a connection that we dropped still had to say concerns nobody: its loss comes before anything of
                 // the next one.
                 Happened::Notice(SlotNotice::Control(_)) if own_losses > 0 => {}
                 Happened::Notice(SlotNotice::Control(message)) => {
-                    machine.handle(Event::Message(&message), now, &mut actions);
+                    machine.handle(Event::Message(&message), now, context!(), &mut actions);
                 }
                 Happened::Notice(SlotNotice::Sample { error, message_bytes, sample }) => {
                     self.keep_sample(error, message_bytes, &sample);
@@ -194,10 +210,10 @@ impl Driver {
                         Ok(_) => ("closed_by_peer", "closed by the peer".to_owned()),
                     };
                     self.note_loss(name, reason.clone());
-                    machine.handle(Event::Lost(&reason), now, &mut actions);
+                    machine.handle(Event::Lost { reason: &reason, code: None }, now, context!(), &mut actions);
                 }
-                Happened::Timer => machine.handle(Event::Timer, now, &mut actions),
-                Happened::Stop => machine.handle(Event::Stop, now, &mut actions),
+                Happened::Timer => machine.handle(Event::Timer, now, context!(), &mut actions),
+                Happened::Stop => machine.handle(Event::Stop, now, context!(), &mut actions),
                 Happened::Ended => {
                     if let Some(connection) = cold {
                         let _ = tokio::time::timeout(CLOSE_WAIT, connection.close(1000)).await;
@@ -298,7 +314,7 @@ impl Driver {
                         tracing::warn!(connection = %self.plan.name, "{text}");
                         self.note_error(reason.clone());
                     }
-                    Report::Connected | Report::Ready | Report::Closed => {
+                    _ => {
                         tracing::info!(connection = %self.plan.name, "{text}");
                     }
                 }
@@ -324,12 +340,13 @@ impl Driver {
         cold: &mut Option<Box<WebSocketConnection>>,
         machine: &mut ConnectionMachine,
         now: MonoNs,
+        context: &mut crate::control::Context<'_>,
         actions: &mut Vec<Action>,
     ) -> bool {
         let decoder = Decoder::new(self.plan.venue, self.plan.form, self.plan.raw_stream.as_deref());
         let Some(lease) = self.slots.take(&self.plan.name.as_str().into(), self.hearer.clone()) else {
             let reason = "every slot of the core is taken";
-            machine.handle(Event::ConnectFailed { reason, retry_after: None }, now, actions);
+            machine.handle(Event::ConnectFailed { reason, retry_after: None }, now, context, actions);
             return false;
         };
         let feed = Feed::new(lease.slot(), decoder, Arc::clone(&self.stats));
@@ -353,6 +370,7 @@ impl Driver {
                         machine.handle(
                             Event::ConnectFailed { reason: &error.to_string(), retry_after: None },
                             now,
+                            context,
                             actions,
                         );
                         return false;
@@ -361,7 +379,7 @@ impl Driver {
             }
         }
         self.lease = Some(lease);
-        machine.handle(Event::Connected, now, actions);
+        machine.handle(Event::Connected, now, context, actions);
         true
     }
 
@@ -464,6 +482,7 @@ fn describe(report: &Report) -> String {
         Report::Refused { stream, reason } => format!("subscription {stream} refused: {reason}"),
         Report::GaveUp { reason } => format!("gave up: {reason}"),
         Report::Closed => "closed".to_owned(),
+        other => format!("{other:?}"),
     }
 }
 

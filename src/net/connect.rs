@@ -22,28 +22,7 @@ use std::time::{Duration, Instant};
 use tokio_tungstenite::tungstenite;
 use url::Url;
 
-/// A text that is sent and never shown: its `Debug` is `"***"`, and it has no `Display`.
-#[derive(Clone, Eq, PartialEq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// Keeps `text` out of every log line and error.
-    #[must_use]
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
-    }
-
-    /// The text itself, for the wire.
-    pub(super) fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("\"***\"")
-    }
-}
+pub use crate::control::Secret;
 
 /// TCP keep-alive: what finds a peer that went without a word.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -9,15 +9,19 @@
 //! Source: binance-spot-api-docs, web-socket-streams.md (2026-07-21); USD-M: "Important WebSocket Change Notice"
 //! (2026-03-06).
 
+use super::faults::names;
 use super::line::Channel;
 use super::protocol::{Outcome, quoted};
+use super::stats::Violation;
 use super::text::percent_decoded;
 use crate::market::{KlineInterval, Venue};
 use serde_json::Value;
 use std::collections::BTreeSet;
 
-/// Streams one connection may have.
+/// Streams one connection may have on spot.
 pub(super) const STREAM_COUNT_MAX: usize = 1024;
+/// On USD-M the documentation says 1024 on one page and 200 on another; a client does well to keep to the lower.
+const USDM_STREAM_COUNT_MAX: usize = 200;
 
 /// The class of data a USD-M path carries. The wrong class is acknowledged and silent.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -56,6 +60,8 @@ pub(super) struct Session {
     /// Times in microseconds (`timeUnit=MICROSECOND`, spot).
     pub(super) is_microseconds: bool,
     pub(super) streams: BTreeSet<String>,
+    /// Streams this connection may have.
+    pub(super) stream_count_max: usize,
 }
 
 impl Session {
@@ -69,7 +75,9 @@ impl Session {
                 _ => (Class::Public, path),
             },
         };
-        let mut session = Self { class, is_combined: false, is_microseconds: false, streams: BTreeSet::new() };
+        let stream_count_max = if venue == Venue::BinanceSpot { STREAM_COUNT_MAX } else { USDM_STREAM_COUNT_MAX };
+        let mut session =
+            Self { class, is_combined: false, is_microseconds: false, streams: BTreeSet::new(), stream_count_max };
         match path.trim_end_matches('/') {
             "/ws" => {}
             "/stream" => session.is_combined = true,
@@ -87,7 +95,7 @@ impl Session {
                 _ => {}
             }
         }
-        (session.streams.len() <= STREAM_COUNT_MAX).then_some(session)
+        (session.streams.len() <= stream_count_max).then_some(session)
     }
 
     fn add_path_streams(&mut self, streams: &str) -> Option<()> {
@@ -97,8 +105,8 @@ impl Session {
         Some(())
     }
 
-    /// Answers one text message.
-    pub(super) fn handle(&mut self, text: &str) -> Outcome {
+    /// Answers one text message. A subscribe that names one of `bad_streams` (streams or symbols) is refused whole.
+    pub(super) fn handle(&mut self, text: &str, bad_streams: &[String]) -> Outcome {
         let request: Value = match serde_json::from_str(text) {
             Ok(request) => request,
             Err(error) => {
@@ -121,7 +129,7 @@ impl Session {
         match method.as_str() {
             Some("SUBSCRIBE") => match stream_names(&request) {
                 Err(what) => malformed(&what),
-                Ok(names) => self.subscribe(names, id, malformed),
+                Ok(names) => self.subscribe(names, id, bad_streams, malformed),
             },
             Some("UNSUBSCRIBE") => match stream_names(&request) {
                 Err(what) => malformed(&what),
@@ -146,18 +154,28 @@ impl Session {
         }
     }
 
-    fn subscribe(&mut self, names: Vec<String>, id: &Value, malformed: impl Fn(&str) -> Outcome) -> Outcome {
-        let new = names.iter().filter(|name| !self.streams.contains(*name)).collect::<BTreeSet<_>>().len();
-        if self.streams.len() + new > STREAM_COUNT_MAX {
-            let total = self.streams.len() + new;
-            let refused = malformed(&format!(
-                "too many parameters: {total} streams on one connection, at most {STREAM_COUNT_MAX}"
-            ));
-            return Outcome { is_subscribe: true, ..refused };
+    fn subscribe(
+        &mut self,
+        asked: Vec<String>,
+        id: &Value,
+        bad_streams: &[String],
+        malformed: impl Fn(&str) -> Outcome,
+    ) -> Outcome {
+        if let Some(bad) = asked.iter().find(|stream| bad_streams.iter().any(|bad| bad == "*" || names(stream, bad))) {
+            let refused = malformed(&format!("unknown stream `{bad}`"));
+            return Outcome { is_subscribe: true, is_bad_stream: true, ..refused };
+        }
+        let new = asked.iter().filter(|name| !self.streams.contains(*name)).collect::<BTreeSet<_>>().len();
+        if self.streams.len() + new > self.stream_count_max {
+            let (total, most) = (self.streams.len() + new, self.stream_count_max);
+            let refused = malformed(&format!("too many parameters: {total} streams on one connection, at most {most}"));
+            return Outcome { is_subscribe: true, violation: Some(Violation::StreamsPerConnection), ..refused };
         }
         // A second subscription to the same stream is accepted and changes nothing.
-        let added = names.into_iter().filter(|name| self.streams.insert(name.clone())).collect();
-        Outcome { added, is_subscribe: true, ..Outcome::reply(format!(r#"{{"result":null,"id":{id}}}"#)) }
+        let asked_count = asked.len();
+        let added: Vec<String> = asked.into_iter().filter(|name| self.streams.insert(name.clone())).collect();
+        let duplicates = (asked_count - added.len()) as u64;
+        Outcome { added, duplicates, is_subscribe: true, ..Outcome::reply(format!(r#"{{"result":null,"id":{id}}}"#)) }
     }
 
     fn set_property(&mut self, request: &Value, id: &Value, malformed: impl Fn(&str) -> Outcome) -> Outcome {
@@ -310,24 +328,24 @@ mod tests {
     #[test]
     fn commands_are_acknowledged_with_their_id_in_every_documented_form() {
         let mut session = spot();
-        let outcome = session.handle(r#"{"method":"SUBSCRIBE","params":["btcusdt@trade","nobody@trade"],"id":1}"#);
+        let outcome = session.handle(r#"{"method":"SUBSCRIBE","params":["btcusdt@trade","nobody@trade"],"id":1}"#, &[]);
         assert_eq!(outcome.reply, r#"{"result":null,"id":1}"#);
         assert_eq!(outcome.added, ["btcusdt@trade", "nobody@trade"]);
-        let again = session.handle(r#"{"method":"SUBSCRIBE","params":["btcusdt@trade"],"id":"abc"}"#);
+        let again = session.handle(r#"{"method":"SUBSCRIBE","params":["btcusdt@trade"],"id":"abc"}"#, &[]);
         assert_eq!((again.reply.as_str(), again.added.len()), (r#"{"result":null,"id":"abc"}"#, 0));
-        let list = session.handle(r#"{"method":"LIST_SUBSCRIPTIONS","id":null}"#);
+        let list = session.handle(r#"{"method":"LIST_SUBSCRIPTIONS","id":null}"#, &[]);
         assert_eq!(list.reply, r#"{"result":["btcusdt@trade","nobody@trade"],"id":null}"#);
-        let removed = session.handle(r#"{"method":"UNSUBSCRIBE","params":["nobody@trade","x"],"id":-5}"#);
+        let removed = session.handle(r#"{"method":"UNSUBSCRIBE","params":["nobody@trade","x"],"id":-5}"#, &[]);
         assert_eq!(
             (removed.reply.as_str(), removed.removed),
             (r#"{"result":null,"id":-5}"#, vec!["nobody@trade".into()])
         );
         assert_eq!(
-            session.handle(r#"{"method":"SET_PROPERTY","params":["combined",true],"id":5}"#).reply,
+            session.handle(r#"{"method":"SET_PROPERTY","params":["combined",true],"id":5}"#, &[]).reply,
             r#"{"result":null,"id":5}"#
         );
         assert_eq!(
-            session.handle(r#"{"method":"GET_PROPERTY","params":["combined"],"id":2}"#).reply,
+            session.handle(r#"{"method":"GET_PROPERTY","params":["combined"],"id":2}"#, &[]).reply,
             r#"{"result":true,"id":2}"#
         );
     }
@@ -354,7 +372,7 @@ mod tests {
                 r#"{"code":1,"msg":"Invalid value type: expected Boolean","id":1}"#,
             ),
         ] {
-            let outcome = spot().handle(request);
+            let outcome = spot().handle(request, &[]);
             assert!(outcome.is_error && outcome.reply.starts_with(start), "{request}: {}", outcome.reply);
             assert!(serde_json::from_str::<Value>(&outcome.reply).is_ok(), "{}", outcome.reply);
         }
@@ -365,10 +383,31 @@ mod tests {
         let mut session = spot();
         let names: Vec<_> = (0..1_024).map(|n| format!("s{n}@trade")).collect();
         let request = serde_json::json!({"method": "SUBSCRIBE", "params": names, "id": 1}).to_string();
-        assert!(!session.handle(&request).is_error);
-        let over = session.handle(r#"{"method":"SUBSCRIBE","params":["a@trade"],"id":2}"#);
+        assert!(!session.handle(&request, &[]).is_error);
+        let over = session.handle(r#"{"method":"SUBSCRIBE","params":["a@trade"],"id":2}"#, &[]);
         assert!(over.is_error && over.reply.contains("1025 streams") && over.added.is_empty(), "{}", over.reply);
         assert_eq!(session.streams.len(), STREAM_COUNT_MAX);
+    }
+
+    #[test]
+    fn a_live_stream_asked_for_again_is_counted_and_a_bad_one_refuses_its_request() {
+        let mut session = spot();
+        let ask = r#"{"method":"SUBSCRIBE","params":["a@trade","b@trade","a@trade"],"id":1}"#;
+        assert_eq!(session.handle(ask, &[]).duplicates, 1);
+        assert_eq!(session.handle(ask, &[]).duplicates, 3);
+        let refused =
+            session.handle(r#"{"method":"SUBSCRIBE","params":["c@trade","bad@trade"],"id":2}"#, &["BAD".into()]);
+        assert!(refused.is_error && refused.is_subscribe, "{}", refused.reply);
+        assert_eq!(refused.reply, r#"{"code":2,"msg":"Invalid request: unknown stream `bad@trade`","id":2}"#);
+        assert_eq!(session.streams.len(), 2);
+    }
+
+    #[test]
+    fn usdm_takes_200_streams_a_connection() {
+        let mut session = Session::open(Venue::BinanceUsdm, "/public/ws", None).unwrap();
+        let names: Vec<_> = (0..201).map(|n| format!("s{n}@trade")).collect();
+        let request = serde_json::json!({"method": "SUBSCRIBE", "params": names, "id": 1}).to_string();
+        assert_eq!(session.handle(&request, &[]).violation, Some(Violation::StreamsPerConnection));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //!
 //! Source: binance-spot-api-docs, web-socket-streams.md; USD-M stream pages and recordings of 2021 to 2024.
 
+use super::book::SlotLevel;
 use super::line::{Channel, Emitted, Line, Now};
 use super::market::{Deal, SymbolMarket, SyntheticMarket, Window, interval_ms};
 use super::text::{Json, NumberText, Rng};
@@ -29,11 +30,16 @@ pub(super) fn emit(
         Channel::Trade => trade(venue, symbol, line, now, json),
         Channel::AggTrade => aggregate(venue, symbol, line, now, json),
         Channel::Quote => {
+            if let Some((record, lost)) = symbol.is_tape.then(|| symbol.quote_after(line.cursor)).flatten() {
+                line.cursor = record.number;
+                quote(venue, symbol, (record.update_id, record.bid, record.ask), now, json);
+                return Emitted { events: 1, lost };
+            }
             if line.cursor == symbol.book.update_id() {
                 symbol.touch_top();
             }
             line.cursor = symbol.book.update_id();
-            quote(venue, symbol, now, json);
+            quote(venue, symbol, top(symbol), now, json);
             Emitted::ONE
         }
         Channel::Delta | Channel::Book(_) => delta(venue, symbol, line, now, json),
@@ -54,7 +60,8 @@ pub(super) fn emit(
             Emitted::ONE
         }
         Channel::Liquidation | Channel::AllQuotes | Channel::AllMarks | Channel::AllLiquidations => {
-            liquidation(venue, symbol, now, json);
+            let deal = next_liquidation(symbol, line, now);
+            liquidation(venue, symbol, &deal, now, json);
             Emitted::ONE
         }
     }
@@ -72,9 +79,10 @@ fn all_market(market: &mut SyntheticMarket, channel: Channel, now: Now, rng: &mu
         let index = pick(rng, market);
         let symbol = market.symbol(u32::try_from(index).expect("listings are counted in u32"));
         if channel == Channel::AllQuotes {
-            quote(venue, symbol, now, json);
+            quote(venue, symbol, top(symbol), now, json);
         } else {
-            liquidation(venue, symbol, now, json);
+            let deal = symbol.liquidate(now.ms());
+            liquidation(venue, symbol, &deal, now, json);
         }
         return Emitted::ONE;
     }
@@ -138,12 +146,26 @@ fn aggregate(venue: Venue, symbol: &mut SymbolMarket, line: &mut Line, now: Now,
     Emitted { events: 1, lost }
 }
 
-fn quote(venue: Venue, symbol: &SymbolMarket, now: Now, json: &mut Json<'_>) {
+/// Update id, best bid, best ask.
+type Top = (u64, SlotLevel, SlotLevel);
+
+fn top(symbol: &SymbolMarket) -> Top {
+    (symbol.book.update_id(), symbol.book.best_bid(), symbol.book.best_ask())
+}
+
+/// The liquidation a line hears next: on a tape one that happened, else one that is made now.
+pub(super) fn next_liquidation(symbol: &mut SymbolMarket, line: &mut Line, now: Now) -> Deal {
+    let happened = symbol.is_tape.then(|| symbol.liquidation_after(line.cursor).ok()).flatten();
+    let deal = happened.unwrap_or_else(|| symbol.liquidate(now.ms()));
+    line.cursor = deal.id;
+    deal
+}
+
+fn quote(venue: Venue, symbol: &SymbolMarket, (update_id, bid, ask): Top, now: Now, json: &mut Json<'_>) {
     let listing = &symbol.listing;
     let (price_text, qty_text) = (listing.price_text(venue), listing.qty_text(venue));
-    let (bid, ask) = (symbol.book.best_bid(), symbol.book.best_ask());
     json.s(if venue == Venue::BinanceSpot { "{\"u\":" } else { "{\"e\":\"bookTicker\",\"u\":" });
-    json.u(symbol.book.update_id()).s(",\"s\":\"").s(&listing.name).s("\"");
+    json.u(update_id).s(",\"s\":\"").s(&listing.name).s("\"");
     price(json, ",\"b\":\"", symbol.price(bid.0), price_text);
     price(json, ",\"B\":\"", bid.1, qty_text);
     price(json, ",\"a\":\"", symbol.price(ask.0), price_text);
@@ -354,8 +376,7 @@ fn mark_price(symbol: &SymbolMarket, now: Now, json: &mut Json<'_>) {
     json.s(",\"T\":").u(now.of_ms(next_funding_ms(now))).s("}");
 }
 
-fn liquidation(venue: Venue, symbol: &mut SymbolMarket, now: Now, json: &mut Json<'_>) {
-    let deal = symbol.liquidate(now.ms());
+fn liquidation(venue: Venue, symbol: &SymbolMarket, deal: &Deal, now: Now, json: &mut Json<'_>) {
     debug_assert!(deal.is_liquidation);
     let listing = &symbol.listing;
     let (price_text, qty_text) = (listing.price_text(venue), listing.qty_text(venue));

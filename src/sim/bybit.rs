@@ -8,8 +8,10 @@
 //!
 //! Source: bybit-exchange/docs v5/websocket (2026-07-24); the whole-request refusal: ccxt issue 30284 (2026-09).
 
+use super::faults::names;
 use super::line::Channel;
 use super::protocol::{Outcome, quoted};
+use super::stats::Violation;
 use crate::market::{KlineInterval, Venue};
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -34,8 +36,9 @@ impl Session {
         (path == expected).then(|| Self { venue, connection_id, topics: BTreeSet::new() })
     }
 
-    /// Answers one text message. `is_topic` says whether the exchange serves a topic.
-    pub(super) fn handle(&mut self, text: &str, is_topic: impl Fn(&str) -> bool) -> Outcome {
+    /// Answers one text message. `is_topic` says whether the exchange serves a topic; a subscribe that names one of
+    /// `bad_topics` (topics or symbols) is refused like one that it does not serve.
+    pub(super) fn handle(&mut self, text: &str, bad_topics: &[String], is_topic: impl Fn(&str) -> bool) -> Outcome {
         let Ok(request) = serde_json::from_str::<Value>(text) else {
             return self.answer(false, "error:invalid json", None, "");
         };
@@ -45,7 +48,7 @@ impl Session {
             Some("ping") if self.venue == Venue::BybitSpot => self.answer(true, "pong", None, "ping"),
             Some("ping") => self.answer(true, "pong", request_id, "ping"),
             Some("subscribe") => {
-                let outcome = self.subscribe(&request, request_id, is_topic);
+                let outcome = self.subscribe(&request, request_id, bad_topics, is_topic);
                 Outcome { is_subscribe: true, ..outcome }
             }
             Some("unsubscribe") => match topics_of(&request) {
@@ -65,24 +68,37 @@ impl Session {
     }
 
     /// One bad topic refuses the whole request.
-    fn subscribe(&mut self, request: &Value, request_id: Option<&str>, is_topic: impl Fn(&str) -> bool) -> Outcome {
+    fn subscribe(
+        &mut self,
+        request: &Value,
+        request_id: Option<&str>,
+        bad_topics: &[String],
+        is_topic: impl Fn(&str) -> bool,
+    ) -> Outcome {
         let refuse = |why: &str| self.answer(false, why, request_id, "subscribe");
         let Some(topics) = topics_of(request) else { return refuse("error:args must be a list of topics") };
         if self.venue == Venue::BybitSpot && topics.len() > SPOT_ARGS_MAX {
-            return refuse("error:args size >10");
+            return Outcome { violation: Some(Violation::ArgsPerRequest), ..refuse("error:args size >10") };
         }
-        let mut seen = BTreeSet::new();
+        let (mut seen, mut first_duplicate, mut duplicates) = (BTreeSet::new(), None, 0);
         for &topic in &topics {
-            if !is_topic(topic) {
-                return refuse(&format!("error:handler not found,topic:{topic}"));
+            let is_bad_stream = bad_topics.iter().any(|bad| bad == "*" || names(topic, bad));
+            if is_bad_stream || !is_topic(topic) {
+                let refused = refuse(&format!("error:handler not found,topic:{topic}"));
+                return Outcome { is_bad_stream, ..refused };
             }
             if self.topics.contains(topic) || !seen.insert(topic) {
-                return refuse(&format!("error:already subscribed,topic:{topic}"));
+                first_duplicate.get_or_insert(topic);
+                duplicates += 1;
             }
+        }
+        if let Some(topic) = first_duplicate {
+            return Outcome { duplicates, ..refuse(&format!("error:already subscribed,topic:{topic}")) };
         }
         let characters: usize = self.topics.iter().map(String::len).chain(topics.iter().map(|topic| topic.len())).sum();
         if characters > ARGS_CHARACTERS_MAX {
-            return refuse(&format!("error:args of {characters} characters, at most {ARGS_CHARACTERS_MAX}"));
+            let refused = refuse(&format!("error:args of {characters} characters, at most {ARGS_CHARACTERS_MAX}"));
+            return Outcome { violation: Some(Violation::ArgsCharacters), ..refused };
         }
         let added: Vec<String> = topics.iter().map(|&topic| topic.to_owned()).collect();
         self.topics.extend(added.iter().cloned());
@@ -171,16 +187,19 @@ mod tests {
         let ping = r#"{"req_id":"100001","op":"ping"}"#;
         let (mut spot, mut linear) = (session(Venue::BybitSpot), session(Venue::BybitLinear));
         assert_eq!(
-            spot.handle(subscribe, known).reply,
+            spot.handle(subscribe, &[], known).reply,
             r#"{"success":true,"ret_msg":"subscribe","conn_id":"c-1","req_id":"1","op":"subscribe"}"#
         );
         assert_eq!(
-            linear.handle(subscribe, known).reply,
+            linear.handle(subscribe, &[], known).reply,
             r#"{"success":true,"ret_msg":"","conn_id":"c-1","req_id":"1","op":"subscribe"}"#
         );
-        assert_eq!(spot.handle(ping, known).reply, r#"{"success":true,"ret_msg":"pong","conn_id":"c-1","op":"ping"}"#);
         assert_eq!(
-            linear.handle(r#"{"op":"ping"}"#, known).reply,
+            spot.handle(ping, &[], known).reply,
+            r#"{"success":true,"ret_msg":"pong","conn_id":"c-1","op":"ping"}"#
+        );
+        assert_eq!(
+            linear.handle(r#"{"op":"ping"}"#, &[], known).reply,
             r#"{"success":true,"ret_msg":"pong","conn_id":"c-1","req_id":"","op":"ping"}"#
         );
     }
@@ -188,12 +207,12 @@ mod tests {
     #[test]
     fn one_bad_or_duplicate_topic_refuses_the_whole_request() {
         let mut session = session(Venue::BybitLinear);
-        let bad = session.handle(r#"{"op":"subscribe","args":["tickers.BTCUSDT","tickers.NOBODY"]}"#, known);
+        let bad = session.handle(r#"{"op":"subscribe","args":["tickers.BTCUSDT","tickers.NOBODY"]}"#, &[], known);
         assert!(bad.is_error && bad.reply.contains("error:handler not found,topic:tickers.NOBODY"), "{}", bad.reply);
         assert!(session.topics.is_empty());
-        session.handle(r#"{"op":"subscribe","args":["tickers.BTCUSDT"]}"#, known);
+        session.handle(r#"{"op":"subscribe","args":["tickers.BTCUSDT"]}"#, &[], known);
         for args in [r#"["tickers.ETHUSDT","tickers.BTCUSDT"]"#, r#"["tickers.BTCUSDT","tickers.BTCUSDT"]"#] {
-            let twice = session.handle(&format!(r#"{{"op":"subscribe","args":{args}}}"#), known);
+            let twice = session.handle(&format!(r#"{{"op":"subscribe","args":{args}}}"#), &[], known);
             assert!(twice.reply.contains("error:already subscribed,topic:tickers.BTCUSDT"), "{}", twice.reply);
         }
         assert_eq!(session.topics.len(), 1);
@@ -203,14 +222,14 @@ mod tests {
     fn the_limits_of_each_category_hold() {
         let topics: Vec<_> = (0..11).map(|n| format!("tickers.S{n}USDT")).collect();
         let request = serde_json::json!({"op": "subscribe", "args": topics}).to_string();
-        assert!(session(Venue::BybitSpot).handle(&request, known).reply.contains("error:args size >10"));
-        assert!(!session(Venue::BybitLinear).handle(&request, known).is_error);
+        assert!(session(Venue::BybitSpot).handle(&request, &[], known).reply.contains("error:args size >10"));
+        assert!(!session(Venue::BybitLinear).handle(&request, &[], known).is_error);
         let long: Vec<_> = (0..700).map(|n| format!("orderbook.50.SYMBOL{n:05}USDT")).collect();
         let request = serde_json::json!({"op": "subscribe", "args": long}).to_string();
         let mut linear = session(Venue::BybitLinear);
-        assert!(!linear.handle(&request, known).is_error);
+        assert!(!linear.handle(&request, &[], known).is_error);
         let over: Vec<_> = (0..100).map(|n| format!("publicTrade.SYMBOL{n:05}USDT")).collect();
-        let refused = linear.handle(&serde_json::json!({"op": "subscribe", "args": over}).to_string(), known);
+        let refused = linear.handle(&serde_json::json!({"op": "subscribe", "args": over}).to_string(), &[], known);
         assert!(refused.is_error && refused.reply.contains("at most 21000"), "{}", refused.reply);
     }
 
@@ -227,7 +246,7 @@ mod tests {
             r#"{"op":"subscribe","args":[1]}"#,
             r#"{"op":"subscribe","args":[]}"#,
         ] {
-            let outcome = session(Venue::BybitSpot).handle(request, known);
+            let outcome = session(Venue::BybitSpot).handle(request, &[], known);
             assert!(
                 outcome.is_error && outcome.reply.starts_with(r#"{"success":false"#),
                 "{request}: {}",

@@ -3,7 +3,7 @@
 //!
 //! Source: bybit-exchange/docs v5/websocket/public (2026-07-24) and recordings of 2026-08.
 
-use super::binance_feed::{change_ratio, levels, middle_e8, next_candle, next_funding_ms, signed};
+use super::binance_feed::{change_ratio, levels, middle_e8, next_candle, next_funding_ms, next_liquidation, signed};
 use super::book::SlotLevel;
 use super::line::{Channel, Emitted, Line, Now, TickerValues};
 use super::market::{Deal, SymbolMarket, SyntheticMarket, TOPIC_LOG, Topic, interval_ms};
@@ -20,16 +20,26 @@ pub(super) fn emit(market: &mut SyntheticMarket, line: &mut Line, now: Now, out:
     match line.channel {
         Channel::Trade => trades(venue, symbol, line, now, json),
         Channel::Quote => {
-            if !std::mem::take(&mut line.needs_snapshot) {
+            let mut lost = 0;
+            let is_first = std::mem::take(&mut line.needs_snapshot);
+            let (mut bid, mut ask) = (symbol.book.best_bid(), symbol.book.best_ask());
+            let mut id = symbol.book.update_id();
+            if is_first {
+                line.cursor = symbol.last_quote;
+            } else if symbol.is_tape {
+                if let Some((record, forgotten)) = symbol.quote_after(line.cursor) {
+                    (bid, ask, id, line.cursor, lost) =
+                        (record.bid, record.ask, record.update_id, record.number, forgotten);
+                }
+            } else {
                 symbol.touch_top();
+                (bid, ask, id) = (symbol.book.best_bid(), symbol.book.best_ask(), symbol.book.update_id());
             }
-            let (bid, ask) = (symbol.book.best_bid(), symbol.book.best_ask());
-            let id = symbol.book.update_id();
             // Depth 1 puts `ts` first on both categories.
             json.s("{\"topic\":\"").s(&line.name).s("\",\"ts\":").u(now.ms()).s(",\"type\":\"snapshot\",\"data\":");
             book_data(venue, symbol, &[bid], &[ask], id, id, json);
             json.s(",\"cts\":").u(now.ms()).s("}");
-            Emitted::ONE
+            Emitted { events: 1, lost }
         }
         Channel::Book(depth) => book(venue, symbol, line, depth, now, json),
         Channel::Kline(interval) => {
@@ -100,6 +110,22 @@ fn tick_direction(deal: &Deal, index: usize) -> &'static str {
     }
 }
 
+/// A trade's id, as this venue's messages spell it.
+pub(super) fn trade_id_text(venue: Venue, salt: u64, id: u64) -> String {
+    let mut out = BytesMut::new();
+    let json = &mut Json(&mut out);
+    match venue {
+        Venue::BybitLinear => uuid(salt, id, json),
+        Venue::BybitSpot => {
+            json.s("22900000").u(id);
+        }
+        Venue::BinanceSpot | Venue::BinanceUsdm => {
+            json.u(id);
+        }
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
 /// A UUID for a trade: the same for every connection that hears it.
 fn uuid(salt: u64, id: u64, json: &mut Json<'_>) {
     let mut rng = Rng::new(salt, id);
@@ -145,7 +171,7 @@ pub(super) fn topic_at(symbol: &mut SymbolMarket, depth: u16) -> usize {
         symbol.book.top(false, usize::from(depth), &mut asks);
         let update_id = 1_000_000 + symbol.salt % 10_000_000 + u64::from(depth);
         let sequence = symbol.book.update_id();
-        symbol.topics.push(Topic { depth, update_id, sequence, bids, asks, log: VecDeque::new() });
+        symbol.topics.push(Topic { depth, update_id, sequence, bids, asks, log: VecDeque::new(), next_ms: 0 });
         symbol.topics.len() - 1
     })
 }
@@ -162,7 +188,9 @@ fn book(
     let topic = &symbol.topics[at];
     let is_forgotten =
         line.cursor < topic.update_id && topic.log.front().is_none_or(|&(oldest, _)| oldest > line.cursor + 1);
+    let mut lost = 0;
     if std::mem::take(&mut line.needs_snapshot) || is_forgotten {
+        lost = if is_forgotten && line.is_begun { topic.update_id - line.cursor } else { 0 };
         line.cursor = topic.update_id;
         open(venue, line, "snapshot", now, json);
         book_data(venue, symbol, &topic.bids, &topic.asks, topic.update_id, topic.sequence, json);
@@ -177,22 +205,49 @@ fn book(
         json.0.extend_from_slice(&log[index].1);
     }
     json.s(",\"cts\":").u(now.ms()).s("}");
-    Emitted::ONE
+    line.is_begun = true;
+    Emitted { events: 1, lost }
 }
 
 /// Moves the market on until the view of one depth changes, and logs the change as the chain's next delta.
 fn advance(venue: Venue, symbol: &mut SymbolMarket, at: usize, now: Now) {
+    loop {
+        symbol.step(now.ms());
+        symbol.touch_top();
+        if log_change(venue, symbol, at) {
+            return;
+        }
+    }
+}
+
+/// On a tape: logs what changed in the view of one depth since the last delta, as often as the venue publishes it.
+pub(super) fn follow(venue: Venue, symbol: &mut SymbolMarket, depth: u16, now_ms: u64) -> u64 {
+    let at = topic_at(symbol, depth);
+    let topic = &symbol.topics[at];
+    if now_ms >= topic.next_ms && symbol.book.update_id() != topic.sequence {
+        let interval_ms = match depth {
+            50 => 20,
+            200 => 100,
+            _ => 200,
+        };
+        symbol.topics[at].next_ms = now_ms + interval_ms;
+        log_change(venue, symbol, at);
+    }
+    symbol.topics[at].update_id
+}
+
+/// Logs the difference between a topic's view and the book, if there is one.
+fn log_change(venue: Venue, symbol: &mut SymbolMarket, at: usize) -> bool {
     let depth = usize::from(symbol.topics[at].depth);
     let (mut bids, mut asks) = (Vec::new(), Vec::new());
     let (mut bid_changes, mut ask_changes) = (Vec::new(), Vec::new());
-    while bid_changes.is_empty() && ask_changes.is_empty() {
-        symbol.step(now.ms());
-        symbol.touch_top();
-        symbol.book.top(true, depth, &mut bids);
-        symbol.book.top(false, depth, &mut asks);
-        let topic = &symbol.topics[at];
-        difference(&topic.bids, &bids, std::cmp::Reverse, &mut bid_changes);
-        difference(&topic.asks, &asks, |slot| slot, &mut ask_changes);
+    symbol.book.top(true, depth, &mut bids);
+    symbol.book.top(false, depth, &mut asks);
+    let topic = &symbol.topics[at];
+    difference(&topic.bids, &bids, std::cmp::Reverse, &mut bid_changes);
+    difference(&topic.asks, &asks, |slot| slot, &mut ask_changes);
+    if bid_changes.is_empty() && ask_changes.is_empty() {
+        return false;
     }
     let (update_id, sequence) = (symbol.topics[at].update_id + 1, symbol.book.update_id());
     let mut data = BytesMut::with_capacity(512);
@@ -203,6 +258,7 @@ fn advance(venue: Venue, symbol: &mut SymbolMarket, at: usize, now: Now) {
         topic.log.pop_front();
     }
     topic.log.push_back((update_id, data.freeze()));
+    true
 }
 
 /// What leads from `old` to `new`, both sorted by `rank`: absolute quantities, zero for what is gone.
@@ -258,8 +314,8 @@ fn kline(
     json.s(if venue == Venue::BybitSpot { "}" } else { ",\"type\":\"snapshot\"}" });
 }
 
-fn liquidation(venue: Venue, symbol: &mut SymbolMarket, line: &Line, now: Now, json: &mut Json<'_>) {
-    let deal = symbol.liquidate(now.ms());
+fn liquidation(venue: Venue, symbol: &mut SymbolMarket, line: &mut Line, now: Now, json: &mut Json<'_>) {
+    let deal = next_liquidation(symbol, line, now);
     let listing = &symbol.listing;
     open(venue, line, "snapshot", now, json);
     json.s("[{\"T\":").u(deal.time_ms).s(",\"s\":\"").s(&listing.name).s("\",\"S\":\"");
@@ -302,7 +358,7 @@ const TICKER_KEYS: [&str; 14] = [
     "ask1Size",
 ];
 
-fn ticker_values(symbol: &SymbolMarket, now: Now) -> TickerValues {
+pub(super) fn ticker_values(symbol: &SymbolMarket, now: Now) -> TickerValues {
     let (day, book) = (&symbol.day, &symbol.book);
     let (bid, ask) = (book.best_bid(), book.best_ask());
     let middle = middle_e8(symbol);
@@ -329,7 +385,7 @@ fn ticker_values(symbol: &SymbolMarket, now: Now) -> TickerValues {
 fn linear_ticker(symbol: &mut SymbolMarket, line: &mut Line, now: Now, json: &mut Json<'_>) {
     let is_snapshot = std::mem::take(&mut line.needs_snapshot);
     let mut values = ticker_values(symbol, now);
-    while !is_snapshot && line.ticker == Some(values) {
+    while !is_snapshot && !symbol.is_tape && line.ticker == Some(values) {
         symbol.step(now.ms());
         symbol.touch_top();
         values = ticker_values(symbol, now);

@@ -1,105 +1,46 @@
-//! One WebSocket connection of the embedded exchange, from the accept to its end.
+//! One open WebSocket connection of the embedded exchange, to its end.
 //!
 //! ```text
-//! TCP ─► TLS? ─► upgrade (path checked) ─► loop { kill · request · recorded batch · synthetic tick · ping } ─► close
+//! loop { stop · kill · new faults · due (age, outbox) · request · ping · recorded batch · synthetic tick } ─► close
+//!
+//! mode   Open ──► HalfOpen   reads nothing, writes nothing, the socket stays
+//!             └─► Deaf       reads everything, writes nothing
 //! ```
-//! Bounded: the socket's buffer, one batch, and 5 seconds of patience with a client that does not read.
+//! Bounded: the socket's buffer, one batch, the outbox, and 5 seconds of patience with a client that does not read.
 
+use super::bybit_private::AuthEnd;
 use super::exchange::{Batch, Client, Exchange, Feed, stopped};
-use super::faults::Kill;
+use super::faults::{ConnectionFaults, Fault, Kill, RequestFaults, Span};
+use super::handshake::Socket;
+use super::json_rpc;
 use super::line::Lines;
-use super::protocol::Session;
-use super::stats::count;
-use super::tls::MaybeTls;
+use super::outbox::Outbox;
+use super::protocol::{Outcome, Session};
+use super::stats::{Violation, count};
+use super::text::Rng;
 use crate::market::{EventKind, Venue};
 use futures_util::{SinkExt, StreamExt};
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
-use tokio_rustls::TlsAcceptor;
-use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
-use tokio_tungstenite::tungstenite::http::StatusCode;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
-use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
-/// How long the upgrade may take.
-const UPGRADE_PATIENCE: Duration = Duration::from_secs(10);
 /// How long a client may leave our writes standing.
 const WRITE_PATIENCE: Duration = Duration::from_secs(5);
 /// How long a closing handshake may take.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(1);
 /// Bybit cuts a connection after this long without anything.
 const IDLE_PATIENCE: Duration = Duration::from_secs(600);
-/// Largest message a client may send.
-const REQUEST_BYTES_MAX: usize = 1024 * 1024;
-
-type Socket = WebSocketStream<MaybeTls>;
-
-/// Serves an accepted connection to its end.
-pub(super) async fn serve(exchange: Arc<Exchange>, tcp: TcpStream, acceptor: Option<TlsAcceptor>, number: u64) {
-    let Ok(mut stream) = MaybeTls::accept(tcp, acceptor.as_ref()).await else {
-        count(&exchange.counters.upgrades_refused);
-        return;
-    };
-    let (is_cut, cut_after) = {
-        let mut faults = exchange.faults.lock().expect("no holder panics");
-        (faults.takes_upgrade(exchange.venue, number), faults.cut_after(exchange.venue, number))
-    };
-    if is_cut {
-        count(&exchange.counters.connections_killed);
-        // The client must have asked before half of an answer means anything to it.
-        let _ = timeout(UPGRADE_PATIENCE, stream.read(&mut [0; 4096])).await;
-        let _ = stream.write_all(b"HTTP/1.1 101 Switching Prot").await;
-        let _ = stream.flush().await;
-        stream.reset_on_drop();
-        return;
-    }
-    let Some((socket, session)) = upgrade(&exchange, stream, number).await else {
-        count(&exchange.counters.upgrades_refused);
-        return;
-    };
-    let (kill, kills) = mpsc::channel(4);
-    let (frames, batches) = mpsc::channel(4);
-    let client = Arc::new(Client { session: Mutex::new(session), kill, frames });
-    exchange.enter(number, Arc::clone(&client));
-    let connection = Connection::new(&exchange, &client, number, cut_after);
-    connection.run(socket, kills, batches).await;
-    exchange.leave(number);
-}
-
-async fn upgrade(exchange: &Exchange, stream: MaybeTls, number: u64) -> Option<(Socket, Session)> {
-    let mut session = None;
-    #[expect(clippy::result_large_err, reason = "the signature is tungstenite's")]
-    let check = |request: &Request, response: Response| -> Result<Response, ErrorResponse> {
-        let uri = request.uri();
-        session = Session::open(exchange.venue, uri.path(), uri.query(), number);
-        if session.is_some() {
-            return Ok(response);
-        }
-        let mut refusal = ErrorResponse::new(Some(format!("{} has no stream at {}", exchange.venue, uri.path())));
-        *refusal.status_mut() = StatusCode::NOT_FOUND;
-        Err(refusal)
-    };
-    let config = WebSocketConfig::default()
-        .read_buffer_size(8 * 1024)
-        .write_buffer_size(64 * 1024)
-        .max_write_buffer_size(8 * 1024 * 1024)
-        .max_message_size(Some(REQUEST_BYTES_MAX))
-        .max_frame_size(Some(REQUEST_BYTES_MAX));
-    let accepted = tokio_tungstenite::accept_hdr_async_with_config(stream, check, Some(config));
-    match timeout(UPGRADE_PATIENCE, accepted).await {
-        Ok(Ok(socket)) => session.map(|session| (socket, session)),
-        _ => None,
-    }
-}
+/// How long an answer waits for another one to go first.
+const REORDER_PATIENCE: Duration = Duration::from_secs(1);
+/// Messages a tape gives one connection in one turn.
+const FOLLOW_COUNT_MAX: usize = 4_096;
 
 /// Why a connection ends.
 enum End {
@@ -125,12 +66,47 @@ enum Turn {
     Send(Batch),
 }
 
-struct Connection<'a> {
+const GO_ON: Turn = Turn::Done(ControlFlow::Continue(()));
+
+/// Whether the connection still reads and writes.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Mode {
+    Open,
+    HalfOpen,
+    Deaf,
+}
+
+/// What came in.
+enum Heard {
+    Message(Message),
+    /// Bytes that nobody looks at.
+    Nothing,
+    Gone,
+}
+
+/// What others want of a connection.
+pub(super) struct Orders {
+    pub(super) kills: mpsc::Receiver<Kill>,
+    pub(super) batches: mpsc::Receiver<Batch>,
+}
+
+pub(super) struct Connection<'a> {
     exchange: &'a Exchange,
     client: &'a Client,
+    number: u64,
     lines: Option<Lines>,
-    /// Payload bytes until this connection is to be cut.
-    cut_in: Option<u64>,
+    faults: ConnectionFaults,
+    mode: Mode,
+    outbox: Outbox,
+    skew: Rng,
+    opened: Instant,
+    is_notice_sent: bool,
+    is_json_rpc: bool,
+    /// Bytes of payload sent.
+    payload: u64,
+    /// Data messages sent.
+    data_sent: u64,
+    is_silence_noted: bool,
     /// When the client's latest messages came, for the venue's limit on them.
     arrivals: VecDeque<Instant>,
     last_heard: Instant,
@@ -140,37 +116,53 @@ struct Connection<'a> {
 }
 
 impl<'a> Connection<'a> {
-    fn new(exchange: &'a Exchange, client: &'a Client, number: u64, cut_in: Option<u64>) -> Self {
+    pub(super) fn new(exchange: &'a Exchange, client: &'a Client, number: u64) -> Self {
         let now = Instant::now();
+        let faults = exchange.faults.lock().expect("no holder panics").of_connection(exchange.venue, number);
+        let session = client.session.lock().expect("no holder panics");
         let mut lines = None;
         if let Feed::Synthetic { market, seed, .. } = &exchange.feed {
             let mut new = Lines::new(exchange.venue, *seed, number);
-            let session = client.session.lock().expect("no holder panics");
             let names: Vec<String> = session.subscriptions().iter().cloned().collect();
-            new.add(&names, &session, &mut market.lock().expect("no holder panics"));
+            new.add(&names, &session, &mut market.lock().expect("no holder panics"), &faults);
             lines = Some(new);
         }
-        if !client.session.lock().expect("no holder panics").subscriptions().is_empty() {
+        if !session.subscriptions().is_empty() {
             exchange.note_request();
         }
-        Self {
+        let is_json_rpc = matches!(*session, Session::JsonRpc(_));
+        drop(session);
+        let skew = Rng::new(faults.seed ^ 0x736B_6577, number);
+        let mut connection = Self {
             exchange,
             client,
+            number,
             lines,
-            cut_in,
+            faults,
+            mode: Mode::Open,
+            outbox: Outbox::default(),
+            skew,
+            opened: now,
+            is_notice_sent: false,
+            is_json_rpc,
+            payload: 0,
+            data_sent: 0,
+            is_silence_noted: false,
             arrivals: VecDeque::new(),
             last_heard: now,
             last_pong: now,
             paced_since: now,
             paced_count: 0,
-        }
+        };
+        connection.measure();
+        connection
     }
 
     fn is_binance(&self) -> bool {
         matches!(self.exchange.venue, Venue::BinanceSpot | Venue::BinanceUsdm)
     }
 
-    async fn run(mut self, mut socket: Socket, mut kills: mpsc::Receiver<Kill>, mut batches: mpsc::Receiver<Batch>) {
+    pub(super) async fn run(mut self, mut socket: Socket, mut orders: Orders, is_corked: bool) {
         let (ping_every, pong_within) = self.ping_times();
         let mut pings = interval(ping_every);
         let mut ticks = interval(self.tick());
@@ -179,25 +171,38 @@ impl<'a> Connection<'a> {
         // The first tick of an interval is due at once.
         pings.tick().await;
         let mut stop = self.exchange.stop.clone();
+        let mut ordered = self.exchange.faults_changed.subscribe();
+        if is_corked && self.first_words(&mut socket).await.is_break() {
+            return self.end(socket, End::Gone).await;
+        }
         let end = loop {
-            let is_live = self.lines.as_ref().is_some_and(Lines::is_live);
+            let now = Instant::now();
+            if let ControlFlow::Break(end) = self.age(now) {
+                break end;
+            }
+            let wake_at = self.wake_at();
+            let mode = self.mode;
+            let is_live = mode == Mode::Open && self.lines.as_ref().is_some_and(Lines::is_live);
             let turn = tokio::select! { biased;
                 () = stopped(&mut stop) => Turn::Done(ControlFlow::Break(STOPPED)),
-                Some(kill) = kills.recv() => Turn::Done(ControlFlow::Break(End::Kill(kill))),
-                message = socket.next() => match message {
-                    Some(Ok(message)) => Turn::Done(self.hear(&mut socket, message).await),
-                    _ => Turn::Done(ControlFlow::Break(End::Gone)),
+                Some(kill) = orders.kills.recv() => Turn::Done(self.obey(kill)),
+                Ok(()) = ordered.changed() => { self.order(); GO_ON }
+                () = sleep_until(wake_at.unwrap_or(now)), if wake_at.is_some() => self.due(),
+                heard = next(&mut socket, mode), if mode != Mode::HalfOpen => match heard {
+                    Heard::Message(message) => Turn::Done(self.hear(&mut socket, message).await),
+                    Heard::Nothing => GO_ON,
+                    Heard::Gone => Turn::Done(ControlFlow::Break(End::Gone)),
                 },
-                _ = pings.tick() => Turn::Done(self.ping(&mut socket, pong_within).await),
-                Some(batch) = batches.recv() => Turn::Send(batch),
-                _ = ticks.tick(), if is_live => Turn::Send(self.speak()),
+                _ = pings.tick(), if mode == Mode::Open => Turn::Done(self.ping(&mut socket, pong_within).await),
+                Some(batch) = orders.batches.recv() => self.queue(batch),
+                _ = ticks.tick(), if is_live => { let batch = self.speak(0); self.queue(batch) }
             };
             let turn = match turn {
                 Turn::Done(turn) => turn,
                 // A client that does not read must not keep us from being stopped.
                 Turn::Send(batch) => tokio::select! { biased;
                     () = stopped(&mut stop) => ControlFlow::Break(STOPPED),
-                    Some(kill) = kills.recv() => ControlFlow::Break(End::Kill(kill)),
+                    Some(kill) = orders.kills.recv() => self.obey(kill),
                     turn = self.send(&mut socket, &batch.messages, &batch.events) => turn,
                 },
             };
@@ -206,6 +211,169 @@ impl<'a> Connection<'a> {
             }
         };
         self.end(socket, end).await;
+    }
+
+    /// Fills the segment of the 101, which is held back until now: with data, or with a ping where there is none.
+    async fn first_words(&mut self, socket: &mut Socket) -> ControlFlow<End> {
+        let batch = if self.lines.as_ref().is_some_and(Lines::is_live) { self.speak(1) } else { Batch::default() };
+        let ended = if batch.messages.is_empty() {
+            let ping = Message::Ping(wall_ns().to_string().into_bytes().into());
+            count(&self.exchange.counters.pings_sent);
+            socket.send(ping).await.is_err()
+        } else {
+            self.send(socket, &batch.messages, &batch.events).await.is_break()
+        };
+        socket.get_mut().uncork();
+        if ended || socket.get_mut().flush().await.is_err() {
+            return ControlFlow::Break(End::Gone);
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Takes over the faults ordered now.
+    fn order(&mut self) {
+        let venue = self.exchange.venue;
+        self.faults = self.exchange.faults.lock().expect("no holder panics").of_connection(venue, self.number);
+        if let Some(lines) = &mut self.lines {
+            lines.silence(&self.faults);
+        }
+        self.is_silence_noted = false;
+        let is_half_open_ordered =
+            self.faults.find(|fault| matches!(fault, Fault::HalfOpen(_)).then_some(())).is_some();
+        if self.mode == Mode::HalfOpen && !is_half_open_ordered {
+            // What a client sent meanwhile is still in the socket. A deaf connection has lost its place in the frames.
+            self.mode = Mode::Open;
+        }
+        self.measure();
+    }
+
+    /// Applies the measures that replace the venue's own.
+    fn measure(&mut self) {
+        let limit = self.faults.find(|fault| match fault {
+            Fault::StreamLimit(count) => Some(*count as usize),
+            _ => None,
+        });
+        if let (Some(limit), Session::Binance(session)) =
+            (limit, &mut *self.client.session.lock().expect("no holder panics"))
+        {
+            session.stream_count_max = limit;
+        }
+    }
+
+    fn obey(&mut self, kill: Kill) -> ControlFlow<End> {
+        match kill {
+            Kill::Notice => self.notice(),
+            Kill::HalfOpen => self.mode = Mode::HalfOpen,
+            Kill::Deaf => self.mode = Mode::Deaf,
+            _ => return ControlFlow::Break(End::Kill(kill)),
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// The venue's word that it goes down; Binance's only.
+    fn notice(&mut self) {
+        let is_combined = match &*self.client.session.lock().expect("no holder panics") {
+            Session::Binance(session) => session.is_combined,
+            _ => return,
+        };
+        let event = format!(r#"{{"e":"serverShutdown","E":{}}}"#, wall_ns() / 1_000_000);
+        let text = if is_combined { format!(r#"{{"stream":"!serverShutdown","data":{event}}}"#) } else { event };
+        count(&self.exchange.counters.notices_sent);
+        self.outbox.answer_at(Instant::now(), text.into(), false);
+    }
+
+    /// Ages at which something happens: reset, close, notice, half-open, deaf.
+    fn ages(&self) -> [Option<Duration>; 5] {
+        let age = |pick: fn(&Fault) -> Option<Duration>| self.faults.find(pick);
+        let is_open = self.mode == Mode::Open;
+        [
+            age(|fault| if let Fault::Reset(at) = fault { Some(*at) } else { None }),
+            self.faults.close().map(|close| close.0).filter(|_| is_open),
+            age(|fault| if let Fault::ShutdownNotice(at) = fault { Some(*at) } else { None })
+                .filter(|_| is_open && !self.is_notice_sent),
+            age(|fault| if let Fault::HalfOpen(at) = fault { Some(*at) } else { None }).filter(|_| is_open),
+            age(|fault| if let Fault::Deaf(at) = fault { Some(*at) } else { None }).filter(|_| is_open),
+        ]
+    }
+
+    /// What the connection's age brings.
+    fn age(&mut self, now: Instant) -> ControlFlow<End> {
+        let age = now.saturating_duration_since(self.opened);
+        let [reset, close, notice, half_open, deaf] = self.ages().map(|at| at.filter(|&at| age >= at));
+        let counters = &self.exchange.counters;
+        if let Some(at) = reset {
+            counters.strike(&Fault::Reset(at));
+            return ControlFlow::Break(End::Kill(Kill::Reset));
+        }
+        if let Some(at) = notice {
+            counters.strike(&Fault::ShutdownNotice(at));
+            self.is_notice_sent = true;
+            self.notice();
+        }
+        if let (Some(at), Some((_, code))) = (close, self.faults.close()) {
+            counters.strike(&Fault::Close { at, code });
+            return ControlFlow::Break(End::Kill(Kill::Close(code)));
+        }
+        if let Some(at) = half_open {
+            counters.strike(&Fault::HalfOpen(at));
+            self.mode = Mode::HalfOpen;
+        } else if let Some(at) = deaf {
+            counters.strike(&Fault::Deaf(at));
+            self.mode = Mode::Deaf;
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// When an age is reached, or something in the outbox is due.
+    fn wake_at(&self) -> Option<Instant> {
+        let ages = self.ages().into_iter().flatten().map(|at| self.opened + at);
+        ages.chain(self.outbox.next_at().filter(|_| self.mode == Mode::Open)).min()
+    }
+
+    fn due(&mut self) -> Turn {
+        if self.mode != Mode::Open {
+            return GO_ON;
+        }
+        Turn::Send(self.outbox.take_due(Instant::now()))
+    }
+
+    /// Data on its way out: kept back by silence, late by the leg's skew.
+    fn queue(&mut self, mut batch: Batch) -> Turn {
+        let counters = &self.exchange.counters;
+        let silence = self.faults.find(|fault| match fault {
+            Fault::SilentConnection => Some((0, fault.index())),
+            Fault::SilentAfter(count) => Some((*count, fault.index())),
+            _ => None,
+        });
+        let sent_max = match (self.mode, silence) {
+            (Mode::Open, None) => u64::MAX,
+            (Mode::Open, Some((count, _))) => count,
+            _ => 0,
+        };
+        let allowed = usize::try_from(sent_max.saturating_sub(self.data_sent)).unwrap_or(usize::MAX);
+        if batch.messages.len() > allowed {
+            let suppressed = (batch.messages.len() - allowed) as u64;
+            counters.messages_suppressed.fetch_add(suppressed, Ordering::Relaxed);
+            if let (Some((_, Some(index))), false) = (silence, self.is_silence_noted) {
+                counters.strike_at(index);
+                self.is_silence_noted = true;
+            }
+            batch.messages.truncate(allowed);
+            batch.events.truncate(allowed);
+        }
+        if batch.messages.is_empty() {
+            return GO_ON;
+        }
+        self.data_sent += batch.messages.len() as u64;
+        let skew = self.faults.find(|fault| if let Fault::LegSkew(span) = fault { Some(*span) } else { None });
+        match skew {
+            None if !self.outbox.has_data() => Turn::Send(batch),
+            skew => {
+                let delay = skew.unwrap_or(Span::exactly(Duration::ZERO)).draw(&mut self.skew);
+                self.outbox.data_at(Instant::now() + delay, batch);
+                GO_ON
+            }
+        }
     }
 
     /// How often the venue pings, and how long it waits for a pong.
@@ -223,6 +391,7 @@ impl<'a> Connection<'a> {
     /// A millisecond, or as long as one message takes at a low rate.
     fn tick(&self) -> Duration {
         match &self.exchange.feed {
+            Feed::Synthetic { is_tape: true, .. } => Duration::from_millis(1),
             Feed::Synthetic { rate, .. } if *rate > 0.0 => Duration::from_secs_f64((1.0 / rate).clamp(0.001, 0.1)),
             _ => Duration::from_secs(3_600),
         }
@@ -251,6 +420,7 @@ impl<'a> Connection<'a> {
     /// Messages the venue takes from a client in one second, if it limits them.
     fn arrivals_max(&self) -> Option<usize> {
         match self.exchange.venue {
+            _ if self.is_json_rpc => None,
             Venue::BinanceSpot => Some(5),
             Venue::BinanceUsdm => Some(10),
             _ => None,
@@ -268,6 +438,7 @@ impl<'a> Connection<'a> {
             }
             if self.arrivals.len() > arrivals_max {
                 count(&counters.rate_limit_closes);
+                counters.violate(Violation::MessagesPerSecond);
                 return ControlFlow::Break(End::Close(1008, "too many messages in one second"));
             }
         }
@@ -301,72 +472,152 @@ impl<'a> Connection<'a> {
     async fn answer(&mut self, socket: &mut Socket, text: &str) -> ControlFlow<End> {
         let counters = &self.exchange.counters;
         count(&counters.requests_received);
-        let outcome = {
-            let mut session = self.client.session.lock().expect("no holder panics");
-            let outcome = match &mut *session {
-                Session::Binance(session) => session.handle(text),
-                Session::Bybit(session) => session.handle(text, |topic| self.exchange.is_topic(topic)),
-            };
-            if let (Some(lines), Feed::Synthetic { market, .. }) = (&mut self.lines, &self.exchange.feed) {
-                let was_live = lines.is_live();
-                if !outcome.removed.is_empty() {
-                    lines.remove(&outcome.removed);
-                }
-                if !outcome.added.is_empty() {
-                    lines.add(&outcome.added, &session, &mut market.lock().expect("no holder panics"));
-                }
-                if !was_live {
-                    (self.paced_since, self.paced_count) = (Instant::now(), 0);
-                }
-            }
-            outcome
-        };
+        let (outcome, struck) = self.handle(text);
         self.exchange.note_request();
         if outcome.is_error {
             count(&counters.request_errors);
         }
-        if outcome.is_subscribe {
-            let request = counters.subscribe_requests.fetch_add(1, Ordering::Relaxed) + 1;
-            if self.exchange.faults.lock().expect("no holder panics").takes_batch(self.exchange.venue, request) {
-                return ControlFlow::Break(End::Kill(Kill::Reset));
-            }
+        counters.duplicate_subscriptions.fetch_add(outcome.duplicates, Ordering::Relaxed);
+        if let Some(violation) = outcome.violation {
+            counters.violate(violation);
         }
-        self.send(socket, &[outcome.reply.into()], &[]).await
+        if struck.is_cut {
+            counters.strike(&Fault::CutBeforeAck);
+            return ControlFlow::Break(End::Kill(Kill::Reset));
+        }
+        if let Some(code) = outcome.close {
+            return ControlFlow::Break(End::Close(code, "closed on request"));
+        }
+        let now_due = self.reply(outcome, &struck);
+        self.send(socket, &now_due, &[]).await
     }
 
-    /// The messages that are due by now.
-    fn speak(&mut self) -> Batch {
-        let (mut messages, mut events) = (Vec::new(), Vec::new());
-        let (Some(lines), Feed::Synthetic { market, rate, .. }) = (&mut self.lines, &self.exchange.feed) else {
-            return Batch { messages, events, _written: None };
+    /// Lets the venue act on a request; tells what happens to its answer.
+    fn handle(&mut self, text: &str) -> (Outcome, RequestFaults) {
+        let (exchange, counters, venue) = (self.exchange, &self.exchange.counters, self.exchange.venue);
+        let mut session = self.client.session.lock().expect("no holder panics");
+        // Held over the answer, so that two connections never take one number.
+        let mut faults = exchange.faults.lock().expect("no holder panics");
+        let subscribe_request = counters.subscribe_requests.load(Ordering::Relaxed) + 1;
+        let bad_streams = faults.bad_streams(venue, subscribe_request);
+        let outcome = match &mut *session {
+            Session::Binance(session) => session.handle(text, &bad_streams),
+            Session::Bybit(session) => session.handle(text, &bad_streams, |topic| exchange.is_topic(topic)),
+            Session::JsonRpc(_) => return (json_rpc::handle(text), RequestFaults::default()),
+            Session::BybitPrivate(session) => {
+                let struck = faults.of_auth(venue, counters.auth_requests.load(Ordering::Relaxed) + 1);
+                let outcome = session.handle(text, &exchange.credentials, wall_ns() / 1_000_000, struck.is_refused);
+                let Some(end) = outcome.auth else { return (outcome, RequestFaults::default()) };
+                count(&counters.auth_requests);
+                if struck.is_refused {
+                    counters.strike(&Fault::RefuseAuth);
+                }
+                count(match end {
+                    AuthEnd::Accepted => &counters.auth_accepted,
+                    AuthEnd::Malformed => &counters.auth_malformed,
+                    AuthEnd::Expired => &counters.auth_expired,
+                    AuthEnd::WrongSignature => &counters.auth_wrong_signature,
+                });
+                return (outcome, struck);
+            }
         };
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "saturates, and neither is negative"
-        )]
-        let due = (self.paced_since.elapsed().as_secs_f64() * rate) as u64;
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "saturates, and neither is negative"
-        )]
-        let second = rate.ceil() as u64;
-        let behind = due.saturating_sub(self.paced_count);
-        let now_due = behind.min(second.max(1));
-        self.exchange.counters.messages_late.fetch_add(behind - now_due, Ordering::Relaxed);
-        self.paced_count = due.max(self.paced_count);
+        let mut struck = RequestFaults::default();
+        if outcome.is_subscribe {
+            count(&counters.subscribe_requests);
+            struck = faults.of_request(venue, subscribe_request);
+        }
+        drop(faults);
+        if outcome.is_bad_stream {
+            let is_every = bad_streams.iter().any(|bad| bad == "*");
+            counters.strike(&if is_every { Fault::RefuseSubscribe } else { Fault::BadStream(String::new()) });
+        }
+        if let (Some(lines), Feed::Synthetic { market, .. }) = (&mut self.lines, &exchange.feed) {
+            let was_live = lines.is_live();
+            if !outcome.removed.is_empty() {
+                lines.remove(&outcome.removed);
+            }
+            if !outcome.added.is_empty() {
+                lines.add(&outcome.added, &session, &mut market.lock().expect("no holder panics"), &self.faults);
+            }
+            if !was_live {
+                (self.paced_since, self.paced_count) = (Instant::now(), 0);
+            }
+        }
+        (outcome, struck)
+    }
+
+    /// What of an answer is sent now; the rest goes to the outbox, or nowhere.
+    fn reply(&mut self, outcome: Outcome, struck: &RequestFaults) -> Vec<Utf8Bytes> {
+        let (counters, now) = (&self.exchange.counters, Instant::now());
+        if outcome.reply.is_empty() {
+            return Vec::new();
+        }
+        let is_auth = outcome.auth.is_some();
+        if struck.is_lost {
+            counters.strike(&if is_auth { Fault::LoseAuth } else { Fault::LoseAck });
+            return Vec::new();
+        }
+        let reply = Utf8Bytes::from(outcome.reply);
+        let mut replies = vec![reply.clone()];
+        if struck.is_doubled {
+            counters.strike(&Fault::DoubleAck);
+            replies.push(reply);
+        }
+        if struck.is_reordered {
+            counters.strike(&Fault::ReorderAck);
+            let at = now + REORDER_PATIENCE;
+            replies.into_iter().for_each(|reply| self.outbox.answer_at(at, reply, true));
+            return Vec::new();
+        }
+        if let Some(delay) = struck.delay.or(outcome.delay) {
+            if let Some(delay) = struck.delay {
+                let span = Span::exactly(delay);
+                counters.strike(&if is_auth { Fault::DelayAuth(span) } else { Fault::DelayAck(span) });
+            }
+            replies.into_iter().for_each(|reply| self.outbox.answer_at(now + delay, reply, false));
+            return Vec::new();
+        }
+        replies.extend(self.outbox.take_held());
+        replies
+    }
+
+    /// The messages that are due by now, at least `count_min` while the market is pulled.
+    fn speak(&mut self, count_min: u64) -> Batch {
+        let mut batch = Batch::default();
+        let counters = &self.exchange.counters;
+        let (Some(lines), Feed::Synthetic { market, rate, is_tape, .. }) = (&mut self.lines, &self.exchange.feed)
+        else {
+            return batch;
+        };
         let session = self.client.session.lock().expect("no holder panics");
-        let mut market = market.lock().expect("no holder panics");
         let mut skipped = 0;
-        let now_due = usize::try_from(now_due).unwrap_or(usize::MAX);
-        lines.speak(&mut market, &session, wall_ns(), now_due, |text, kind, emitted| {
-            messages.push(Utf8Bytes::try_from(text).expect("the exchange writes UTF-8"));
-            events.push((kind, emitted.events));
+        let take = |text: bytes::Bytes, kind, emitted: super::line::Emitted| {
+            batch.messages.push(Utf8Bytes::try_from(text).expect("the exchange writes UTF-8"));
+            batch.events.push((kind, emitted.events));
             skipped += emitted.lost;
-        });
-        self.exchange.counters.events_skipped.fetch_add(skipped, Ordering::Relaxed);
-        Batch { messages, events, _written: None }
+        };
+        if *is_tape {
+            let mut market = market.lock().expect("no holder panics");
+            lines.follow(&mut market, &session, wall_ns(), FOLLOW_COUNT_MAX, take);
+        } else {
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "saturates, and neither is negative"
+            )]
+            let (due, second) = ((self.paced_since.elapsed().as_secs_f64() * rate) as u64, rate.ceil() as u64);
+            let behind = due.saturating_sub(self.paced_count).max(count_min);
+            let now_due = behind.min(second.max(1));
+            counters.messages_late.fetch_add(behind - now_due, Ordering::Relaxed);
+            self.paced_count = due.max(self.paced_count);
+            let now_due = usize::try_from(now_due).unwrap_or(usize::MAX);
+            lines.speak(&mut market.lock().expect("no holder panics"), &session, wall_ns(), now_due, take);
+        }
+        counters.events_skipped.fetch_add(skipped, Ordering::Relaxed);
+        let (suppressed, struck) = lines.take_suppressed();
+        counters.messages_suppressed.fetch_add(suppressed, Ordering::Relaxed);
+        struck.into_iter().for_each(|fault| counters.strike_at(fault));
+        batch
     }
 
     /// Writes messages, each a frame of its own, and flushes once behind the last.
@@ -380,16 +631,15 @@ impl<'a> Connection<'a> {
             return ControlFlow::Continue(());
         }
         let mut written = 0;
+        let cut_at = self.faults.find(|fault| if let Fault::CutMidFrame(at) = fault { Some(*at) } else { None });
         let writes = async {
             for message in messages {
-                if let Some(left) = &mut self.cut_in {
-                    let length = message.len() as u64;
-                    if length > *left {
-                        let inside = usize::try_from(*left).expect("shorter than a message");
-                        return Some(End::Cut(message.clone(), inside));
-                    }
-                    *left -= length;
+                let length = message.len() as u64;
+                if let Some(cut_at) = cut_at.filter(|&cut_at| self.payload + length > cut_at) {
+                    let inside = cut_at.saturating_sub(self.payload).min(length);
+                    return Some(End::Cut(message.clone(), usize::try_from(inside).unwrap_or(0)));
                 }
+                self.payload += length;
                 if socket.feed(Message::Text(message.clone())).await.is_err() {
                     return Some(End::Gone);
                 }
@@ -409,6 +659,13 @@ impl<'a> Connection<'a> {
 
     async fn end(self, mut socket: Socket, end: End) {
         let counters = &self.exchange.counters;
+        if self.mode != Mode::Open && !matches!(end, End::Gone) {
+            // It has nothing to say any more, not even a close.
+            if matches!(end, End::Kill(_)) {
+                count(&counters.connections_killed);
+            }
+            return socket.get_mut().stream.reset_on_drop();
+        }
         match end {
             End::Gone => {
                 // Answers the client's close frame, if that is how it went.
@@ -426,21 +683,36 @@ impl<'a> Connection<'a> {
             }
             End::Kill(_) => {
                 count(&counters.connections_killed);
-                socket.get_mut().reset_on_drop();
+                socket.get_mut().stream.reset_on_drop();
             }
             End::Cut(message, inside) => {
                 count(&counters.connections_killed);
+                counters.strike(&Fault::CutMidFrame(0));
                 cut(&mut socket, &message, inside).await;
             }
             End::Slow => {
                 count(&counters.slow_clients_dropped);
-                socket.get_mut().reset_on_drop();
+                socket.get_mut().stream.reset_on_drop();
             }
             End::Silent => {
                 count(&counters.silent_clients_dropped);
                 close(&mut socket, 1008, "no pong").await;
             }
         }
+    }
+}
+
+/// What comes in next. A deaf connection's bytes are read and not looked at: a look would answer a ping.
+async fn next(socket: &mut Socket, mode: Mode) -> Heard {
+    if mode == Mode::Deaf {
+        return match socket.get_mut().read(&mut [0; 4096]).await {
+            Ok(1..) => Heard::Nothing,
+            _ => Heard::Gone,
+        };
+    }
+    match socket.next().await {
+        Some(Ok(message)) => Heard::Message(message),
+        _ => Heard::Gone,
     }
 }
 
@@ -480,10 +752,11 @@ async fn cut(socket: &mut Socket, message: &Utf8Bytes, inside: usize) {
         socket.get_mut().flush().await.ok()
     };
     let _ = timeout(CLOSE_PATIENCE, writes).await;
-    socket.get_mut().reset_on_drop();
+    socket.get_mut().stream.reset_on_drop();
 }
 
-fn wall_ns() -> u64 {
+/// Nanoseconds since the epoch.
+pub(super) fn wall_ns() -> u64 {
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since_epoch.as_nanos()).unwrap_or(u64::MAX)
 }

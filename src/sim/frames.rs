@@ -362,7 +362,7 @@ async fn play_all(exchange: &Exchange, recording: &Recording, pace: Pace, start_
 async fn send_batch(exchange: &Exchange, frames: &[Frame], written: &mpsc::Sender<()>) {
     let mut is_taken = vec![false; frames.len()];
     for client in exchange.clients() {
-        let mut batch = Batch { messages: Vec::new(), events: Vec::new(), _written: Some(written.clone()) };
+        let mut batch = Batch { messages: Vec::new(), events: Vec::new(), _written: vec![written.clone()] };
         let mut wanted = Vec::new();
         {
             let session = client.session.lock().expect("no holder panics");

@@ -3,8 +3,10 @@
 //! ```text
 //! subscriptions ──► Lines ──(weighted choice)──► Line ──► binance_feed / bybit_feed ──► message
 //! ```
-//! A line remembers what its connection has seen. Called by a connection, under the market's lock.
+//! A line remembers what its connection has seen. On a tape there is no choice: each line says what has happened since
+//! it spoke last, at the venue's own intervals where it has some. Called by a connection, under the market's lock.
 
+use super::faults::ConnectionFaults;
 use super::market::SyntheticMarket;
 use super::protocol::Session;
 use super::text::Rng;
@@ -77,6 +79,87 @@ pub(super) struct Line {
     pub(super) candle_open_ms: u64,
     pub(super) ticker: Option<TickerValues>,
     pub(super) needs_snapshot: bool,
+    /// It has spoken.
+    pub(super) is_begun: bool,
+    /// When a tape's line that speaks at intervals may speak again.
+    next_ms: u64,
+    /// Which subscribe asked for it.
+    nonce: u64,
+    /// Messages until it falls silent, and the fault that silences it.
+    left: Option<(u64, usize)>,
+    sent: u64,
+}
+
+impl Line {
+    /// True from the message on that a fault silences.
+    fn is_silent(&self) -> bool {
+        self.left.is_some_and(|(left, _)| self.sent >= left)
+    }
+
+    /// Milliseconds between two messages of this line on a tape; 0 for one that speaks whenever there is news.
+    ///
+    /// Source: the venues' stream pages, "update speed".
+    fn interval_ms(&self, venue: Venue) -> u64 {
+        let is_binance = matches!(venue, Venue::BinanceSpot | Venue::BinanceUsdm);
+        match self.channel {
+            Channel::Delta | Channel::Partial(_) => match self.name.rsplit_once('@').map(|(_, speed)| speed) {
+                Some("0ms") => 0,
+                Some("100ms") => 100,
+                Some("500ms") => 500,
+                _ if venue == Venue::BinanceUsdm => 250,
+                _ => 1_000,
+            },
+            Channel::Ticker if is_binance => 1_000,
+            Channel::Ticker if venue == Venue::BybitSpot => 50,
+            Channel::Ticker => 100,
+            Channel::Kline(_) => 250,
+            Channel::MarkPrice | Channel::AllMarks if !self.name.ends_with("@1s") => 3_000,
+            Channel::MarkPrice | Channel::AllMarks | Channel::AllTickers => 1_000,
+            Channel::AllQuotes => 10,
+            Channel::AllLiquidations => 1_000,
+            _ => 0,
+        }
+    }
+
+    /// Whether a tape has news for this line; moves its cursor past what is none.
+    fn has_news(&mut self, market: &mut SyntheticMarket, now: Now) -> bool {
+        if self.needs_snapshot {
+            return true;
+        }
+        let interval_ms = self.interval_ms(market.venue);
+        if interval_ms > 0 && now.ms() < self.next_ms {
+            return false;
+        }
+        let venue = market.venue;
+        let Some(index) = self.symbol else {
+            self.next_ms = now.ms() + interval_ms;
+            return true;
+        };
+        let symbol = market.symbol(index);
+        let is_bybit = matches!(venue, Venue::BybitSpot | Venue::BybitLinear);
+        let has_news = match self.channel {
+            Channel::Trade if !is_bybit => self.cursor < symbol.last_trade_id(),
+            Channel::Trade | Channel::AggTrade => self.cursor < symbol.last_deal_id(),
+            Channel::Quote => self.cursor < symbol.last_quote,
+            Channel::Delta | Channel::Partial(_) => self.cursor < symbol.book.update_id(),
+            Channel::Book(depth) => self.cursor < bybit_feed::follow(venue, symbol, depth, now.ms()),
+            Channel::Liquidation => match symbol.liquidation_after(self.cursor) {
+                Ok(_) => true,
+                Err(seen_to) => {
+                    self.cursor = seen_to;
+                    false
+                }
+            },
+            Channel::Ticker if venue == Venue::BybitLinear => {
+                self.ticker != Some(bybit_feed::ticker_values(symbol, now))
+            }
+            _ => true,
+        };
+        if has_news {
+            self.next_ms = now.ms() + interval_ms;
+        }
+        has_news
+    }
 }
 
 /// The circumstances of one message.
@@ -124,12 +207,43 @@ pub(super) struct Lines {
     /// Each line as often as its weight says.
     picks: Vec<u32>,
     scratch: BytesMut,
+    /// Where a tape's turn begins, so that no line is always the last.
+    turn: usize,
+    /// Subscribes so far.
+    nonce: u64,
+    /// Messages that were made and are kept back, since the last time they were taken note of.
+    suppressed: u64,
+    /// Faults that silenced a line, not yet taken note of.
+    struck: Vec<usize>,
 }
 
 impl Lines {
     pub(super) fn new(venue: Venue, seed: u64, connection: u64) -> Self {
         let rng = Rng::new(seed, 0x6C69_6E65 ^ connection << 8 ^ venue.index() as u64);
-        Self { venue, rng, lines: Vec::new(), by_name: HashMap::new(), picks: Vec::new(), scratch: BytesMut::new() }
+        Self {
+            venue,
+            rng,
+            lines: Vec::new(),
+            by_name: HashMap::new(),
+            picks: Vec::new(),
+            scratch: BytesMut::new(),
+            turn: 0,
+            nonce: 0,
+            suppressed: 0,
+            struck: Vec::new(),
+        }
+    }
+
+    /// Draws anew which lines are silent, after the faults have changed.
+    pub(super) fn silence(&mut self, faults: &ConnectionFaults) {
+        for line in &mut self.lines {
+            line.left = faults.silence(&line.name, line.nonce);
+        }
+    }
+
+    /// Messages kept back since the last call, and the faults that began to keep them.
+    pub(super) fn take_suppressed(&mut self) -> (u64, Vec<usize>) {
+        (std::mem::take(&mut self.suppressed), std::mem::take(&mut self.struck))
     }
 
     /// True if some line can speak.
@@ -138,7 +252,14 @@ impl Lines {
     }
 
     /// Adds those of `names` that have something to say on this connection.
-    pub(super) fn add(&mut self, names: &[String], session: &Session, market: &mut SyntheticMarket) {
+    pub(super) fn add(
+        &mut self,
+        names: &[String],
+        session: &Session,
+        market: &mut SyntheticMarket,
+        faults: &ConnectionFaults,
+    ) {
+        self.nonce += 1;
         for name in names {
             if self.by_name.contains_key(name) || !session.carries(name) {
                 continue;
@@ -148,6 +269,7 @@ impl Lines {
                 Session::Bybit(_) => {
                     bybit::parse_topic(self.venue, name).map(|(symbol, channel)| (Some(symbol.to_owned()), channel))
                 }
+                Session::BybitPrivate(_) | Session::JsonRpc(_) => None,
             };
             let Some((symbol, channel)) = parsed else { continue };
             let symbol = match symbol.map(|symbol| market.find(&symbol)) {
@@ -159,8 +281,8 @@ impl Lines {
                 let symbol = market.symbol(symbol);
                 match (channel, self.venue) {
                     (Channel::Trade, Venue::BinanceSpot | Venue::BinanceUsdm) => symbol.last_trade_id(),
-                    (Channel::Trade | Channel::AggTrade, _) => symbol.last_deal_id(),
-                    (Channel::Quote, _) => 0,
+                    (Channel::Trade | Channel::AggTrade | Channel::Liquidation, _) => symbol.last_deal_id(),
+                    (Channel::Quote, _) => symbol.last_quote,
                     _ => symbol.book.update_id(),
                 }
             });
@@ -176,6 +298,11 @@ impl Lines {
                 candle_open_ms: 0,
                 ticker: None,
                 needs_snapshot: is_stateful,
+                is_begun: false,
+                next_ms: 0,
+                nonce: self.nonce,
+                left: faults.silence(name, self.nonce),
+                sent: 0,
             });
         }
         self.index();
@@ -218,6 +345,33 @@ impl Lines {
         }
     }
 
+    /// On a tape: what has happened since these lines spoke last, at most `count` messages.
+    pub(super) fn follow(
+        &mut self,
+        market: &mut SyntheticMarket,
+        session: &Session,
+        wall_ns: u64,
+        count: usize,
+        mut take: impl FnMut(Bytes, EventKind, Emitted),
+    ) {
+        let now = Now { wall_ns, is_microseconds: session.is_microseconds() };
+        let (mut made, first) = (0, self.turn);
+        for step in 0..self.lines.len() {
+            let at = (first + step) % self.lines.len();
+            while made < count && self.lines[at].has_news(market, now) {
+                made += 1;
+                self.speak_line(at, market, session, now, &mut take);
+                if self.lines[at].interval_ms(self.venue) > 0 {
+                    break;
+                }
+            }
+            if made == count {
+                self.turn = at;
+                return;
+            }
+        }
+    }
+
     fn speak_line(
         &mut self,
         at: usize,
@@ -246,8 +400,18 @@ impl Lines {
                 }
                 emitted
             }
-            Session::Bybit(_) => bybit_feed::emit(market, line, now, out),
+            _ => bybit_feed::emit(market, line, now, out),
         };
+        if line.is_silent() {
+            if line.sent == line.left.map_or(0, |(left, _)| left) {
+                self.struck.extend(line.left.map(|(_, fault)| fault));
+            }
+            line.sent += 1;
+            self.suppressed += 1;
+            out.clear();
+            return;
+        }
+        line.sent += 1;
         take(out.split().freeze(), line.channel.kind(), emitted);
     }
 }

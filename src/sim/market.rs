@@ -6,11 +6,13 @@
 //!            └─► Deal ──► trades, aggregates, liquidations
 //!                   └───► candles, 24-hour statistics ──► klines, tickers, mark price
 //! ```
-//! A connection that asks for a message first gets what it has not seen (so that two connections hear the same trades);
-//! only when it has seen everything does the market move on. Called by the connections under the venue's lock, for at most
-//! a millisecond's worth of messages. Never reads a clock: the time comes in.
+//! Pulled: a connection that asks for a message first gets what it has not seen (so that two connections hear the same
+//! trades); only when it has seen everything does the market move on. As a tape: the market lives by itself, moment by
+//! moment, and every connection follows with its own cursors over a bounded history, so that the connections cannot push
+//! each other on. Called under the venue's lock, for at most a millisecond's worth of messages. Never reads a clock: the
+//! time comes in.
 
-use super::book::{Book, Execution, SLOTS};
+use super::book::{Book, Execution, SLOTS, SlotLevel};
 use super::listing::{Listing, SyntheticListing};
 use super::text::Rng;
 use crate::market::{KlineInterval, Venue};
@@ -18,6 +20,12 @@ use std::collections::{HashMap, VecDeque};
 
 /// Executions kept a symbol, for connections that ask less often than another one makes the market move.
 const DEALS: usize = 1_024;
+/// Deals, and quotes, a tape keeps of all symbols together, and of one at least and at most.
+const TAPE_RECORDS: usize = 262_144;
+const TAPE_RECORDS_MIN: usize = 256;
+const TAPE_RECORDS_MAX: usize = 16_384;
+/// One deal of a tape in so many is a liquidation.
+const LIQUIDATION_EVERY: u64 = 200;
 /// Rendered book messages kept a topic (Bybit), for the same reason.
 pub(super) const TOPIC_LOG: usize = 256;
 
@@ -114,6 +122,18 @@ pub(super) struct Topic {
     pub(super) asks: Vec<(u16, u64)>,
     /// The last deltas: their update id and their `data` object.
     pub(super) log: VecDeque<(u64, bytes::Bytes)>,
+    /// When the tape may log the next one.
+    pub(super) next_ms: u64,
+}
+
+/// The top of a book after it changed, as a tape keeps it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct QuoteRecord {
+    /// Without a gap within the symbol.
+    pub(super) number: u64,
+    pub(super) update_id: u64,
+    pub(super) bid: SlotLevel,
+    pub(super) ask: SlotLevel,
 }
 
 /// One symbol.
@@ -131,12 +151,18 @@ pub(super) struct SymbolMarket {
     pub(super) candles: Vec<Candles>,
     pub(super) topics: Vec<Topic>,
     last_direction: i8,
+    /// Lives by itself: asking for a message moves nothing.
+    pub(super) is_tape: bool,
+    records_max: usize,
+    quotes: VecDeque<QuoteRecord>,
+    pub(super) last_quote: u64,
+    first_trade_id: u64,
     /// Identity of the symbol's trade ids where a venue uses UUIDs.
     pub(super) salt: u64,
 }
 
 impl SymbolMarket {
-    fn new(venue: Venue, seed: u64, index: usize, synthetic: &SyntheticListing) -> Self {
+    fn new(venue: Venue, seed: u64, index: usize, synthetic: &SyntheticListing, tape_records: Option<usize>) -> Self {
         let mut rng = Rng::new(seed, (venue.index() as u64) << 32 | index as u64);
         // USD-M shares its ids between symbols, so that they jump within one.
         let id_jump_max = if venue == Venue::BinanceUsdm { 60 } else { 1 };
@@ -160,6 +186,11 @@ impl SymbolMarket {
             candles: Vec::new(),
             topics: Vec::new(),
             last_direction: 1,
+            is_tape: tape_records.is_some(),
+            records_max: tape_records.unwrap_or(DEALS),
+            quotes: VecDeque::new(),
+            last_quote: 0,
+            first_trade_id: next_trade_id,
         }
     }
 
@@ -176,16 +207,76 @@ impl SymbolMarket {
         self.next_trade_id - 1
     }
 
-    /// The market lives for one moment.
+    /// The market lives for one moment, if it does not live by itself.
     pub(super) fn step(&mut self, now_ms: u64) {
+        if self.is_tape {
+            return;
+        }
         if let Some(execution) = self.book.step(&mut self.rng) {
             self.record(execution, now_ms, false);
         }
     }
 
-    /// The best level of one side changes.
+    /// The best level of one side changes, if the market does not live by itself.
     pub(super) fn touch_top(&mut self) {
-        self.book.touch_top(&mut self.rng);
+        if !self.is_tape {
+            self.book.touch_top(&mut self.rng);
+        }
+    }
+
+    /// One moment of a tape: a deal, a change of the best level, or one deeper in the book.
+    fn live(&mut self, now_ms: u64) {
+        match self.rng.below(100) {
+            0..45 => {
+                let is_liquidation = self.rng.below(LIQUIDATION_EVERY) == 0;
+                let execution = self.book.execute(&mut self.rng, None);
+                self.record(execution, now_ms, is_liquidation);
+            }
+            45..90 => self.book.touch_top(&mut self.rng),
+            _ => {
+                if let Some(execution) = self.book.step(&mut self.rng) {
+                    self.record(execution, now_ms, false);
+                }
+            }
+        }
+        self.note_quote();
+    }
+
+    fn note_quote(&mut self) {
+        let (bid, ask) = (self.book.best_bid(), self.book.best_ask());
+        if self.quotes.back().is_some_and(|last| (last.bid, last.ask) == (bid, ask)) {
+            return;
+        }
+        if self.quotes.len() >= self.records_max {
+            self.quotes.pop_front();
+        }
+        self.last_quote += 1;
+        self.quotes.push_back(QuoteRecord { number: self.last_quote, update_id: self.book.update_id(), bid, ask });
+    }
+
+    /// The quote after `number` on a tape, and how many were forgotten in between.
+    pub(super) fn quote_after(&self, number: u64) -> Option<(QuoteRecord, u64)> {
+        let oldest = self.quotes.front()?.number;
+        let wanted = (number + 1).max(oldest);
+        let at = usize::try_from(wanted - oldest).ok()?;
+        self.quotes.get(at).map(|record| (*record, wanted - number - 1))
+    }
+
+    /// The liquidation after `deal_id` on a tape; else the last deal there is, from which to look on.
+    pub(super) fn liquidation_after(&self, deal_id: u64) -> Result<Deal, u64> {
+        let oldest = self.deals.front().map_or(0, |deal| deal.id);
+        let skipped = usize::try_from((deal_id + 1).saturating_sub(oldest)).unwrap_or(usize::MAX);
+        self.deals.iter().skip(skipped).find(|deal| deal.is_liquidation).copied().ok_or(self.last_deal_id())
+    }
+
+    /// The trades still known, oldest first: number and time in milliseconds.
+    pub(super) fn known_trades(&self) -> impl Iterator<Item = (u64, u64)> {
+        self.deals.iter().flat_map(|deal| (deal.first_trade_id..=deal.last_trade_id()).map(|id| (id, deal.time_ms)))
+    }
+
+    /// Number of the first trade there ever was.
+    pub(super) fn first_trade_id(&self) -> u64 {
+        self.first_trade_id
     }
 
     /// The deal after `deal_id`, made now if there is none yet. Also tells how many were forgotten in between.
@@ -252,10 +343,13 @@ impl SymbolMarket {
             candles.roll(deal.price, time_ms, deal.first_trade_id);
             candles.forming.add(&deal);
         }
-        if self.deals.len() == DEALS {
+        if self.deals.len() >= self.records_max {
             self.deals.pop_front();
         }
         self.deals.push_back(deal);
+        if self.is_tape {
+            self.note_quote();
+        }
         deal
     }
 
@@ -308,13 +402,19 @@ pub(super) struct SyntheticMarket {
     listings: Vec<SyntheticListing>,
     symbols: Vec<Option<Box<SymbolMarket>>>,
     by_name: HashMap<String, u32>,
+    /// Symbols that somebody has asked for, in the order they were: those a tape lives for.
+    active: Vec<u32>,
+    /// Chooses whose moment it is; `None` while the market is pulled.
+    tape: Option<Rng>,
 }
 
 impl SyntheticMarket {
-    pub(super) fn new(venue: Venue, seed: u64, listings: Vec<SyntheticListing>) -> Self {
+    /// A market that moves when it is asked; with `is_tape`, one that lives by itself.
+    pub(super) fn new(venue: Venue, seed: u64, listings: Vec<SyntheticListing>, is_tape: bool) -> Self {
+        let tape = is_tape.then(|| Rng::new(seed, 0x7461_7065 ^ venue.index() as u64));
         let by_name = (0..).zip(&listings).map(|(index, item)| (item.listing.name.clone(), index)).collect();
         let symbols = listings.iter().map(|_| None).collect();
-        Self { venue, seed, listings, symbols, by_name }
+        Self { venue, seed, listings, symbols, by_name, active: Vec::new(), tape }
     }
 
     /// Position of a symbol by its upper-case name.
@@ -328,8 +428,33 @@ impl SyntheticMarket {
 
     pub(super) fn symbol(&mut self, index: u32) -> &mut SymbolMarket {
         let at = index as usize;
-        self.symbols[at]
-            .get_or_insert_with(|| Box::new(SymbolMarket::new(self.venue, self.seed, at, &self.listings[at])))
+        let records = (TAPE_RECORDS / self.listings.len().max(1)).clamp(TAPE_RECORDS_MIN, TAPE_RECORDS_MAX);
+        let tape_records = self.tape.is_some().then_some(records);
+        if self.symbols[at].is_none() {
+            self.active.push(index);
+        }
+        self.symbols[at].get_or_insert_with(|| {
+            Box::new(SymbolMarket::new(self.venue, self.seed, at, &self.listings[at], tape_records))
+        })
+    }
+
+    /// A symbol that somebody has asked for before.
+    pub(super) fn known_symbol(&self, name: &str) -> Option<&SymbolMarket> {
+        self.find(name).and_then(|index| self.symbols[index as usize].as_deref())
+    }
+
+    /// The tape lives on for so many moments, each one symbol's.
+    pub(super) fn advance(&mut self, moments: u64, now_ms: u64) {
+        let Some(tape) = &mut self.tape else { return };
+        if self.active.is_empty() {
+            return;
+        }
+        for _ in 0..moments {
+            let index = self.active[tape.index(self.active.len())] as usize;
+            if let Some(symbol) = &mut self.symbols[index] {
+                symbol.live(now_ms);
+            }
+        }
     }
 }
 
@@ -339,7 +464,44 @@ mod tests {
     use crate::sim::listing::synthetic_listings;
 
     fn market(seed: u64) -> SyntheticMarket {
-        SyntheticMarket::new(Venue::BinanceSpot, seed, synthetic_listings(Venue::BinanceSpot, seed, 3))
+        SyntheticMarket::new(Venue::BinanceSpot, seed, synthetic_listings(Venue::BinanceSpot, seed, 3), false)
+    }
+
+    #[test]
+    fn a_tape_moves_by_itself_only_and_keeps_every_trade_and_quote_in_order() {
+        let listings = synthetic_listings(Venue::BybitLinear, 5, 40);
+        let mut market = SyntheticMarket::new(Venue::BybitLinear, 5, listings, true);
+        let symbol = market.symbol(0);
+        let (first, before) = (symbol.last_trade_id(), symbol.book.update_id());
+        symbol.step(1);
+        symbol.touch_top();
+        assert_eq!((symbol.last_trade_id(), symbol.book.update_id()), (first, before), "asking moves nothing");
+        market.advance(5_000, 7);
+        let symbol = market.symbol(0);
+        let trades: Vec<_> = symbol.known_trades().collect();
+        assert!(trades.iter().zip(first + 1..).all(|(trade, id)| *trade == (id, 7)), "ids without a gap");
+        assert!(trades.len() > 2_500 && symbol.first_trade_id() == first + 1);
+        let (mut number, mut update_id) = (0, 0);
+        while let Some((record, lost)) = symbol.quote_after(number) {
+            assert!(record.number == number + 1 && lost == 0 && record.update_id > update_id);
+            (number, update_id) = (record.number, record.update_id);
+        }
+        assert!(number > 4_000 && number == symbol.last_quote, "{number}");
+        let liquidation = symbol.liquidation_after(0).unwrap();
+        assert!(liquidation.is_liquidation && symbol.liquidation_after(symbol.last_deal_id()).is_err());
+    }
+
+    #[test]
+    fn a_tape_forgets_the_oldest_and_says_how_many() {
+        let listings = synthetic_listings(Venue::BinanceSpot, 5, 4_000);
+        let mut market = SyntheticMarket::new(Venue::BinanceSpot, 5, listings, true);
+        let start = market.symbol(0).last_deal_id();
+        market.advance(2_000, 1);
+        let symbol = market.symbol(0);
+        assert_eq!(symbol.deals.len(), TAPE_RECORDS_MIN);
+        let (deal, lost) = symbol.deal_after(start, 1);
+        assert_eq!(lost, deal.id - start - 1);
+        assert!(lost > 0 && symbol.quote_after(0).unwrap().1 > 0);
     }
 
     #[test]

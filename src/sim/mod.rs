@@ -1,11 +1,12 @@
 //! The embedded exchange: speaks the four venues' protocols over real sockets on loopback, with faults on request.
 //!
 //! ```text
-//!                       ┌── ws, wss   exchange.rs ─► connection.rs ─► binance.rs, bybit.rs   (what is asked)
-//! start(SimOptions) ────┤                                 ▲
-//!   one set a venue     │   synthetic: market.rs (book.rs) ─► line.rs ─► *_feed.rs           (what is said)
-//!                       │   recorded:  frames.rs ─► player
-//!                       └── http(s)   rest.rs: instrument list, depth
+//!                       ┌── ws, wss   exchange.rs ─► handshake.rs ─► connection.rs ─► binance.rs, bybit*.rs (what is asked)
+//! start(SimOptions) ────┤                                 ▲  ▲ outbox.rs
+//!   one set a venue     │   synthetic: market.rs (book.rs) ─► line.rs ─► *_feed.rs                 (what is said)
+//!                       │     tape.rs ──┘ its own clock      recorded: frames.rs ─► player
+//!                       ├── http(s)   rest.rs: instrument list, depth
+//!                       └── faults.rs (fault_spec.rs): what goes wrong on request     limiter.rs: the venues' limits
 //! ```
 //! Used by `tickwire sim`, `tickwire demo` and the whole-engine tests. It is a second, independent reading of each venue's
 //! protocol: it uses `market` and `limits` alone, so that one mistake is not made twice. It prints nothing, listens on
@@ -16,23 +17,34 @@ mod binance_feed;
 mod book;
 mod bybit;
 mod bybit_feed;
+mod bybit_private;
 mod connection;
 pub mod echo;
 mod exchange;
+mod fault_spec;
 mod faults;
 mod frames;
+mod handshake;
+mod json_rpc;
+mod limiter;
 mod line;
 mod listing;
 mod market;
+mod outbox;
 mod protocol;
 mod rest;
+mod rest_limits;
 mod stats;
+mod tape;
 mod text;
 mod tls;
 
-pub use faults::{Faults, Kill};
+pub use bybit_private::Credentials;
+pub use fault_spec::{FAULT_HELP, FaultSpecError};
+pub use faults::{Fault, FaultRule, Faults, Kill, Span, Which};
 pub use frames::Pace;
 pub use stats::{Exclusion, SimStats, VenueStats};
+pub use tape::{Tape, TapeTrade};
 
 use crate::market::Venue;
 use exchange::{Exchange, Feed};
@@ -103,6 +115,12 @@ pub struct SimOptions {
     pub faults: Faults,
     /// How often Binance's connections are pinged; by default as the venue does (20 s spot, 3 min USD-M).
     pub ping_interval: Option<Duration>,
+    /// The synthetic market lives by itself, `rate` moments a second at each venue, and every connection follows with its
+    /// own cursors: all connections are told the same trades and quotes, each at its own moment. Without it a market moves
+    /// when a connection asks for messages, `rate` a second for each.
+    pub is_tape: bool,
+    /// Who may authenticate on Bybit's private path.
+    pub credentials: Credentials,
     /// Playback of frames begins when no request has come for this long.
     pub start_quiet: Duration,
 }
@@ -119,6 +137,8 @@ impl Default for SimOptions {
             ca_path: None,
             faults: Faults::default(),
             ping_interval: None,
+            is_tape: false,
+            credentials: Credentials::default(),
             start_quiet: Duration::from_millis(500),
         }
     }
@@ -261,13 +281,13 @@ fn check(options: &SimOptions) -> Result<(), SimError> {
     }
 }
 
-fn feed(venue: Venue, source: &Source) -> Result<(Feed, Vec<listing::Listing>), SimError> {
+fn feed(venue: Venue, source: &Source, is_tape: bool) -> Result<(Feed, Vec<listing::Listing>), SimError> {
     match source {
         Source::Synthetic { seed, rate, symbols } => {
             let synthetic = listing::synthetic_listings(venue, *seed, *symbols);
             let listings = synthetic.iter().map(|item| item.listing.clone()).collect();
-            let market = Mutex::new(market::SyntheticMarket::new(venue, *seed, synthetic));
-            Ok((Feed::Synthetic { market, seed: *seed, rate: *rate }, listings))
+            let market = Mutex::new(market::SyntheticMarket::new(venue, *seed, synthetic, is_tape));
+            Ok((Feed::Synthetic { market, seed: *seed, rate: *rate, is_tape }, listings))
         }
         Source::Frames { dir, .. } => {
             let recording = Recording::load(venue, dir)?;
@@ -285,9 +305,14 @@ impl SimHandle {
         identity: Option<&Identity>,
         stopped: watch::Receiver<bool>,
     ) -> Result<(), SimError> {
-        let (feed, listings) = feed(venue, &options.source)?;
-        let faults = PendingFaults { ordered: options.faults.clone(), ..PendingFaults::default() };
-        let exchange = Arc::new(Exchange::new(venue, feed, listings, options.ping_interval, faults, stopped));
+        let (feed, listings) = feed(venue, &options.source, options.is_tape)?;
+        let faults = PendingFaults::new(options.faults.clone());
+        let credentials = options.credentials.clone();
+        let exchange = Exchange::new(venue, feed, listings, options.ping_interval, faults, credentials, stopped);
+        let exchange = Arc::new(exchange);
+        if options.is_tape {
+            self.listeners.push(tokio::spawn(tape::run(Arc::clone(&exchange))));
+        }
         if let (Feed::Frames(recording), Source::Frames { pace, .. }) = (&exchange.feed, &options.source) {
             let player = frames::play(Arc::clone(&exchange), Arc::clone(recording), *pace, options.start_quiet);
             self.listeners.push(tokio::spawn(player));
@@ -356,7 +381,7 @@ impl SimHandle {
         match how {
             Kill::MidHandshake => exchange.faults.lock().expect("no holder panics").upgrades += 1,
             Kill::MidBatch => exchange.faults.lock().expect("no holder panics").batches += 1,
-            Kill::MidFrame | Kill::Reset | Kill::Close(_) => {
+            Kill::MidFrame | Kill::Reset | Kill::Close(_) | Kill::Notice | Kill::HalfOpen | Kill::Deaf => {
                 for client in exchange.clients() {
                     // A full queue means that it is being killed already.
                     let _ = client.kill.try_send(how);
@@ -365,10 +390,28 @@ impl SimHandle {
         }
     }
 
-    /// Replaces the faults ordered at the start, for all venues. Counts go on from where they are.
+    /// Replaces the faults ordered before, for all venues, open connections included: an age that has passed already
+    /// brings its fault at once, windows count from now, a half-open connection that is ordered no more goes on. Counts go
+    /// on from where they are.
     pub fn set_faults(&self, faults: &Faults) {
         for exchange in &self.exchanges {
-            exchange.faults.lock().expect("no holder panics").ordered = faults.clone();
+            exchange.faults.lock().expect("no holder panics").order(faults.clone());
+            exchange.faults_changed.send_modify(|orders| *orders += 1);
+        }
+    }
+
+    /// What a symbol's market knows to be true; `None` for a recording, a symbol that is not listed, and one that nobody
+    /// has asked for yet.
+    #[must_use]
+    pub fn tape(&self, venue: Venue, symbol: &str) -> Option<Tape> {
+        let Feed::Synthetic { market, .. } = &self.exchange(venue)?.feed else { return None };
+        market.lock().expect("no holder panics").known_symbol(symbol).map(|symbol| Tape::of(venue, symbol))
+    }
+
+    /// Lets the tapes stand still, or live on. Connections go on telling what has happened.
+    pub fn pause_tape(&self, is_paused: bool) {
+        for exchange in &self.exchanges {
+            exchange.is_paused.store(is_paused, std::sync::atomic::Ordering::Relaxed);
         }
     }
 

@@ -1,17 +1,32 @@
 //! What answering a request leads to, the same for every venue.
 
-use super::{binance, bybit};
+use super::bybit_private::AuthEnd;
+use super::stats::Violation;
+use super::{binance, bybit, bybit_private};
 use crate::market::Venue;
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 /// The answer to one request, and what it changed.
 #[derive(Debug, Default)]
 pub(super) struct Outcome {
+    /// Empty where none is given.
     pub(super) reply: String,
     pub(super) added: Vec<String>,
     pub(super) removed: Vec<String>,
     pub(super) is_error: bool,
     pub(super) is_subscribe: bool,
+    /// Streams asked for that were live already, on this connection.
+    pub(super) duplicates: u64,
+    /// The venue's limit it broke.
+    pub(super) violation: Option<Violation>,
+    /// The answer is to come so much later.
+    pub(super) delay: Option<Duration>,
+    /// The connection is closed with this code instead of an answer.
+    pub(super) close: Option<u16>,
+    pub(super) auth: Option<AuthEnd>,
+    /// A stream it names is refused on order, not by the venue's rules.
+    pub(super) is_bad_stream: bool,
 }
 
 impl Outcome {
@@ -33,15 +48,25 @@ pub(super) fn quoted(text: &str) -> String {
 pub(super) enum Session {
     Binance(binance::Session),
     Bybit(bybit::Session),
+    BybitPrivate(bybit_private::Session),
+    /// No streams, ever.
+    JsonRpc(BTreeSet<String>),
 }
 
 impl Session {
     /// Opens a session for an upgrade request; `None` where the venue has nothing under that path.
     pub(super) fn open(venue: Venue, path: &str, query: Option<&str>, connection: u64) -> Option<Self> {
+        if path == "/jsonrpc" {
+            return Some(Self::JsonRpc(BTreeSet::new()));
+        }
+        let connection_id = || format!("sim-{}-{connection}", venue.index());
         match venue {
             Venue::BinanceSpot | Venue::BinanceUsdm => binance::Session::open(venue, path, query).map(Self::Binance),
+            Venue::BybitSpot | Venue::BybitLinear if path == "/v5/private" => {
+                Some(Self::BybitPrivate(bybit_private::Session::open(connection_id())))
+            }
             Venue::BybitSpot | Venue::BybitLinear => {
-                bybit::Session::open(venue, path, format!("sim-{}-{connection}", venue.index())).map(Self::Bybit)
+                bybit::Session::open(venue, path, connection_id()).map(Self::Bybit)
             }
         }
     }
@@ -50,6 +75,8 @@ impl Session {
         match self {
             Self::Binance(session) => &session.streams,
             Self::Bybit(session) => &session.topics,
+            Self::BybitPrivate(session) => &session.topics,
+            Self::JsonRpc(none) => none,
         }
     }
 
@@ -58,6 +85,7 @@ impl Session {
         match self {
             Self::Binance(session) => session.class.carries(stream),
             Self::Bybit(_) => true,
+            Self::BybitPrivate(_) | Self::JsonRpc(_) => false,
         }
     }
 

@@ -11,15 +11,15 @@ use super::binance_feed::levels;
 use super::bybit_feed::{book_data, topic_at};
 use super::exchange::{Exchange, Feed};
 use super::listing::Listing;
-use super::stats::count;
+use super::rest_limits;
 use super::text::{Json, NumberText};
 use super::tls::MaybeTls;
 use crate::market::Venue;
-use axum::Router;
 use axum::extract::{Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use axum::{Extension, Router};
 use bytes::BytesMut;
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -45,13 +45,15 @@ pub(super) async fn listen(exchange: Arc<Exchange>, listener: TcpListener, accep
             .route("/v5/market/instruments-info", get(bybit_instruments))
             .route("/v5/market/orderbook", get(bybit_depth)),
     };
-    let service = hyper_util::service::TowerToHyperService::new(routes.with_state(exchange));
+    let guard = axum::middleware::from_fn_with_state(Arc::clone(&exchange), rest_limits::guard);
+    let routes = routes.layer(guard).with_state(exchange);
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             _ = stop.wait_for(|stopped| *stopped) => return,
-            Ok((tcp, _)) = listener.accept() => {
-                let (acceptor, service) = (acceptor.clone(), service.clone());
+            Ok((tcp, peer)) = listener.accept() => {
+                let routes = routes.clone().layer(Extension(peer.ip()));
+                let (acceptor, service) = (acceptor.clone(), hyper_util::service::TowerToHyperService::new(routes));
                 connections.spawn(async move {
                     if let Ok(stream) = MaybeTls::accept(tcp, acceptor.as_ref()).await {
                         let io = hyper_util::rt::TokioIo::new(stream);
@@ -100,7 +102,6 @@ fn number(mantissa: u64, scale: u8, decimals: u8) -> String {
 }
 
 async fn binance_instruments(State(exchange): State<Arc<Exchange>>, Query(parameters): Parameters) -> Response {
-    count(&exchange.counters.rest_requests);
     let is_spot = exchange.venue == Venue::BinanceSpot;
     let mut wanted: Option<Vec<String>> = None;
     if let (true, Some(symbol)) = (is_spot, parameters.get("symbol")) {
@@ -163,7 +164,6 @@ fn usdm_symbol(listing: &Listing) -> Value {
 }
 
 async fn binance_depth(State(exchange): State<Arc<Exchange>>, Query(parameters): Parameters) -> Response {
-    count(&exchange.counters.rest_requests);
     let Some(name) = parameters.get("symbol") else {
         return binance_error(-1102, "Mandatory parameter 'symbol' was not sent, was empty/null, or malformed.");
     };
@@ -216,7 +216,6 @@ fn check_category(exchange: &Exchange, parameters: &HashMap<String, String>) -> 
 }
 
 async fn bybit_instruments(State(exchange): State<Arc<Exchange>>, Query(parameters): Parameters) -> Response {
-    count(&exchange.counters.rest_requests);
     let category = match check_category(&exchange, &parameters) {
         Ok(category) => category,
         Err(refusal) => return *refusal,
@@ -283,7 +282,6 @@ fn bybit_symbol(listing: &Listing, is_spot: bool) -> Value {
 }
 
 async fn bybit_depth(State(exchange): State<Arc<Exchange>>, Query(parameters): Parameters) -> Response {
-    count(&exchange.counters.rest_requests);
     if let Err(refusal) = check_category(&exchange, &parameters) {
         return *refusal;
     }

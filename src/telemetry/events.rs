@@ -282,7 +282,10 @@ mod tests {
         let what = Happening::Reconnecting { attempt: 2, delay_ms: 500, reason: "reset \"by\" peer\n".into() };
         let event = ControlEvent { at_ms: 1_700_000_000_000, connection: "binance-a".into(), what };
         let json = serde_json::to_string(&event).unwrap();
-        assert!(json.starts_with(r#"{"at_ms":1700000000000,"connection":"binance-a","event":"reconnecting","attempt":2"#), "{json}");
+        assert!(
+            json.starts_with(r#"{"at_ms":1700000000000,"connection":"binance-a","event":"reconnecting","attempt":2"#),
+            "{json}"
+        );
         assert!(!json.contains('\n'));
         assert_eq!(serde_json::from_str::<ControlEvent>(&json).unwrap(), event);
     }
