@@ -54,6 +54,10 @@ pub const CONTROL_MESSAGE_BYTES: usize = 4 * 1024;
 /// Pooled control-message buffers per core. When all are under way a message is counted as dropped, with its reason.
 pub const CONTROL_MESSAGE_POOL: usize = 256;
 
+/// Bytes of a server's ping in a text message, at most. The longest documented have about 60; every message that is
+/// longer is refused by its length alone.
+pub const SERVER_PING_BYTES_MAX: usize = 256;
+
 /// Bytes kept of a message that could not be used, one sample for each reason.
 pub const SAMPLE_BYTES: usize = 512;
 

@@ -11,11 +11,16 @@ mod venue_server;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 use tickwire::config::{Config, ConnectionConfig};
+use tickwire::control::{
+    Expectation, Liveness, LivenessSettings, SlotId, SlotSet, SubscriptionSettings, Subscriptions, Verdict,
+};
 use tickwire::engine::Engine;
 use tickwire::hot::{Router, Strategy};
-use tickwire::market::{SymbolSpec, Venue};
+use tickwire::market::{MonoNs, SymbolSpec, Venue};
 use tickwire::telemetry::{CountingAllocator, Report, is_counting, thread_allocations};
+use tickwire::venue::{ServerPing, protocol};
 use venue_server::{Session, VenueServer, frame, until};
 
 #[global_allocator]
@@ -234,4 +239,52 @@ fn over_wss_a_record_allocates_twice_at_most_and_how_often_is_stated() {
     eprintln!("wss: {allocations} allocations of the hot thread for {records} records: {each:.3} a record");
     // The path behind the record is the one that allocates nothing over ws.
     assert!(allocations <= 2 * records, "{allocations} allocations for {records} records");
+}
+
+#[test]
+fn liveness_allocates_nothing_once_there_is_room_whatever_is_silent() {
+    const COUNT: usize = 1_000;
+    let streams = (0..COUNT).map(|n| format!("s{n}").into()).collect();
+    let limits = protocol(Venue::BinanceSpot).limits();
+    let subscriptions = Subscriptions::new(limits, SubscriptionSettings::default(), streams).expect("a plan");
+    let slots: Vec<SlotId> = subscriptions.slots(SlotSet::Wanted).map(|(slot, _)| slot).collect();
+    let mut liveness = Liveness::new(LivenessSettings::default(), COUNT);
+    let mut verdicts = [0_u64; 3];
+    let before = thread_allocations();
+    for round in 0..3 {
+        let start = MonoNs((1 + round * 1_000) * 1_000_000_000);
+        liveness.connected(start);
+        for &slot in &slots {
+            liveness.sent(slot, Expectation::within(Duration::from_secs(30)), start);
+            liveness.acknowledged(slot, start);
+        }
+        for sample in 1..1_200_u64 {
+            let now = MonoNs(start.0 + sample * 500_000_000);
+            liveness.heard(now);
+            for (n, &slot) in slots.iter().enumerate() {
+                // A third is silent in the first round, and most stop half-way in the others.
+                let is_speaking = if round == 0 { n % 3 > 0 } else { sample < 600 || n % 10 == 0 };
+                liveness.seen(slot, if is_speaking { now } else { MonoNs(0) }, now);
+            }
+            liveness.poll(now, &mut |verdict| match verdict {
+                Verdict::Silent { .. } => verdicts[0] += 1,
+                Verdict::Recovered { .. } => verdicts[1] += 1,
+                Verdict::Repair(_) => verdicts[2] += 1,
+            });
+            let _ = liveness.next_timer();
+        }
+        liveness.disconnected();
+    }
+    assert_eq!(thread_allocations() - before, 0);
+    assert!(is_counting() && verdicts.iter().all(|&count| count > 0), "{verdicts:?}");
+}
+
+#[test]
+fn a_servers_ping_is_known_without_an_allocation() {
+    let ping = ServerPing::Field("ping".into());
+    let before = thread_allocations();
+    assert!(ping.recognise(br#"{"ping":1492420473027}"#).is_some());
+    assert!(ping.recognise(br#"{"ping":1492420473027,"x":"\u00e9"}"#).is_some());
+    assert!(ping.recognise(br#"{"ch":"market.btcusdt.trade.detail"}"#).is_none());
+    assert_eq!(thread_allocations() - before, 0);
 }

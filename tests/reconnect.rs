@@ -252,6 +252,7 @@ fn a_start_that_fails_at_every_step_still_ends_whole() {
             cut_mid_frame: vec![(venue, 2, 50_000)],
             // That connection has asked once to three times, so the fourth request is of the next that is established.
             cut_before_ack: vec![(venue, 4)],
+            ..Faults::default()
         };
         let options = SimOptions { faults, ..options(venue, TlsMode::On) };
         let exchange = runtime.block_on(sim::start(options)).unwrap();

@@ -9,9 +9,9 @@
 //! After [`Action::Drop`] the socket is forgotten: its end need not be reported. Does no I/O and reads no clock.
 
 use super::{
-    AckOutcome, Backoff, Beat, BudgetId, Edge, Governor, HeartbeatMonitor, HeartbeatSettings, Leg, Operation, Pacer,
-    Permit, Ping, PlanError, ReconnectSettings, Session, SlotId, SlotSet, State, SubscriptionCounters,
-    SubscriptionSettings, Subscriptions, Ticket, after,
+    AckOutcome, AuthReply, Authentication, Backoff, Beat, BudgetId, Cause, Edge, Governor, HeartbeatMonitor,
+    HeartbeatSettings, Leg, Moment, Operation, Pacer, Permit, Ping, PlanError, ReconnectSettings, RestAnswer, Session,
+    SlotId, SlotSet, State, SubscriptionCounters, SubscriptionSettings, Subscriptions, Ticket, after,
 };
 use crate::limits::SAMPLE_BYTES;
 use crate::market::{MonoNs, Venue};
@@ -33,6 +33,10 @@ pub struct ConnectionSettings {
     pub reconnect: ReconnectSettings,
     /// How long a close handshake may take before the socket is dropped.
     pub close_timeout: Duration,
+    /// How to log in, made afresh on every connect; `None` where nothing is to be proven.
+    pub auth: Option<Authentication>,
+    /// How long the answer to a login may take.
+    pub auth_timeout: Duration,
 }
 
 impl ConnectionSettings {
@@ -46,6 +50,8 @@ impl ConnectionSettings {
             heartbeat: HeartbeatSettings::of_venue(protocol(venue).heartbeat()),
             reconnect: ReconnectSettings { seed, ..ReconnectSettings::default() },
             close_timeout: Duration::from_millis(100),
+            auth: None,
+            auth_timeout: Duration::from_secs(5),
         }
     }
 }
@@ -76,6 +82,8 @@ pub enum Event<'a> {
         /// The next attempt waits this long even where the backoff would wait less, and has no cap: Binance bans an
         /// address that comes back early for up to three days.
         retry_after: Option<Duration>,
+        /// The HTTP status of a refused upgrade, if it came to that.
+        status: Option<u16>,
     },
     /// A message that is no market data.
     Message(&'a [u8]),
@@ -154,6 +162,8 @@ pub enum Action {
 pub enum Report {
     /// The upgrade is done.
     Connected,
+    /// The venue accepted our credentials.
+    Authenticated,
     /// Every wanted subscription is confirmed or refused.
     Ready,
     /// The connection was lost; the next attempt follows.
@@ -321,6 +331,10 @@ const ID_STEP: u64 = 1 << 32;
 pub struct ConnectionMachine {
     protocol: ProtocolRef,
     close_timeout: Duration,
+    auth: Option<Authentication>,
+    auth_timeout: Duration,
+    /// The id of the login under way.
+    login_id: u64,
     session: Session,
     subscriptions: Subscriptions,
     heartbeat: HeartbeatMonitor,
@@ -366,6 +380,9 @@ impl ConnectionMachine {
         Ok(Self {
             protocol: ProtocolRef(protocol(settings.venue)),
             close_timeout: settings.close_timeout,
+            auth: settings.auth,
+            auth_timeout: settings.auth_timeout,
+            login_id: 0,
             session: Session::new(),
             subscriptions: Subscriptions::new(settings.limits, settings.subscriptions, streams)?,
             heartbeat: HeartbeatMonitor::new(settings.heartbeat),
@@ -390,22 +407,23 @@ impl ConnectionMachine {
     pub fn handle(&mut self, event: Event<'_>, now: MonoNs, context: &mut Context<'_>, actions: &mut Vec<Action>) {
         match event {
             Event::Start => self.on_start(now, context, actions),
-            Event::Connected => self.on_connected(now, actions),
-            Event::ConnectFailed { reason, retry_after } if self.session.state() == State::Connecting => {
-                self.lose(reason, retry_after, now, context, actions);
+            Event::Connected => self.on_connected(now, context, actions),
+            Event::ConnectFailed { reason, retry_after, status } if self.session.state() == State::Connecting => {
+                self.on_connect_failed(reason, (status, retry_after), now, context, actions);
             }
-            Event::Lost { reason, .. } if self.session.state().is_up() => {
-                self.lose(reason, None, now, context, actions)
+            Event::Lost { reason, code } if self.session.state().is_up() => {
+                let cause = code.map_or(Cause::Network, Cause::of_close_code);
+                self.lose(reason, cause, now, context, actions);
             }
             Event::Closed if self.session.state().is_up() => {
-                self.lose("closed by the venue", None, now, context, actions)
+                self.lose("closed by the venue", Cause::Network, now, context, actions);
             }
             Event::ConnectFailed { .. } | Event::Lost { .. } | Event::Closed => {
                 if self.session.take(Edge::Closed) {
                     self.over(actions);
                 }
             }
-            Event::Message(bytes) if self.session.state().is_up() => self.on_message(bytes, now, actions),
+            Event::Message(bytes) if self.session.state().is_up() => self.on_message(bytes, now, context, actions),
             Event::DataSeen { last_seen, messages } if self.session.state().is_up() => {
                 self.on_data_seen(last_seen, messages);
             }
@@ -514,6 +532,24 @@ impl ConnectionMachine {
         }
     }
 
+    fn on_connect_failed(
+        &mut self,
+        reason: &str,
+        (status, retry_after): (Option<u16>, Option<Duration>),
+        now: MonoNs,
+        context: &mut Context<'_>,
+        actions: &mut Vec<Action>,
+    ) {
+        if let Some(status) = status {
+            // What holds for this address holds for every connection on it.
+            let answer = RestAnswer { status, used_weight: None, retry_after };
+            context.governor.rest_answered(context.budget, answer, now);
+        }
+        let cause =
+            if status.is_some() || retry_after.is_some() { Cause::Refused { retry_after } } else { Cause::Network };
+        self.lose(reason, cause, now, context, actions);
+    }
+
     fn on_start(&mut self, now: MonoNs, context: &mut Context<'_>, actions: &mut Vec<Action>) {
         if self.session.take(Edge::Start) {
             self.connect(now, context, actions);
@@ -533,20 +569,70 @@ impl ConnectionMachine {
         }
     }
 
-    fn on_connected(&mut self, now: MonoNs, actions: &mut Vec<Action>) {
+    fn on_connected(&mut self, now: MonoNs, context: &Context<'_>, actions: &mut Vec<Action>) {
         if self.session.take(Edge::Connected) {
             self.connected_count += 1;
             self.messages_seen = 0;
             self.pacer.reset();
             self.heartbeat.connected(now);
             actions.push(Action::Report(Report::Connected));
+            self.log_in(now, context, actions);
         } else if !self.session.state().is_up() {
             // A connect that was already given up came through after all: nobody wants its socket.
             actions.push(Action::Drop);
         }
     }
 
-    fn on_message(&mut self, bytes: &[u8], now: MonoNs, actions: &mut Vec<Action>) {
+    /// Sends our credentials, where there are any: signed for this moment, on this connection.
+    fn log_in(&mut self, now: MonoNs, context: &Context<'_>, actions: &mut Vec<Action>) {
+        if self.auth.is_none() {
+            return;
+        }
+        self.session.take(Edge::Authenticate);
+        self.deadline = Some(after(now, self.auth_timeout));
+        let id = self.take_id();
+        self.login_id = id;
+        let wall_ms = u64::try_from(context.wall_ms).unwrap_or_default();
+        let moment = Moment { wall_ms, nonce: wall_ms.rotate_left(20) ^ id, id };
+        if let Some(auth) = &self.auth {
+            let message = auth.message(moment).reveal().as_bytes().to_vec();
+            self.send(message, now, actions);
+        }
+    }
+
+    /// What a message says while our credentials are being looked at. True if it was about them.
+    fn on_login_message(
+        &mut self,
+        bytes: &[u8],
+        now: MonoNs,
+        context: &mut Context<'_>,
+        actions: &mut Vec<Action>,
+    ) -> bool {
+        let reply = self.auth.as_ref().map_or(AuthReply::NotMine, |auth| auth.read(self.login_id, bytes));
+        match reply {
+            AuthReply::NotMine => return false,
+            AuthReply::Accepted => {
+                self.deadline = None;
+                self.session.take(Edge::Authenticated);
+                actions.push(Action::Report(Report::Authenticated));
+            }
+            AuthReply::Refused(refusal) => {
+                let cause = if refusal.is_retryable { Cause::Network } else { Cause::AuthRefused };
+                actions.push(Action::Drop);
+                self.lose(&refusal.to_string(), cause, now, context, actions);
+            }
+        }
+        true
+    }
+
+    fn on_message(&mut self, bytes: &[u8], now: MonoNs, context: &mut Context<'_>, actions: &mut Vec<Action>) {
+        if self.session.state() == State::Authenticating && self.on_login_message(bytes, now, context, actions) {
+            return;
+        }
+        let mut answer = Vec::new();
+        if self.heartbeat.answer(bytes, &mut answer) {
+            return self.send(answer, now, actions);
+        }
         match self.protocol.0.control_message(bytes) {
             ControlMessage::Ack(ack) => {
                 let refusal = ack.result.as_ref().err();
@@ -613,6 +699,10 @@ impl ConnectionMachine {
                 self.session.take(Edge::Closed);
                 self.over(actions);
             }
+            State::Authenticating if is_due => {
+                let reason = format!("login: no answer in {} ms", self.auth_timeout.as_millis());
+                self.abandon(&reason, now, context, actions);
+            }
             State::Connected | State::Ready => self.tend(now, context, actions),
             _ => {}
         }
@@ -623,26 +713,35 @@ impl ConnectionMachine {
         if let Some(unanswered) = self.subscriptions.expire(now) {
             return self.abandon(&unanswered.to_string(), now, context, actions);
         }
-        match self.heartbeat.poll(now) {
-            Some(Beat::Stale { silent_ns }) => {
-                let reason = format!("stale: no byte for {} ms", silent_ns / 1_000_000);
-                return self.abandon(&reason, now, context, actions);
-            }
-            Some(Beat::Ping(Ping::Text)) => {
-                let mut text = Vec::new();
-                let id = self.take_id();
-                if self.protocol.0.write_ping(id, &mut text) {
-                    self.send(text, now, actions);
+        while let Some(beat) = self.heartbeat.poll(now) {
+            match beat {
+                Beat::Stale { silent_ns } => {
+                    let reason = format!("stale: no byte for {} ms", silent_ns / 1_000_000);
+                    return self.abandon(&reason, now, context, actions);
                 }
+                Beat::Ping(ping) => self.ping(&ping, now, context, actions),
             }
-            Some(Beat::Ping(Ping::Protocol)) => {
-                self.pacer.sent(now);
-                actions.push(Action::ProtocolPing);
-            }
-            Some(Beat::Ping(Ping::None)) | None => {}
         }
         self.pump(now, context, actions);
         self.settle(actions);
+    }
+
+    fn ping(&mut self, ping: &Ping, now: MonoNs, context: &Context<'_>, actions: &mut Vec<Action>) {
+        if *ping == Ping::Protocol {
+            self.pacer.sent(now);
+            return actions.push(Action::ProtocolPing);
+        }
+        let (id, mut text) = (self.take_id(), Vec::new());
+        let is_written = match ping {
+            Ping::Template(template) => {
+                template.write(id, u64::try_from(context.wall_ms).unwrap_or_default(), &mut text);
+                true
+            }
+            _ => self.protocol.0.write_ping(id, &mut text),
+        };
+        if is_written {
+            self.send(text, now, actions);
+        }
     }
 
     /// Sends the requests that the pace allows; sets `deadline` to when the next may go.
@@ -717,24 +816,16 @@ impl ConnectionMachine {
     /// Lets go of a socket that may still be open, and comes back.
     fn abandon(&mut self, reason: &str, now: MonoNs, context: &mut Context<'_>, actions: &mut Vec<Action>) {
         actions.push(Action::Drop);
-        self.lose(reason, None, now, context, actions);
+        self.lose(reason, Cause::Network, now, context, actions);
     }
 
     /// Comes back after the wait that the failures have earned, or the one the venue asked for if that is longer.
-    fn lose(
-        &mut self,
-        reason: &str,
-        retry_after: Option<Duration>,
-        now: MonoNs,
-        context: &mut Context<'_>,
-        actions: &mut Vec<Action>,
-    ) {
+    fn lose(&mut self, reason: &str, cause: Cause, now: MonoNs, context: &mut Context<'_>, actions: &mut Vec<Action>) {
         self.forget_socket(now, context);
         self.last_loss = Some(reason.to_owned());
         let reason = reason.to_owned();
-        match self.backoff.failed() {
-            Some(backoff) => {
-                let delay = backoff.max(retry_after.unwrap_or_default());
+        match self.backoff.failed_for(cause) {
+            Some(delay) => {
                 let attempt = self.backoff.failures();
                 self.session.take(Edge::Lost { attempt });
                 self.deadline = Some(after(now, delay));
@@ -783,7 +874,7 @@ mod tests {
     const MS: u64 = 1_000_000;
 
     fn refused_connect(reason: &str) -> Event<'_> {
-        Event::ConnectFailed { reason, retry_after: None }
+        Event::ConnectFailed { reason, retry_after: None, status: None }
     }
 
     struct Bench {
@@ -987,7 +1078,7 @@ mod tests {
         let wait = |retry_after| {
             let mut bench = Bench::up(Venue::BinanceSpot, &[]);
             let failed_at = bench.now;
-            let actions = bench.event(Event::ConnectFailed { reason: "HTTP 429", retry_after });
+            let actions = bench.event(Event::ConnectFailed { reason: "HTTP 429", retry_after, status: None });
             let [Action::Report(Report::Reconnecting { delay, .. })] = &actions[..] else { panic!("{actions:?}") };
             assert_eq!(bench.timer(), [Action::Connect]);
             assert_eq!(u128::from(bench.now.since_ns(failed_at)), delay.as_nanos(), "what is reported is what is done");
@@ -995,15 +1086,16 @@ mod tests {
         };
         let backoff = wait(None);
         assert!(backoff > Duration::ZERO && backoff <= ReconnectSettings::default().base, "{backoff:?}");
-        assert_eq!(wait(Some(Duration::from_secs(120))), Duration::from_secs(120), "longer than any backoff");
+        let asked = Duration::from_secs(120);
+        let waited = wait(Some(asked));
+        assert!(waited >= asked && waited <= asked.mul_f64(1.1), "longer than any backoff, and spread: {waited:?}");
         assert_eq!(wait(Some(Duration::ZERO)), backoff, "shorter than this one");
-        assert_eq!(wait(Some(backoff)), backoff);
     }
 
     #[test]
     fn a_wait_beyond_the_end_of_time_does_not_wrap_into_the_past() {
         let mut bench = Bench::up(Venue::BinanceSpot, &[]);
-        bench.event(Event::ConnectFailed { reason: "HTTP 418", retry_after: Some(Duration::MAX) });
+        bench.event(Event::ConnectFailed { reason: "HTTP 418", retry_after: Some(Duration::MAX), status: Some(418) });
         assert_eq!(bench.machine.next_timer(), Some(MonoNs(u64::MAX)));
         bench.now = MonoNs(bench.now.0 + 86_400_000 * MS);
         assert_eq!(bench.event(Event::Timer), []);

@@ -5,6 +5,7 @@
 //! engine ───────────────────► ConnectionMachine ───────────────────────► engine / net
 //!                             │ session        which state, which edge
 //!                             │ subscriptions  wanted ► pending ► active | refused
+//!                             │ liveness       which subscription speaks, which is silent, what to do (rate: its own)
 //!                             │ heartbeat      when to ping, when silence is a loss
 //!                             │ reconnect      how long to wait before the next attempt
 //!                             │ pace           the venue's messages a second
@@ -20,9 +21,11 @@ mod connection;
 mod governor;
 mod heartbeat;
 mod line;
+mod liveness;
 pub mod logins;
 mod pace;
 mod pool;
+mod rate;
 mod reconnect;
 mod requests;
 mod rotation;
@@ -42,10 +45,14 @@ pub use governor::{
     AnswerCounters, BudgetId, BudgetKey, BudgetLimits, BudgetStatus, Governor, GovernorSettings, GovernorStatus,
     LineStatus, NotPermitted, Permit, RestAnswer, Ticket,
 };
-pub use heartbeat::{Beat, HeartbeatMonitor, HeartbeatSettings, Ping};
+pub use heartbeat::{Beat, HeartbeatMonitor, HeartbeatSettings, Ping, PingSettings};
+pub use liveness::{
+    Bits, Expectation, Learned, Liveness, LivenessCounters, LivenessCounts, LivenessSettings, Repair, Silence,
+    SilentKind, Verdict,
+};
 pub use pace::Pacer;
 pub use pool::{Health, PlanLimits, PlannedConnection, health, plan};
-pub use reconnect::{Backoff, ReconnectSettings};
+pub use reconnect::{Backoff, Cause, ReconnectSettings, RetryStrategy};
 pub use requests::{
     Ended, NotSent, Outcome, PendingRequest, RequestCounters, RequestSettings, RequestTicket, Requests,
 };

@@ -22,7 +22,7 @@ fn answer(id: u64) -> Reply {
 }
 
 /// Opens a request and sends it.
-fn asked(requests: &mut Requests, id: u64, at: u64) -> Ticket {
+fn asked(requests: &mut Requests, id: u64, at: u64) -> RequestTicket {
     let ticket = requests.open(number(id), "m", SECOND, ms(at)).unwrap();
     assert!(requests.sent(ticket));
     ticket
@@ -186,7 +186,7 @@ proptest! {
     fn every_request_ends_exactly_once_and_the_table_is_empty_at_the_end(steps in proptest::collection::vec(step(), 0..120), pending_max in 1..6_usize, remembered_max in 0..5_usize) {
         let mut requests = table(pending_max, remembered_max);
         let mut tickets = Vec::new();
-        let mut ends: BTreeMap<Ticket, Outcome> = BTreeMap::new();
+        let mut ends: BTreeMap<RequestTicket, Outcome> = BTreeMap::new();
         let (mut abandoned, mut answers) = (0_u64, 0_u64);
         let mut now = 0;
         for step in steps {

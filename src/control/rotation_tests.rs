@@ -146,7 +146,10 @@ fn a_successor_that_never_connects_leaves_the_old_socket_as_it_was_and_is_tried_
         if bench.log.iter().any(|action| matches!(action, RelayAction::Leg(Leg(2), Action::Connect))) {
             bench.log.clear();
             failures += 1;
-            bench.event(RelayEvent::Leg(Leg(2), Event::ConnectFailed { reason: "refused", retry_after: None }));
+            bench.event(RelayEvent::Leg(
+                Leg(2),
+                Event::ConnectFailed { reason: "refused", retry_after: None, status: None },
+            ));
         }
         bench.pass(1);
     }

@@ -142,7 +142,8 @@ impl World {
                 self.unanswered_count += u64::from(reason.starts_with("the venue answers no request"));
                 let asked = self.asked_wait.take().unwrap_or_default();
                 assert!(delay >= asked, "back before the venue allows it");
-                assert!(delay <= ReconnectSettings::default().cap.max(asked), "backoff within its cap");
+                let longest = ReconnectSettings::default().cap.max(asked.mul_f64(1.1)).max(Duration::from_secs(20));
+                assert!(delay <= longest, "backoff within its cap");
             }
             Action::Report(_) => {}
         }
@@ -196,7 +197,11 @@ impl World {
             Delivery::ConnectFailed => {
                 self.socket = None;
                 let retry_after = self.retry_after();
-                self.event(Event::ConnectFailed { reason: "connection refused", retry_after });
+                self.event(Event::ConnectFailed {
+                    reason: "connection refused",
+                    retry_after,
+                    status: retry_after.map(|_| 429),
+                });
             }
             Delivery::Closed => {
                 self.hang_up();

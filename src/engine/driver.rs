@@ -163,7 +163,7 @@ impl Driver {
                             };
                             self.note_loss("connect_failed", text.clone());
                             machine.handle(
-                                Event::ConnectFailed { reason: &text, retry_after },
+                                Event::ConnectFailed { reason: &text, retry_after, status: None },
                                 now,
                                 context!(),
                                 &mut actions,
@@ -346,7 +346,7 @@ impl Driver {
         let decoder = Decoder::new(self.plan.venue, self.plan.form, self.plan.raw_stream.as_deref());
         let Some(lease) = self.slots.take(&self.plan.name.as_str().into(), self.hearer.clone()) else {
             let reason = "every slot of the core is taken";
-            machine.handle(Event::ConnectFailed { reason, retry_after: None }, now, context, actions);
+            machine.handle(Event::ConnectFailed { reason, retry_after: None, status: None }, now, context, actions);
             return false;
         };
         let feed = Feed::new(lease.slot(), decoder, Arc::clone(&self.stats));
@@ -368,7 +368,7 @@ impl Driver {
                     }
                     Err(error) => {
                         machine.handle(
-                            Event::ConnectFailed { reason: &error.to_string(), retry_after: None },
+                            Event::ConnectFailed { reason: &error.to_string(), retry_after: None, status: None },
                             now,
                             context,
                             actions,

@@ -19,14 +19,15 @@ mod report;
 mod slots;
 
 use crate::config::{Config, Idle, Transport};
+use crate::control::GovernorSettings;
 use crate::hot::{self, Command, Core, CoreSettings, CoreStats, HotPorts, PanicReport, Strategy};
 use crate::limits::CONNECTION_COUNT_MAX;
 use crate::market::{Instrument, Symbol, SymbolSpec, SymbolTableError, Venue};
-use crate::net::TlsError;
+use crate::net::{RestError, SharedGovernor, TlsError};
 use crate::strategy;
 use crate::telemetry::{Failure, FailureKind, Report, current_thread_id, thread_allocations};
 use driver::{Driver, SharedStatus};
-use listing::{Symbols, VenueListing};
+use listing::{ListingHandle, Symbols, VenueListing};
 use plan::{SocketPlan, TlsConfigs};
 use slots::SlotTable;
 use std::collections::{BTreeMap, HashMap};
@@ -80,6 +81,9 @@ pub enum EngineError {
     /// Trust could not be set up.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// A venue's REST host cannot be asked.
+    #[error(transparent)]
+    Rest(#[from] RestError),
     /// A hot thread could not be pinned or started.
     #[error("core {cpu}: {error}")]
     Core {
@@ -245,7 +249,8 @@ impl EngineBuilder {
             runtime.spawn(supervised(format!("the link to core {cpu}"), link, Arc::clone(&cold_failure)));
             commands.push(command_in);
         }
-        let listings = self.listings(&runtime, &commands, &symbols, &cold_failure)?;
+        let governor = SharedGovernor::new(GovernorSettings::default());
+        let listings = self.listings(&runtime, &governor, &commands, &symbols, &cold_failure)?;
         let (stop, stopped) = tokio::sync::watch::channel(false);
         let mut sockets = Vec::new();
         let mut drivers = tokio::task::JoinSet::new();
@@ -265,7 +270,7 @@ impl EngineBuilder {
                     status: Arc::clone(&status),
                 });
                 let core = commands[plan.core].clone();
-                let listing = listings[&plan.venue].clone();
+                let listing = listings[&plan.venue].progress();
                 let stop = stopped.clone();
                 let name = format!("the driver of {}", plan.name);
                 let driver = Driver {
@@ -330,32 +335,33 @@ impl EngineBuilder {
         })
     }
 
-    /// Starts one listing a venue, and gives what its drivers watch.
+    /// Starts one listing a venue, and gives what to ask it by.
     fn listings(
         &self,
         runtime: &Runtime,
+        governor: &Arc<SharedGovernor>,
         commands: &[mpsc::Sender<Command>],
         symbols: &Symbols,
         cold_failure: &ColdFailure,
-    ) -> Result<HashMap<Venue, tokio::sync::watch::Receiver<listing::Listing>>, EngineError> {
+    ) -> Result<HashMap<Venue, ListingHandle>, EngineError> {
         let mut tls = TlsConfigs::default();
-        let mut watched = HashMap::new();
+        let mut listings = HashMap::new();
         for venue in Venue::ALL {
             let connections: Vec<_> =
                 self.config.connections.iter().filter(|connection| connection.venue == venue).collect();
             let Some(first) = connections.first() else { continue };
-            let rest = listing::rest_options(first, tls.get(first.tls.ca_file.as_ref())?);
+            let rest = listing::governed_rest(first, tls.get(first.tls.ca_file.as_ref())?, governor)?;
             let cores = self.config.engine.cores.iter().zip(commands);
             let cores = cores
                 .filter(|(core, _)| connections.iter().any(|connection| connection.core == core.cpu))
                 .map(|(_, commands)| commands.clone())
                 .collect();
-            let (listing, watching) = VenueListing::new(&connections, rest, cores, Arc::clone(symbols));
+            let (listing, handle) = VenueListing::new(&connections, rest, cores, Arc::clone(symbols));
             let name = format!("the listing of {venue}");
             runtime.spawn(supervised(name, listing.run(), Arc::clone(cold_failure)));
-            watched.insert(venue, watching);
+            listings.insert(venue, handle);
         }
-        Ok(watched)
+        Ok(listings)
     }
 }
 

@@ -118,7 +118,7 @@ impl Pass<'_> {
         // The one place where a venue's own ping in a message is recognised: before decoding, and only where the connection
         // was told to expect one.
         if let Some(ping) = self.server_ping
-            && ping.recognise(payload)
+            && ping.recognise(payload).is_some()
         {
             outbox.control(self.slot, payload, stats);
             return false;

@@ -8,7 +8,7 @@
 //!                                             last byte
 //!              └─────► tokio-rustls ────────────► client: WebSocketConnection, which stays on the cold runtime
 //!
-//! rest: GET with a bound on everything; instrument lists page by page
+//! rest: GET with a bound on everything; instrument lists page by page; governed: never without the governor's permit
 //! ```
 //! Runs on the cold runtime, called by the engine. Decides nothing: when to connect again, what to subscribe and whom to
 //! believe is `control`'s. Never switches certificate verification off, never offers an extension, never prints a header.
@@ -16,6 +16,7 @@
 mod client;
 mod connect;
 mod dial;
+mod governed;
 mod handover;
 mod rest;
 mod retry_after;
@@ -31,5 +32,6 @@ pub use connect::{
     Attempt, ConnectError, ConnectOptions, Established, Granted, Keepalive, Secret, SocketOptions, Step, Timeouts,
     Timings, TlsFailure, connect,
 };
-pub use rest::{RestClient, RestError, RestOptions, instruments};
+pub use governed::{GovernedRest, GovernorGuard, SharedGovernor};
+pub use rest::{InstrumentList, RestClient, RestError, RestOptions, RestReply};
 pub use tls::{TlsError, client_config};

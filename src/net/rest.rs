@@ -1,14 +1,17 @@
 //! REST: GET with a bound on time, size and pages. Called by the engine at start (instrument lists) and for snapshots.
 //!
 //! ```text
+//! get:         request ──► status, used weight, Retry-After ──► body        (the governor is told the middle one)
 //! instruments: page "" ──► read ──► cursor ──► next page ... ──► no cursor, or every wanted name found
 //! ```
-//! Tries once: retries, and the budget of an address, are `control`'s. Follows no redirect and uses no proxy, as the
+//! Tries once: retries, and the budget of an address, are `control`'s; [`GovernedRest`](super::GovernedRest) asks for a
+//! permit first, and whatever goes to a venue goes through it. Follows no redirect and uses no proxy, as the
 //! WebSocket path does, so that both leave by the same way.
 
 use super::connect::{Secret, body_text, retry_text};
 use super::retry_after;
 use super::tls::TlsError;
+use crate::control::{NotPermitted, RestAnswer};
 use crate::limits::SAMPLE_BYTES;
 use crate::venue::{InstrumentError, InstrumentSpec, Protocol};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
@@ -38,6 +41,8 @@ pub struct RestOptions {
     pub max_pages: u32,
     /// The local address to connect from; `None` lets the kernel choose.
     pub source_address: Option<IpAddr>,
+    /// The header that tells the weight used by everybody on this address, where the venue has one.
+    pub used_weight_header: Option<&'static str>,
 }
 
 impl RestOptions {
@@ -53,6 +58,7 @@ impl RestOptions {
             max_body_bytes: 64 * 1024 * 1024,
             max_pages: 100,
             source_address: None,
+            used_weight_header: None,
         }
     }
 }
@@ -129,6 +135,23 @@ pub enum RestError {
         /// The limit.
         max_pages: u32,
     },
+    /// It was not asked: the governor has no permit for it.
+    #[error("GET {path}: not asked: {source}")]
+    NotPermitted {
+        /// The path and query.
+        path: String,
+        /// Why.
+        source: NotPermitted,
+    },
+}
+
+/// A body, and what its answer says of the budget.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct RestReply {
+    /// The body of an answer with status 200.
+    pub body: Vec<u8>,
+    /// Status, used weight, `Retry-After`.
+    pub answer: RestAnswer,
 }
 
 /// A REST client of one host. Keeps its connection between requests.
@@ -176,15 +199,23 @@ impl RestClient {
     ///
     /// # Errors
     /// [`RestError`]; [`RestError::Refused`] for every status but 200.
-    pub async fn get(&self, path_and_query: &str) -> Result<Vec<u8>, RestError> {
+    pub async fn get(&self, path_and_query: &str) -> Result<RestReply, RestError> {
+        let mut answer = RestAnswer::default();
+        let body = self.ask(path_and_query, &mut answer).await?;
+        Ok(RestReply { body, answer })
+    }
+
+    /// As [`get`](Self::get). `answer` is filled as soon as the head of the answer is read, whatever becomes of its body;
+    /// without an answer its status stays 0.
+    pub(super) async fn ask(&self, path_and_query: &str, answer: &mut RestAnswer) -> Result<Vec<u8>, RestError> {
         let url = self.url(path_and_query)?;
         let request = self.client.get(url.clone());
         let url = String::from(url);
         let failed = |error| self.failure(&url, error);
         let mut response = request.send().await.map_err(failed)?;
-        let status = response.status().as_u16();
-        if status != 200 {
-            return Err(self.refusal(url, response).await);
+        *answer = self.answer(&response);
+        if answer.status != 200 {
+            return Err(refusal(url, response, answer).await);
         }
         let max_body_bytes = self.options.max_body_bytes;
         let mut body = Vec::new();
@@ -197,33 +228,14 @@ impl RestClient {
         Ok(body)
     }
 
-    /// A venue's instrument list: of the names in `wanted`, or of all. With `wanted` it ends with the page that holds
-    /// the last of them. A wanted name the venue does not list is missing in the answer.
-    ///
-    /// # Errors
-    /// [`RestError`].
-    pub async fn instruments(
-        &self,
-        protocol: &'static dyn Protocol,
-        wanted: Option<&HashSet<String>>,
-    ) -> Result<Vec<InstrumentSpec>, RestError> {
-        let mut instruments: Vec<InstrumentSpec> = Vec::new();
-        let mut cursor = String::new();
-        for _page in 0..self.options.max_pages {
-            let path = protocol.instruments_path(&cursor);
-            let body = self.get(&path).await?;
-            let (page, next) = protocol
-                .read_instruments(&body)
-                .or_else(|source| Err(RestError::Instruments { url: self.url(&path)?.into(), source }))?;
-            instruments.extend(page.into_iter().filter(|spec| wanted.is_none_or(|names| names.contains(&spec.name))));
-            let is_complete = wanted.is_some_and(|names| instruments.len() >= names.len());
-            match next {
-                Some(next) if !is_complete => cursor = next,
-                _ => return Ok(instruments),
-            }
+    /// What the head of an answer says. A used weight that is no number is none.
+    fn answer(&self, response: &reqwest::Response) -> RestAnswer {
+        let text = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok());
+        RestAnswer {
+            status: response.status().as_u16(),
+            used_weight: self.options.used_weight_header.and_then(text).and_then(|used| used.trim().parse().ok()),
+            retry_after: text(RETRY_AFTER.as_str()).and_then(|value| retry_after::parse(value, SystemTime::now())),
         }
-        let url = self.url(&protocol.instruments_path(&cursor))?.into();
-        Err(RestError::Pages { url, max_pages: self.options.max_pages })
     }
 
     fn url(&self, path_and_query: &str) -> Result<Url, RestError> {
@@ -253,32 +265,79 @@ impl RestClient {
         RestError::Request { url, what }
     }
 
-    async fn refusal(&self, url: String, mut response: reqwest::Response) -> RestError {
-        let status = response.status().as_u16();
-        let retry_after = response
-            .headers()
-            .get(RETRY_AFTER)
-            .and_then(|value| retry_after::parse(value.to_str().ok()?, SystemTime::now()));
-        let mut body = Vec::new();
-        // A body that breaks off is no second error: its beginning is shown.
-        while let (true, Ok(Some(chunk))) = (body.len() < SAMPLE_BYTES, response.chunk().await) {
-            body.extend_from_slice(&chunk);
-        }
-        body.truncate(SAMPLE_BYTES);
-        RestError::Refused { url, status, retry_after, body: String::from_utf8_lossy(&body).into_owned() }
+    /// An instrument list to be read page by page: of the names in `wanted`, or of all.
+    pub(super) fn pages<'a>(
+        &'a self,
+        protocol: &'static dyn Protocol,
+        wanted: Option<&'a HashSet<String>>,
+    ) -> InstrumentPages<'a> {
+        let missing = wanted.map(|names| names.iter().map(String::as_str).collect());
+        InstrumentPages { client: self, protocol, missing, cursor: String::new(), page_count: 0, specs: Vec::new() }
     }
 }
 
-/// A venue's instrument list, by a client of its own. See [`RestClient::instruments`].
-///
-/// # Errors
-/// [`RestError`].
-pub async fn instruments(
-    options: &RestOptions,
+/// What was read of an instrument list.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct InstrumentList {
+    /// Every row of the pages read, in the venue's order.
+    pub specs: Vec<InstrumentSpec>,
+    /// True if the last page was read: a name that is not in `specs` is not listed.
+    pub is_complete: bool,
+}
+
+/// The pages of an instrument list, one after the other.
+pub(super) struct InstrumentPages<'a> {
+    client: &'a RestClient,
     protocol: &'static dyn Protocol,
-    wanted: Option<&HashSet<String>>,
-) -> Result<Vec<InstrumentSpec>, RestError> {
-    RestClient::new(options)?.instruments(protocol, wanted).await
+    /// Names wanted and not found yet; `None`: all are wanted.
+    missing: Option<HashSet<&'a str>>,
+    cursor: String,
+    page_count: u32,
+    specs: Vec<InstrumentSpec>,
+}
+
+impl InstrumentPages<'_> {
+    /// Path and query of the next page.
+    pub(super) fn path(&self) -> Result<String, RestError> {
+        let path = self.protocol.instruments_path(&self.cursor);
+        let max_pages = self.client.options.max_pages;
+        if self.page_count >= max_pages {
+            return Err(RestError::Pages { url: self.client.url(&path)?.into(), max_pages });
+        }
+        Ok(path)
+    }
+
+    /// Takes the page's body. The list, once the last page is read or every wanted name is found.
+    pub(super) fn take(&mut self, path: &str, body: &[u8]) -> Result<Option<InstrumentList>, RestError> {
+        let (page, next) = self
+            .protocol
+            .read_instruments(body)
+            .or_else(|source| Err(RestError::Instruments { url: self.client.url(path)?.into(), source }))?;
+        self.page_count += 1;
+        if let Some(missing) = &mut self.missing {
+            for spec in &page {
+                missing.remove(spec.name.as_str());
+            }
+        }
+        self.specs.extend(page);
+        let is_complete = next.is_none();
+        if is_complete || self.missing.as_ref().is_some_and(HashSet::is_empty) {
+            return Ok(Some(InstrumentList { specs: std::mem::take(&mut self.specs), is_complete }));
+        }
+        self.cursor = next.unwrap_or_default();
+        Ok(None)
+    }
+}
+
+async fn refusal(url: String, mut response: reqwest::Response, answer: &RestAnswer) -> RestError {
+    let mut body = Vec::new();
+    // A body that breaks off is no second error: its beginning is shown.
+    while let (true, Ok(Some(chunk))) = (body.len() < SAMPLE_BYTES, response.chunk().await) {
+        body.extend_from_slice(&chunk);
+    }
+    body.truncate(SAMPLE_BYTES);
+    let RestAnswer { status, retry_after, .. } = *answer;
+    RestError::Refused { url, status, retry_after, body: String::from_utf8_lossy(&body).into_owned() }
 }
 
 fn headers(options: &RestOptions) -> Result<HeaderMap, RestError> {

@@ -18,6 +18,23 @@ async fn serve(router: Router) -> RestOptions {
     RestOptions::new(Url::parse(&format!("http://{address}")).unwrap())
 }
 
+/// A list read without a governor.
+async fn instruments(
+    options: &RestOptions,
+    protocol: &'static dyn Protocol,
+    wanted: Option<&HashSet<String>>,
+) -> Result<InstrumentList, RestError> {
+    let client = RestClient::new(options)?;
+    let mut pages = client.pages(protocol, wanted);
+    loop {
+        let path = pages.path()?;
+        let body = client.get(&path).await?.body;
+        if let Some(list) = pages.take(&path, &body)? {
+            return Ok(list);
+        }
+    }
+}
+
 /// Bybit's instrument list: two symbols a page, as many pages as asked, each naming the next by its number.
 async fn pages(page_count: u32) -> (RestOptions, Arc<Mutex<Vec<String>>>) {
     let asked = Arc::new(Mutex::new(Vec::new()));
@@ -51,8 +68,9 @@ async fn pages(page_count: u32) -> (RestOptions, Arc<Mutex<Vec<String>>>) {
 #[tokio::test]
 async fn an_instrument_list_is_read_to_its_last_page() {
     let (options, asked) = pages(3).await;
-    let specs = instruments(&options, protocol(Venue::BybitLinear), None).await.unwrap();
-    let names: Vec<&str> = specs.iter().map(|spec| spec.name.as_str()).collect();
+    let list = instruments(&options, protocol(Venue::BybitLinear), None).await.unwrap();
+    assert!(list.is_complete);
+    let names: Vec<&str> = list.specs.iter().map(|spec| spec.name.as_str()).collect();
     assert_eq!(names, ["A0USDT", "B0USDT", "A1USDT", "B1USDT", "A2USDT", "B2USDT"]);
     assert_eq!(*asked.lock().unwrap(), ["", "1", "2"]);
 }
@@ -61,9 +79,15 @@ async fn an_instrument_list_is_read_to_its_last_page() {
 async fn it_ends_with_the_page_that_holds_the_last_wanted_name() {
     let (options, asked) = pages(50).await;
     let wanted = HashSet::from(["A0USDT".to_owned(), "B1USDT".to_owned()]);
-    let specs = instruments(&options, protocol(Venue::BybitLinear), Some(&wanted)).await.unwrap();
-    assert_eq!(specs.iter().map(|spec| spec.name.as_str()).collect::<Vec<_>>(), ["A0USDT", "B1USDT"]);
+    let list = instruments(&options, protocol(Venue::BybitLinear), Some(&wanted)).await.unwrap();
+    let names: Vec<&str> = list.specs.iter().map(|spec| spec.name.as_str()).collect();
+    assert_eq!(names, ["A0USDT", "B0USDT", "A1USDT", "B1USDT"], "every row of the pages read");
+    assert!(!list.is_complete, "more would have come");
     assert_eq!(asked.lock().unwrap().len(), 2);
+    let wanted = HashSet::from(["A0USDT".to_owned(), "NOTLISTED".to_owned()]);
+    let (options, asked) = pages(3).await;
+    let list = instruments(&options, protocol(Venue::BybitLinear), Some(&wanted)).await.unwrap();
+    assert_eq!((list.is_complete, asked.lock().unwrap().len()), (true, 3));
 }
 
 #[tokio::test]
@@ -94,6 +118,46 @@ async fn a_refusal_carries_status_retry_after_and_the_bodys_beginning() {
 }
 
 #[tokio::test]
+async fn every_answer_tells_the_used_weight_and_one_that_is_no_number_is_none() {
+    for (status, value, used_weight) in [
+        (StatusCode::OK, "1234", Some(1234)),
+        (StatusCode::TOO_MANY_REQUESTS, " 6001 ", Some(6001)),
+        (StatusCode::NOT_FOUND, "1", Some(1)),
+        (StatusCode::OK, "-1", None),
+        (StatusCode::OK, "99999999999", None),
+        (StatusCode::OK, "many", None),
+    ] {
+        let answer = (status, [("x-mbx-used-weight-1m", value), ("Retry-After", "3")], "body");
+        let mut options = serve(Router::new().fallback(async move || answer)).await;
+        for (header, expected) in [(Some("X-MBX-USED-WEIGHT-1M"), used_weight), (None, None)] {
+            options.used_weight_header = header;
+            let mut answer = RestAnswer::default();
+            let _ = RestClient::new(&options).unwrap().ask("/", &mut answer).await;
+            let retry_after = Some(Duration::from_secs(3));
+            assert_eq!(answer, RestAnswer { status: status.as_u16(), used_weight: expected, retry_after }, "{value}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_answer_whose_body_fails_has_told_its_head_and_none_at_all_has_no_status() {
+    let answer = ([("used", "77")], "x".repeat(1000));
+    let mut options = serve(Router::new().fallback(async move || answer.clone())).await;
+    (options.used_weight_header, options.max_body_bytes) = (Some("used"), 10);
+    let mut answer = RestAnswer::default();
+    let error = RestClient::new(&options).unwrap().ask("/", &mut answer).await.unwrap_err();
+    assert!(matches!(error, RestError::TooLong { .. }), "{error}");
+    assert_eq!(answer, RestAnswer { status: 200, used_weight: Some(77), retry_after: None });
+    let (address, served) = serve_one(async |socket: tokio::net::TcpStream| drop(socket)).await;
+    let options = RestOptions::new(Url::parse(&format!("http://{address}")).unwrap());
+    let mut answer = RestAnswer::default();
+    let error = RestClient::new(&options).unwrap().ask("/", &mut answer).await.unwrap_err();
+    assert!(matches!(error, RestError::Request { .. }), "{error}");
+    assert_eq!(answer, RestAnswer::default());
+    served.await.unwrap();
+}
+
+#[tokio::test]
 async fn a_redirect_is_not_followed() {
     let answer = (StatusCode::FOUND, [("Location", "http://127.0.0.1:9/")]);
     let options = serve(Router::new().fallback(async move || answer)).await;
@@ -105,7 +169,7 @@ async fn a_redirect_is_not_followed() {
 async fn a_body_over_the_limit_is_refused_and_one_at_the_limit_is_not() {
     let mut options = serve(Router::new().fallback(async || "x".repeat(1000))).await;
     options.max_body_bytes = 1000;
-    assert_eq!(RestClient::new(&options).unwrap().get("/").await.unwrap().len(), 1000);
+    assert_eq!(RestClient::new(&options).unwrap().get("/").await.unwrap().body.len(), 1000);
     options.max_body_bytes = 999;
     let error = RestClient::new(&options).unwrap().get("/").await.unwrap_err();
     assert!(matches!(error, RestError::TooLong { max_body_bytes: 999, .. }), "{error}");
@@ -136,7 +200,7 @@ async fn https_trusts_the_ca_file_and_nobody_else() {
         options.tls = is_trusted.then(|| ca.client());
         let answer = RestClient::new(&options).unwrap().get("/").await;
         match answer {
-            Ok(body) => assert!(is_trusted && body == b"ok"),
+            Ok(reply) => assert!(is_trusted && reply.body == b"ok"),
             Err(error) => assert!(!is_trusted && error.to_string().contains("UnknownIssuer"), "{error}"),
         }
         served.await.unwrap();
@@ -149,7 +213,7 @@ async fn headers_are_sent_and_never_shown() {
     let mut options = serve(Router::new().fallback(echo)).await;
     options.headers = vec![("X-Key".to_owned(), Secret::new("s3cret"))];
     assert!(!format!("{options:?}").contains("s3cret"));
-    assert_eq!(RestClient::new(&options).unwrap().get("/").await.unwrap(), b"s3cret");
+    assert_eq!(RestClient::new(&options).unwrap().get("/").await.unwrap().body, b"s3cret");
     options.headers = vec![("X-Key".to_owned(), Secret::new("s3cret\n"))];
     assert_eq!(RestClient::new(&options).unwrap_err().to_string(), "header `X-Key` cannot be sent");
 }

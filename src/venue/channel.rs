@@ -54,6 +54,15 @@ pub struct Channel {
     pub native: Box<str>,
 }
 
+impl Channel {
+    /// True for a book that begins with a snapshot on its own connection and goes on by changes to it (Bybit): it can be
+    /// taken over from another connection only at a snapshot.
+    #[must_use]
+    pub const fn is_snapshot_book(&self) -> bool {
+        matches!((self.venue, self.kind), (Venue::BybitSpot | Venue::BybitLinear, ChannelKind::Depth { .. }))
+    }
+}
+
 /// A channel name the venue does not have.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("{venue} has no channel `{name}`: {allowed}")]

@@ -8,6 +8,8 @@
 //!             shape.rs     what a message is expected to look like, as data
 //!             tape.rs      any JSON: simd-json with reusable buffers (tier two)
 //!             scan.rs      the expected shape only: every literal and digit checked (tier one)
+//!             server_ping.rs  a server's ping in a text message: known on the hot core, answered on the cold side
+//!             template.rs  texts with holes: pings we write, answers to a server's ping
 //!             number.rs    numbers out of text, eight bytes at a time
 //!             fields.rs    what a shape's values mean: grid prices, times, symbols
 //! ```
@@ -26,6 +28,7 @@ mod scan;
 mod server_ping;
 mod shape;
 mod tape;
+mod template;
 
 pub mod binance;
 pub mod bybit;
@@ -36,4 +39,5 @@ pub use protocol::{
     Ack, ControlMessage, Form, Heartbeat, InstrumentError, InstrumentSpec, Limits, Protocol, Refusal, RestLimits,
     StreamClass, protocol,
 };
-pub use server_ping::ServerPing;
+pub use server_ping::{ServerPing, ServerPingError, ServerPingRule};
+pub use template::{PingTemplate, ReplyTemplate, TemplateError};

@@ -161,6 +161,10 @@ pub trait Protocol: Sync {
     /// [`ChannelError`] with what the venue has.
     fn channel(&self, name: &str) -> Result<Channel, ChannelError>;
 
+    /// What a stream of this name carries: its channel, and its symbol in the venue's native spelling where it has one.
+    /// The other way round of [`stream`](Self::stream).
+    fn channel_of(&self, stream: &str) -> Option<(Channel, Option<String>)>;
+
     /// The class of path a channel's data comes on. Channels of two classes need two connections.
     fn class(&self, channel: &Channel) -> StreamClass;
 
@@ -265,6 +269,8 @@ mod tests {
                 };
                 let channel = Channel::parse(venue, channel).unwrap_or_else(|error| panic!("{name}: {error}"));
                 assert_eq!(protocol(venue).stream(&channel, symbol), name);
+                let (found, found_symbol) = protocol(venue).channel_of(name).unwrap();
+                assert_eq!((&found, found_symbol.unwrap_or_default()), (&channel, symbol.to_uppercase()), "{name}");
                 // Market data is never taken for an answer to us.
                 assert_eq!(protocol(venue).control_message(message.to_string().as_bytes()), ControlMessage::Unknown);
             }
@@ -293,6 +299,7 @@ mod tests {
                     prop_assert!(protocol(venue).read_instruments(bytes).is_err());
                 }
                 let _ = protocol(venue).channel(&text);
+                let _ = protocol(venue).channel_of(&text);
             }
         }
 

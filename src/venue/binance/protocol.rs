@@ -257,6 +257,15 @@ impl Protocol for Binance {
         Ok(Channel { venue: self.venue, kind, scope, native: name.into() })
     }
 
+    fn channel_of(&self, stream: &str) -> Option<(Channel, Option<String>)> {
+        if stream.starts_with('!') {
+            return Some((self.channel(stream).ok()?, None));
+        }
+        let (symbol, channel) = stream.split_once('@')?;
+        let channel = self.channel(channel).ok().filter(|channel| channel.scope == ChannelScope::PerSymbol)?;
+        Some((channel, Some(symbol.to_uppercase())))
+    }
+
     fn class(&self, channel: &Channel) -> StreamClass {
         if !self.is_usdm() {
             return StreamClass::Only;

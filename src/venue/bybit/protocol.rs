@@ -204,6 +204,11 @@ impl Protocol for Bybit {
         Ok(Channel { venue: self.venue, kind, scope: ChannelScope::PerSymbol, native: name.into() })
     }
 
+    fn channel_of(&self, stream: &str) -> Option<(Channel, Option<String>)> {
+        let (channel, symbol) = stream.rsplit_once('.')?;
+        Some((self.channel(channel).ok()?, Some(symbol.to_owned())))
+    }
+
     fn class(&self, _channel: &Channel) -> StreamClass {
         StreamClass::Only
     }
