@@ -42,6 +42,10 @@ pub const FRAGMENT_COUNT_MAX: u32 = 131_072;
 /// is dropped instead of growing it.
 pub const WRITE_BUFFER_BYTES: usize = 256 * 1024;
 
+/// Bytes of one request's frame where the venue states no limit: no request of 200 streams comes near, and a quarter of
+/// what may wait to be written.
+pub const REQUEST_BYTES_DEFAULT: usize = 64 * 1024;
+
 /// Levels of one book update, both sides together. Binance's longest depth event recorded has about 700.
 pub const LEVEL_COUNT_MAX: usize = 10_000;
 
@@ -66,3 +70,4 @@ const _: () = assert!(SYMBOL_COUNT_MAX.is_multiple_of(64), "whole words in a set
 const _: () = assert!(READ_BUFFER_BYTES >= 2 * VISIT_BYTES_MAX, "a partial frame never blocks the next read");
 const _: () = assert!(READ_BUFFER_BYTES >= 2 * TLS_RECORD_BYTES_MAX, "a record always fits behind a partial frame");
 const _: () = assert!(READ_PADDING_BYTES >= 64, "one AVX-512 load");
+const _: () = assert!(4 * REQUEST_BYTES_DEFAULT <= WRITE_BUFFER_BYTES, "a request never fills the write buffer alone");

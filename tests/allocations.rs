@@ -244,9 +244,11 @@ fn over_wss_a_record_allocates_twice_at_most_and_how_often_is_stated() {
 #[test]
 fn liveness_allocates_nothing_once_there_is_room_whatever_is_silent() {
     const COUNT: usize = 1_000;
-    let streams = (0..COUNT).map(|n| format!("s{n}").into()).collect();
+    let streams: Vec<Box<str>> = (0..COUNT).map(|n| format!("s{n}").into()).collect();
     let limits = protocol(Venue::BinanceSpot).limits();
-    let subscriptions = Subscriptions::new(limits, SubscriptionSettings::default(), streams).expect("a plan");
+    let subscriptions =
+        Subscriptions::new(protocol(Venue::BinanceSpot), limits, SubscriptionSettings::default(), &streams)
+            .expect("a plan");
     let slots: Vec<SlotId> = subscriptions.slots(SlotSet::Wanted).map(|(slot, _)| slot).collect();
     let mut liveness = Liveness::new(LivenessSettings::default(), COUNT);
     let mut verdicts = [0_u64; 3];

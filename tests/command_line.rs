@@ -322,6 +322,99 @@ fn check_shows_connections_and_subscriptions_of_the_shipped_configs() {
     }
 }
 
+/// What a venue is asked, reckoned here by hand: streams in their order, cut into requests of `batch` streams whose text,
+/// with the longest id and the longest frame header, is at most `frame_bytes`.
+fn requests_by_hand(streams: &[String], batch: usize, frame_bytes: usize, empty_bytes: usize) -> Vec<usize> {
+    let mut requests: Vec<(usize, usize)> = Vec::new();
+    for stream in streams {
+        let more = stream.len() + 3;
+        match requests.last_mut() {
+            Some((count, bytes)) if *count < batch && 14 + empty_bytes + *bytes + more <= frame_bytes => {
+                *count += 1;
+                *bytes += more;
+            }
+            _ => requests.push((1, more)),
+        }
+    }
+    requests.into_iter().map(|(_, bytes)| bytes).collect()
+}
+
+#[test]
+fn the_plan_of_fifteen_hundred_binance_and_three_hundred_bybit_symbols_is_what_comes_out_by_hand() {
+    let folder = Folder::new("plan");
+    let names = |count: usize| (0..count).map(|n| format!("C{n:0>4}USDT")).collect::<Vec<_>>();
+    folder.write("spot.txt", &names(1_500).join("\n"));
+    folder.write("linear.txt", &names(300).join("\n"));
+    let config = folder.write(
+        "plan.toml",
+        r#"
+[exchange]
+name = "plan"
+[[connection]]
+name = "spot"
+venue = "binance-spot"
+symbols_file = "spot.txt"
+channels = ["trade", "bookTicker"]
+[[connection]]
+name = "linear"
+venue = "bybit-linear"
+symbols_file = "linear.txt"
+channels = ["publicTrade", "orderbook.50"]
+"#,
+    );
+    let done = output(&["check", "--plan", "--json", &config]);
+    assert_eq!(done.status.code(), Some(0), "{}", text(&done.stderr));
+    let line = text(&done.stdout);
+    assert_eq!(line.lines().count(), 1);
+    let plan: Value = serde_json::from_str(line).expect("JSON");
+    assert_eq!(plan["violations"], serde_json::json!([]));
+    assert_eq!(plan.as_object().expect("an object").len(), 2);
+    let sockets = plan["connections"].as_array().expect("a list");
+    // 3,000 streams at 1,024 a connection: three, of 500 symbols each. Bybit: 300 x (12 + 9 + 3) + 300 x (13 + 9 + 3)
+    // characters are below 21,000.
+    assert_eq!(sockets.len(), 4, "{line}");
+    let check = |socket: &Value, name: &str, symbols: &mut dyn Iterator<Item = usize>, is_binance: bool| {
+        let streams: Vec<String> = symbols
+            .flat_map(|n| match is_binance {
+                true => [format!("c{n:0>4}usdt@trade"), format!("c{n:0>4}usdt@bookTicker")],
+                false => [format!("publicTrade.C{n:0>4}USDT"), format!("orderbook.50.C{n:0>4}USDT")],
+            })
+            .collect();
+        // Longest words and id: UNSUBSCRIBE and 18446744073709551615.
+        let (empty, frame, words, rate) = match is_binance {
+            true => (
+                r#"{"method":"UNSUBSCRIBE","params":[],"id":18446744073709551615}"#,
+                4_096,
+                r#"{"method":"SUBSCRIBE","params":[],"id":1}"#,
+                4,
+            ),
+            false => (
+                r#"{"req_id":"18446744073709551615","op":"unsubscribe","args":[]}"#,
+                65_536,
+                r#"{"req_id":"1","op":"subscribe","args":[]}"#,
+                10,
+            ),
+        };
+        let requests = requests_by_hand(&streams, 200, frame, empty.len());
+        let texts = requests.iter().enumerate().map(|(at, bytes)| bytes - 1 + words.len() + usize::from(at + 1 > 9));
+        assert_eq!(socket["name"], name);
+        assert_eq!(socket["streams"], streams.len(), "{socket}");
+        assert_eq!(socket["requests"], requests.len(), "{socket}");
+        assert_eq!(socket["bytes_max"], texts.max().expect("a request"), "{socket}");
+        // As many as the pace allows at once, then as many again each second.
+        assert_eq!(socket["ready_in_ms"], (requests.len() - 1) / rate * 1_000, "{socket}");
+    };
+    for (index, socket) in sockets[..3].iter().enumerate() {
+        check(socket, &format!("spot/part-{}", index + 1), &mut (index..1_500).step_by(3), true);
+    }
+    check(&sockets[3], "linear", &mut (0..300), false);
+    assert!(sockets[0]["bytes_max"].as_u64().expect("a number") < 4_096, "{line}");
+    let done = output(&["check", "--plan", &config]);
+    assert_eq!(done.status.code(), Some(0));
+    let table = text(&done.stdout);
+    assert!(table.contains("spot/part-1") && table.contains("3600 streams in"), "{table}");
+}
+
 #[test]
 fn check_refuses_a_bad_file_with_every_error_at_once() {
     let folder = Folder::new("check");

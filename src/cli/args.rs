@@ -105,16 +105,25 @@ pub(super) struct RunArguments {
 /// Says what a configuration would connect and subscribe, without connecting.
 ///
 /// Reads the files with the very checks of `run`. Errors are printed all at once, with file, line, key, what was found
-/// and what is allowed.
+/// and what is allowed. With --plan it says which sockets carry how many streams in how many requests, and when the last
+/// is sent; a plan that breaks a venue's limit is printed too, and refused.
 ///
 /// Examples:
 ///   tickwire check configs/*.toml
+///   tickwire check --plan configs/*.toml
+///   tickwire check --plan --json configs/binance.toml
 ///   tickwire check configs/binance.toml --engine configs/engine.toml
 #[derive(Args, Debug)]
 #[command(verbatim_doc_comment, after_help = EXIT_CODES)]
 pub(super) struct CheckArguments {
     #[command(flatten)]
     pub(super) config: ConfigArguments,
+    /// Print the plan: sockets, requests, and the time from connect to the last subscribe.
+    #[arg(long)]
+    pub(super) plan: bool,
+    /// With --plan: print it as one JSON object on one line.
+    #[arg(long, requires = "plan")]
+    pub(super) json: bool,
 }
 
 /// Serves an exchange on loopback that speaks Binance's and Bybit's protocols.
@@ -318,6 +327,7 @@ mod tests {
             ("tickwire sim --frames x --pace fast", "`recorded`, `flat-out`"),
             ("tickwire sim --pace flat-out", "--frames"),
             ("tickwire sim --ca ca.pem", "--tls"),
+            ("tickwire check --json a.toml", "--plan"),
         ] {
             let error = parse(words).expect_err(words);
             assert_eq!(error.exit_code(), i32::from(super::super::EXIT_CONFIGURATION), "{words}");

@@ -1,7 +1,7 @@
 //! One connection's settings, checked or built in code, with their defaults.
 
 use super::{AuthConfig, Header, HeartbeatConfig, LivenessConfig, ReconnectConfig, RestConfig, RotationConfig};
-use crate::control::{PlanLimits, PlannedConnection, plan};
+use crate::control::{self, Plan, PlanError, PlanLimits, PlannedConnection, SubscriptionSettings};
 use crate::limits::MESSAGE_BYTES_DEFAULT;
 use crate::market::{Instrument, Venue};
 use crate::venue::{Channel, ChannelError, ChannelScope, Form, protocol};
@@ -308,6 +308,42 @@ impl ConnectionConfig {
     /// connection is reached. Empty where no plan exists, which the checks of a configuration say why.
     #[must_use]
     pub fn sockets(&self) -> Vec<PlannedConnection> {
-        plan(self.venue, self.form, &self.channels, &self.symbols, PlanLimits::default()).unwrap_or_default()
+        self.plan().map(|plan| plan.connections).unwrap_or_default()
+    }
+
+    /// The same with the limits that these sockets would not keep. Other connections to the venue are not reckoned with:
+    /// [`ConfigPlan`](super::ConfigPlan) does that.
+    ///
+    /// # Errors
+    /// [`PlanError`]: there is no plan at all.
+    pub fn plan(&self) -> Result<Plan, PlanError> {
+        let weights = |symbol: &str| self.weight(symbol);
+        control::plan(self.venue, self.form, &self.channels, &self.symbols, &self.plan_limits(), &weights)
+    }
+
+    /// What the plan keeps to beside the venue's limits.
+    #[must_use]
+    pub fn plan_limits(&self) -> PlanLimits {
+        PlanLimits { subscriptions: self.subscription_settings(), ..PlanLimits::default() }
+    }
+
+    /// How heavy a symbol is.
+    #[must_use]
+    pub fn weight(&self, _symbol: &str) -> u32 {
+        1
+    }
+
+    /// How each of its sockets asks.
+    #[must_use]
+    pub fn subscription_settings(&self) -> SubscriptionSettings {
+        SubscriptionSettings {
+            batch_streams_max: u32::try_from(self.subscription.batch).unwrap_or(u32::MAX),
+            ack_timeout: self.subscription.ack_timeout,
+            retries_max: self.subscription.ack_retries,
+            messages_per_second: Some(self.subscription.requests_per_second),
+            // What the venue allows beyond this rate is what is left for pings and pongs.
+            share_percent: 100,
+            ..SubscriptionSettings::default()
+        }
     }
 }

@@ -1,8 +1,7 @@
 //! What `tickwire check` prints: what would be connected and subscribed. Reads the configuration and the venue's
 //! protocol; connects to nothing.
 
-use super::{Config, ConnectionConfig, EngineConfig, ReconnectStrategy};
-use crate::control::PlannedConnection;
+use super::{Config, ConfigPlan, ConnectionConfig, EngineConfig, PlannedSocket, ReconnectStrategy};
 use crate::venue::{Heartbeat, StreamClass, protocol};
 use std::fmt::{self, Write};
 use std::time::Duration;
@@ -20,23 +19,24 @@ pub fn describe(config: &Config) -> String {
 }
 
 fn write_all(config: &Config, out: &mut String) -> fmt::Result {
+    let plan = ConfigPlan::new(config);
     for connection in &config.connections {
-        write_connection(connection, out)?;
+        let sockets: Vec<_> =
+            plan.sockets.iter().filter(|planned| planned.connection.name == connection.name).collect();
+        write_connection(connection, &sockets, out)?;
         writeln!(out)?;
     }
     write_engine(config, &config.engine, out)?;
-    let sockets: usize = config.connections.iter().map(|connection| connection.sockets().len()).sum();
-    let streams: usize = config.connections.iter().map(ConnectionConfig::stream_count).sum();
     writeln!(
         out,
         "\n{}: {}, {}",
         count(config.connections.len(), "connection"),
-        count(sockets, "socket"),
-        count(streams, "stream")
+        count(plan.sockets.len(), "socket"),
+        count(plan.stream_count(), "stream")
     )
 }
 
-fn write_connection(connection: &ConnectionConfig, out: &mut String) -> fmt::Result {
+fn write_connection(connection: &ConnectionConfig, sockets: &[&PlannedSocket<'_>], out: &mut String) -> fmt::Result {
     let protocol = protocol(connection.venue);
     writeln!(
         out,
@@ -49,12 +49,11 @@ fn write_connection(connection: &ConnectionConfig, out: &mut String) -> fmt::Res
     writeln!(out, "  exchange     {}", connection.exchange)?;
     writeln!(out, "  symbols      {}", listed(connection.symbols.iter().map(String::as_str)))?;
     writeln!(out, "  channels     {}", listed(connection.channels.iter().map(|channel| &*channel.native)))?;
-    let sockets = connection.sockets();
     let limits = protocol.limits();
     let limit = limits.streams_per_connection.map(|most| format!(", at most {most} each")).unwrap_or_default();
     writeln!(out, "  streams      {} on {}{limit}", connection.stream_count(), count(sockets.len(), "socket"))?;
-    for socket in &sockets {
-        write_socket(connection, socket, out)?;
+    for planned in sockets {
+        write_socket(planned, out)?;
     }
     writeln!(out, "  rest         {}", connection.rest_url)?;
     let given = connection.instruments.len();
@@ -67,7 +66,8 @@ fn write_connection(connection: &ConnectionConfig, out: &mut String) -> fmt::Res
 }
 
 /// One socket: where it connects, and how long its subscriptions take at the configured pace.
-fn write_socket(connection: &ConnectionConfig, socket: &PlannedConnection, out: &mut String) -> fmt::Result {
+fn write_socket(planned: &PlannedSocket<'_>, out: &mut String) -> fmt::Result {
+    let PlannedSocket { connection, socket, .. } = planned;
     let class = match socket.class {
         StreamClass::Only => "",
         StreamClass::Public => "class public, ",
@@ -75,20 +75,20 @@ fn write_socket(connection: &ConnectionConfig, socket: &PlannedConnection, out: 
     };
     let url = connection.url.as_str().trim_end_matches('/');
     writeln!(out, "    {url}{}", socket.path)?;
-    let subscription = &connection.subscription;
-    let requests = socket.streams.len().div_ceil(subscription.batch.max(1));
-    let pace = Duration::from_secs(1) / subscription.requests_per_second.max(1);
-    let spent = pace * u32::try_from(requests.saturating_sub(1)).unwrap_or(u32::MAX);
+    let rate = socket.requests_per_second.map(|rate| format!(", {rate} a second")).unwrap_or_default();
+    let wait = match socket.connect_after {
+        Duration::ZERO => String::new(),
+        wait => format!(", connected after {}", seconds(wait)),
+    };
     writeln!(
         out,
-        "      {class}{} in {} of at most {}, {} a second: {} to send",
+        "      {class}{} in {} of at most {}{rate}: {} to send{wait}",
         count(socket.streams.len(), "stream"),
-        count(requests, "request"),
-        subscription.batch,
-        subscription.requests_per_second,
-        seconds(spent)
+        count(socket.requests.len(), "request"),
+        connection.subscription.batch,
+        seconds(socket.ready_in)
     )?;
-    writeln!(out, "      {}", listed(socket.streams.iter().map(|stream| &**stream)))
+    writeln!(out, "      {}", listed(socket.streams.iter().map(|stream| &*stream.name)))
 }
 
 /// Heartbeat, reconnect, time-outs, and what is not at its default.
@@ -206,10 +206,10 @@ mod tests {
         let symbols: Vec<String> = (0..25).map(|index| format!("S{index}USDT")).collect();
         let symbols: Vec<&str> = symbols.iter().map(String::as_str).collect();
         let mut connection = ConnectionConfig::new("spot", Venue::BybitSpot);
-        connection.subscription.requests_per_second = 4;
+        connection.subscription.requests_per_second = 2;
         let connection = connection.subscribed_to(&symbols, &["publicTrade"]).unwrap();
         let text = describe(&Config::from_connections(vec![connection]).unwrap());
-        assert!(text.contains("25 streams in 3 requests of at most 10, 4 a second: 0.5 s to send"), "{text}");
+        assert!(text.contains("25 streams in 3 requests of at most 10, 2 a second: 1 s to send"), "{text}");
         assert!(text.contains("25: S0USDT, ") && text.contains("..."), "{text}");
     }
 }

@@ -17,6 +17,7 @@ mod engine;
 mod error;
 mod exchange;
 mod place;
+mod plan;
 mod reader;
 mod request;
 mod secret;
@@ -34,6 +35,7 @@ pub use describe::describe;
 pub use endpoints::{EndpointError, EndpointOverrides, VenueEndpoints};
 pub use engine::{CoreConfig, EngineConfig, GovernorConfig, Idle, WatchdogConfig};
 pub use error::{ConfigError, ConfigErrors};
+pub use plan::{ConfigPlan, PlannedSocket};
 pub use request::{RequestCodec, RequestConfig};
 pub use secret::{Header, Secret};
 pub use upkeep::{

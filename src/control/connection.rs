@@ -8,14 +8,16 @@
 //! of an earlier epoch's socket must not be handed in, so the caller tags its sockets with [`ConnectionMachine::epoch`].
 //! After [`Action::Drop`] the socket is forgotten: its end need not be reported. Does no I/O and reads no clock.
 
+use super::turn::Turn;
 use super::{
-    AckOutcome, AuthReply, Authentication, Backoff, Beat, BudgetId, Cause, Edge, Governor, HeartbeatMonitor,
-    HeartbeatSettings, Leg, Moment, Operation, Pacer, Permit, Ping, PlanError, ReconnectSettings, RestAnswer, Session,
-    SlotId, SlotSet, State, SubscriptionCounters, SubscriptionSettings, Subscriptions, Ticket, after,
+    AuthReply, Authentication, Backoff, Beat, BudgetId, Cause, Edge, Governor, HeartbeatMonitor, HeartbeatSettings,
+    Leg, Moment, Operation, Pacer, Ping, PlanError, ReconnectSettings, RestAnswer, Session, SlotId, SlotSet, State,
+    SubscriptionCounters, SubscriptionSettings, Subscriptions, after,
 };
+use super::{Expectation, Liveness, LivenessCounters, LivenessCounts, LivenessSettings, SilentKind, Verdict};
 use crate::limits::SAMPLE_BYTES;
 use crate::market::{MonoNs, Venue};
-use crate::venue::{ControlMessage, Limits, Protocol, protocol};
+use crate::venue::{AckResult, ControlMessage, Limits, Protocol, protocol};
 use std::time::Duration;
 
 /// How one connection behaves.
@@ -31,6 +33,13 @@ pub struct ConnectionSettings {
     pub heartbeat: HeartbeatSettings,
     /// How to come back.
     pub reconnect: ReconnectSettings,
+    /// When a silent subscription is an alarm.
+    pub liveness: LivenessSettings,
+    /// First data of a per-symbol channel that speaks by itself (books, quotes, tickers, candles) within this time after
+    /// the ack; `None`: it may stay away.
+    pub first_data_within: Option<Duration>,
+    /// The same for trades; `None`: nobody may be trading.
+    pub first_trade_within: Option<Duration>,
     /// How long a close handshake may take before the socket is dropped.
     pub close_timeout: Duration,
     /// How to log in, made afresh on every connect; `None` where nothing is to be proven.
@@ -49,6 +58,9 @@ impl ConnectionSettings {
             subscriptions: SubscriptionSettings::default(),
             heartbeat: HeartbeatSettings::of_venue(protocol(venue).heartbeat()),
             reconnect: ReconnectSettings { seed, ..ReconnectSettings::default() },
+            liveness: LivenessSettings::default(),
+            first_data_within: Some(LivenessSettings::default().first_data_within),
+            first_trade_within: None,
             close_timeout: Duration::from_millis(100),
             auth: None,
             auth_timeout: Duration::from_secs(5),
@@ -187,6 +199,34 @@ pub enum Report {
         /// Why the last one failed.
         reason: String,
     },
+    /// A confirmed subscription has no data.
+    Silent {
+        /// The stream.
+        stream: String,
+        /// It never had any on this connection, or it stopped.
+        kind: SilentKind,
+        /// For how long.
+        silent: Duration,
+    },
+    /// A silent subscription has data again.
+    Recovered {
+        /// The stream.
+        stream: String,
+        /// How long it had none.
+        silent: Duration,
+    },
+    /// A silent subscription is ended and asked for again.
+    Resubscribing {
+        /// The stream.
+        stream: String,
+    },
+    /// A silent subscription is to be carried by another socket.
+    MoveWanted {
+        /// The stream.
+        stream: String,
+    },
+    /// Most subscriptions of the connection are silent: it is to be replaced.
+    MostlySilent,
     /// The venue says that it is about to go.
     GoingAway,
     /// The old socket of a rotation was lost before the successor was confirmed; the successor goes on.
@@ -251,6 +291,10 @@ pub struct Status {
     pub refused: usize,
     /// Requests, acks, refusals and timeouts.
     pub subscriptions: SubscriptionCounters,
+    /// Subscriptions by what is known of their data.
+    pub liveness: LivenessCounts,
+    /// Silences, and what was done about them.
+    pub silences: LivenessCounters,
     /// Connections made after the first.
     pub reconnects: u64,
     /// Answers to our pings.
@@ -269,74 +313,25 @@ pub struct Status {
     pub last_loss: Option<String>,
 }
 
-/// How long to wait where the process's budget has no place in its line.
-const NO_PLACE_WAIT: Duration = Duration::from_secs(1);
-
-/// Something that waits for its turn in one of the process's budgets.
-#[derive(Debug, Default)]
-enum Turn {
-    /// It does not wait.
-    #[default]
-    None,
-    /// It has a place in the line.
-    Ticket(Ticket),
-    /// There was no place: it asks again.
-    Again,
-}
-
-impl Turn {
-    const fn is_waiting(&self) -> bool {
-        !matches!(self, Self::None)
-    }
-
-    /// Takes the turn, or says when to try again. `ask` asks for a place where there is none yet.
-    fn take(
-        &mut self,
-        now: MonoNs,
-        context: &mut Context<'_>,
-        ask: impl FnOnce(&mut Context<'_>) -> Permit,
-    ) -> Option<MonoNs> {
-        let permit = match std::mem::take(self) {
-            Self::Ticket(ticket) => context.governor.redeem(ticket, now).unwrap_or_else(|| ask(context)),
-            Self::None | Self::Again => ask(context),
-        };
-        match permit {
-            Permit::Now => None,
-            Permit::At { at, ticket } => {
-                *self = Self::Ticket(ticket);
-                Some(at)
-            }
-            Permit::Refused(_) => {
-                *self = Self::Again;
-                Some(after(now, NO_PLACE_WAIT))
-            }
-        }
-    }
-
-    /// Gives the place back. True if it had waited.
-    fn cancel(&mut self, now: MonoNs, context: &mut Context<'_>) -> bool {
-        let was = std::mem::take(self);
-        if let Self::Ticket(ticket) = was {
-            context.governor.cancel(ticket, now);
-        }
-        was.is_waiting()
-    }
-}
-
 /// Ids of two sockets of one logical connection never meet.
 const ID_STEP: u64 = 1 << 32;
 
 /// The control plane of one connection.
 #[derive(Debug)]
 pub struct ConnectionMachine {
-    protocol: ProtocolRef,
+    pub(super) protocol: ProtocolRef,
+    pub(super) liveness: Liveness,
+    /// What each slot owes, in the order of the slots.
+    pub(super) expectations: Vec<Expectation>,
+    pub(super) first_within: FirstWithin,
+    pub(super) verdicts: Vec<Verdict>,
     close_timeout: Duration,
     auth: Option<Authentication>,
     auth_timeout: Duration,
     /// The id of the login under way.
     login_id: u64,
     session: Session,
-    subscriptions: Subscriptions,
+    pub(super) subscriptions: Subscriptions,
     heartbeat: HeartbeatMonitor,
     backoff: Backoff,
     pacer: Pacer,
@@ -358,9 +353,16 @@ pub struct ConnectionMachine {
     last_loss: Option<String>,
 }
 
+/// How long first data may take, by kind of channel.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct FirstWithin {
+    pub(super) data: Option<Duration>,
+    pub(super) trade: Option<Duration>,
+}
+
 /// The venue's protocol, with the `Debug` the machine needs.
 #[derive(Clone, Copy)]
-struct ProtocolRef(&'static dyn Protocol);
+pub(super) struct ProtocolRef(pub(super) &'static dyn Protocol);
 
 impl std::fmt::Debug for ProtocolRef {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -374,20 +376,26 @@ impl ConnectionMachine {
     /// # Errors
     /// [`PlanError`]: a stream twice, or more than one connection carries.
     pub fn new(settings: ConnectionSettings, streams: Vec<Box<str>>) -> Result<Self, PlanError> {
-        let of_operator = settings.subscriptions.messages_per_second;
-        let of_venue = settings.limits.messages_per_second;
-        let rate = of_operator.into_iter().chain(of_venue).min();
         Ok(Self {
+            liveness: Liveness::new(settings.liveness, streams.len()),
+            expectations: Vec::with_capacity(streams.len()),
+            first_within: FirstWithin { data: settings.first_data_within, trade: settings.first_trade_within },
+            verdicts: Vec::new(),
             protocol: ProtocolRef(protocol(settings.venue)),
             close_timeout: settings.close_timeout,
             auth: settings.auth,
             auth_timeout: settings.auth_timeout,
             login_id: 0,
             session: Session::new(),
-            subscriptions: Subscriptions::new(settings.limits, settings.subscriptions, streams)?,
+            subscriptions: Subscriptions::new(
+                protocol(settings.venue),
+                settings.limits,
+                settings.subscriptions,
+                &streams,
+            )?,
             heartbeat: HeartbeatMonitor::new(settings.heartbeat),
             backoff: Backoff::new(settings.reconnect),
-            pacer: Pacer::new(rate, settings.subscriptions.share_percent),
+            pacer: Pacer::of(&settings.limits, &settings.subscriptions),
             deadline: None,
             connect_turn: Turn::None,
             request_turn: Turn::None,
@@ -444,14 +452,10 @@ impl ConnectionMachine {
         self.advance(now, context, actions);
     }
 
-    /// When a subscription's last data came, as the hot core noted it.
-    pub const fn seen(&mut self, _slot: SlotId, _last_data: MonoNs, _now: MonoNs) {}
-
     /// A successor begins with what its predecessor knows: what the venue refused there is not asked for again.
     pub fn inherit(&mut self, predecessor: &Self) {
         for (stream, refusal) in predecessor.subscriptions.refusals() {
-            let _ = (stream, refusal);
-            self.subscriptions.refuse_known();
+            self.subscriptions.refuse_known(stream, refusal.clone());
         }
         self.next_id = predecessor.next_id + ID_STEP;
     }
@@ -461,12 +465,6 @@ impl ConnectionMachine {
         self.last_loss.clone_from(&predecessor.last_loss);
     }
 
-    /// True if this connection, a successor, speaks of all that its predecessor speaks of.
-    #[must_use]
-    pub fn speaks_for(&self, _predecessor: &Self) -> bool {
-        self.messages_seen > 0
-    }
-
     /// When [`Event::Timer`] is due; `None` while only an event can change anything.
     #[must_use]
     pub fn next_timer(&self) -> Option<MonoNs> {
@@ -474,10 +472,9 @@ impl ConnectionMachine {
             State::Connecting | State::Reconnecting { .. } | State::Closing | State::Authenticating => self.deadline,
             // `advance` has sent what could be sent, so a request that is left waits for its `deadline`.
             State::Connected | State::Ready => {
-                [self.deadline, self.heartbeat.next_timer(), self.subscriptions.next_timer()]
-                    .into_iter()
-                    .flatten()
-                    .min()
+                let of_rooms =
+                    [self.heartbeat.next_timer(), self.subscriptions.next_timer(), self.liveness.next_timer()];
+                of_rooms.into_iter().chain([self.deadline]).flatten().min()
             }
             State::Disconnected | State::Closed => None,
         }
@@ -521,6 +518,8 @@ impl ConnectionMachine {
             active: count(SlotSet::Active),
             refused: count(SlotSet::Refused),
             subscriptions: self.subscriptions.counters(),
+            liveness: self.liveness.counts(),
+            silences: self.liveness.counters(),
             reconnects: self.connected_count.saturating_sub(1),
             pongs: self.pongs,
             unknown_control: self.unknown_control,
@@ -564,7 +563,7 @@ impl ConnectionMachine {
     }
 
     fn on_resubscribe(&mut self, stream: &str) {
-        if let Some(slot) = self.subscriptions.find(stream) {
+        if let Some(slot) = self.subscriptions.slot(stream) {
             self.subscriptions.resubscribe(slot);
         }
     }
@@ -575,6 +574,7 @@ impl ConnectionMachine {
             self.messages_seen = 0;
             self.pacer.reset();
             self.heartbeat.connected(now);
+            self.liveness.connected(now);
             actions.push(Action::Report(Report::Connected));
             self.log_in(now, context, actions);
         } else if !self.session.state().is_up() {
@@ -635,9 +635,14 @@ impl ConnectionMachine {
         }
         match self.protocol.0.control_message(bytes) {
             ControlMessage::Ack(ack) => {
-                let refusal = ack.result.as_ref().err();
-                let is_already_live = refusal.is_some_and(|refusal| self.protocol.0.is_already_subscribed(refusal));
-                if let AckOutcome::Refused(slot) = self.subscriptions.on_ack(ack, is_already_live) {
+                let is_already_live = match &ack.result {
+                    AckResult::Refused(refusal) | AckResult::Stream { result: Err(refusal), .. } => {
+                        self.protocol.0.is_already_subscribed(refusal)
+                    }
+                    _ => false,
+                };
+                self.subscriptions.confirm(ack, is_already_live);
+                while let Some(slot) = self.subscriptions.take_refused() {
                     self.report_refused(slot, actions);
                 }
             }
@@ -654,6 +659,7 @@ impl ConnectionMachine {
 
     fn on_data_seen(&mut self, last_seen: MonoNs, messages: u64) {
         self.heartbeat.seen(last_seen);
+        self.liveness.heard(last_seen);
         // Pongs move `last_seen` too: only new messages show that data flows.
         if messages > self.messages_seen {
             self.backoff.data_seen(last_seen);
@@ -662,7 +668,7 @@ impl ConnectionMachine {
     }
 
     fn on_subscribe(&mut self, stream: &str, actions: &mut Vec<Action>) {
-        if let Err(error) = self.subscriptions.add(stream) {
+        if let Err(error) = self.subscriptions.request_subscription(stream) {
             let report = Report::Refused { stream: stream.to_owned(), reason: error.to_string() };
             actions.push(Action::Report(report));
         }
@@ -722,6 +728,9 @@ impl ConnectionMachine {
                 Beat::Ping(ping) => self.ping(&ping, now, context, actions),
             }
         }
+        self.know_expectations();
+        self.note_acks(now);
+        self.judge(now, actions);
         self.pump(now, context, actions);
         self.settle(actions);
     }
@@ -756,12 +765,13 @@ impl ConnectionMachine {
                 return;
             }
             let id = self.take_id();
-            let Some(request) = self.subscriptions.next_request(id, now) else { return };
-            let mut text = Vec::new();
-            match request.operation {
-                Operation::Subscribe => self.protocol.0.write_subscribe(id, &request.streams, &mut text),
-                Operation::Unsubscribe => self.protocol.0.write_unsubscribe(id, &request.streams, &mut text),
+            let Some(request) = self.subscriptions.batch_requests(id, now) else { return };
+            for slot in request.streams.slots().filter(|_| request.operation == Operation::Subscribe) {
+                let expectation = self.expectations.get(slot.index()).copied().unwrap_or(Expectation::RATE);
+                self.liveness.sent(slot, expectation, now);
             }
+            let mut text = Vec::new();
+            request.write(self.protocol.0, id, &mut text);
             self.send(text, now, actions);
         }
     }
@@ -844,6 +854,7 @@ impl ConnectionMachine {
         self.request_turn.cancel(now, context);
         self.subscriptions.disconnected();
         self.heartbeat.disconnected();
+        self.liveness.disconnected();
     }
 
     fn over(&mut self, actions: &mut Vec<Action>) {
@@ -868,313 +879,5 @@ pub(super) fn unlimited(governor: &mut Governor) -> BudgetId {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const MS: u64 = 1_000_000;
-
-    fn refused_connect(reason: &str) -> Event<'_> {
-        Event::ConnectFailed { reason, retry_after: None, status: None }
-    }
-
-    struct Bench {
-        machine: ConnectionMachine,
-        now: MonoNs,
-        governor: Governor,
-        budget: BudgetId,
-    }
-
-    impl Bench {
-        fn new(venue: Venue, streams: &[&str]) -> Self {
-            let streams = streams.iter().map(|&stream| stream.into()).collect();
-            let machine = ConnectionMachine::new(ConnectionSettings::of_venue(venue, 1), streams).unwrap();
-            Self::of(machine, MonoNs(5_000 * MS))
-        }
-
-        fn of(machine: ConnectionMachine, now: MonoNs) -> Self {
-            let mut governor = Governor::default();
-            let budget = unlimited(&mut governor);
-            Self { machine, now, governor, budget }
-        }
-
-        fn up(venue: Venue, streams: &[&str]) -> Self {
-            let mut bench = Self::new(venue, streams);
-            assert_eq!(bench.event(Event::Start), [Action::Connect]);
-            bench
-        }
-
-        fn event(&mut self, event: Event<'_>) -> Vec<Action> {
-            let mut actions = Vec::new();
-            let mut context = Context { wall_ms: 0, governor: &mut self.governor, budget: self.budget };
-            self.machine.handle(event, self.now, &mut context, &mut actions);
-            actions
-        }
-
-        fn texts(&mut self, event: Event<'_>) -> Vec<String> {
-            let actions = self.event(event);
-            let text = |action| match action {
-                Action::Send(bytes) => Some(String::from_utf8(bytes).unwrap()),
-                _ => None,
-            };
-            actions.into_iter().filter_map(text).collect()
-        }
-
-        /// Lets the next timer come.
-        fn timer(&mut self) -> Vec<Action> {
-            self.now = self.machine.next_timer().unwrap();
-            self.event(Event::Timer)
-        }
-    }
-
-    #[test]
-    fn a_connection_is_ready_once_the_venue_confirmed_everything() {
-        let mut bench = Bench::up(Venue::BinanceSpot, &["btcusdt@trade"]);
-        let sent = bench.texts(Event::Connected);
-        assert_eq!(sent.len(), 1);
-        assert!(sent[0].contains("btcusdt@trade") && sent[0].contains("\"id\":1"), "{}", sent[0]);
-        assert_eq!(bench.machine.state(), State::Connected);
-        let actions = bench.event(Event::Message(br#"{"result":null,"id":1}"#));
-        assert_eq!(actions, [Action::Report(Report::Ready)]);
-        let status = bench.machine.status();
-        assert_eq!((status.wanted, status.active, status.pending, status.reconnects), (1, 1, 0, 0));
-    }
-
-    #[test]
-    fn a_lost_connection_comes_back_and_resubscribes_everything_with_a_new_id() {
-        let mut bench = Bench::up(Venue::BybitLinear, &["tickers.A", "tickers.B"]);
-        bench.event(Event::Connected);
-        bench.event(Event::Message(br#"{"success":true,"ret_msg":"","req_id":"1","op":"subscribe"}"#));
-        assert_eq!(bench.machine.state(), State::Ready);
-        let actions = bench.event(Event::Lost { reason: "reset by peer", code: None });
-        assert!(
-            matches!(&actions[..], [Action::Report(Report::Reconnecting { attempt: 1, reason, .. })] if reason == "reset by peer")
-        );
-        assert_eq!(bench.timer(), [Action::Connect]);
-        let sent = bench.texts(Event::Connected);
-        assert!(sent[0].contains("tickers.A") && sent[0].contains("tickers.B") && sent[0].contains("\"req_id\":\"2\""));
-        // The answer to the first connection's request is nobody's now.
-        bench.event(Event::Message(br#"{"success":true,"ret_msg":"","req_id":"1","op":"subscribe"}"#));
-        let status = bench.machine.status();
-        assert_eq!((status.active, status.subscriptions.acks_unmatched, status.reconnects), (0, 1, 1));
-        assert_eq!(status.last_loss.as_deref(), Some("reset by peer"));
-    }
-
-    #[test]
-    fn requests_keep_the_pace_and_leave_room_for_pongs() {
-        let streams: Vec<_> = (0..2_000).map(|n| format!("c{n}@trade")).collect();
-        let mut settings = ConnectionSettings::of_venue(Venue::BinanceSpot, 1);
-        settings.limits.streams_per_connection = None;
-        let names = streams.iter().map(|name| name.as_str().into()).collect();
-        let mut bench = Bench::of(ConnectionMachine::new(settings, names).unwrap(), MonoNs(1_000_000 * MS));
-        bench.event(Event::Start);
-        assert_eq!(bench.texts(Event::Connected).len(), 4);
-        assert_eq!(bench.machine.next_timer(), Some(MonoNs(bench.now.0 + 1_000 * MS)));
-        assert_eq!(bench.timer().len(), 4);
-        assert_eq!(bench.timer().len(), 2);
-        assert_eq!(bench.machine.status().pending, 2_000);
-    }
-
-    #[test]
-    fn a_refused_stream_is_reported_with_the_venues_words_and_the_rest_is_ready() {
-        let mut bench = Bench::up(Venue::BybitSpot, &["tickers.NOPE"]);
-        bench.event(Event::Connected);
-        let refusal = br#"{"success":false,"ret_msg":"Invalid topic: tickers.NOPE","req_id":"1","op":"subscribe"}"#;
-        let report =
-            Report::Refused { stream: "tickers.NOPE".to_owned(), reason: "Invalid topic: tickers.NOPE".to_owned() };
-        let actions = bench.event(Event::Message(refusal));
-        assert_eq!(actions, [Action::Report(report), Action::Report(Report::Ready)]);
-        assert_eq!(bench.machine.status().last_refusal.as_deref(), Some("tickers.NOPE: Invalid topic: tickers.NOPE"));
-    }
-
-    #[test]
-    fn a_venue_that_answers_no_request_is_left_and_everything_is_asked_again_on_the_next_connection() {
-        let mut bench = Bench::up(Venue::BybitLinear, &["tickers.A", "tickers.B", "tickers.NOPE"]);
-        bench.event(Event::Connected);
-        // All three are refused together, then by halves: A is confirmed, NOPE refused in the venue's words.
-        let answer = |id, is_ok: bool| {
-            let words = if is_ok { "" } else { "Invalid topic" };
-            format!(r#"{{"success":{is_ok},"ret_msg":"{words}","req_id":"{id}","op":"subscribe"}}"#).into_bytes()
-        };
-        let halves = bench.texts(Event::Message(&answer(1, false)));
-        assert!(
-            halves.len() == 2 && halves[1].contains("tickers.B") && halves[1].contains("tickers.NOPE"),
-            "{halves:?}"
-        );
-        bench.event(Event::Message(&answer(2, true)));
-        let quarters = bench.texts(Event::Message(&answer(3, false)));
-        assert!(quarters.len() == 2 && quarters[1].contains("tickers.NOPE"), "{quarters:?}");
-        bench.event(Event::Message(&answer(5, false)));
-        assert_eq!((bench.machine.status().pending, bench.machine.status().refused), (1, 1));
-        // B is never answered. Data keeps coming, so the connection is not stale.
-        let lost = loop {
-            bench.event(Event::DataSeen { last_seen: bench.now, messages: 0 });
-            let actions = bench.timer();
-            if actions.contains(&Action::Drop) {
-                break actions;
-            }
-            assert_eq!(bench.machine.state(), State::Connected, "never ready while an answer is missing");
-        };
-        let [Action::Drop, Action::Report(Report::Reconnecting { attempt: 1, reason, .. })] = &lost[..] else {
-            panic!("{lost:?}")
-        };
-        assert_eq!(reason, "the venue answers no request: subscribe tickers.B, no answer in 4 tries of 5000 ms");
-        let status = bench.machine.status();
-        assert_eq!(status.last_loss.as_ref(), Some(reason));
-        assert_eq!((status.subscriptions.timeouts, status.unsent, status.refused), (4, 2, 1));
-        assert_eq!(bench.timer(), [Action::Connect]);
-        let sent = bench.texts(Event::Connected);
-        assert!(
-            sent[0].contains("tickers.A") && sent[0].contains("tickers.B") && !sent[0].contains("NOPE"),
-            "{sent:?}"
-        );
-    }
-
-    #[test]
-    fn silence_is_pinged_and_then_a_loss() {
-        let mut bench = Bench::up(Venue::BybitSpot, &[]);
-        assert!(bench.event(Event::Connected).contains(&Action::Report(Report::Ready)));
-        let pings = bench.timer();
-        assert!(matches!(&pings[..], [Action::Send(text)] if text.windows(6).any(|w| w == b"\"ping\"")), "{pings:?}");
-        bench.event(Event::Message(br#"{"op":"pong"}"#));
-        assert_eq!(bench.machine.status().pongs, 1);
-        // The hot core never said that it saw a byte.
-        let actions = bench.timer();
-        assert_eq!(actions[0], Action::Drop);
-        assert!(
-            matches!(&actions[1], Action::Report(Report::Reconnecting { reason, .. }) if reason == "stale: no byte for 30000 ms"),
-            "{actions:?}"
-        );
-    }
-
-    #[test]
-    fn a_venue_that_says_it_goes_is_reported_and_left_when_that_is_decided() {
-        let mut bench = Bench::up(Venue::BinanceSpot, &[]);
-        bench.event(Event::Connected);
-        let actions = bench.event(Event::Message(br#"{"e":"serverShutdown","E":1}"#));
-        assert_eq!(actions, [Action::Report(Report::GoingAway)]);
-        assert_eq!(bench.machine.state(), State::Ready, "until then it is as good as any");
-        let actions = bench.event(Event::Reconnect("the venue is going away"));
-        assert_eq!(actions[0], Action::Drop);
-        assert!(matches!(bench.machine.state(), State::Reconnecting { attempt: 1 }));
-    }
-
-    #[test]
-    fn pongs_do_not_reset_the_backoff_and_data_does_once_it_has_flowed() {
-        let mut bench = Bench::up(Venue::BinanceSpot, &[]);
-        bench.event(refused_connect("refused"));
-        bench.timer();
-        bench.event(Event::Connected);
-        let seen = |bench: &mut Bench, messages| {
-            bench.now = MonoNs(bench.now.0 + 11_000 * MS);
-            bench.event(Event::DataSeen { last_seen: bench.now, messages });
-            bench.machine.status().attempt
-        };
-        assert_eq!([0, 0, 0].map(|messages| seen(&mut bench, messages)), [1, 1, 1]);
-        assert_eq!([5, 6].map(|messages| seen(&mut bench, messages)), [1, 0]);
-    }
-
-    #[test]
-    fn a_venue_that_says_when_to_come_back_is_not_asked_before_and_the_backoff_is_not_cut_short() {
-        let wait = |retry_after| {
-            let mut bench = Bench::up(Venue::BinanceSpot, &[]);
-            let failed_at = bench.now;
-            let actions = bench.event(Event::ConnectFailed { reason: "HTTP 429", retry_after, status: None });
-            let [Action::Report(Report::Reconnecting { delay, .. })] = &actions[..] else { panic!("{actions:?}") };
-            assert_eq!(bench.timer(), [Action::Connect]);
-            assert_eq!(u128::from(bench.now.since_ns(failed_at)), delay.as_nanos(), "what is reported is what is done");
-            *delay
-        };
-        let backoff = wait(None);
-        assert!(backoff > Duration::ZERO && backoff <= ReconnectSettings::default().base, "{backoff:?}");
-        let asked = Duration::from_secs(120);
-        let waited = wait(Some(asked));
-        assert!(waited >= asked && waited <= asked.mul_f64(1.1), "longer than any backoff, and spread: {waited:?}");
-        assert_eq!(wait(Some(Duration::ZERO)), backoff, "shorter than this one");
-    }
-
-    #[test]
-    fn a_wait_beyond_the_end_of_time_does_not_wrap_into_the_past() {
-        let mut bench = Bench::up(Venue::BinanceSpot, &[]);
-        bench.event(Event::ConnectFailed { reason: "HTTP 418", retry_after: Some(Duration::MAX), status: Some(418) });
-        assert_eq!(bench.machine.next_timer(), Some(MonoNs(u64::MAX)));
-        bench.now = MonoNs(bench.now.0 + 86_400_000 * MS);
-        assert_eq!(bench.event(Event::Timer), []);
-    }
-
-    #[test]
-    fn a_stop_closes_from_every_state_within_the_close_timeout() {
-        let mut never = Bench::new(Venue::BinanceSpot, &[]);
-        assert_eq!(never.event(Event::Stop), [Action::Report(Report::Closed)]);
-
-        let mut connecting = Bench::up(Venue::BinanceSpot, &[]);
-        assert_eq!(connecting.event(Event::Stop), [Action::Drop]);
-        assert_eq!(connecting.event(Event::Connected), [Action::Drop], "it came through after all");
-        assert_eq!(connecting.event(refused_connect("cancelled")), [Action::Report(Report::Closed)]);
-
-        let mut ready = Bench::up(Venue::BinanceSpot, &[]);
-        ready.event(Event::Connected);
-        let stopped_at = ready.now;
-        assert_eq!(ready.event(Event::Stop), [Action::Close { code: 1_000 }]);
-        assert_eq!(ready.event(Event::Stop), [], "once is enough");
-        assert_eq!(ready.timer(), [Action::Drop, Action::Report(Report::Closed)]);
-        assert_eq!(ready.now.since_ns(stopped_at), 100 * MS);
-        assert_eq!(ready.machine.next_timer(), None);
-
-        let mut waiting = Bench::up(Venue::BinanceSpot, &[]);
-        waiting.event(refused_connect("no route"));
-        assert_eq!(waiting.event(Event::Stop), [Action::Report(Report::Closed)]);
-    }
-
-    #[test]
-    fn after_the_last_attempt_it_says_so_and_is_closed() {
-        let mut settings = ConnectionSettings::of_venue(Venue::BinanceSpot, 1);
-        settings.reconnect.attempts_max = Some(0);
-        let mut bench = Bench::of(ConnectionMachine::new(settings, Vec::new()).unwrap(), MonoNs(1));
-        bench.event(Event::Start);
-        let reason = "no such host".to_owned();
-        let expected = [Action::Report(Report::GaveUp { reason }), Action::Report(Report::Closed)];
-        assert_eq!(bench.event(refused_connect("no such host")), expected);
-        assert_eq!(bench.machine.state(), State::Closed);
-    }
-
-    #[test]
-    fn an_event_the_state_has_no_use_for_is_counted_and_changes_nothing() {
-        let mut bench = Bench::new(Venue::BinanceSpot, &["a@trade"]);
-        for event in
-            [Event::Lost { reason: "x", code: None }, refused_connect("x"), Event::Message(b"{}"), Event::Closed]
-        {
-            assert_eq!(bench.event(event), []);
-        }
-        let status = bench.machine.status();
-        assert_eq!((status.illegal_events, status.state), (4, State::Disconnected));
-        assert_eq!(status.last_illegal_event, Some((State::Disconnected, "closed")));
-    }
-
-    #[test]
-    fn a_control_message_nobody_can_read_is_counted_and_its_start_kept() {
-        let mut bench = Bench::up(Venue::BinanceSpot, &[]);
-        bench.event(Event::Connected);
-        bench.event(Event::Message(&[b'x'; 10_000]));
-        bench.event(Event::Message(&[0xff, 0xfe]));
-        let status = bench.machine.status();
-        assert_eq!(status.unknown_control, 2);
-        assert_eq!(status.last_unknown_control.as_deref(), Some("\u{fffd}\u{fffd}"));
-    }
-
-    #[test]
-    fn a_stream_added_or_removed_while_running_is_asked_for_at_once() {
-        let mut bench = Bench::up(Venue::BybitSpot, &[]);
-        bench.event(Event::Connected);
-        assert!(bench.texts(Event::Subscribe("tickers.A"))[0].contains("\"subscribe\""));
-        assert_eq!(bench.machine.state(), State::Connected);
-        bench.event(Event::Message(br#"{"success":true,"ret_msg":"subscribe","op":"subscribe"}"#));
-        assert_eq!(bench.machine.state(), State::Ready);
-        assert!(bench.texts(Event::Unsubscribe("tickers.A"))[0].contains("\"unsubscribe\""));
-        let long = "x".repeat(30_000);
-        let actions = bench.event(Event::Subscribe(&long));
-        assert!(
-            matches!(&actions[..], [Action::Report(Report::Refused { reason, .. })] if reason.contains("the venue allows 21000")),
-            "{actions:?}"
-        );
-    }
-}
+#[path = "connection_tests.rs"]
+mod tests;

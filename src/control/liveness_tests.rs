@@ -11,9 +11,10 @@ const SAMPLE: u64 = S / 2;
 const MUST: Expectation = Expectation::within(Duration::from_secs(30));
 
 fn slots(count: usize) -> Vec<SlotId> {
-    let streams = (0..count).map(|n| format!("s{n}").into()).collect();
+    let streams: Vec<Box<str>> = (0..count).map(|n| format!("s{n}").into()).collect();
     let limits = protocol(Venue::BinanceSpot).limits();
-    let subscriptions = Subscriptions::new(limits, SubscriptionSettings::default(), streams).unwrap();
+    let subscriptions =
+        Subscriptions::new(protocol(Venue::BinanceSpot), limits, SubscriptionSettings::default(), &streams).unwrap();
     subscriptions.slots(SlotSet::Wanted).map(|(slot, _)| slot).collect()
 }
 

@@ -10,7 +10,11 @@
 //!                             │ reconnect      how long to wait before the next attempt
 //!                             │ pace           the venue's messages a second
 //! governor (one for the process): what all machines together may ask of a venue from one address
-//! pool: which streams go on which connection, before any machine is made
+//! pool: which streams go on which connection and in which request, before any machine is made
+//!
+//! engine ──► RequestMachine: session, auth + logins, heartbeat, reconnect, and
+//!                  requests       what was asked, by id, until when
+//!                  codec          how a venue writes a request and answers it
 //! ```
 //! Every room is a plain state machine: events and `now` in, actions out. No socket, clock, task or randomness inside
 //! (jitter comes from a seed in the settings), so tests and the simulation drive the very code that runs in production.
@@ -18,22 +22,30 @@
 mod auth;
 mod codec;
 mod connection;
+mod connection_room;
 mod governor;
 mod heartbeat;
 mod line;
 mod liveness;
 pub mod logins;
+mod names;
 mod pace;
+mod packing;
 mod pool;
 mod rate;
 mod reconnect;
+mod request_machine;
+mod request_room;
 mod requests;
 mod rotation;
 mod secret;
 mod session;
 #[cfg(test)]
 mod simulation;
+mod slot_list;
 mod subscriptions;
+mod turn;
+mod watch;
 
 pub use auth::{
     AuthRefusal, AuthReply, Authentication, Credentials, Encoding, HeaderLogin, Login, LoginReply, Moment, Part,
@@ -41,6 +53,7 @@ pub use auth::{
 };
 pub use codec::{BinanceCodec, BybitCodec, Codec, JsonRpc, Reply, ReplyTo, RequestId, RequestRefusal};
 pub use connection::{Action, ConnectionMachine, ConnectionSettings, Context, Event, Report, Status};
+pub use connection_room::PlanError;
 pub use governor::{
     AnswerCounters, BudgetId, BudgetKey, BudgetLimits, BudgetStatus, Governor, GovernorSettings, GovernorStatus,
     LineStatus, NotPermitted, Permit, RestAnswer, Ticket,
@@ -51,8 +64,16 @@ pub use liveness::{
     SilentKind, Verdict,
 };
 pub use pace::Pacer;
-pub use pool::{Health, PlanLimits, PlannedConnection, health, plan};
+pub use pool::{
+    Health, Plan, PlanLimits, PlannedConnection, PlannedRequest, PlannedStream, Separate, Violation, channel_weight,
+    check_connections, health, plan, schedule,
+};
 pub use reconnect::{Backoff, Cause, ReconnectSettings, RetryStrategy};
+pub use request_machine::{
+    RequestAction, RequestEnd, RequestEvent, RequestMachine, RequestMachineSettings, RequestReport, RequestStatus,
+    Transmit,
+};
+pub use request_room::RequestRoom;
 pub use requests::{
     Ended, NotSent, Outcome, PendingRequest, RequestCounters, RequestSettings, RequestTicket, Requests,
 };
@@ -60,7 +81,7 @@ pub use rotation::{Leg, Relay, RelayAction, RelayCounters, RelayEvent, RotationS
 pub use secret::Secret;
 pub use session::{Edge, Session, State};
 pub use subscriptions::{
-    AckOutcome, Operation, PlanError, Request, SlotId, SlotSet, SubscriptionCounters, SubscriptionSettings,
+    AckOutcome, Operation, Request, SlotId, SlotSet, Streams, SubscriptionCounters, SubscriptionSettings,
     Subscriptions, Unanswered,
 };
 

@@ -7,8 +7,9 @@
 //! ```
 //! A sliding window, not a bucket: no second, wherever it starts, ever holds more than the budget.
 
-use super::after;
+use super::{SubscriptionSettings, after};
 use crate::market::MonoNs;
+use crate::venue::Limits;
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -32,6 +33,19 @@ impl Pacer {
             usize::try_from(share.max(1)).unwrap_or(usize::MAX)
         });
         Self { budget, sent: VecDeque::new() }
+    }
+
+    /// The stricter of the venue's pace and the operator's, of which requests may use their share.
+    #[must_use]
+    pub fn of(limits: &Limits, settings: &SubscriptionSettings) -> Self {
+        let rate = settings.messages_per_second.into_iter().chain(limits.messages_per_second).min();
+        Self::new(rate, settings.share_percent)
+    }
+
+    /// Requests a second; `None` where nobody limits them.
+    #[must_use]
+    pub fn budget(&self) -> Option<u32> {
+        self.budget.map(|budget| u32::try_from(budget).unwrap_or(u32::MAX))
     }
 
     /// A new connection has a new budget.

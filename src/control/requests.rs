@@ -226,7 +226,10 @@ impl Requests {
         }
     }
 
-    /// A request is asked for. It ends by `deadline` at the latest.
+    /// A request is asked for. It ends when `timeout` has passed, at the latest.
+    ///
+    /// # Errors
+    /// [`NotSent`]: the table is full, or the id in use. The ticket has ended, then.
     pub fn open(
         &mut self,
         id: RequestId,
@@ -279,6 +282,12 @@ impl Requests {
     #[must_use]
     pub fn is_pending(&self, ticket: RequestTicket) -> bool {
         self.pending.contains_key(&ticket)
+    }
+
+    /// True if an answer to this would end a request.
+    #[must_use]
+    pub fn is_expected(&self, to: &ReplyTo) -> bool {
+        self.meant_by(to).is_some()
     }
 
     /// An answer came. `None`, and a counter, if it ends no request.

@@ -126,6 +126,13 @@ enum Role {
     Leaving,
 }
 
+/// What a machine wishes its relay to do.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Wish {
+    GoingAway,
+    Replace,
+}
+
 #[derive(Debug)]
 struct Socket {
     leg: Leg,
@@ -387,23 +394,28 @@ impl Relay {
         if role == Role::Current && is_up && !was_up {
             self.schedule(now);
         }
-        let mut notice = false;
+        let mut notice = None;
         for action in made.drain(..) {
             match action {
-                Action::Report(report) => notice |= self.pass_on(role, report, actions),
+                Action::Report(report) => notice = self.pass_on(role, report, actions).or(notice),
                 action => actions.push(RelayAction::Leg(leg, action)),
             }
         }
         self.scratch = made;
-        if notice {
-            self.on_notice(now, context, actions);
+        match notice {
+            Some(Wish::GoingAway) => self.on_notice(now, context, actions),
+            Some(Wish::Replace) => self.on_mostly_silent(now, context, actions),
+            None => {}
         }
     }
 
-    /// Passes a machine's report on, if it concerns anybody. True for a notice that the venue is about to go.
-    fn pass_on(&mut self, role: Role, report: Report, actions: &mut Vec<RelayAction>) -> bool {
+    /// Passes a machine's report on, if it concerns anybody. What the relay itself is to do about it is returned.
+    fn pass_on(&mut self, role: Role, report: Report, actions: &mut Vec<RelayAction>) -> Option<Wish> {
         match (role, report) {
-            (Role::Current, Report::GoingAway) => return true,
+            (Role::Current, Report::GoingAway) => return Some(Wish::GoingAway),
+            (Role::Current, Report::MostlySilent) => return Some(Wish::Replace),
+            // Two sockets carry it already: the successor may mend what the old one lacks.
+            (Role::Current, Report::MoveWanted { .. }) if self.is_rotating() => {}
             (Role::Current, Report::Reconnecting { reason, .. } | Report::GaveUp { reason })
                 if self.has_successor() =>
             {
@@ -417,7 +429,7 @@ impl Relay {
             }
             (Role::Successor | Role::Leaving, _) => {}
         }
-        false
+        None
     }
 
     const fn has_successor(&self) -> bool {
@@ -433,6 +445,18 @@ impl Relay {
             // No lead time is promised: the connect itself takes long enough for ids to be remembered.
             self.begin(WORDS, Duration::ZERO, now, actions);
         } else {
+            self.give(Role::Current, Event::Reconnect(WORDS), now, context, actions);
+        }
+    }
+
+    /// Most of the connection is silent: a new one beside it, or instead of it.
+    fn on_mostly_silent(&mut self, now: MonoNs, context: &mut Context<'_>, actions: &mut Vec<RelayAction>) {
+        const WORDS: &str = "most of its subscriptions are silent";
+        if self.is_rotating() || self.is_stopping {
+            return;
+        }
+        self.begin(WORDS, self.settings.lead_in, now, actions);
+        if !self.is_rotating() {
             self.give(Role::Current, Event::Reconnect(WORDS), now, context, actions);
         }
     }

@@ -11,6 +11,7 @@
 //! Cold threads are confined to the cold CPUs and never inherit a hot thread's mask.
 
 mod affinity;
+mod client;
 mod driver;
 mod link;
 mod listing;
@@ -40,6 +41,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 
 pub use affinity::{available_cpus, confine_to};
+pub use client::{RequestClient, RequestClientOptions, RequestClientStatus, RequestError};
 
 /// Why an engine did not start.
 #[derive(Debug, thiserror::Error)]

@@ -2,11 +2,11 @@
 
 use super::EngineError;
 use crate::config::{ConnectionConfig, ReconnectStrategy, Transport};
-use crate::control::{self, HeartbeatSettings, PlanError, PlanLimits, ReconnectSettings, SubscriptionSettings};
+use crate::control::{self, HeartbeatSettings, PlanError, ReconnectSettings};
 use crate::hot;
 use crate::market::Venue;
 use crate::net;
-use crate::venue::{Form, Heartbeat, StreamClass, protocol};
+use crate::venue::{Form, Heartbeat, protocol};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::PathBuf;
@@ -60,9 +60,13 @@ pub(super) fn sockets(
 ) -> Result<Vec<SocketPlan>, EngineError> {
     let tls = tls.get(config.tls.ca_file.as_ref())?;
     let shared = Arc::new(config.clone());
-    let planned = control::plan(config.venue, config.form, &config.channels, &config.symbols, PlanLimits::default());
-    let sockets = planned.map_err(|error: PlanError| EngineError::Plan { connection: config.name.clone(), error })?;
-    let is_single = sockets.len() == 1;
+    let refused = |error: PlanError| EngineError::Plan { connection: config.name.clone(), error };
+    let planned = config.plan().map_err(refused)?;
+    if let Some(violation) = planned.violations.into_iter().next() {
+        return Err(refused(violation.fault));
+    }
+    let sockets = planned.connections;
+    let total = sockets.len();
     let mut plans = Vec::new();
     for (index, socket) in sockets.into_iter().enumerate() {
         let mut url = config.url.clone();
@@ -70,12 +74,7 @@ pub(super) fn sockets(
             socket.path.split_once('?').map_or((&*socket.path, None), |(path, query)| (path, Some(query)));
         url.set_path(path);
         url.set_query(query);
-        let class = match socket.class {
-            StreamClass::Only => "part",
-            StreamClass::Public => "public",
-            StreamClass::Market => "market",
-        };
-        let name = if is_single { config.name.clone() } else { format!("{}/{class}-{}", config.name, index + 1) };
+        let name = socket.socket_name(&config.name, index, total);
         let is_cold = config.transport == Transport::Cold;
         plans.push(SocketPlan {
             name,
@@ -89,8 +88,9 @@ pub(super) fn sockets(
                 ..net::WebSocketOptions::default()
             }),
             control: control_settings(config),
-            raw_stream: (config.form == Form::Raw && socket.streams.len() == 1).then(|| socket.streams[0].to_string()),
-            streams: socket.streams,
+            raw_stream: (config.form == Form::Raw && socket.streams.len() == 1)
+                .then(|| socket.streams[0].name.to_string()),
+            streams: socket.names(),
             config: Arc::clone(&shared),
         });
     }
@@ -174,15 +174,7 @@ fn control_settings(config: &ConnectionConfig) -> control::ConnectionSettings {
     };
     let (interval, timeout) = (config.heartbeat.interval, config.heartbeat.timeout);
     control::ConnectionSettings {
-        subscriptions: SubscriptionSettings {
-            batch_streams_max: u32::try_from(config.subscription.batch).unwrap_or(u32::MAX),
-            ack_timeout: config.subscription.ack_timeout,
-            retries_max: config.subscription.ack_retries,
-            messages_per_second: Some(config.subscription.requests_per_second),
-            // What the venue allows beyond this rate is what is left for pings and pongs.
-            share_percent: 100,
-            ..SubscriptionSettings::default()
-        },
+        subscriptions: config.subscription_settings(),
         heartbeat: HeartbeatSettings::of_venue(match protocol(config.venue).heartbeat() {
             Heartbeat::ServerPing { .. } => Heartbeat::ServerPing { interval, timeout },
             Heartbeat::ClientText { .. } => Heartbeat::ClientText { interval, timeout },

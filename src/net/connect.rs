@@ -82,8 +82,8 @@ impl Default for Timeouts {
     }
 }
 
-/// What to connect to, and how.
-#[derive(Clone, Debug)]
+/// What to connect to, and how. Its `Debug` shows neither path nor query: those may hold keys.
+#[derive(Clone)]
 pub struct ConnectOptions {
     /// `ws://` or `wss://`, without user information.
     pub url: Url,
@@ -103,6 +103,28 @@ impl ConnectOptions {
     #[must_use]
     pub fn new(url: Url) -> Self {
         Self { url, headers: Vec::new(), socket: SocketOptions::default(), timeouts: Timeouts::default(), tls: None }
+    }
+}
+
+impl fmt::Debug for ConnectOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConnectOptions")
+            .field("host", &host_of(&self.url))
+            .field("headers", &self.headers)
+            .field("socket", &self.socket)
+            .field("timeouts", &self.timeouts)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Scheme, host and port: what an output may show of a URL.
+#[must_use]
+pub fn host_of(url: &Url) -> String {
+    let scheme = url.scheme();
+    match (url.host_str(), url.port_or_known_default()) {
+        (Some(host), Some(port)) => format!("{scheme}://{host}:{port}"),
+        (Some(host), None) => format!("{scheme}://{host}"),
+        (None, _) => format!("{scheme}:"),
     }
 }
 

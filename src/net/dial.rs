@@ -6,7 +6,7 @@
 //! ```
 //! Options are set before connect because the receive buffer decides the window the SYN offers.
 
-use super::connect::{Attempt, ConnectError, ConnectOptions, Granted, SocketOptions, Step, Timings};
+use super::connect::{Attempt, ConnectError, ConnectOptions, Granted, SocketOptions, Step, Timings, host_of};
 use super::tls::client_config;
 use rustls::pki_types::ServerName;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
@@ -42,11 +42,7 @@ impl Target {
     pub(super) fn of(options: &ConnectOptions) -> Result<Self, ConnectError> {
         let url = &options.url;
         let scheme = url.scheme();
-        let label = match (url.host_str(), url.port_or_known_default()) {
-            (Some(host), Some(port)) => format!("{scheme}://{host}:{port}"),
-            (Some(host), None) => format!("{scheme}://{host}"),
-            (None, _) => format!("{scheme}:"),
-        };
+        let label = host_of(url);
         let refused = |what| ConnectError::Url { host: label.clone(), what };
         let is_secure = match scheme {
             "ws" => false,

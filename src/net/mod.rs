@@ -9,6 +9,7 @@
 //!              └─────► tokio-rustls ────────────► client: WebSocketConnection, which stays on the cold runtime
 //!
 //! rest: GET with a bound on everything; instrument lists page by page; governed: never without the governor's permit
+//! token: a connection's URL, asked for by REST before each connect
 //! ```
 //! Runs on the cold runtime, called by the engine. Decides nothing: when to connect again, what to subscribe and whom to
 //! believe is `control`'s. Never switches certificate verification off, never offers an extension, never prints a header.
@@ -22,6 +23,7 @@ mod rest;
 mod retry_after;
 mod tls;
 mod tls_stream;
+mod token;
 mod upgrade;
 
 #[cfg(test)]
@@ -30,8 +32,9 @@ mod testing;
 pub use client::{CloseReason, Message, WebSocketConnection, WebSocketError, WebSocketOptions};
 pub use connect::{
     Attempt, ConnectError, ConnectOptions, Established, Granted, Keepalive, Secret, SocketOptions, Step, Timeouts,
-    Timings, TlsFailure, connect,
+    Timings, TlsFailure, connect, host_of,
 };
 pub use governed::{GovernedRest, GovernorGuard, SharedGovernor};
 pub use rest::{InstrumentList, RestClient, RestError, RestOptions, RestReply};
 pub use tls::{TlsError, client_config};
+pub use token::{TokenBootstrap, TokenError, TokenMethod};

@@ -4,6 +4,7 @@
 //! hot half    decode.rs    bytes of one message -> typed events, given to a Sink        (used by hot)
 //! cold half   protocol.rs  names, limits, requests, acks, heartbeat, instrument list    (used by control, config)
 //! shared      channel.rs   which data a subscription asks for
+//!             request.rs   requests as JSON text, without allocating (cold)
 //!             instruments.rs  steps, dates and names in an instrument list (cold)
 //!             shape.rs     what a message is expected to look like, as data
 //!             tape.rs      any JSON: simd-json with reusable buffers (tier two)
@@ -24,6 +25,7 @@ mod instruments;
 mod ledger;
 mod number;
 mod protocol;
+mod request;
 mod scan;
 mod server_ping;
 mod shape;
@@ -36,8 +38,9 @@ pub mod bybit;
 pub use channel::{Channel, ChannelError, ChannelKind, ChannelScope};
 pub use decode::{DecodeError, Decoded, Decoder, DecoderScratch, HotSymbols, Reason, Sink, Tier};
 pub use protocol::{
-    Ack, ControlMessage, Form, Heartbeat, InstrumentError, InstrumentSpec, Limits, Protocol, Refusal, RestLimits,
-    StreamClass, protocol,
+    Ack, AckResult, ControlMessage, Form, Heartbeat, InstrumentError, InstrumentSpec, Limits, Protocol, Refusal,
+    RestLimits, StreamClass, protocol,
 };
+pub use request::arg_bytes;
 pub use server_ping::{ServerPing, ServerPingError, ServerPingRule};
 pub use template::{PingTemplate, ReplyTemplate, TemplateError};

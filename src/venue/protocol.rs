@@ -32,12 +32,16 @@ pub struct Limits {
     pub streams_per_connection: Option<u32>,
     /// Streams one SUBSCRIBE may name.
     pub args_per_request: Option<u32>,
+    /// Bytes of one request, as a frame. Binance states none; reports from the field put it near 4 KB.
+    pub request_bytes_max: Option<u32>,
     /// Characters of all arguments of one connection together (Bybit: 21,000).
     pub args_chars_per_connection: Option<u32>,
     /// Messages a second the client may send on one connection, pings and pongs included.
     pub messages_per_second: Option<u32>,
     /// New connections per address, and the window.
     pub connects: Option<(u32, Duration)>,
+    /// Connections at once, per address.
+    pub connections_max: Option<u32>,
     /// How long a connection may live.
     pub connection_age_max: Option<Duration>,
 }
@@ -79,8 +83,35 @@ pub enum Heartbeat {
 pub struct Ack {
     /// The request's id as the venue echoed it; `None` where it echoed none (the oldest request of its kind is meant).
     pub id: Option<u64>,
-    /// `Ok`, or the venue's code and words.
-    pub result: Result<(), Refusal>,
+    /// What the venue says of it.
+    pub result: AckResult,
+}
+
+/// What an answer says of its request.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum AckResult {
+    /// All of it is done.
+    Accepted,
+    /// None of it is.
+    Refused(Refusal),
+    /// It is done but for these streams (Bybit option: `failTopics`).
+    Partial {
+        /// The streams the venue did not take, by its names, each with its words if it had any.
+        failed: Vec<(String, Refusal)>,
+    },
+    /// The answer speaks of one stream alone, and the others have answers of their own (OKX).
+    Stream {
+        /// The stream, by the venue's name.
+        stream: String,
+        /// `Ok`, or why not.
+        result: Result<(), Refusal>,
+    },
+}
+
+impl From<Result<(), Refusal>> for AckResult {
+    fn from(result: Result<(), Refusal>) -> Self {
+        result.map_or_else(Self::Refused, |()| Self::Accepted)
+    }
 }
 
 /// A venue's refusal, in its own words.
@@ -175,11 +206,19 @@ pub trait Protocol: Sync {
     /// The stream's name: `btcusdt@trade`, `publicTrade.BTCUSDT`; for an all-market channel the symbol is ignored.
     fn stream(&self, channel: &Channel, symbol: &str) -> String;
 
-    /// Appends a SUBSCRIBE of these streams to `out` (cleared first), with this id.
-    fn write_subscribe(&self, id: u64, streams: &[&str], out: &mut Vec<u8>);
+    /// Writes a SUBSCRIBE of these streams to `out` (cleared first), with this id. Allocates only where `out` is too small.
+    fn write_subscribe(&self, id: u64, streams: &mut dyn Iterator<Item = &str>, out: &mut Vec<u8>);
 
-    /// Appends an UNSUBSCRIBE of these streams to `out` (cleared first), with this id.
-    fn write_unsubscribe(&self, id: u64, streams: &[&str], out: &mut Vec<u8>);
+    /// Writes an UNSUBSCRIBE of these streams to `out` (cleared first), with this id. Allocates only where `out` is too small.
+    fn write_unsubscribe(&self, id: u64, streams: &mut dyn Iterator<Item = &str>, out: &mut Vec<u8>);
+
+    /// Bytes of a request without its streams, at most: with the longest id, and the longer of the two words.
+    fn request_bytes_empty(&self) -> usize {
+        let (mut subscribe, mut unsubscribe) = (Vec::new(), Vec::new());
+        self.write_subscribe(u64::MAX, &mut std::iter::empty(), &mut subscribe);
+        self.write_unsubscribe(u64::MAX, &mut std::iter::empty(), &mut unsubscribe);
+        subscribe.len().max(unsubscribe.len())
+    }
 
     /// Appends the venue's own ping text to `out` (cleared first); false if it has none.
     fn write_ping(&self, id: u64, out: &mut Vec<u8>) -> bool;
@@ -285,7 +324,7 @@ mod tests {
             assert_eq!(acks.is_empty(), messages.is_empty(), "{venue}: the recording has acks");
             for message in acks {
                 let heard = protocol(venue).control_message(message.to_string().as_bytes());
-                assert_eq!(heard, ControlMessage::Ack(Ack { id: None, result: Ok(()) }), "{message}");
+                assert_eq!(heard, ControlMessage::Ack(Ack { id: None, result: AckResult::Accepted }), "{message}");
             }
         }
     }
@@ -307,7 +346,7 @@ mod tests {
         fn a_request_is_json_whatever_the_stream_is_called(id: u64, stream in "\\PC{1,40}") {
             for venue in Venue::ALL {
                 let mut out = Vec::new();
-                protocol(venue).write_subscribe(id, &[&stream], &mut out);
+                protocol(venue).write_subscribe(id, &mut [&*stream].into_iter(), &mut out);
                 let request: Value = serde_json::from_slice(&out).unwrap();
                 let args = request.get("params").or(request.get("args")).unwrap();
                 prop_assert_eq!(args, &serde_json::json!([&stream]));

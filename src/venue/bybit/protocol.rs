@@ -10,12 +10,13 @@
 
 use crate::market::{Instrument, InstrumentKind, Venue};
 use crate::venue::instruments::{delivery_date, percent_encoded, readable, scale_of_step};
+use crate::venue::request;
 use crate::venue::{
-    Ack, Channel, ChannelError, ChannelKind, ChannelScope, ControlMessage, Form, Heartbeat, InstrumentError,
+    Ack, AckResult, Channel, ChannelError, ChannelKind, ChannelScope, ControlMessage, Form, Heartbeat, InstrumentError,
     InstrumentSpec, Limits, Protocol, Refusal, RestLimits, StreamClass,
 };
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value};
 use std::time::Duration;
 
 /// The protocol of one category.
@@ -152,10 +153,39 @@ fn reply_id(id: Option<&Value>) -> Option<Option<u64>> {
     }
 }
 
-fn write_request(op: &str, id: u64, streams: &[&str], out: &mut Vec<u8>) {
+/// `{"req_id":"7","op":"ping"`: everything that comes before the arguments, if there are any.
+fn open_request(op: &str, id: u64, out: &mut Vec<u8>) {
     out.clear();
-    let request = json!({ "req_id": id.to_string(), "op": op, "args": streams });
-    out.extend_from_slice(request.to_string().as_bytes());
+    out.extend_from_slice(br#"{"req_id":""#);
+    request::number(id, out);
+    out.extend_from_slice(br#"","op":""#);
+    out.extend_from_slice(op.as_bytes());
+    out.push(b'"');
+}
+
+fn write_request(op: &str, id: u64, streams: &mut dyn Iterator<Item = &str>, out: &mut Vec<u8>) {
+    open_request(op, id, out);
+    out.extend_from_slice(br#","args":"#);
+    request::list(streams, out);
+    out.push(b'}');
+}
+
+/// An answer of the form that option and spread give: neither `op` nor `req_id`, and what was not taken by name.
+fn read_command_response(message: &Map<String, Value>) -> Option<Ack> {
+    if message.get("type").and_then(Value::as_str) != Some("COMMAND_RESP") {
+        return None;
+    }
+    let words = message.get("ret_msg").and_then(Value::as_str).filter(|words| !words.is_empty());
+    let refusal = Refusal { code: None, message: words.unwrap_or("among the failed topics").to_owned() };
+    let text = |value: &Value| Some((value.as_str()?.to_owned(), refusal.clone()));
+    let failed = message.get("data")?.get("failTopics")?.as_array()?;
+    let failed: Vec<_> = failed.iter().map(text).collect::<Option<_>>()?;
+    let result = match (message.get("success")?.as_bool()?, failed.is_empty()) {
+        (true, true) => AckResult::Accepted,
+        (_, false) => AckResult::Partial { failed },
+        (false, true) => AckResult::Refused(refusal),
+    };
+    Some(Ack { id: None, result })
 }
 
 impl Protocol for Bybit {
@@ -167,9 +197,11 @@ impl Protocol for Bybit {
         Limits {
             streams_per_connection: None,
             args_per_request: if self.is_linear() { None } else { Some(10) },
+            request_bytes_max: None,
             args_chars_per_connection: Some(21_000),
             messages_per_second: None,
             connects: Some((500, Duration::from_secs(300))),
+            connections_max: Some(1_000),
             connection_age_max: None,
         }
     }
@@ -221,17 +253,17 @@ impl Protocol for Bybit {
         format!("{}.{symbol}", channel.native)
     }
 
-    fn write_subscribe(&self, id: u64, streams: &[&str], out: &mut Vec<u8>) {
+    fn write_subscribe(&self, id: u64, streams: &mut dyn Iterator<Item = &str>, out: &mut Vec<u8>) {
         write_request("subscribe", id, streams, out);
     }
 
-    fn write_unsubscribe(&self, id: u64, streams: &[&str], out: &mut Vec<u8>) {
+    fn write_unsubscribe(&self, id: u64, streams: &mut dyn Iterator<Item = &str>, out: &mut Vec<u8>) {
         write_request("unsubscribe", id, streams, out);
     }
 
     fn write_ping(&self, id: u64, out: &mut Vec<u8>) -> bool {
-        out.clear();
-        out.extend_from_slice(json!({ "req_id": id.to_string(), "op": "ping" }).to_string().as_bytes());
+        open_request("ping", id, out);
+        out.push(b'}');
         true
     }
 
@@ -248,15 +280,18 @@ impl Protocol for Bybit {
         if text("ret_msg") == "pong" || text("op") == "pong" {
             return ControlMessage::Pong;
         }
+        if let Some(ack) = read_command_response(&message) {
+            return ControlMessage::Ack(ack);
+        }
         let Some(id) = reply_id(message.get("req_id")) else {
             return ControlMessage::Unknown;
         };
         match (message.get("success").and_then(Value::as_bool), text("op")) {
-            (Some(true), "subscribe" | "unsubscribe") => ControlMessage::Ack(Ack { id, result: Ok(()) }),
+            (Some(true), "subscribe" | "unsubscribe") => ControlMessage::Ack(Ack { id, result: AckResult::Accepted }),
             // A request the venue could not read comes back with an empty `op`.
             (Some(false), "subscribe" | "unsubscribe" | "") => {
                 let refusal = Refusal { code: None, message: text("ret_msg").to_owned() };
-                ControlMessage::Ack(Ack { id, result: Err(refusal) })
+                ControlMessage::Ack(Ack { id, result: AckResult::Refused(refusal) })
             }
             _ => ControlMessage::Unknown,
         }
@@ -301,6 +336,7 @@ fn decoded(cursor: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     #[test]
     fn every_documented_channel_is_read_as_its_kind() {
@@ -346,12 +382,12 @@ mod tests {
     fn a_request_has_its_id_as_text() {
         let mut out = b"left over".to_vec();
         let parsed = |out: &[u8]| serde_json::from_slice::<Value>(out).unwrap();
-        SPOT.write_subscribe(1, &["orderbook.50.BTCUSDT", "publicTrade.BTCUSDT"], &mut out);
+        SPOT.write_subscribe(1, &mut ["orderbook.50.BTCUSDT", "publicTrade.BTCUSDT"].into_iter(), &mut out);
         assert_eq!(
             parsed(&out),
             json!({"req_id":"1","op":"subscribe","args":["orderbook.50.BTCUSDT","publicTrade.BTCUSDT"]})
         );
-        SPOT.write_unsubscribe(2, &["publicTrade.BTCUSDT"], &mut out);
+        SPOT.write_unsubscribe(2, &mut ["publicTrade.BTCUSDT"].into_iter(), &mut out);
         assert_eq!(parsed(&out), json!({"req_id":"2","op":"unsubscribe","args":["publicTrade.BTCUSDT"]}));
         assert!(LINEAR.write_ping(100_001, &mut out));
         assert_eq!(parsed(&out), json!({"req_id":"100001","op":"ping"}));
@@ -371,9 +407,10 @@ mod tests {
 
     #[test]
     fn acks_with_and_without_an_id_and_refusals_are_read() {
-        let ack = |id| ControlMessage::Ack(Ack { id, result: Ok(()) });
+        let ack = |id| ControlMessage::Ack(Ack { id, result: AckResult::Accepted });
         let refused = |id, message: &str| {
-            ControlMessage::Ack(Ack { id, result: Err(Refusal { code: None, message: message.to_owned() }) })
+            let refusal = Refusal { code: None, message: message.to_owned() };
+            ControlMessage::Ack(Ack { id, result: AckResult::Refused(refusal) })
         };
         for (text, expected) in [
             (r#"{"success":true,"ret_msg":"subscribe","conn_id":"c","req_id":"1","op":"subscribe"}"#, ack(Some(1))),
@@ -391,6 +428,23 @@ mod tests {
         ] {
             assert_eq!(SPOT.control_message(text.as_bytes()), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn an_answer_that_names_what_failed_is_a_partial_one() {
+        let heard = |failed: &str, success: bool| {
+            let text = format!(
+                r#"{{"success":{success},"conn_id":"c","data":{{"failTopics":{failed},"successTopics":["a"]}},"type":"COMMAND_RESP"}}"#
+            );
+            LINEAR.control_message(text.as_bytes())
+        };
+        let ack = |result| ControlMessage::Ack(Ack { id: None, result });
+        let refusal = Refusal { code: None, message: "among the failed topics".to_owned() };
+        assert_eq!(heard("[]", true), ack(AckResult::Accepted));
+        assert_eq!(heard("[]", false), ack(AckResult::Refused(refusal.clone())));
+        assert_eq!(heard(r#"["b"]"#, true), ack(AckResult::Partial { failed: vec![("b".to_owned(), refusal)] }));
+        assert_eq!(heard("[7]", true), ControlMessage::Unknown);
+        assert_eq!(heard("7", true), ControlMessage::Unknown);
     }
 
     #[test]
