@@ -193,6 +193,12 @@ impl Driver {
                 Happened::Notice(SlotNotice::Sample { error, message_bytes, sample }) => {
                     self.keep_sample(error, message_bytes, &sample);
                 }
+                Happened::Notice(SlotNotice::LeadReturned { has_snapshot_passed }) => {
+                    tracing::error!(connection = %self.plan.name, has_snapshot_passed, "a rotation that nobody began");
+                }
+                Happened::Notice(SlotNotice::OverlapRefused) => {
+                    tracing::error!(connection = %self.plan.name, "an overlap that nobody began was refused");
+                }
                 Happened::Notice(SlotNotice::Unsent(text)) => {
                     // What becomes of the connection, its loss says: this is why a request has no answer.
                     tracing::warn!(connection = %self.plan.name, bytes = text.len(), "not sent: the connection is closing");

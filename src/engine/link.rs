@@ -7,7 +7,7 @@
 //! Pooled buffers go home at once; what the hot core may not free is freed here.
 
 use super::slots::SlotTable;
-use crate::hot::{ColdPorts, Command, Notice, Spent, Waker};
+use crate::hot::{ColdPorts, Command, Notice, Pulses, Spent, Waker};
 use crate::venue::DecodeError;
 use std::collections::VecDeque;
 use std::os::fd::{AsRawFd, RawFd};
@@ -31,6 +31,11 @@ pub(super) enum SlotNotice {
     Control(Vec<u8>),
     /// The first message of its reason that gave no event.
     Sample { error: DecodeError, message_bytes: usize, sample: Vec<u8> },
+    /// The successor of a rotation is lost, this connection leads alone again; whether books with snapshots of their own
+    /// must be subscribed again.
+    LeadReturned { has_snapshot_passed: bool },
+    /// The core did not take the overlap that this connection was to lead.
+    OverlapRefused,
     /// A text that was not sent: the core's slot was empty or its connection closing.
     Unsent(Vec<u8>),
 }
@@ -48,6 +53,7 @@ pub(super) async fn run(
     mut ports: ColdPorts,
     mut commands: mpsc::Receiver<Command>,
     slots: SlotTable,
+    pulses: Arc<Pulses>,
 ) -> std::io::Result<()> {
     let waker = Arc::clone(ports.waker());
     // SAFETY: `Wake` shares the waker, which owns its descriptor from its making to its last drop, so the descriptor stays
@@ -74,7 +80,12 @@ pub(super) async fn run(
                 waker.drain();
             }
             command = commands.recv(), if waiting.is_empty() => match command {
-                Some(command) => waiting.push_back(command),
+                Some(command) => {
+                    if let Command::AddSymbol(spec) = &command {
+                        pulses.prefault(spec.symbol);
+                    }
+                    waiting.push_back(command);
+                }
                 None => return Ok(()),
             },
             () = tokio::time::sleep(RETRY), if !waiting.is_empty() => {}
@@ -95,6 +106,13 @@ fn take_notices(ports: &mut ColdPorts, slots: &SlotTable, waiting: &mut VecDeque
             Notice::Sample { slot, error, message_bytes, sample } => {
                 let heard = SlotNotice::Sample { error, message_bytes, sample: sample.clone() };
                 (slot, heard, Some(sample))
+            }
+            Notice::LeadReturned { slot, has_snapshot_passed } => {
+                (slot, SlotNotice::LeadReturned { has_snapshot_passed }, None)
+            }
+            Notice::OverlapRefused { slot, overlap } => {
+                drop(overlap);
+                (slot, SlotNotice::OverlapRefused, None)
             }
             Notice::Unsent { slot, text } => (slot, SlotNotice::Unsent(text), None),
             Notice::Spent(Spent::Symbol(spec)) => {

@@ -242,9 +242,10 @@ impl EngineBuilder {
             let (command_in, command_out) = mpsc::channel(link::COMMAND_QUEUE);
             let table = SlotTable::new();
             slots.push(table.clone());
+            let pulses = Arc::clone(&cores[index].pulses);
             let cpu = cores[index].cpu;
             let link = async move {
-                if let Err(error) = link::run(ports, command_out, table).await {
+                if let Err(error) = link::run(ports, command_out, table, pulses).await {
                     panic!("its rings failed: {error}");
                 }
             };

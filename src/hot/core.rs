@@ -10,6 +10,7 @@
 use super::clock::{Clock, Ticks};
 use super::connection::{Closed, ClosedBy, HotConnection, SendError};
 use super::delivery::{Desk, Pass};
+use super::legs::{Overlap, Overlaps, Role};
 use super::outbox::Outbox;
 use super::poller::{Poller, Waker};
 use super::ring::{Attachment, Command, Feed, HotPorts, Notice, Spent};
@@ -105,6 +106,8 @@ struct Slot {
     mute_since: Option<Ticks>,
     /// Reasons of which a sample was sent.
     sampled: u16,
+    /// Set while it is in an overlap.
+    role: Option<Role>,
 }
 
 #[derive(Default)]
@@ -178,6 +181,7 @@ impl<S> Core<S> {
                 scratch: DecoderScratch::new(),
                 router: Router::new(),
                 state: strategy.state,
+                overlaps: Overlaps::default(),
                 latency_sample_every: settings.latency_sample_every.max(1),
                 until_sample: 1,
             },
@@ -309,7 +313,7 @@ impl<S> Core<S> {
         let slot = &mut self.slots[usize::from(slot_index)];
         let Owned::Hot(attachment) = &mut slot.owned else { return false };
         let Attachment { connection, feed } = &mut **attachment;
-        let Feed { decoder, stats, socket, server_ping, .. } = feed;
+        let Feed { decoder, stats, socket, server_ping, leg, .. } = feed;
         let started = self.clock.ticks();
         let unwatched_ns =
             self.clock.elapsed_ns(slot.looked, started).saturating_sub(self.watched_ns - slot.watched_ns);
@@ -317,7 +321,16 @@ impl<S> Core<S> {
         slot.looked = started;
         slot.watched_ns = self.watched_ns;
         let server_ping = server_ping.as_deref();
-        let pass = Pass { slot: slot_index, stats, socket, server_ping, core: &self.stats, clock: &self.clock };
+        let pass = Pass {
+            slot: slot_index,
+            leg: *leg,
+            role: slot.role,
+            stats,
+            socket,
+            server_ping,
+            core: &self.stats,
+            clock: &self.clock,
+        };
         let was_new = std::mem::take(&mut slot.is_new);
         let outcome = if was_new {
             pass.drain(connection, decoder, started, &mut self.desk, &mut self.outbox, &mut slot.sampled)
@@ -350,7 +363,7 @@ impl<S> Core<S> {
     #[cold]
     fn lose(&mut self, slot_index: u16, closed: Closed) {
         let Some(slot) = self.slots.get_mut(usize::from(slot_index)) else { return };
-        let owned = std::mem::take(slot).owned;
+        let Slot { owned, role, .. } = std::mem::take(slot);
         let spent = match owned {
             Owned::Nothing => return,
             Owned::Cold(feed) => Spent::Feed(feed),
@@ -360,7 +373,11 @@ impl<S> Core<S> {
                 Spent::Connection(attachment)
             }
         };
+        let returned = role.and_then(|role| self.desk.overlaps.lose(role));
         self.outbox.deliver(Notice::Lost { slot: slot_index, closed, spent });
+        if let Some((slot, has_snapshot_passed)) = returned {
+            self.outbox.deliver(Notice::LeadReturned { slot, has_snapshot_passed });
+        }
     }
 
     #[cold]
@@ -374,6 +391,12 @@ impl<S> Core<S> {
                 Command::Send { slot, text } => self.send(slot, text),
                 Command::Ping { slot } => self.ping(slot),
                 Command::Close { slot, code } => self.close(slot, code),
+                Command::BeginOverlap(overlap) => self.begin_overlap(overlap),
+                Command::Promote { slot } => {
+                    let is_known = self.desk.overlaps.promote(slot);
+                    self.stats.overlaps_unknown.add(u64::from(!is_known));
+                }
+                Command::EndOverlap { id } => self.end_overlap(id),
                 Command::AddSymbol(spec) => self.add_symbol(spec),
                 Command::Recycle(mut buffer) => {
                     buffer.clear();
@@ -398,6 +421,7 @@ impl<S> Core<S> {
             looked: now,
             watched_ns: self.watched_ns,
             is_new: true,
+            role: self.desk.overlaps.attach(index),
             ..Slot::default()
         };
         self.live.push(index);
@@ -413,7 +437,8 @@ impl<S> Core<S> {
         let Some(slot) = free_slot(&mut self.slots, feed.slot) else {
             return self.refuse(Spent::Feed(feed));
         };
-        *slot = Slot { owned: Owned::Cold(feed), ..Slot::default() };
+        let role = self.desk.overlaps.attach(feed.slot);
+        *slot = Slot { owned: Owned::Cold(feed), role, ..Slot::default() };
     }
 
     /// Gives back what asked for a slot that is taken, or is none. Its connection was never this core's, so no `Lost`
@@ -422,6 +447,34 @@ impl<S> Core<S> {
     fn refuse(&mut self, spent: Spent) {
         self.stats.attachments_refused.add(1);
         self.outbox.deliver(Notice::Spent(spent));
+    }
+
+    fn begin_overlap(&mut self, overlap: Box<Overlap>) {
+        let slots = [overlap.leader(), overlap.successor()];
+        let owned = &mut self.slots;
+        let has = |slot: u16| owned.get(usize::from(slot)).is_some_and(|slot| !matches!(slot.owned, Owned::Nothing));
+        match self.desk.overlaps.begin(overlap, has) {
+            Ok(roles) => {
+                for (slot, role) in slots.into_iter().zip(roles) {
+                    if let Some(slot) = owned.get_mut(usize::from(slot)) {
+                        slot.role = Some(role).filter(|_| !matches!(slot.owned, Owned::Nothing));
+                    }
+                }
+            }
+            Err(overlap) => {
+                self.stats.overlaps_refused.add(1);
+                self.outbox.deliver(Notice::OverlapRefused { slot: overlap.leader(), overlap });
+            }
+        }
+    }
+
+    fn end_overlap(&mut self, id: u32) {
+        let Some(overlap) = self.desk.overlaps.end(id) else { return self.stats.overlaps_unknown.add(1) };
+        for slot in &mut self.slots {
+            // The place of an overlap that has ended is free: a role that names it has ended too.
+            slot.role = slot.role.filter(|&role| self.desk.overlaps.get(role).is_some());
+        }
+        self.outbox.deliver(Notice::Spent(Spent::Overlap(overlap)));
     }
 
     fn add_symbol(&mut self, spec: Box<SymbolSpec>) {
@@ -486,16 +539,25 @@ impl<S> Core<S> {
     /// One message of a connection on the cold side, handled here so that handlers run on their core's thread only.
     fn cold_message(&mut self, slot_index: u16, payload: Vec<u8>, received: Received) {
         let slot = self.slots.get_mut(usize::from(slot_index));
-        let Some(Slot { owned: Owned::Cold(feed), sampled, .. }) = slot else {
+        let Some(Slot { owned: Owned::Cold(feed), sampled, role, .. }) = slot else {
             self.stats.messages_dropped.add(1);
             self.outbox.deliver(Notice::Spent(Spent::Buffer(payload)));
             return;
         };
         self.cold_message = payload;
-        let Feed { decoder, stats, socket, server_ping, .. } = &mut **feed;
+        let Feed { decoder, stats, socket, server_ping, leg, .. } = &mut **feed;
         socket.last_seen_ns.set(received.mono.0);
         let server_ping = server_ping.as_deref();
-        let pass = Pass { slot: slot_index, stats, socket, server_ping, core: &self.stats, clock: &self.clock };
+        let pass = Pass {
+            slot: slot_index,
+            leg: *leg,
+            role: *role,
+            stats,
+            socket,
+            server_ping,
+            core: &self.stats,
+            clock: &self.clock,
+        };
         let message = &mut self.cold_message[..];
         let is_data = pass.deliver(decoder, message, received, None, &mut self.desk, &mut self.outbox, sampled);
         socket.data_messages.add(u64::from(is_data));
@@ -575,3 +637,7 @@ impl Slot {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "core_tests.rs"]
+mod tests;

@@ -1,14 +1,16 @@
 //! What happens to the messages of one visit: read, decode, route, and a count of what became of each.
 //!
 //! ```text
-//! read ─► stamp ─► every whole message: server ping? ─► decode ─► note what is under way ─► route ─► handler
+//! read ─► stamp ─► every whole message: server ping? ─► decode ─► pulse ─► (legs) ─► route ─► handler
 //!                                        └─► cold side (control)
 //! ```
 //! Called by the core's loop for each socket that may have bytes, and for each message of a connection on the cold side.
 
 use super::clock::{Clock, Ticks};
 use super::connection::{Closed, HotConnection};
+use super::legs::{Marked, Overlap, Overlaps, Role, Side};
 use super::outbox::Outbox;
+use super::pulse::Pulses;
 use super::router::{Router, take_unrouted};
 use super::stats::{ConnectionStats, CoreStats, Current, SocketStats};
 use super::stream::ReadOutcome;
@@ -24,6 +26,7 @@ pub(super) struct Desk<S> {
     pub(super) scratch: DecoderScratch,
     pub(super) router: Router<S>,
     pub(super) state: S,
+    pub(super) overlaps: Overlaps,
     pub(super) latency_sample_every: u32,
     pub(super) until_sample: u32,
 }
@@ -31,6 +34,9 @@ pub(super) struct Desk<S> {
 /// What stays the same during one visit.
 pub(super) struct Pass<'a> {
     pub(super) slot: u16,
+    pub(super) leg: u8,
+    /// Set while the slot is in an overlap.
+    pub(super) role: Option<Role>,
     pub(super) stats: &'a ConnectionStats,
     pub(super) socket: &'a SocketStats,
     pub(super) server_ping: Option<&'a ServerPing>,
@@ -130,6 +136,9 @@ impl Pass<'_> {
             router: &desk.router,
             state: &mut desk.state,
             slot: self.slot,
+            leg: self.leg,
+            overlap: self.role.and_then(|role| desk.overlaps.get(role)),
+            pulses: &self.core.pulses,
             current,
             stats,
             events: 0,
@@ -211,6 +220,10 @@ struct Delivery<'a, S> {
     router: &'a Router<S>,
     state: &'a mut S,
     slot: u16,
+    leg: u8,
+    /// The overlap this connection is in, if any, and its side of it.
+    overlap: Option<(&'a mut Overlap, Side)>,
+    pulses: &'a Pulses,
     current: &'a Current,
     stats: &'a ConnectionStats,
     events: u64,
@@ -237,6 +250,13 @@ macro_rules! route {
             $(
                 #[inline]
                 fn $method(&mut self, event: &$event) {
+                    let Meta { symbol, received, .. } = event.meta;
+                    self.pulses.mark(symbol, event.lane(), self.leg, received.mono);
+                    if let Some((overlap, side)) = &mut self.overlap
+                        && !overlap.judge(*side, symbol, event.lane(), event.mark(), self.stats)
+                    {
+                        return;
+                    }
                     self.note(EventKind::$kind, &event.meta);
                     self.router.$method(self.state, event);
                 }

@@ -1,9 +1,10 @@
 //! The hot plane: once per packet, no allocation, no lock, no log line. In the order in which a byte meets it:
 //!
 //! ```text
-//! socket ─► stream ─► read_buffer ─► frame (+ utf8) ─► (venue decode) ─► router ─► handler
+//! socket ─► stream ─► read_buffer ─► frame (+ utf8) ─► (venue decode) ─► legs (+ window) ─► router ─► handler
 //!                         connection ties these; core visits the connections of one pinned thread, delivery is one visit
 //! socket ◄─ stream ◄─ outbound ◄─ encode        subscriptions, pongs, close frames: rare
+//! pulse: when each subscription last spoke
 //! ring, outbox: the only way in and out of a core   clock: when     stats: what is published     poller: how a core waits
 //! ```
 
@@ -14,22 +15,27 @@ mod delivery;
 pub mod encode;
 pub mod frame;
 mod lease;
+mod legs;
 mod outbound;
 mod outbox;
 mod poller;
+mod pulse;
 pub mod read_buffer;
 mod ring;
 mod router;
 mod stats;
 pub mod stream;
 mod utf8;
+mod window;
 
 pub use clock::{Clock, Ticks, mono_now, wall_now_ns};
 pub use connection::{Closed, ClosedBy, ConnectionSettings, HotConnection, SendError};
 pub use core::{Core, CoreSettings, Idle, PanicReport, Strategy};
 pub use frame::{DataKind, FrameError, Message};
 pub use lease::Halted;
+pub use legs::{Overlap, OverlapProgress};
 pub use poller::{Poller, Waker};
+pub use pulse::Pulses;
 pub use ring::{Attachment, ColdPorts, Command, Feed, HotPorts, Notice, Spent, ports};
 pub use router::Router;
 pub use stats::{Beat, ConnectionStats, CoreStats, Counter, Current, Doing, Histogram, SocketStats};

@@ -7,6 +7,7 @@
 //! Whatever the hot core must not free travels back in a notice: boxes are moved, never dropped, on its thread.
 
 use super::connection::{Closed, HotConnection};
+use super::legs::Overlap;
 use super::poller::Waker;
 use super::stats::{ConnectionStats, SocketStats};
 use crate::limits::{CONTROL_MESSAGE_BYTES, CONTROL_MESSAGE_POOL, RING_SLOTS};
@@ -85,6 +86,18 @@ pub enum Command {
         /// The close code.
         code: u16,
     },
+    /// From now on two slots carry the same subscriptions, or soon will: the successor's attachment may come later.
+    BeginOverlap(Box<Overlap>),
+    /// The successor in this slot takes the lead of what has no identity, each subscription at its first event.
+    Promote {
+        /// The slot.
+        slot: u16,
+    },
+    /// The old leg is gone, and late repeats no longer come: the tables go back as [`Notice::Spent`].
+    EndOverlap {
+        /// The overlap's id.
+        id: u32,
+    },
     /// Know this symbol.
     AddSymbol(Box<SymbolSpec>),
     /// A buffer of the pool comes home.
@@ -102,6 +115,8 @@ pub enum Spent {
     Feed(Box<Feed>),
     /// A buffer.
     Buffer(Vec<u8>),
+    /// The tables of a rotation that has ended.
+    Overlap(Box<Overlap>),
     /// A symbol that was known already, or known wrongly.
     Symbol(Box<SymbolSpec>),
 }
@@ -143,6 +158,22 @@ pub enum Notice {
         slot: u16,
         /// The text.
         text: Vec<u8>,
+    },
+    /// The successor of a rotation is lost, the old leg leads alone again.
+    LeadReturned {
+        /// The old leg's slot.
+        slot: u16,
+        /// The successor led a book with snapshots of its own: each such book of the old leg is silent until it is
+        /// subscribed again and sends a snapshot. The overlap is to be ended after that.
+        has_snapshot_passed: bool,
+    },
+    /// An overlap that the core did not take: no room, or a slot or id that is in another. Counted in
+    /// [`CoreStats::overlaps_refused`](super::CoreStats::overlaps_refused).
+    OverlapRefused {
+        /// The old leg's slot.
+        slot: u16,
+        /// The overlap.
+        overlap: Box<Overlap>,
     },
     /// Something to free.
     Spent(Spent),

@@ -4,8 +4,10 @@
 //! the same two instructions as for a plain integer, no locked one. So nothing has to be copied out in housekeeping,
 //! and a reader sees every message within nanoseconds. A reader may see two counters a message apart, never a torn one.
 
+use super::pulse::Pulses;
 use crate::market::{EventKind, Symbol};
 use crate::venue::Reason;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering::Relaxed};
 
 /// A count with one writer.
@@ -127,6 +129,13 @@ pub struct ConnectionStats {
     pub tier_two: Counter,
     /// By [`Reason`].
     pub reasons: [Counter; Reason::ALL.len()],
+    /// Events that were not delivered because the other leg of a rotation had brought them, or led their subscription.
+    pub repeated: Counter,
+    /// Changes of a book that were not delivered because they joined to nothing yet: the other leg brings what lies between,
+    /// or a fresh snapshot is awaited.
+    pub ahead: Counter,
+    /// Trade ids that left the window of a rotation before its end: such a trade would not be recognised again.
+    pub window_evictions: Counter,
     /// Protocol pings received.
     pub pings: Counter,
     /// Events whose venue time lies after our receive stamp: a clock is off.
@@ -226,12 +235,18 @@ pub struct CoreStats {
     pub clock_error_ns_max: Counter,
     /// Times the core's clock stepped because it was more than a millisecond off.
     pub clock_steps: Counter,
+    /// When each of its subscriptions last spoke.
+    pub pulses: Arc<Pulses>,
     /// What the thread is on, for its watchdog and for the report of a panic.
     pub current: Current,
     /// Texts and pings that were not sent: their slot was empty, or its connection closing.
     pub sends_dropped: Counter,
     /// Messages of a cold connection whose slot was not its own (any more).
     pub messages_dropped: Counter,
+    /// Overlaps that were given back at once: no room, or a slot or id that is in another.
+    pub overlaps_refused: Counter,
+    /// Promotions and ends of overlaps that the core does not have.
+    pub overlaps_unknown: Counter,
     /// Attachments that were given back: their slot was taken, or is none.
     pub attachments_refused: Counter,
 }
@@ -249,9 +264,12 @@ impl CoreStats {
             allocations: Counter::default(),
             clock_error_ns_max: Counter::default(),
             clock_steps: Counter::default(),
+            pulses: Arc::default(),
             current: Current::default(),
             sends_dropped: Counter::default(),
             messages_dropped: Counter::default(),
+            overlaps_refused: Counter::default(),
+            overlaps_unknown: Counter::default(),
             attachments_refused: Counter::default(),
         }
     }

@@ -1,6 +1,7 @@
 //! Channels: which data a subscription asks for, in the venue's own words.
 
-use crate::market::Venue;
+use super::{binance, bybit};
+use crate::market::{Lane, Venue};
 
 /// What a channel's messages become.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -82,5 +83,28 @@ impl Channel {
     /// [`ChannelError`], which lists what the venue has.
     pub fn parse(venue: Venue, name: &str) -> Result<Self, ChannelError> {
         super::protocol(venue).channel(name)
+    }
+
+    /// The lane of its events, the same as each of them says of itself.
+    #[must_use]
+    pub fn lane(&self) -> Lane {
+        match self.kind {
+            ChannelKind::Trade => Lane::TRADE,
+            ChannelKind::AggTrade => Lane::AGG_TRADE,
+            ChannelKind::Quote => Lane::QUOTE,
+            ChannelKind::Ticker => Lane::TICKER,
+            ChannelKind::Depth { levels } | ChannelKind::PartialDepth { levels } => Lane::of_depth(levels),
+            ChannelKind::MarkPrice => Lane::MARK_PRICE,
+            ChannelKind::Liquidation => Lane::LIQUIDATION,
+            ChannelKind::Kline => {
+                // `kline_1m` on Binance, `kline.60` on Bybit.
+                let interval = self.native.rsplit(['_', '.']).next().unwrap_or_default().as_bytes();
+                let interval = match self.venue {
+                    Venue::BinanceSpot | Venue::BinanceUsdm => binance::decode::interval(interval),
+                    Venue::BybitSpot | Venue::BybitLinear => bybit::decode::interval(interval),
+                };
+                interval.map_or(Lane::KLINE_OTHER, Lane::of_interval)
+            }
+        }
     }
 }

@@ -5,11 +5,12 @@
 //! cold half   protocol.rs  names, limits, requests, acks, heartbeat, instrument list    (used by control, config)
 //! shared      channel.rs   which data a subscription asks for
 //!             request.rs   requests as JSON text, without allocating (cold)
+//!             identity.rs  by what an event is recognised that another connection brought before
+//!             server_ping.rs  a server's ping in a text message: known on the hot core, answered on the cold side
 //!             instruments.rs  steps, dates and names in an instrument list (cold)
 //!             shape.rs     what a message is expected to look like, as data
 //!             tape.rs      any JSON: simd-json with reusable buffers (tier two)
 //!             scan.rs      the expected shape only: every literal and digit checked (tier one)
-//!             server_ping.rs  a server's ping in a text message: known on the hot core, answered on the cold side
 //!             template.rs  texts with holes: pings we write, answers to a server's ping
 //!             number.rs    numbers out of text, eight bytes at a time
 //!             fields.rs    what a shape's values mean: grid prices, times, symbols
@@ -20,6 +21,7 @@ mod decode;
 mod fields;
 #[cfg(test)]
 mod generate;
+mod identity;
 mod instruments;
 #[cfg(test)]
 mod ledger;
@@ -37,6 +39,7 @@ pub mod bybit;
 
 pub use channel::{Channel, ChannelError, ChannelKind, ChannelScope};
 pub use decode::{DecodeError, Decoded, Decoder, DecoderScratch, HotSymbols, Reason, Sink, Tier};
+pub use identity::{Identity, identity};
 pub use protocol::{
     Ack, AckResult, ControlMessage, Form, Heartbeat, InstrumentError, InstrumentSpec, Limits, Protocol, Refusal,
     RestLimits, StreamClass, protocol,

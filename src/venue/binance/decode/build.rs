@@ -191,7 +191,7 @@ pub(super) fn build_kline(outer: &Slots<'_>, slots: &Slots<'_>, context: &Contex
 }
 
 /// `1s`, `15m`, `4h`, `3d`, `1w`, `1M`.
-fn interval(text: &[u8]) -> Option<KlineInterval> {
+pub(in crate::venue) fn interval(text: &[u8]) -> Option<KlineInterval> {
     let (unit, count) = text.split_last()?;
     let count = u16::try_from(parse_uint(count)?).ok()?;
     match unit {

@@ -10,6 +10,7 @@
 //! Times are milliseconds: the engine never asks for `timeUnit=MICROSECOND`.
 
 mod build;
+pub(in crate::venue) use build::interval;
 mod shapes;
 #[cfg(test)]
 mod tests;

@@ -520,7 +520,8 @@ fn build_kline(
 }
 
 /// `1` to `720` minutes, or `D`, `W`, `M`.
-fn interval(text: &[u8]) -> Option<KlineInterval> {
+/// A candle's length as the venue writes it: minutes without a unit, `D`, `W`, `M`.
+pub(in crate::venue) fn interval(text: &[u8]) -> Option<KlineInterval> {
     match text {
         b"D" => Some(KlineInterval::Days(1)),
         b"W" => Some(KlineInterval::Weeks(1)),

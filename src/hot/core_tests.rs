@@ -1,0 +1,289 @@
+//! Tests of a core, turned by hand, with real loopback sockets: what its commands do and what it tells.
+
+use super::*;
+use crate::hot::connection::ConnectionSettings;
+use crate::hot::ring::{ColdPorts, ports};
+use crate::hot::stats::{ConnectionStats, Doing, SocketStats};
+use crate::hot::stream::Stream;
+use crate::market::{Lane, MonoNs, SymbolTable, Trade, TradeId, Venue};
+use crate::venue::{Decoder, Form, ServerPing};
+use std::io::Write;
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::time::{Duration, Instant};
+
+/// What the handler was given, and what the core said it was on meanwhile.
+#[derive(Default)]
+struct Told {
+    trades: Vec<u64>,
+    stats: Option<Arc<CoreStats>>,
+    doing: Vec<Option<Doing>>,
+}
+
+fn on_trade(told: &mut Told, trade: &Trade) {
+    let TradeId::Number(id) = trade.id else { panic!("Binance numbers its trades") };
+    told.trades.push(id);
+    told.doing.extend(told.stats.as_ref().map(|stats| stats.current.get()));
+}
+
+struct Bench {
+    core: Core<Told>,
+    cold: ColdPorts,
+    stats: Arc<CoreStats>,
+    symbol: Symbol,
+    connection: Arc<ConnectionStats>,
+}
+
+/// A connection's other end.
+struct Peer {
+    socket: TcpStream,
+    stats: Arc<SocketStats>,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let (hot, cold) = ports().expect("descriptors");
+        let stats = Arc::new(CoreStats::new(0));
+        let settings = CoreSettings { idle: Idle::Yield, latency_sample_every: 1, thread_allocations: || 0 };
+        let state = Told { stats: Some(Arc::clone(&stats)), ..Told::default() };
+        let on_symbol =
+            |_: &mut Told, router: &mut Router<Told>, spec: &SymbolSpec| router.on_trade(spec.symbol, on_trade);
+        let core = Core::new(settings, hot, Arc::clone(&stats), Strategy { state, on_symbol }).expect("a poller");
+        let mut table = SymbolTable::default();
+        let symbol = table.add(Venue::BinanceSpot, "BTCUSDT", 2, 5, None).expect("room");
+        let mut bench = Self { core, cold, stats, symbol, connection: Arc::default() };
+        bench.tell(Command::AddSymbol(Box::new(table.spec(symbol).expect("just added").clone())));
+        bench
+    }
+
+    fn tell(&mut self, command: Command) {
+        self.cold.push(command).expect("room in the ring");
+        self.core.turn();
+    }
+
+    fn feed(&self, slot: u16, leg: u8) -> Feed {
+        let decoder = Decoder::new(Venue::BinanceSpot, Form::Combined, None);
+        Feed { leg, ..Feed::new(slot, decoder, Arc::clone(&self.connection)) }
+    }
+
+    fn attach(&mut self, feed: Feed) -> Peer {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a loopback port");
+        let ours = TcpStream::connect(listener.local_addr().expect("bound")).expect("connects");
+        let (socket, _) = listener.accept().expect("accepts");
+        let stream = Stream::plain(ours).expect("non-blocking");
+        let connection = HotConnection::new(stream, b"", &ConnectionSettings::default()).expect("a connection");
+        let stats = Arc::clone(&feed.socket);
+        self.tell(Command::Attach(Box::new(Attachment { connection, feed })));
+        Peer { socket, stats }
+    }
+
+    /// Turns until it is so; a test that hangs fails instead.
+    fn until(&mut self, what: &str, is_so: impl Fn(&Core<Told>) -> bool) {
+        let started = Instant::now();
+        while !is_so(&self.core) {
+            self.core.turn();
+            assert!(started.elapsed() < Duration::from_secs(20), "{what}: it did not come");
+        }
+    }
+
+    /// Sends messages over a peer's socket and turns until the socket's core has read them.
+    fn say(&mut self, peer: &mut Peer, messages: &[String]) {
+        let frames = self.connection.frames.get() + messages.len() as u64;
+        for message in messages {
+            let length = u8::try_from(message.len()).expect("a short message");
+            let mut frame = if length < 126 { vec![0x81, length] } else { vec![0x81, 126, 0, length] };
+            frame.extend_from_slice(message.as_bytes());
+            peer.socket.write_all(&frame).expect("written");
+        }
+        let stats = Arc::clone(&self.connection);
+        self.until("every message", |_| stats.frames.get() == frames);
+    }
+
+    fn notices(&mut self) -> Vec<Notice> {
+        self.core.turn();
+        std::iter::from_fn(|| self.cold.pop()).collect()
+    }
+
+    fn trades(&self) -> &[u64] {
+        &self.core.desk.state.trades
+    }
+}
+
+fn trade(id: u64) -> String {
+    format!(
+        r#"{{"stream":"btcusdt@trade","data":{{"e":"trade","E":1700000000000,"s":"BTCUSDT","t":{id},"p":"1.00","q":"0.10000","T":1700000000000,"m":true,"M":true}}}}"#
+    )
+}
+
+fn ticker(id: u64) -> String {
+    format!(
+        r#"{{"stream":"btcusdt@miniTicker","data":{{"e":"24hrMiniTicker","E":{id},"s":"BTCUSDT","c":"1","o":"1","h":"1","l":"1","v":"1","q":"1"}}}}"#
+    )
+}
+
+#[test]
+fn a_slot_that_is_taken_or_is_none_gives_the_attachment_back_and_the_one_that_has_it_goes_on() {
+    let mut bench = Bench::new();
+    let mut first = bench.attach(bench.feed(7, 0));
+    let _second = bench.attach(bench.feed(7, 0));
+    let _third = bench.attach(bench.feed(u16::MAX, 0));
+    let feed = bench.feed(7, 0);
+    bench.tell(Command::AttachCold(Box::new(feed)));
+    let notices = bench.notices();
+    let spent = |notice: &&Notice| matches!(notice, Notice::Spent(Spent::Connection(_) | Spent::Feed(_)));
+    assert_eq!(notices.iter().filter(spent).count(), 3, "{notices:?}");
+    assert!(!notices.iter().any(|notice| matches!(notice, Notice::Lost { .. })), "the slot is not free");
+    assert_eq!(bench.stats.attachments_refused.get(), 3);
+    bench.say(&mut first, &[trade(1)]);
+    assert_eq!(bench.trades(), [1]);
+}
+
+#[test]
+fn what_cannot_be_sent_comes_back_and_is_counted() {
+    let mut bench = Bench::new();
+    let _peer = bench.attach(bench.feed(0, 0));
+    bench.tell(Command::Send { slot: 0, text: b"sent".to_vec() });
+    bench.tell(Command::Send { slot: 1, text: b"no such".to_vec() });
+    bench.tell(Command::Send { slot: u16::MAX, text: b"no slot".to_vec() });
+    bench.tell(Command::Ping { slot: 1 });
+    bench.tell(Command::Close { slot: 0, code: 1000 });
+    bench.tell(Command::Send { slot: 0, text: b"closing".to_vec() });
+    let unsent: Vec<_> = bench
+        .notices()
+        .into_iter()
+        .filter_map(|notice| match notice {
+            Notice::Unsent { slot, text } => Some((slot, String::from_utf8(text).unwrap())),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(unsent, [(1, "no such".into()), (u16::MAX, "no slot".into()), (0, "closing".into())]);
+    assert_eq!(bench.stats.sends_dropped.get(), 4, "and the ping");
+    bench.tell(Command::Message { slot: 3, payload: Vec::new(), received: Received::default() });
+    assert_eq!(bench.stats.messages_dropped.get(), 1);
+}
+
+#[test]
+fn an_event_marks_its_subscription_on_its_leg_and_a_control_message_marks_nothing() {
+    let mut bench = Bench::new();
+    let mut peer = bench.attach(bench.feed(0, 1));
+    bench.say(&mut peer, &[r#"{"result":null,"id":1}"#.to_owned()]);
+    let marks = |bench: &Bench| {
+        Lane::all()
+            .flat_map(|lane| [(lane, 0), (lane, 1)])
+            .filter(|&(lane, leg)| bench.stats.pulses.last_data(bench.symbol, lane, leg) != MonoNs(0))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(marks(&bench), []);
+    assert_eq!((peer.stats.data_messages.get(), bench.connection.control_messages.get()), (0, 1));
+    bench.say(&mut peer, &[trade(1)]);
+    assert_eq!(marks(&bench), [(Lane::TRADE, 1)]);
+    let at = bench.stats.pulses.last_data(bench.symbol, Lane::TRADE, 1);
+    assert_eq!(at.0, peer.stats.last_seen_ns.get());
+    assert!((1..=at.0).contains(&peer.stats.connected_ns.get()));
+    assert_eq!(peer.stats.data_messages.get(), 1);
+}
+
+#[test]
+fn while_a_handler_runs_the_core_says_on_what_and_afterwards_on_nothing() {
+    let mut bench = Bench::new();
+    let mut peer = bench.attach(bench.feed(9, 0));
+    let before = bench.stats.beat();
+    bench.say(&mut peer, &[trade(1)]);
+    let expected = Doing { slot: 9, event: Some((EventKind::Trade, bench.symbol)) };
+    assert_eq!(bench.core.desk.state.doing, [Some(expected)]);
+    let after = bench.stats.beat();
+    assert_eq!(after.current, None);
+    assert!(after.turns > before.turns);
+}
+
+#[test]
+fn a_venues_own_ping_goes_to_the_cold_side_undecoded_and_is_no_data() {
+    let mut bench = Bench::new();
+    let feed = Feed { server_ping: Some(Box::new(ServerPing::Text(b"ping"[..].into()))), ..bench.feed(0, 0) };
+    let mut peer = bench.attach(feed);
+    bench.say(&mut peer, &["ping".to_owned(), trade(1), "pong".to_owned()]);
+    let controls: Vec<_> = bench
+        .notices()
+        .into_iter()
+        .filter_map(|notice| match notice {
+            Notice::Control { slot: 0, message } => Some(message),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(controls, [b"ping"]);
+    assert_eq!((peer.stats.data_messages.get(), bench.connection.unparsed.get()), (2, 1), "`pong` is no JSON");
+}
+
+#[test]
+fn in_a_rotation_each_trade_is_given_once_each_leg_is_alive_and_the_tables_come_back() {
+    let mut bench = Bench::new();
+    let mut old = bench.attach(bench.feed(3, 0));
+    let overlap = Overlap::new(17, Venue::BinanceSpot, 3, 8, [Lane::TRADE, Lane::TICKER]);
+    let progress = overlap.progress();
+    bench.tell(Command::BeginOverlap(Box::new(overlap)));
+    bench.say(&mut old, &[trade(1), trade(2)]);
+    let mut new = bench.attach(bench.feed(8, 1));
+    bench.say(&mut new, &[trade(2), trade(3), ticker(1)]);
+    bench.say(&mut old, &[trade(3), trade(4), ticker(1)]);
+    assert_eq!(bench.trades(), [1, 2, 3, 4]);
+    assert_eq!(bench.connection.repeated.get(), 3, "two trades, and a ticker before the promotion");
+    for (leg, peer) in [(0, &old), (1, &new)] {
+        let at = bench.stats.pulses.last_data(bench.symbol, Lane::TRADE, leg);
+        assert_eq!(at.0, peer.stats.last_seen_ns.get(), "a repeat proves that leg {leg} speaks");
+    }
+    bench.tell(Command::Promote { slot: 8 });
+    bench.say(&mut new, &[ticker(2)]);
+    bench.say(&mut old, &[ticker(2)]);
+    assert_eq!((progress.leads_passed.get(), bench.connection.repeated.get()), (1, 4));
+    bench.tell(Command::Close { slot: 3, code: 0 });
+    bench.say(&mut new, &[trade(4), trade(5)]);
+    assert_eq!(bench.trades(), [1, 2, 3, 4, 5], "the old leg is gone: late repeats are still known");
+    bench.notices();
+    bench.tell(Command::EndOverlap { id: 17 });
+    let notices = bench.notices();
+    assert!(matches!(&notices[..], [Notice::Spent(Spent::Overlap(overlap))] if overlap.id() == 17), "{notices:?}");
+    bench.say(&mut new, &[trade(5)]);
+    assert_eq!(bench.trades(), [1, 2, 3, 4, 5, 5], "alone, a leg is believed");
+    assert_eq!(bench.stats.overlaps_unknown.get(), 0);
+}
+
+#[test]
+fn where_the_successor_is_lost_the_old_leg_leads_on_and_its_driver_is_told() {
+    let mut bench = Bench::new();
+    let mut old = bench.attach(bench.feed(3, 0));
+    let overlap = Overlap::new(1, Venue::BinanceSpot, 3, 8, [Lane::TRADE, Lane::TICKER]);
+    bench.tell(Command::BeginOverlap(Box::new(overlap)));
+    let mut new = bench.attach(bench.feed(8, 1));
+    bench.tell(Command::Promote { slot: 8 });
+    bench.say(&mut new, &[trade(1), ticker(1)]);
+    bench.tell(Command::Close { slot: 8, code: 0 });
+    let notices = bench.notices();
+    assert!(
+        matches!(
+            &notices[..],
+            [.., Notice::Lost { slot: 8, .. }, Notice::LeadReturned { slot: 3, has_snapshot_passed: false }]
+        ),
+        "{notices:?}"
+    );
+    let events = bench.connection.events.get();
+    bench.say(&mut old, &[trade(1), trade(2), ticker(2)]);
+    assert_eq!(bench.trades(), [1, 2]);
+    assert_eq!(bench.connection.events.get(), events + 2);
+    // The slot is another's now, who is in no overlap.
+    let mut stranger = bench.attach(bench.feed(8, 0));
+    bench.say(&mut stranger, &[trade(2)]);
+    assert_eq!(bench.trades(), [1, 2, 2]);
+}
+
+#[test]
+fn an_overlap_the_core_cannot_take_comes_back_and_what_it_does_not_have_is_counted() {
+    let mut bench = Bench::new();
+    let overlap = |id, leader, successor| Box::new(Overlap::new(id, Venue::BybitSpot, leader, successor, []));
+    bench.tell(Command::BeginOverlap(overlap(1, 0, 1)));
+    // Its leader was lost before the command came, so a second one of that slot is no clash; one of the successor is.
+    bench.tell(Command::BeginOverlap(overlap(2, 1, 2)));
+    let notices = bench.notices();
+    assert!(matches!(&notices[..], [Notice::OverlapRefused { slot: 1, overlap }] if overlap.id() == 2), "{notices:?}");
+    bench.tell(Command::Promote { slot: 5 });
+    bench.tell(Command::EndOverlap { id: 5 });
+    assert_eq!((bench.stats.overlaps_refused.get(), bench.stats.overlaps_unknown.get()), (1, 2));
+}

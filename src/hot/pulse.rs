@@ -1,0 +1,111 @@
+//! When each subscription last spoke: one word a leg, stored by the hot core with every event, sampled by the cold side.
+//!
+//! ```text
+//! symbol 0                       symbol 1
+//! | lane 0   | lane 1   | ... 31 | lane 0 ...          ns on CLOCK_MONOTONIC; 0: never
+//! | leg 0, 1 | leg 0, 1 |        |
+//! ```
+//! A leg is one of the two connections that may carry a subscription at the same time. An event that is not delivered
+//! because the other leg had brought it counts all the same: it proves that this leg speaks. A control-plane message has
+//! no event, so none counts. Of the whole table only the pages of symbols that were added are ever touched.
+
+use crate::limits::SYMBOL_COUNT_MAX;
+use crate::market::{Lane, MonoNs, Symbol};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// Legs of a subscription.
+const LEG_COUNT: usize = 2;
+/// Words of one symbol.
+const STRIDE: usize = Lane::COUNT * LEG_COUNT;
+/// Words of all.
+const WORD_COUNT: usize = SYMBOL_COUNT_MAX * STRIDE;
+
+const _: () = assert!(Lane::COUNT.is_power_of_two(), "a mask keeps a lane inside its symbol");
+
+/// The last data of every (symbol, lane, leg) of one core. One writer: the core.
+pub struct Pulses(Box<[AtomicU64; WORD_COUNT]>);
+
+impl std::fmt::Debug for Pulses {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pulses").finish_non_exhaustive()
+    }
+}
+
+impl Default for Pulses {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Pulses {
+    /// A table in which nobody has spoken. 8 MiB of address space; memory comes with the symbols.
+    #[must_use]
+    pub fn new() -> Self {
+        let words = Box::<[AtomicU64; WORD_COUNT]>::new_zeroed();
+        // SAFETY: an `AtomicU64` has the size and bit validity of a `u64`, of which zero is a value.
+        Self(unsafe { words.assume_init() })
+    }
+
+    /// Brings a symbol's memory in, so that its first event does not wait for the kernel. From any thread; changes nothing.
+    pub fn prefault(&self, symbol: Symbol) {
+        // A symbol's words lie in two pages at most. An exchange writes even where it changes nothing, and loses no store
+        // of the core's, which a plain store could.
+        for at in [index(symbol, 0, 0), index(symbol, Lane::COUNT - 1, 1)] {
+            let _ = self.0[at].compare_exchange(0, 0, Relaxed, Relaxed);
+        }
+    }
+
+    /// An event came. On the writer's thread only.
+    #[inline]
+    pub fn mark(&self, symbol: Symbol, lane: Lane, leg: u8, at: MonoNs) {
+        self.0[index(symbol, lane.index(), leg)].store(at.0, Relaxed);
+    }
+
+    /// When the last event came on this leg, or zero. From any thread.
+    #[must_use]
+    pub fn last_data(&self, symbol: Symbol, lane: Lane, leg: u8) -> MonoNs {
+        MonoNs(self.0[index(symbol, lane.index(), leg)].load(Relaxed))
+    }
+}
+
+/// The masks change nothing (each part is below its count) and let the compiler drop the bounds check.
+#[inline]
+fn index(symbol: Symbol, lane: usize, leg: u8) -> usize {
+    (symbol.index() & (SYMBOL_COUNT_MAX - 1)) * STRIDE + (lane & (Lane::COUNT - 1)) * LEG_COUNT + usize::from(leg & 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_symbol_lane_and_leg_has_a_word_of_its_own() {
+        let pulses = Pulses::new();
+        let symbols = [0, 1, 2, SYMBOL_COUNT_MAX - 1].map(|at| Symbol::new(at).unwrap());
+        let all = || {
+            symbols
+                .into_iter()
+                .flat_map(|symbol| Lane::all().flat_map(move |lane| [(symbol, lane, 0), (symbol, lane, 1)]))
+        };
+        for (symbol, lane, leg) in all() {
+            assert_eq!(pulses.last_data(symbol, lane, leg), MonoNs(0), "before the first");
+        }
+        for (at, (symbol, lane, leg)) in all().enumerate() {
+            pulses.mark(symbol, lane, leg, MonoNs(at as u64 + 1));
+        }
+        for (at, (symbol, lane, leg)) in all().enumerate() {
+            assert_eq!(pulses.last_data(symbol, lane, leg), MonoNs(at as u64 + 1));
+        }
+    }
+
+    #[test]
+    fn prefaulting_changes_nothing() {
+        let pulses = Pulses::new();
+        let symbol = Symbol::new(7).unwrap();
+        pulses.prefault(symbol);
+        assert_eq!(pulses.last_data(symbol, Lane::TRADE, 0), MonoNs(0));
+        pulses.mark(symbol, Lane::TRADE, 0, MonoNs(5));
+        pulses.prefault(symbol);
+        assert_eq!(pulses.last_data(symbol, Lane::TRADE, 0), MonoNs(5));
+    }
+}

@@ -1,0 +1,137 @@
+//! The last trade ids, so that a trade that comes a second time is known: by the id itself, not by how high it is.
+//!
+//! ```text
+//! hash(tag, id) ─► set │ tags: 16 words, one cache line │ ids: 16 │ next: which of them goes first
+//! ```
+//! Exact keys, no false answer for an id that is in it. Each set forgets its oldest for a new one. Allocated and brought
+//! in whole by `new`, on the cold side; inserting is 16 comparisons at most and never allocates, clears or moves.
+
+use crate::limits::TRADE_WINDOW_IDS;
+use crate::market::{Lane, Symbol, TradeId};
+
+/// Ids of one set. With 16 an id is lost before its time only where 16 newer ones fell into its set.
+const WAYS: usize = 16;
+const SET_COUNT: usize = TRADE_WINDOW_IDS / WAYS;
+
+const _: () = assert!(SET_COUNT.is_power_of_two(), "the top bits of a hash choose a set");
+
+/// One cache line of tags. 0: empty.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(align(64))]
+struct Tags([u32; WAYS]);
+
+/// Trade ids of one overlap.
+pub(super) struct Window {
+    tags: Box<[Tags]>,
+    ids: Box<[[u128; WAYS]]>,
+    next: Box<[u8]>,
+}
+
+/// What became of an id.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Inserted {
+    /// It is in the window already.
+    Known,
+    /// It is new.
+    New,
+    /// It is new, and an older one was forgotten for it.
+    Evicting,
+}
+
+impl Window {
+    /// An empty window, every page of it brought in: 5.3 MB.
+    pub(super) fn new() -> Self {
+        Self {
+            tags: vec![Tags([EMPTY; WAYS]); SET_COUNT].into_boxed_slice(),
+            // Not zero, which the allocator would give without bringing it in.
+            ids: vec![[u128::MAX; WAYS]; SET_COUNT].into_boxed_slice(),
+            next: vec![1; SET_COUNT].into_boxed_slice(),
+        }
+    }
+
+    /// Remembers a trade's id.
+    pub(super) fn insert(&mut self, symbol: Symbol, lane: Lane, id: TradeId) -> Inserted {
+        let (kind, id) = match id {
+            TradeId::Number(number) => (1_u32, u128::from(number)),
+            TradeId::Uuid(uuid) => (2, uuid),
+            TradeId::Hash(hash) => (3, u128::from(hash)),
+        };
+        let tag = kind << 24 | (lane.index() as u32 & 0xff) << 16 | (symbol.index() as u32 & 0xffff);
+        let set = set_of(tag, id);
+        let (tags, ids) = (&mut self.tags[set].0, &mut self.ids[set]);
+        if tags.iter().zip(ids.iter()).any(|(&known_tag, &known_id)| known_tag == tag && known_id == id) {
+            return Inserted::Known;
+        }
+        let at = usize::from(self.next[set]) % WAYS;
+        self.next[set] = self.next[set].wrapping_add(1);
+        let evicted = std::mem::replace(&mut tags[at], tag);
+        ids[at] = id;
+        if evicted == EMPTY { Inserted::New } else { Inserted::Evicting }
+    }
+}
+
+/// No key has this tag: a kind is never 0.
+const EMPTY: u32 = 0;
+
+/// The set of a key: neighbouring ids and symbols fall into sets of their own.
+#[expect(clippy::cast_possible_truncation, reason = "both halves of the id, and the top bits of the hash")]
+fn set_of(tag: u32, id: u128) -> usize {
+    let folded = (id as u64) ^ ((id >> 64) as u64).rotate_left(29);
+    let mixed = (folded ^ u64::from(tag).wrapping_mul(0x9e37_79b9_7f4a_7c15)).wrapping_mul(0xd6e8_feb8_6659_fd93);
+    let mixed = (mixed ^ (mixed >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93);
+    (mixed >> (64 - SET_COUNT.trailing_zeros())) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn symbol(index: usize) -> Symbol {
+        Symbol::new(index).unwrap()
+    }
+
+    #[test]
+    fn an_id_is_new_once_and_known_from_then_on_whatever_came_in_between() {
+        let mut window = Window::new();
+        let ids = (0..1_000).map(|id| TradeId::Number(3_735_683_259 + id));
+        for id in ids.clone() {
+            assert_ne!(window.insert(symbol(1), Lane::TRADE, id), Inserted::Known);
+        }
+        for id in ids.rev() {
+            assert_eq!(window.insert(symbol(1), Lane::TRADE, id), Inserted::Known, "an older id behind a newer one");
+        }
+    }
+
+    #[test]
+    fn the_same_digits_of_another_symbol_lane_or_kind_are_another_trade() {
+        let mut window = Window::new();
+        for id in [TradeId::Number(7), TradeId::Hash(7), TradeId::Uuid(7), TradeId::Uuid(7 << 64)] {
+            for lane in [Lane::TRADE, Lane::AGG_TRADE] {
+                for index in [0, 1, crate::limits::SYMBOL_COUNT_MAX - 1] {
+                    assert_ne!(window.insert(symbol(index), lane, id), Inserted::Known);
+                    assert_eq!(window.insert(symbol(index), lane, id), Inserted::Known);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn neighbouring_ids_of_many_symbols_fill_the_window_evenly_and_evictions_are_told() {
+        let mut window = Window::new();
+        let mut evictions = 0;
+        let count = TRADE_WINDOW_IDS as u64 / 4;
+        for id in 0..count {
+            let index = usize::try_from(id % 50).unwrap();
+            let inserted = window.insert(symbol(index), Lane::TRADE, TradeId::Number(50_000_000_000 + id / 50));
+            assert_ne!(inserted, Inserted::Known);
+            evictions += u64::from(inserted == Inserted::Evicting);
+        }
+        assert!(evictions < 20, "{evictions} of {count} ids were lost in a window filled to a quarter");
+        for id in 0..8 * count {
+            let inserted = window.insert(symbol(99), Lane::TRADE, TradeId::Uuid(u128::from(id) << 70 | u128::from(id)));
+            evictions += u64::from(inserted == Inserted::Evicting);
+        }
+        let held = window.tags.iter().flat_map(|tags| tags.0).filter(|&tag| tag != EMPTY).count() as u64;
+        assert_eq!(evictions + held, 9 * count, "what is not held was told");
+    }
+}

@@ -1,0 +1,75 @@
+//! By what an event of a subscription is recognised as one that another connection brought before.
+//!
+//! ```text
+//! trade, aggregate      an id each: a window of ids
+//! quote, partial book   a rising id: only what lies further than the last
+//! changes of a book     ranges of ids that join (Binance), or a base of their own per connection (Bybit)
+//! all others            none: one connection speaks at a time
+//! ```
+//! Declared for each venue and lane; the hot core decides by it while two connections carry the same subscriptions.
+
+use crate::market::{EventKind, Lane, Venue};
+
+/// How events of one lane are recognised again. What each means during an overlap: [`crate::hot::Overlap`].
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Identity {
+    /// An id of its own, in no order that could be relied on: a late fill may come behind a later id.
+    TradeId,
+    /// An id that rises on one connection as on the other; an event replaces all before it.
+    Furthest,
+    /// A range of update ids that continues the range before it. Quantities are absolute.
+    ///
+    /// Source: Binance, "How to manage a local order book correctly": spot joins where `U` <= last + 1 <= `u`, USD-M where `pu` <= last < `u`.
+    Chain,
+    /// Changes to a snapshot that this connection sent itself: they join to no other.
+    ///
+    /// Source: Bybit v5, orderbook: the first message is a snapshot, and each change has `u` = the one before + 1.
+    Snapshot,
+    /// Nothing by which it could be recognised.
+    None,
+}
+
+/// What identifies the events of a lane on a venue.
+#[must_use]
+pub const fn identity(venue: Venue, lane: Lane) -> Identity {
+    match lane.kind() {
+        EventKind::Trade | EventKind::AggTrade => Identity::TradeId,
+        EventKind::Quote => Identity::Furthest,
+        EventKind::Book => match venue {
+            // Only the unbounded book is sent as changes; a partial one is complete in every message.
+            Venue::BinanceSpot | Venue::BinanceUsdm if lane.index() == Lane::BOOK.index() => Identity::Chain,
+            Venue::BinanceSpot | Venue::BinanceUsdm => Identity::Furthest,
+            Venue::BybitSpot | Venue::BybitLinear => Identity::Snapshot,
+        },
+        EventKind::Ticker | EventKind::Kline | EventKind::MarkPrice | EventKind::Liquidation => Identity::None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_lane_of_each_venue_is_identified_as_its_documents_allow() {
+        for venue in Venue::ALL {
+            assert_eq!(identity(venue, Lane::TRADE), Identity::TradeId);
+            assert_eq!(identity(venue, Lane::AGG_TRADE), Identity::TradeId);
+            assert_eq!(identity(venue, Lane::QUOTE), Identity::Furthest);
+            for lane in Lane::all().filter(|lane| lane.kind() == EventKind::Kline) {
+                assert_eq!(identity(venue, lane), Identity::None);
+            }
+            for lane in [Lane::TICKER, Lane::MARK_PRICE, Lane::LIQUIDATION] {
+                assert_eq!(identity(venue, lane), Identity::None);
+            }
+        }
+        for venue in [Venue::BinanceSpot, Venue::BinanceUsdm] {
+            assert_eq!(identity(venue, Lane::BOOK), Identity::Chain);
+            assert!([5, 10, 20].map(Lane::of_depth).iter().all(|&lane| identity(venue, lane) == Identity::Furthest));
+        }
+        for venue in [Venue::BybitSpot, Venue::BybitLinear] {
+            assert!(
+                [50, 200, 1_000].map(Lane::of_depth).iter().all(|&lane| identity(venue, lane) == Identity::Snapshot)
+            );
+        }
+    }
+}
