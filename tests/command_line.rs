@@ -246,6 +246,21 @@ fn sigint_and_sigterm_end_a_run_with_a_final_report() {
 }
 
 #[test]
+fn a_hangup_asks_a_run_to_reload_and_ends_nothing() {
+    let folder = Folder::new("hangup");
+    let config = folder.write("nobody.toml", &to_nobody());
+    let mut run = Running::start(tickwire(&["run", &config, "--json", "--interval", "0.1"]));
+    let first = run.line();
+    let sent = Command::new("kill").args(["-HUP", &run.child.id().to_string()]).status().expect("kill");
+    assert!(sent.success());
+    let lines: String = (0..5).map(|_| run.line()).collect();
+    let (code, rest, error) = run.end("-TERM");
+    assert_eq!(code, Some(0), "{error}");
+    assert_eq!(contracts(&(first + &lines + &rest))["final"], true);
+    assert!(error.contains("reload"), "what became of it is logged: {error}");
+}
+
+#[test]
 fn sigint_and_sigterm_end_the_sim_with_a_summary_a_machine_can_read() {
     for signal in ["-INT", "-TERM"] {
         let mut sim = Running::start(tickwire(&["sim", "--venues", "binance-spot"]));

@@ -38,6 +38,110 @@ pub(super) enum Command {
     Run(RunArguments),
     Check(CheckArguments),
     Sim(SimArguments),
+    Ctl(CtlArguments),
+}
+
+const CTL_EXIT_CODES: &str = "\
+Exit codes:
+  0    done; for `events`, the engine ended or the reader of stdout went away
+  1    the engine refused, is not there, or went away before it answered
+  2    the command line or the engine file was refused; nothing was asked";
+
+/// Asks a running engine, over its control socket.
+///
+/// The socket's path is `control_socket` in the engine file; only its owner may use it. Each command is one request, and
+/// ends with the engine's answer: what was done, or what is wrong and what is allowed.
+///
+/// Examples:
+///   tickwire ctl --engine configs/engine.toml status
+///   tickwire ctl --socket /run/tickwire.sock status --json | jq .halted
+///   tickwire ctl --socket /run/tickwire.sock subscribe binance-spot-a --channels trade,bookTicker --symbols BTCUSDT
+///   tickwire ctl --socket /run/tickwire.sock reload --dry-run
+///   tickwire ctl --socket /run/tickwire.sock events --json
+#[derive(Args, Debug)]
+#[command(verbatim_doc_comment, after_help = CTL_EXIT_CODES)]
+pub(super) struct CtlArguments {
+    /// The control socket.
+    #[arg(long, value_name = "PATH", global = true, conflicts_with = "engine")]
+    pub(super) socket: Option<PathBuf>,
+    /// The engine's file, which names the control socket.
+    #[arg(long, value_name = "FILE", global = true)]
+    pub(super) engine: Option<PathBuf>,
+    /// Print the engine's answer as it came: one JSON object on one line.
+    #[arg(long, global = true)]
+    pub(super) json: bool,
+    /// Seconds to wait for the answer.
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds, global = true)]
+    pub(super) timeout: Duration,
+    #[command(subcommand)]
+    pub(super) command: CtlCommand,
+}
+
+/// What is asked.
+#[derive(Debug, Subcommand)]
+pub(super) enum CtlCommand {
+    /// Prints every connection, subscription, pending request and budget, and what halts the engine.
+    Status,
+    /// Subscribes every channel for every symbol on a connection; symbols unknown so far are made known.
+    Subscribe(StreamArguments),
+    /// Takes every channel for every symbol off a connection.
+    Unsubscribe(StreamArguments),
+    /// Opens the connections of one more exchange file.
+    Add {
+        /// The exchange file.
+        file: PathBuf,
+    },
+    /// Closes a connection for good.
+    Remove {
+        /// Its name.
+        connection: String,
+    },
+    /// Sends a text on a connection.
+    Send {
+        /// Its name.
+        connection: String,
+        /// The text, as it goes out.
+        text: String,
+    },
+    /// Sends a text on every connection that is ready.
+    Broadcast {
+        /// The text, as it goes out.
+        text: String,
+        /// Only on connections of this venue.
+        #[arg(long)]
+        venue: Option<Venue>,
+    },
+    /// Drops a connection and makes it again.
+    Reconnect {
+        /// Its name.
+        connection: String,
+    },
+    /// Replaces a connection's socket: the successor is confirmed before the old one goes.
+    Rotate {
+        /// Its name.
+        connection: String,
+    },
+    /// Reads the configuration's files again and applies what differs; what cannot change live is refused by name.
+    Reload {
+        /// Print what differs, and change nothing.
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Prints the last events, then those to come, until interrupted.
+    Events,
+}
+
+/// Streams of a connection.
+#[derive(Args, Debug)]
+pub(super) struct StreamArguments {
+    /// The connection's name.
+    pub(super) connection: String,
+    /// Channels, in the venue's words, separated by commas.
+    #[arg(long, required = true, value_delimiter = ',', value_name = "CHANNEL")]
+    pub(super) channels: Vec<String>,
+    /// Native names, separated by commas; none where every channel is for the whole market.
+    #[arg(long, value_delimiter = ',', value_name = "SYMBOL")]
+    pub(super) symbols: Vec<String>,
 }
 
 /// Runs the engine against the embedded exchange: no configuration, no internet.
@@ -280,7 +384,7 @@ mod tests {
     #[test]
     fn the_definition_is_consistent_and_every_help_has_examples_and_exit_codes() {
         Arguments::command().debug_assert();
-        for name in ["demo", "run", "check", "sim"] {
+        for name in ["demo", "run", "check", "sim", "ctl"] {
             let help = parse(&format!("tickwire {name} --help")).expect_err("help is not a command");
             assert_eq!(help.kind(), ErrorKind::DisplayHelp);
             let text = help.to_string();
@@ -312,6 +416,20 @@ mod tests {
     }
 
     #[test]
+    fn ctl_takes_its_options_before_and_behind_the_command() {
+        for words in ["tickwire ctl --socket s --json status", "tickwire ctl status --json --socket s"] {
+            let Ok(Command::Ctl(ctl)) = parse(words) else { panic!("ctl") };
+            assert!(ctl.json && matches!(ctl.command, CtlCommand::Status));
+            assert_eq!((ctl.socket, ctl.timeout), (Some(PathBuf::from("s")), Duration::from_secs(10)));
+        }
+        let words = "tickwire ctl --engine e subscribe a --channels trade,ticker --symbols X,Y";
+        let Ok(Command::Ctl(CtlArguments { command: CtlCommand::Subscribe(streams), .. })) = parse(words) else {
+            panic!("subscribe")
+        };
+        assert_eq!((streams.channels.len(), streams.symbols.join(" ").as_str()), (2, "X Y"));
+    }
+
+    #[test]
     fn what_cannot_be_is_refused_with_what_is_allowed_and_exit_code_two() {
         for (words, allowed) in [
             ("tickwire run", "<CONFIG>..."),
@@ -328,6 +446,12 @@ mod tests {
             ("tickwire sim --pace flat-out", "--frames"),
             ("tickwire sim --ca ca.pem", "--tls"),
             ("tickwire check --json a.toml", "--plan"),
+            ("tickwire ctl --socket s", "Usage: tickwire ctl"),
+            ("tickwire ctl --socket s --engine e status", "cannot be used with"),
+            ("tickwire ctl --socket s subscribe a --symbols X", "--channels"),
+            ("tickwire ctl --socket s rotate", "<CONNECTION>"),
+            ("tickwire ctl --socket s broadcast x --venue okx", "one of binance-spot"),
+            ("tickwire ctl --socket s stop", "unrecognized subcommand"),
         ] {
             let error = parse(words).expect_err(words);
             assert_eq!(error.exit_code(), i32::from(super::super::EXIT_CONFIGURATION), "{words}");

@@ -4,12 +4,14 @@
 //! args ──► run, demo ──► engine ──► run_loop (signals, deadlines) ──► output: JSON lines | log lines | live table
 //!      ──► check     ──► config
 //!      ──► sim       ──► the embedded exchange
+//!      ──► ctl       ──► the control socket of an engine that runs
 //! ```
 //! Reports go to stdout, logs and errors to stderr. An error is printed once, here, and becomes the exit code.
 //! Nothing of the engine is decided in this room.
 
 mod args;
 mod check;
+mod ctl;
 mod demo;
 mod exit;
 mod logging;
@@ -62,7 +64,7 @@ pub fn run_with<S: 'static>(
 
 fn start() -> Result<Signals, CommandError> {
     logging::start().map_err(CommandError::Configuration)?;
-    Signals::install().context("signals").map_err(CommandError::Runtime)
+    Signals::install_with_reload().context("signals").map_err(CommandError::Runtime)
 }
 
 fn execute(command: Command) -> Result<(), CommandError> {
@@ -70,8 +72,12 @@ fn execute(command: Command) -> Result<(), CommandError> {
     let signals = || Signals::install().context("signals").map_err(CommandError::Runtime);
     match command {
         Command::Demo(arguments) => demo::run(&arguments, &mut signals()?),
-        Command::Run(arguments) => run::run(&arguments, &mut signals()?),
+        Command::Run(arguments) => {
+            let signals = Signals::install_with_reload().context("signals").map_err(CommandError::Runtime);
+            run::run(&arguments, &mut signals?)
+        }
         Command::Check(arguments) => check::run(&arguments),
         Command::Sim(arguments) => sim::run(arguments, &mut signals()?),
+        Command::Ctl(arguments) => ctl::run(&arguments),
     }
 }

@@ -1,7 +1,7 @@
 //! Watches an engine from its start to its end, and shows what it reports.
 //!
 //! ```text
-//! 0        1x interval   2x interval  ...  duration, a signal, a failure, or a reader that went away
+//! 0        1x interval   2x interval  ...  duration, a signal, a failure, or a reader that went away   (SIGHUP: reload, on)
 //! start    report        report            stop ──► final report
 //! ```
 //! Deadlines are multiples of the interval from the start, so that no delay adds up; one that was missed is left out,
@@ -27,6 +27,13 @@ pub trait EngineHandle {
     /// What the strategies show of themselves, one text each.
     fn summaries(&self) -> Vec<String> {
         Vec::new()
+    }
+    /// Reads the configuration again and applies what differs: what was done, or why nothing was.
+    ///
+    /// # Errors
+    /// Why nothing was changed.
+    fn reload(&self) -> Result<String, String> {
+        Err("this engine cannot read its configuration again".to_owned())
     }
     /// Closes every connection and ends; the last report.
     fn stop(self) -> Report;
@@ -113,9 +120,19 @@ fn watch(
             continue;
         }
         let deadline = report_at.min(schedule.duration.unwrap_or(Duration::MAX)).min(now + FAILURE_POLL);
-        if wait.until(deadline) == Wake::Stop {
-            return Ok(None);
+        match wait.until(deadline) {
+            Wake::Deadline => {}
+            Wake::Stop => return Ok(None),
+            Wake::Reload => reload(engine),
         }
+    }
+}
+
+/// Tells how it went, line by line: a configuration that is wrong changes nothing and ends nothing.
+fn reload(engine: &impl EngineHandle) {
+    match engine.reload() {
+        Ok(done) => done.lines().for_each(|line| tracing::info!("reload: {line}")),
+        Err(refused) => refused.lines().for_each(|line| tracing::warn!("reload refused: {line}")),
     }
 }
 
@@ -132,6 +149,7 @@ mod tests {
         now: Duration,
         late: Duration,
         stop_at: Option<Duration>,
+        reload_at: Option<Duration>,
         shared: Rc<Cell<Duration>>,
     }
 
@@ -146,6 +164,10 @@ mod tests {
                 self.now = self.stop_at.take().expect("just seen");
                 return Wake::Stop;
             }
+            if self.reload_at.is_some_and(|reload_at| reload_at <= deadline) {
+                self.now = self.reload_at.take().expect("just seen");
+                return Wake::Reload;
+            }
             self.now = deadline + self.late;
             self.shared.set(self.now);
             Wake::Deadline
@@ -157,9 +179,15 @@ mod tests {
         now: Rc<Cell<Duration>>,
         fails_at: Option<Duration>,
         stopped: Rc<Cell<u32>>,
+        reloaded: Rc<Cell<u32>>,
     }
 
     impl EngineHandle for Engine {
+        fn reload(&self) -> Result<String, String> {
+            self.reloaded.set(self.reloaded.get() + 1);
+            Err("x.toml:1\n  found:   no connection".to_owned())
+        }
+
         fn report(&self) -> Report {
             Report { elapsed_s: self.now.get().as_secs_f64(), ..Report::default() }
         }
@@ -202,23 +230,34 @@ mod tests {
     struct Run {
         late_ms: u64,
         stop_at_ms: Option<u64>,
+        reload_at_ms: Option<u64>,
         fails_at_ms: Option<u64>,
         duration_ms: Option<u64>,
         breaks_with: Option<io::ErrorKind>,
     }
 
-    const QUIET: Run = Run { late_ms: 0, stop_at_ms: None, fails_at_ms: None, duration_ms: None, breaks_with: None };
+    const QUIET: Run = Run {
+        late_ms: 0,
+        stop_at_ms: None,
+        reload_at_ms: None,
+        fails_at_ms: None,
+        duration_ms: None,
+        breaks_with: None,
+    };
 
     /// Runs a script at an interval of one second; gives what was shown, and that the engine was stopped once.
     fn run(script: &Run) -> (Ledger, Result<(), CommandError>) {
         let now = Rc::new(Cell::new(Duration::ZERO));
         let stopped = Rc::new(Cell::new(0));
         let fails_at = script.fails_at_ms.map(Duration::from_millis);
-        let engine = Engine { now: Rc::clone(&now), fails_at, stopped: Rc::clone(&stopped) };
+        let reloaded = Rc::new(Cell::new(0));
+        let engine =
+            Engine { now: Rc::clone(&now), fails_at, stopped: Rc::clone(&stopped), reloaded: Rc::clone(&reloaded) };
         let mut wait = Script {
             now: Duration::ZERO,
             late: Duration::from_millis(script.late_ms),
             stop_at: script.stop_at_ms.map(Duration::from_millis),
+            reload_at: script.reload_at_ms.map(Duration::from_millis),
             shared: now,
         };
         let duration = script.duration_ms.map(Duration::from_millis);
@@ -226,6 +265,7 @@ mod tests {
         let mut ledger = Ledger { breaks_with: script.breaks_with, ..Ledger::default() };
         let result = run_loop(engine, &mut wait, schedule, &mut ledger);
         assert_eq!(stopped.get(), 1, "stopped once, however it ends");
+        assert_eq!(reloaded.get(), u32::from(script.reload_at_ms.is_some()));
         (ledger, result)
     }
 
@@ -253,6 +293,13 @@ mod tests {
         assert!(result.is_ok());
         assert_eq!(*ledger.intervals.borrow(), [1.0]);
         assert!(ledger.last.take().is_some_and(|report| report.is_final));
+    }
+
+    #[test]
+    fn a_reload_that_is_refused_ends_nothing_and_delays_no_report() {
+        let (ledger, result) = run(&Run { duration_ms: Some(3_000), reload_at_ms: Some(1_500), ..QUIET });
+        assert!(result.is_ok());
+        assert_eq!(*ledger.intervals.borrow(), [1.0, 2.0]);
     }
 
     #[test]

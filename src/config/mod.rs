@@ -12,6 +12,7 @@ mod check;
 mod check_upkeep;
 mod connection;
 mod describe;
+mod diff;
 mod endpoints;
 mod engine;
 mod error;
@@ -19,6 +20,7 @@ mod exchange;
 mod place;
 mod plan;
 mod reader;
+mod reload;
 mod request;
 mod secret;
 #[cfg(test)]
@@ -32,10 +34,12 @@ pub use connection::{
     TimeoutsConfig, TlsConfig, Transport,
 };
 pub use describe::describe;
+pub use diff::{Difference, Effect, RefusedChange, SettingChange, StreamName, StreamsChange, SymbolMove};
 pub use endpoints::{EndpointError, EndpointOverrides, VenueEndpoints};
 pub use engine::{CoreConfig, EngineConfig, GovernorConfig, Idle, WatchdogConfig};
 pub use error::{ConfigError, ConfigErrors};
 pub use plan::{ConfigPlan, PlannedSocket};
+pub use reload::ReloadError;
 pub use request::{RequestCodec, RequestConfig};
 pub use secret::{Header, Secret};
 pub use upkeep::{
@@ -111,6 +115,25 @@ fn cpus() -> Vec<usize> {
 pub fn load(paths: &[PathBuf], engine: Option<&Path>, strategies: &[&str]) -> Result<Config, ConfigErrors> {
     let environment = |variable: &str| std::env::var(variable).ok();
     load_on(paths, engine, &Host { cpus: cpus(), strategies: Some(strategies), environment: &environment })
+}
+
+/// Reads and checks the engine's file alone, whatever strategies it names: for who only looks for its control socket.
+///
+/// # Errors
+/// Everything that is wrong in it.
+pub fn load_engine(path: &Path) -> Result<EngineConfig, ConfigErrors> {
+    let host = Host { cpus: cpus(), strategies: None, environment: &|_| None };
+    let source = Source::open(path).map_err(|error| ConfigErrors::gather(vec![error]).unwrap_err())?;
+    let mut engine = EngineConfig::default();
+    let mut errors = Vec::new();
+    if let Some(document) = source.document() {
+        let places = RefCell::new(Places::new(source.place(1, "")));
+        engine = engine::read(&source, document.as_table(), &places, &host);
+        engine::check(&engine, &places.into_inner(), &host, &mut errors);
+    }
+    errors.splice(0..0, source.into_errors());
+    ConfigErrors::gather(errors)?;
+    Ok(engine)
 }
 
 fn load_on(paths: &[PathBuf], engine_path: Option<&Path>, host: &Host<'_>) -> Result<Config, ConfigErrors> {

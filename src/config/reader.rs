@@ -36,6 +36,11 @@ impl Source {
         }
     }
 
+    /// A text that is in no file: its relative paths are relative to where the process runs, and errors call it `name`.
+    pub(super) fn of_text(name: &str, text: &str) -> Self {
+        Self { file: PathBuf::from(name), text: text.to_owned(), errors: RefCell::default() }
+    }
+
     /// Parses the text; a mistake in the syntax is an error with its line.
     pub(super) fn document(&self) -> Option<Document<&str>> {
         match Document::parse(self.text.as_str()) {

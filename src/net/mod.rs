@@ -10,12 +10,15 @@
 //!
 //! rest: GET with a bound on everything; instrument lists page by page; governed: never without the governor's permit
 //! token: a connection's URL, asked for by REST before each connect
+//! control_socket: a Unix socket on which the running engine is asked, in JSON lines
 //! ```
 //! Runs on the cold runtime, called by the engine. Decides nothing: when to connect again, what to subscribe and whom to
 //! believe is `control`'s. Never switches certificate verification off, never offers an extension, never prints a header.
 
 mod client;
 mod connect;
+mod control_protocol;
+mod control_socket;
 mod dial;
 mod governed;
 mod handover;
@@ -33,6 +36,10 @@ pub use client::{CloseReason, Message, WebSocketConnection, WebSocketError, WebS
 pub use connect::{
     Attempt, ConnectError, ConnectOptions, Established, Granted, Keepalive, Secret, SocketOptions, Step, Timeouts,
     Timings, TlsFailure, connect, host_of,
+};
+pub use control_protocol::{ControlRequest, ControlResponse};
+pub use control_socket::{
+    ControlHandler, ControlSocket, ControlSocketCounts, ControlSocketError, ControlSocketOptions, ControlSocketStats,
 };
 pub use governed::{GovernedRest, GovernorGuard, SharedGovernor};
 pub use rest::{InstrumentList, RestClient, RestError, RestOptions, RestReply};

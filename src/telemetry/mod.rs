@@ -14,6 +14,8 @@ mod events;
 mod live;
 mod render;
 mod snapshot;
+mod status;
+mod status_text;
 mod thread_stats;
 
 pub use allocator::{AllocationCounts, CountingAllocator, is_counting, thread_allocations, thread_counts};
@@ -24,4 +26,9 @@ pub use snapshot::{
     AgePercentiles, ConnectionReport, Failure, FailureKind, HotThreadReport, Percentiles, Report, SampleReport,
     SubscriptionCounts,
 };
+pub use status::{
+    ConnectionStatus, CoreStatus, EngineStatus, GovernorStatus, HaltedConnection, HeartbeatStatus, LegStatus,
+    PendingRequestStatus, RequestStatus, RotationStatus, SubscriptionStatus,
+};
+pub use status_text::status_text;
 pub use thread_stats::{ThreadStats, ThreadStatsError, current_thread_id, read_run_time, read_thread_stats};

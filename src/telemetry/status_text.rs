@@ -1,0 +1,294 @@
+//! A status for a person: tables that fit a terminal, and by name only what needs attention.
+//!
+//! ```text
+//! CONNECTION      VENUE         STATE   LEGS  AGE     NEXT ROTATION  LAST BYTE  LAST DATA
+//! binance-spot-a  binance-spot  ready   1     2h 03m  20h 41m        12 ms      12 ms
+//! ```
+//! Pure: a status in, a text out.
+
+use super::status::{ConnectionStatus, EngineStatus, GovernorStatus, SubscriptionStatus};
+use std::fmt::Write as _;
+
+/// Silent or refused streams named for one connection before the list is cut short.
+const NAMED_MAX: usize = 20;
+
+/// The whole status, with a line end.
+#[must_use]
+pub fn status_text(status: &EngineStatus) -> String {
+    let mut out = String::new();
+    let halted = if status.halted { "HALTED" } else { "not halted" };
+    line(&mut out, &format!("up {}, {halted}, {} events dropped", age(status.elapsed_ms), status.events_dropped));
+    for halted in &status.halted_connections {
+        line(&mut out, &format!("  halted by {}: {} (for {})", halted.name, halted.reason, age(halted.for_ms)));
+    }
+    connections(&mut out, status);
+    subscriptions(&mut out, status);
+    for connection in &status.connections {
+        attention(&mut out, connection);
+    }
+    pending(&mut out, status);
+    governor(&mut out, &status.governor);
+    if !status.cores.is_empty() {
+        let rows = status.cores.iter().map(|core| {
+            let overruns = format!("{} (longest {})", core.overruns, age(core.overrun_ms_max));
+            vec![core.cpu.to_string(), core.sockets.to_string(), age(core.beat_ms_ago), overruns]
+        });
+        table(&mut out, &["CORE", "SOCKETS", "LAST BEAT", "OVERRUNS"], rows.collect());
+    }
+    out
+}
+
+fn line(out: &mut String, text: &str) {
+    writeln!(out, "{}", text.trim_end()).expect("a String takes whatever is written to it");
+}
+
+/// A heading and its rows, each column as wide as its widest cell.
+fn table(out: &mut String, heads: &[&str], rows: Vec<Vec<String>>) {
+    let mut all = vec![heads.iter().map(|head| (*head).to_owned()).collect::<Vec<_>>()];
+    all.extend(rows);
+    let width = |column: usize| all.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..heads.len()).map(width).collect();
+    line(out, "");
+    for row in &all {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+        line(out, &cells.collect::<Vec<_>>().join("  "));
+    }
+}
+
+fn connections(out: &mut String, status: &EngineStatus) {
+    let row = |connection: &ConnectionStatus| {
+        let state = match (connection.attempt, connection.next_attempt_in_ms) {
+            (0, _) => connection.state.clone(),
+            (attempt, Some(wait)) => format!("{}, attempt {attempt} in {}", connection.state, age(wait)),
+            (attempt, None) => format!("{}, attempt {attempt}", connection.state),
+        };
+        let rotation = match (connection.rotation.is_running, connection.rotation.next_in_ms) {
+            (true, _) => "now".to_owned(),
+            (false, Some(wait)) => format!("in {}", age(wait)),
+            (false, None) => "never".to_owned(),
+        };
+        let oldest = connection.legs.iter().filter_map(|leg| leg.connected_for_ms).max();
+        let data = connection.legs.iter().filter_map(|leg| leg.last_data_ms_ago).min();
+        vec![
+            connection.name.clone(),
+            connection.venue.clone(),
+            state,
+            connection.legs.len().to_string(),
+            optional(oldest),
+            rotation,
+            optional(connection.heartbeat.last_byte_ms_ago),
+            optional(data),
+            connection.reconnects.to_string(),
+        ]
+    };
+    let heads =
+        ["CONNECTION", "VENUE", "STATE", "LEGS", "AGE", "NEXT ROTATION", "LAST BYTE", "LAST DATA", "RECONNECTS"];
+    table(out, &heads, status.connections.iter().map(row).collect());
+}
+
+fn subscriptions(out: &mut String, status: &EngineStatus) {
+    let row = |connection: &ConnectionStatus| {
+        let count = |is: fn(&SubscriptionStatus) -> bool| {
+            connection.subscriptions.iter().filter(|subscription| is(subscription)).count().to_string()
+        };
+        vec![
+            connection.name.clone(),
+            connection.subscriptions.len().to_string(),
+            count(|subscription| subscription.sent),
+            count(|subscription| subscription.acknowledged),
+            count(|subscription| subscription.first_data),
+            count(|subscription| subscription.fresh),
+            count(SubscriptionStatus::is_silent),
+            count(|subscription| subscription.refused.is_some()),
+        ]
+    };
+    let heads = ["SUBSCRIPTIONS", "WANTED", "SENT", "ACKNOWLEDGED", "FIRST DATA", "FRESH", "SILENT", "REFUSED"];
+    table(out, &heads, status.connections.iter().map(row).collect());
+}
+
+/// Streams that are silent or refused, by name, and why a connection was lost.
+fn attention(out: &mut String, connection: &ConnectionStatus) {
+    let silent: Vec<String> = connection
+        .subscriptions
+        .iter()
+        .filter(|subscription| subscription.is_silent())
+        .map(|subscription| match subscription.last_data_ms_ago {
+            Some(ms) => format!("{} (last data {} ago)", subscription.stream, age(ms)),
+            None => format!("{} (no data yet)", subscription.stream),
+        })
+        .collect();
+    let refused: Vec<String> = connection
+        .subscriptions
+        .iter()
+        .filter_map(|subscription| subscription.refused.as_ref().map(|why| format!("{} ({why})", subscription.stream)))
+        .collect();
+    for (what, streams) in [("silent", silent), ("refused", refused)] {
+        if !streams.is_empty() {
+            line(out, &format!("{what} on {}: {}", connection.name, listed(&streams)));
+        }
+    }
+    if connection.state != "ready"
+        && let Some(loss) = &connection.last_loss
+    {
+        line(out, &format!("lost {}: {loss}", connection.name));
+    }
+}
+
+fn listed(streams: &[String]) -> String {
+    let named = streams.iter().take(NAMED_MAX).cloned().collect::<Vec<_>>().join(", ");
+    match streams.len().saturating_sub(NAMED_MAX) {
+        0 => named,
+        more => format!("{named} and {more} more"),
+    }
+}
+
+fn pending(out: &mut String, status: &EngineStatus) {
+    let mut rows: Vec<Vec<String>> = Vec::new();
+    for connection in &status.connections {
+        rows.extend(connection.pending_requests.iter().map(|request| {
+            let what = format!("{} of {} streams", request.operation, request.streams);
+            vec![connection.name.clone(), request.id.to_string(), what, age(request.age_ms)]
+        }));
+    }
+    rows.extend(status.requests.iter().map(|request| {
+        vec![request.connection.clone(), request.id.clone(), request.method.clone(), age(request.age_ms)]
+    }));
+    if !rows.is_empty() {
+        table(out, &["PENDING", "ID", "REQUEST", "AGE"], rows);
+    }
+}
+
+fn governor(out: &mut String, budgets: &[GovernorStatus]) {
+    if budgets.is_empty() {
+        return;
+    }
+    let of = |used: u64, most: Option<u64>| match most {
+        Some(most) => format!("{used} of {most}"),
+        None => used.to_string(),
+    };
+    let row = |budget: &GovernorStatus| {
+        vec![
+            budget.venue.clone(),
+            budget.source_address.clone().unwrap_or_else(|| "any".to_owned()),
+            of(budget.connects_used, budget.connects_max),
+            budget.connects_waiting.to_string(),
+            of(budget.requests_used, Some(budget.requests_max)),
+            of(budget.weight_used, budget.weight_max),
+            budget.blocked_for_ms.map_or_else(|| "no".to_owned(), |ms| format!("for {}", age(ms))),
+        ]
+    };
+    let heads = ["BUDGET", "FROM", "CONNECTS", "WAITING", "REQUESTS/S", "REST WEIGHT", "BLOCKED"];
+    table(out, &heads, budgets.iter().map(row).collect());
+}
+
+fn optional(ms: Option<u64>) -> String {
+    ms.map_or_else(|| "-".to_owned(), age)
+}
+
+/// `12 ms`, `4.2 s`, `3m 07s`, `2h 03m`, `1d 02h`.
+fn age(ms: u64) -> String {
+    let seconds = ms / 1_000;
+    match seconds {
+        0 => format!("{ms} ms"),
+        1..60 => format!("{seconds}.{} s", ms % 1_000 / 100),
+        60..3_600 => format!("{}m {:02}s", seconds / 60, seconds % 60),
+        3_600..86_400 => format!("{}h {:02}m", seconds / 3_600, seconds % 3_600 / 60),
+        _ => format!("{}d {:02}h", seconds / 86_400, seconds % 86_400 / 3_600),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::status::*;
+    use super::*;
+
+    #[test]
+    fn an_age_is_as_exact_as_a_person_needs_it() {
+        for (ms, text) in [
+            (0, "0 ms"),
+            (999, "999 ms"),
+            (1_000, "1.0 s"),
+            (59_999, "59.9 s"),
+            (187_000, "3m 07s"),
+            (7_380_000, "2h 03m"),
+            (93_600_000, "1d 02h"),
+        ] {
+            assert_eq!(age(ms), text);
+        }
+    }
+
+    #[test]
+    fn what_needs_attention_is_named_and_the_rest_is_counted() {
+        let subscription = |stream: &str, first_data, refused: Option<&str>| SubscriptionStatus {
+            stream: stream.into(),
+            sent: true,
+            acknowledged: refused.is_none(),
+            first_data,
+            fresh: first_data,
+            refused: refused.map(str::to_owned),
+            ..SubscriptionStatus::default()
+        };
+        let connection = ConnectionStatus {
+            name: "a".into(),
+            venue: "binance-spot".into(),
+            state: "reconnecting".into(),
+            attempt: 3,
+            next_attempt_in_ms: Some(1_500),
+            last_loss: Some("the peer closed (1006)".into()),
+            legs: vec![LegStatus { connected_for_ms: Some(61_000), last_data_ms_ago: Some(4), ..LegStatus::default() }],
+            rotation: RotationStatus { next_in_ms: Some(7_200_000), ..RotationStatus::default() },
+            subscriptions: vec![
+                subscription("btcusdt@trade", true, None),
+                subscription("ethusdt@trade", false, None),
+                subscription("nope@trade", false, Some("invalid symbol")),
+            ],
+            pending_requests: vec![PendingRequestStatus {
+                id: 9,
+                operation: "subscribe".into(),
+                streams: 2,
+                age_ms: 5,
+            }],
+            ..ConnectionStatus::default()
+        };
+        let status = EngineStatus {
+            halted: true,
+            halted_connections: vec![HaltedConnection { name: "a".into(), reason: "reconnecting".into(), for_ms: 10 }],
+            connections: vec![connection],
+            governor: vec![GovernorStatus {
+                venue: "binance-spot".into(),
+                connects_used: 3,
+                connects_max: Some(240),
+                blocked_for_ms: Some(2_000),
+                ..GovernorStatus::default()
+            }],
+            cores: vec![CoreStatus { cpu: 1, sockets: 2, overruns: 1, overrun_ms_max: 120, ..CoreStatus::default() }],
+            ..EngineStatus::default()
+        };
+        let text = status_text(&status);
+        for words in [
+            "HALTED",
+            "halted by a: reconnecting (for 10 ms)",
+            "reconnecting, attempt 3 in 1.5 s",
+            "1m 01s",
+            "in 2h 00m",
+            "silent on a: ethusdt@trade (no data yet)\n",
+            "refused on a: nope@trade (invalid symbol)\n",
+            "lost a: the peer closed (1006)\n",
+            "subscribe of 2 streams",
+            "3 of 240",
+            "for 2.0 s",
+            "1 (longest 120 ms)",
+        ] {
+            assert!(text.contains(words), "{words}: {text}");
+        }
+        assert!(!text.contains("btcusdt@trade"), "what is well is not named: {text}");
+        assert!(text.lines().all(|line| line == line.trim_end()), "no white space at a line's end");
+    }
+
+    #[test]
+    fn a_long_list_is_cut_short_and_says_so() {
+        let streams: Vec<String> = (0..25).map(|index| format!("s{index}")).collect();
+        assert!(listed(&streams).ends_with("s19 and 5 more"));
+        assert_eq!(listed(&streams[..1]), "s0");
+    }
+}
