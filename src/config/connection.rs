@@ -324,13 +324,25 @@ impl ConnectionConfig {
     /// What the plan keeps to beside the venue's limits.
     #[must_use]
     pub fn plan_limits(&self) -> PlanLimits {
-        PlanLimits { subscriptions: self.subscription_settings(), ..PlanLimits::default() }
+        PlanLimits {
+            streams_per_connection: self
+                .subscription
+                .streams_per_connection
+                .map(|most| u32::try_from(most).unwrap_or(u32::MAX)),
+            separate: match self.subscription.separate {
+                Separate::None => control::Separate::None,
+                Separate::Channel => control::Separate::Channel,
+                Separate::Symbol => control::Separate::Symbol,
+            },
+            subscriptions: self.subscription_settings(),
+            ..PlanLimits::default()
+        }
     }
 
     /// How heavy a symbol is.
     #[must_use]
-    pub fn weight(&self, _symbol: &str) -> u32 {
-        1
+    pub fn weight(&self, symbol: &str) -> u32 {
+        self.subscription.weights.get(symbol).copied().unwrap_or(1)
     }
 
     /// How each of its sockets asks.
@@ -338,6 +350,7 @@ impl ConnectionConfig {
     pub fn subscription_settings(&self) -> SubscriptionSettings {
         SubscriptionSettings {
             batch_streams_max: u32::try_from(self.subscription.batch).unwrap_or(u32::MAX),
+            request_bytes_max: Some(u32::try_from(self.subscription.request_bytes_max).unwrap_or(u32::MAX)),
             ack_timeout: self.subscription.ack_timeout,
             retries_max: self.subscription.ack_retries,
             messages_per_second: Some(self.subscription.requests_per_second),

@@ -173,9 +173,15 @@ pub enum Action {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Report {
     /// The upgrade is done.
-    Connected,
+    Connected {
+        /// Which socket of the connection; a machine alone says the first.
+        leg: Leg,
+    },
     /// The venue accepted our credentials.
-    Authenticated,
+    Authenticated {
+        /// Which socket of the connection; a machine alone says the first.
+        leg: Leg,
+    },
     /// Every wanted subscription is confirmed or refused.
     Ready,
     /// The connection was lost; the next attempt follows.
@@ -297,8 +303,12 @@ pub struct Status {
     pub silences: LivenessCounters,
     /// Connections made after the first.
     pub reconnects: u64,
+    /// Our pings, of every form.
+    pub pings_sent: u64,
     /// Answers to our pings.
     pub pongs: u64,
+    /// Times the connection was lost for silence.
+    pub stale: u64,
     /// Control messages nobody could read.
     pub unknown_control: u64,
     /// The start of the last of them.
@@ -347,7 +357,12 @@ pub struct ConnectionMachine {
     epoch: u64,
     messages_seen: u64,
     connected_count: u64,
+    /// Of the sockets that this one took over from.
+    reconnects_before: u64,
+    counters_before: SubscriptionCounters,
+    pings_sent: u64,
     pongs: u64,
+    stale: u64,
     unknown_control: u64,
     last_unknown_control: Option<String>,
     last_loss: Option<String>,
@@ -403,7 +418,11 @@ impl ConnectionMachine {
             epoch: 0,
             messages_seen: 0,
             connected_count: 0,
+            reconnects_before: 0,
+            counters_before: SubscriptionCounters::default(),
+            pings_sent: 0,
             pongs: 0,
+            stale: 0,
             unknown_control: 0,
             last_unknown_control: None,
             last_loss: None,
@@ -460,9 +479,23 @@ impl ConnectionMachine {
         self.next_id = predecessor.next_id + ID_STEP;
     }
 
-    /// A successor that took over from a lost socket goes on with its counts.
-    pub fn inherit_losses(&mut self, predecessor: &Self) {
-        self.last_loss.clone_from(&predecessor.last_loss);
+    /// A successor that took over goes on with its predecessor's counts.
+    pub fn absorb(&mut self, predecessor: &Self) {
+        self.reconnects_before += predecessor.reconnects_before + predecessor.connected_count.saturating_sub(1);
+        self.pings_sent += predecessor.pings_sent;
+        self.pongs += predecessor.pongs;
+        self.stale += predecessor.stale;
+        self.unknown_control += predecessor.unknown_control;
+        self.counters_before.add(&predecessor.counters_before);
+        self.counters_before.add(&predecessor.subscriptions.counters());
+        for (ours, theirs) in [
+            (&mut self.last_unknown_control, &predecessor.last_unknown_control),
+            (&mut self.last_loss, &predecessor.last_loss),
+        ] {
+            if ours.is_none() {
+                ours.clone_from(theirs);
+            }
+        }
     }
 
     /// When [`Event::Timer`] is due; `None` while only an event can change anything.
@@ -517,11 +550,13 @@ impl ConnectionMachine {
             pending: count(SlotSet::Pending),
             active: count(SlotSet::Active),
             refused: count(SlotSet::Refused),
-            subscriptions: self.subscriptions.counters(),
+            subscriptions: self.counters_before.sum(&self.subscriptions.counters()),
             liveness: self.liveness.counts(),
             silences: self.liveness.counters(),
-            reconnects: self.connected_count.saturating_sub(1),
+            reconnects: self.reconnects_before + self.connected_count.saturating_sub(1),
+            pings_sent: self.pings_sent,
             pongs: self.pongs,
+            stale: self.stale,
             unknown_control: self.unknown_control,
             last_unknown_control: self.last_unknown_control.clone(),
             illegal_events: self.session.illegal_count(),
@@ -575,7 +610,7 @@ impl ConnectionMachine {
             self.pacer.reset();
             self.heartbeat.connected(now);
             self.liveness.connected(now);
-            actions.push(Action::Report(Report::Connected));
+            actions.push(Action::Report(Report::Connected { leg: Leg::FIRST }));
             self.log_in(now, context, actions);
         } else if !self.session.state().is_up() {
             // A connect that was already given up came through after all: nobody wants its socket.
@@ -614,7 +649,7 @@ impl ConnectionMachine {
             AuthReply::Accepted => {
                 self.deadline = None;
                 self.session.take(Edge::Authenticated);
-                actions.push(Action::Report(Report::Authenticated));
+                actions.push(Action::Report(Report::Authenticated { leg: Leg::FIRST }));
             }
             AuthReply::Refused(refusal) => {
                 let cause = if refusal.is_retryable { Cause::Network } else { Cause::AuthRefused };
@@ -722,6 +757,7 @@ impl ConnectionMachine {
         while let Some(beat) = self.heartbeat.poll(now) {
             match beat {
                 Beat::Stale { silent_ns } => {
+                    self.stale += 1;
                     let reason = format!("stale: no byte for {} ms", silent_ns / 1_000_000);
                     return self.abandon(&reason, now, context, actions);
                 }
@@ -736,6 +772,7 @@ impl ConnectionMachine {
     }
 
     fn ping(&mut self, ping: &Ping, now: MonoNs, context: &Context<'_>, actions: &mut Vec<Action>) {
+        self.pings_sent += 1;
         if *ping == Ping::Protocol {
             self.pacer.sent(now);
             return actions.push(Action::ProtocolPing);

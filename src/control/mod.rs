@@ -77,7 +77,7 @@ pub use request_room::RequestRoom;
 pub use requests::{
     Ended, NotSent, Outcome, PendingRequest, RequestCounters, RequestSettings, RequestTicket, Requests,
 };
-pub use rotation::{Leg, Relay, RelayAction, RelayCounters, RelayEvent, RotationSettings};
+pub use rotation::{Leg, Relay, RelayAction, RelayCounters, RelayEvent, RelayStatus, RotationSettings};
 pub use secret::Secret;
 pub use session::{Edge, Session, State};
 pub use subscriptions::{

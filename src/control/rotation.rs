@@ -12,7 +12,9 @@
 //! overlap ends; the hot core decides for each event which leg delivers it. Owned by one driver (or by the simulation);
 //! knows no socket, clock or randomness but the seed in its settings.
 
-use super::{Action, ConnectionMachine, ConnectionSettings, Context, Event, PlanError, Report, SlotSet, State, after};
+use super::{
+    Action, ConnectionMachine, ConnectionSettings, Context, Event, PlanError, Report, SlotSet, State, Status, after,
+};
 use crate::market::MonoNs;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -23,6 +25,9 @@ use std::time::Duration;
 pub struct Leg(u32);
 
 impl Leg {
+    /// The first socket of a connection.
+    pub const FIRST: Self = Self(1);
+
     /// Its number.
     #[must_use]
     pub const fn number(self) -> u32 {
@@ -94,6 +99,8 @@ pub enum RelayEvent<'a> {
     Rotate(&'a str),
     /// The socket is to be dropped and made again, break before make.
     Reconnect(&'a str),
+    /// The overlap that was to begin could not: the rotation does not come about.
+    NotOverlapped(&'a str),
     /// Something happened to one of its sockets.
     Leg(Leg, Event<'a>),
 }
@@ -162,6 +169,8 @@ struct Overlap {
     /// When the successor was first found confirmed and speaking.
     whole_since: Option<MonoNs>,
     promoted_at: Option<MonoNs>,
+    /// It was connected once.
+    was_up: bool,
 }
 
 /// What a relay has done so far.
@@ -177,6 +186,17 @@ pub struct RelayCounters {
     pub unjoined: u64,
     /// Events of sockets that are gone.
     pub stale_events: u64,
+}
+
+/// What a relay knows, for outputs.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct RelayStatus {
+    /// The socket that speaks, with the counts of those before it.
+    pub machine: Status,
+    /// Sockets replaced.
+    pub counters: RelayCounters,
+    /// From the begin of an overlap to its end.
+    pub is_rotating: bool,
 }
 
 /// One logical connection. See the module.
@@ -216,7 +236,7 @@ impl Relay {
             connection,
             settings,
             random,
-            current: Socket { leg: Leg(1), machine, up_since: None },
+            current: Socket { leg: Leg::FIRST, machine, up_since: None },
             phase: Phase::Alone,
             leaving: None,
             next_leg: 2,
@@ -250,6 +270,7 @@ impl Relay {
             RelayEvent::Reconnect(reason) => {
                 self.give(Role::Current, Event::Reconnect(reason), now, context, actions);
             }
+            RelayEvent::NotOverlapped(why) => self.on_not_overlapped(why, now, context, actions),
             RelayEvent::Leg(leg, event) => match self.role(leg) {
                 Some(role) => self.give(role, event, now, context, actions),
                 None => self.counters.stale_events += 1,
@@ -313,6 +334,27 @@ impl Relay {
     /// The hot core's word on how many chained subscriptions the successor has not joined yet.
     pub const fn note_unjoined(&mut self, count: u32) {
         self.unjoined = count;
+    }
+
+    /// From the next socket on, these hold.
+    pub fn set_settings(&mut self, connection: ConnectionSettings, settings: RotationSettings) {
+        self.connection = connection;
+        self.settings = settings;
+        if let Some(since) = self.current.up_since {
+            self.schedule(since);
+        }
+    }
+
+    /// True once it was told to stop.
+    #[must_use]
+    pub const fn is_stopping(&self) -> bool {
+        self.is_stopping
+    }
+
+    /// What is known of it, over all its sockets.
+    #[must_use]
+    pub fn status(&self) -> RelayStatus {
+        RelayStatus { machine: self.current.machine.status(), counters: self.counters, is_rotating: self.is_rotating() }
     }
 
     /// True once it is closed for good.
@@ -397,7 +439,7 @@ impl Relay {
         let mut notice = None;
         for action in made.drain(..) {
             match action {
-                Action::Report(report) => notice = self.pass_on(role, report, actions).or(notice),
+                Action::Report(report) => notice = self.pass_on(role, leg, report, actions).or(notice),
                 action => actions.push(RelayAction::Leg(leg, action)),
             }
         }
@@ -410,8 +452,16 @@ impl Relay {
     }
 
     /// Passes a machine's report on, if it concerns anybody. What the relay itself is to do about it is returned.
-    fn pass_on(&mut self, role: Role, report: Report, actions: &mut Vec<RelayAction>) -> Option<Wish> {
+    fn pass_on(&mut self, role: Role, leg: Leg, report: Report, actions: &mut Vec<RelayAction>) -> Option<Wish> {
+        let report = match report {
+            Report::Connected { .. } => Report::Connected { leg },
+            Report::Authenticated { .. } => Report::Authenticated { leg },
+            report => report,
+        };
         match (role, report) {
+            (_, report @ (Report::Connected { .. } | Report::Authenticated { .. })) => {
+                actions.push(RelayAction::Report(report));
+            }
             (Role::Current, Report::GoingAway) => return Some(Wish::GoingAway),
             (Role::Current, Report::MostlySilent) => return Some(Wish::Replace),
             // Two sockets carry it already: the successor may mend what the old one lacks.
@@ -446,6 +496,19 @@ impl Relay {
             self.begin(WORDS, Duration::ZERO, now, actions);
         } else {
             self.give(Role::Current, Event::Reconnect(WORDS), now, context, actions);
+        }
+    }
+
+    fn on_not_overlapped(&mut self, why: &str, now: MonoNs, context: &mut Context<'_>, actions: &mut Vec<RelayAction>) {
+        match &self.phase {
+            Phase::LeadIn { .. } => {
+                self.phase = Phase::Alone;
+                self.counters.rotations_failed += 1;
+                self.rotate_at = Some(after(now, self.settings.retry));
+                actions.push(RelayAction::Report(Report::NotRotated { reason: why.to_owned() }));
+            }
+            Phase::Overlap(_) => self.fail(why, now, context, actions),
+            Phase::Alone | Phase::Grace { .. } => {}
         }
     }
 
@@ -550,7 +613,15 @@ impl Relay {
             {
                 let give_up_at = after(now, self.settings.overlap_max);
                 let successor = *successor;
-                let overlap = Overlap { successor, reason, since, give_up_at, whole_since: None, promoted_at: None };
+                let overlap = Overlap {
+                    successor,
+                    reason,
+                    since,
+                    give_up_at,
+                    whole_since: None,
+                    promoted_at: None,
+                    was_up: false,
+                };
                 self.phase = Phase::Overlap(Box::new(overlap));
                 self.give(Role::Successor, Event::Start, now, context, actions);
                 self.advance_overlap(now, context, actions);
@@ -581,10 +652,12 @@ impl Relay {
         if state == State::Closed {
             return self.fail("the successor gave up", now, context, actions);
         }
-        if !state.is_up() {
+        if overlap.was_up && !state.is_up() {
             // Lost again: as if it had never been. The hot core has given the lead back by itself.
-            (overlap.whole_since, overlap.promoted_at) = (None, None);
-        } else if state == State::Ready && overlap.successor.machine.speaks_for(&self.current.machine) {
+            return self.fail("the successor was lost", now, context, actions);
+        }
+        overlap.was_up |= state.is_up();
+        if state == State::Ready && overlap.successor.machine.speaks_for(&self.current.machine) {
             overlap.whole_since.get_or_insert(now);
         }
         let is_late = overlap.give_up_at <= now;
@@ -610,6 +683,7 @@ impl Relay {
         let Phase::Overlap(overlap) = std::mem::replace(&mut self.phase, Phase::Alone) else { return };
         let old = std::mem::replace(&mut self.current, overlap.successor);
         let (from, to) = (old.leg, self.current.leg);
+        self.current.machine.absorb(&old.machine);
         self.leaving = Some(Box::new(old));
         self.counters.rotations += 1;
         self.counters.unjoined += u64::from(self.unjoined > 0);
@@ -626,7 +700,7 @@ impl Relay {
         let Phase::Overlap(overlap) = std::mem::replace(&mut self.phase, Phase::Alone) else { return };
         let old = std::mem::replace(&mut self.current, overlap.successor);
         self.counters.takeovers += 1;
-        self.current.machine.inherit_losses(&old.machine);
+        self.current.machine.absorb(&old.machine);
         self.phase = Phase::Grace { until: after(now, self.settings.grace) };
         match self.current.up_since {
             Some(since) => self.schedule(since),

@@ -221,6 +221,24 @@ pub struct SubscriptionCounters {
     pub splits: u64,
 }
 
+impl SubscriptionCounters {
+    /// Adds what was counted elsewhere.
+    pub(super) const fn add(&mut self, other: &Self) {
+        self.requests += other.requests;
+        self.acks += other.acks;
+        self.acks_unmatched += other.acks_unmatched;
+        self.requests_refused += other.requests_refused;
+        self.timeouts += other.timeouts;
+        self.splits += other.splits;
+    }
+
+    /// Both together.
+    pub(super) const fn sum(mut self, other: &Self) -> Self {
+        self.add(other);
+        self
+    }
+}
+
 /// Invariant: every slot of a batch is in `pending` while the batch is in flight, and in `queued` while it waits; so a
 /// slot is in one batch at most.
 #[derive(Clone, Copy, Debug)]
@@ -507,11 +525,13 @@ impl Subscriptions {
         [&self.pending, &self.active, &self.queued].into_iter().any(|set| set.contains(slot.index()))
     }
 
-    /// Requests that await their answers, in the order sent: id, what it asks, for how many streams, and the first.
-    pub fn in_flight(&self) -> impl Iterator<Item = (u64, Operation, usize, &str)> {
-        self.in_flight.iter().map(|request| {
-            let slots = request.batch.slots;
-            (request.id, request.batch.operation, slots.len(), self.names.get(slots.first()))
+    /// Requests that await their answers, in the order sent: id, what it asks, for how many streams, since when, and the
+    /// first stream.
+    pub fn in_flight(&self) -> impl Iterator<Item = (u64, Operation, usize, MonoNs, &str)> {
+        let timeout_ns = u64::try_from(self.settings.ack_timeout.as_nanos()).unwrap_or(u64::MAX);
+        self.in_flight.iter().map(move |request| {
+            let (slots, sent_at) = (request.batch.slots, MonoNs(request.deadline.0.saturating_sub(timeout_ns)));
+            (request.id, request.batch.operation, slots.len(), sent_at, self.names.get(slots.first()))
         })
     }
 

@@ -1,37 +1,47 @@
-//! Performs what one connection's state machine decides: the bridge between control, net and the connection's core.
+//! Performs what one connection's relay decides: the bridge between control, net and the connection's core.
 //!
 //! ```text
-//!            ConnectionMachine (control, sans-IO)
+//!              Relay (control, sans-IO): one socket, during a rotation two
 //!   events ▲                                  │ actions
-//!          │   connect result, control message,   ▼ connect, send, ping, close, drop
-//!          │   lost, timer, stop
-//!        net::connect ─► Attach ─► core's ring      (transport hot)
-//!        WebSocketConnection ─► Message ─► ring     (transport cold)
+//!          │   connect result, control message,   ▼ connect, send, ping, close, drop, begin overlap, promote
+//!          │   lost, timer, stop, commands
+//!        legs.rs: net::connect ─► Attach ─► core's ring
 //! ```
 //! One task a connection. Holds no state of its own but what is under way.
 
+use super::legs::{Attached, Connecting, LegIo, Link, PulseAt, Said, next};
 use super::link::SlotNotice;
 use super::listing::Listing;
+use super::overlap::OverlapIo;
 use super::plan::SocketPlan;
-use super::slots::{SlotLease, SlotTable};
-use crate::control::{Action, ConnectionMachine, Event, Report, State, Status};
-use crate::hot::{Attachment, Command, ConnectionStats, Feed, HotConnection, SocketStats, mono_now, wall_now_ns};
-use crate::market::{MonoNs, Received};
+use super::shared::{CoreLink, Move, Shared};
+use crate::control::{
+    Action, BudgetId, Context, Event, Leg, Relay, RelayAction, RelayEvent, RelayStatus, Report, SlotId, SlotSet, State,
+};
+use crate::hot::{Attachment, Command, ConnectionStats, Feed, HotConnection, mono_now, wall_now_ns};
+use crate::market::{Lane, MonoNs, Received};
 use crate::net::{ConnectError, Established, Granted, Message, Timings, WebSocketConnection, connect};
-use crate::telemetry::SampleReport;
-use crate::venue::{DecodeError, Decoder};
-use std::collections::BTreeMap;
-use std::future::Future;
+use crate::telemetry::{ConnectionStatus, Happening, SampleReport};
+use crate::venue::{DecodeError, Decoder, protocol};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// How often the last data of every subscription is looked at.
+const SAMPLE_EVERY: Duration = Duration::from_millis(500);
+
+/// How long a cold connection's socket may refuse what is to be sent.
+const SEND_WAIT: Duration = Duration::from_secs(1);
+
+/// How long a peer has to answer our close frame.
+const CLOSE_WAIT: Duration = Duration::from_millis(80);
 
 /// What a driver tells the reports. Cold: locked a few times a second.
 #[derive(Clone, Debug, Default)]
 pub(super) struct DriverStatus {
-    pub(super) machine: Option<Status>,
+    pub(super) relay: Option<RelayStatus>,
     /// It could not even begin: nothing is left to subscribe.
     pub(super) has_failed: bool,
     pub(super) last_error: Option<String>,
@@ -48,44 +58,70 @@ pub(super) struct DriverStatus {
 /// A status with its one writer.
 pub(super) type SharedStatus = Arc<Mutex<DriverStatus>>;
 
-enum Link {
-    Hot(Box<Established>),
-    Cold(Box<WebSocketConnection>),
+/// What a driver is asked to do while it runs.
+#[derive(Debug)]
+pub(super) enum DriverCommand {
+    /// Want these streams too.
+    Subscribe(Vec<Box<str>>),
+    /// Want these streams no longer. The answer comes once the venue sends none of them on this connection any more.
+    Unsubscribe(Vec<Box<str>>, oneshot::Sender<()>),
+    /// Send this text as it is.
+    Send(String, oneshot::Sender<Result<(), String>>),
+    /// Drop the socket and make it again.
+    Reconnect,
+    /// Replace the socket, make before break.
+    Rotate(oneshot::Sender<Result<(), String>>),
+    /// Go on with these settings: from the next socket on.
+    Plan(Box<SocketPlan>),
+    /// Tell everything that is known.
+    Status(oneshot::Sender<ConnectionStatus>),
+    /// Close, and end.
+    Remove,
 }
 
-type Connecting = Pin<Box<dyn Future<Output = Result<Link, ConnectError>> + Send>>;
-
-/// One connection's task.
+/// One connection's task, before it runs.
 pub(super) struct Driver {
     pub(super) plan: SocketPlan,
-    pub(super) core: mpsc::Sender<Command>,
-    /// The slots of the connection's core, the one taken now, and what is heard of any of them.
-    pub(super) slots: SlotTable,
-    pub(super) lease: Option<SlotLease>,
-    pub(super) hearer: mpsc::UnboundedSender<SlotNotice>,
-    pub(super) notices: mpsc::UnboundedReceiver<SlotNotice>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) core: CoreLink,
     pub(super) stats: Arc<ConnectionStats>,
-    /// The counters of the socket in force.
-    pub(super) socket: Arc<SocketStats>,
     pub(super) status: SharedStatus,
     pub(super) listing: watch::Receiver<Listing>,
+    pub(super) commands: mpsc::Receiver<DriverCommand>,
     /// True once the engine stops.
     pub(super) stop: watch::Receiver<bool>,
 }
 
+/// One connection's task at work.
+struct Running {
+    driver: Driver,
+    relay: Relay,
+    budget: BudgetId,
+    legs: Vec<LegIo>,
+    actions: Vec<RelayAction>,
+    /// Who waits for streams to be gone.
+    waiting_gone: Vec<(Vec<Box<str>>, oneshot::Sender<()>)>,
+    sample_at: tokio::time::Instant,
+    /// A socket has been ready since it came up: the connection counts as up.
+    was_ready: bool,
+    overlap: OverlapIo,
+    /// Changes whenever a place in a budget's line came up earlier.
+    moved_up: watch::Receiver<u64>,
+}
+
 /// What happened, as the select sees it.
 enum Happened {
-    Connected(Result<Link, ConnectError>),
-    Notice(SlotNotice),
-    Cold(Result<Option<Cold>, String>),
+    Said(Leg, Said),
+    Command(Option<DriverCommand>),
     Timer,
+    Sample,
     Stop,
-    Ended,
 }
 
 impl Driver {
-    /// Runs until the engine stops.
+    /// Runs until the engine stops, or the connection is closed for good.
     pub(super) async fn run(mut self) {
+        self.shared.whole.down(&self.plan.name);
         let Some(unlisted) = self.symbols_known().await else { return };
         let streams = self.plan.streams_without(&unlisted);
         let unlisted_streams = self.plan.stream_count() - streams.len();
@@ -93,145 +129,38 @@ impl Driver {
         for name in unlisted.iter().filter(|name| self.plan.names(name)) {
             self.note_error(format!("{name} is not in the venue's instrument list"));
         }
-        if streams.is_empty() {
+        if streams.is_empty() && unlisted_streams > 0 {
             tracing::error!(connection = %self.plan.name, "nothing is left to subscribe: not connected");
             return self.note_failed();
         }
-        let mut machine = match ConnectionMachine::new(self.plan.control.clone(), streams) {
-            Ok(machine) => machine,
+        let relay = match Relay::new(self.plan.control.clone(), self.plan.rotation.clone(), streams) {
+            Ok(relay) => relay,
             Err(error) => {
                 tracing::error!(connection = %self.plan.name, %error, "nothing to subscribe");
                 self.note_error(error.to_string());
                 return self.note_failed();
             }
         };
-        let mut actions = Vec::new();
-        let mut governor = crate::control::Governor::default();
-        let budget = governor.budget(
-            crate::control::BudgetKey::of(&self.plan.connect.url, None),
-            crate::control::BudgetLimits::of(crate::venue::protocol(self.plan.venue)),
-        );
-        macro_rules! context {
-            () => {
-                &mut crate::control::Context { wall_ms: 0, governor: &mut governor, budget }
-            };
-        }
-        let mut connecting: Option<Connecting> = None;
-        let mut cold: Option<Box<WebSocketConnection>> = None;
-        // Every attachment ends with one notice of its loss. Those that we caused by dropping are no news.
-        let mut is_attached = false;
-        let mut own_losses = 0_u32;
-        let mut cold_seen = MonoNs(0);
-        machine.handle(Event::Start, mono_now(), context!(), &mut actions);
-        loop {
-            while !actions.is_empty() {
-                for action in std::mem::take(&mut actions) {
-                    if self.perform(action, &mut connecting, &mut cold, (&mut is_attached, &mut own_losses)).await
-                        == Performed::Closed
-                    {
-                        machine.handle(Event::Closed, mono_now(), context!(), &mut actions);
-                    }
-                }
-            }
-            // What the reports show of a connection that is told to stop is how it was until then.
-            if !*self.stop.borrow() {
-                self.publish(&machine);
-            } else if machine.state() == State::Closed {
-                return;
-            }
-            let happened = self.next(machine.next_timer(), connecting.as_mut(), cold.as_deref_mut()).await;
-            let now = mono_now();
-            if machine.state().is_up() {
-                let last_seen = cold_seen.max(MonoNs(self.socket.last_seen_ns.get()));
-                let messages = self.socket.data_messages.get();
-                machine.handle(Event::DataSeen { last_seen, messages }, now, context!(), &mut actions);
-            }
-            match happened {
-                Happened::Connected(result) => {
-                    connecting = None;
-                    match result {
-                        Ok(link) => {
-                            is_attached =
-                                self.attach(link, &mut cold, &mut machine, now, context!(), &mut actions).await;
-                        }
-                        Err(error) => {
-                            let text = error.to_string();
-                            tracing::warn!(connection = %self.plan.name, error = %text, "connect failed");
-                            let retry_after = match &error {
-                                ConnectError::Refused { retry_after, .. } => *retry_after,
-                                _ => None,
-                            };
-                            self.note_loss("connect_failed", text.clone());
-                            machine.handle(
-                                Event::ConnectFailed { reason: &text, retry_after, status: None },
-                                now,
-                                context!(),
-                                &mut actions,
-                            );
-                        }
-                    }
-                }
-                Happened::Notice(SlotNotice::Lost { .. }) if own_losses > 0 => own_losses -= 1,
-                Happened::Notice(SlotNotice::Lost { .. }) if *self.stop.borrow() => {
-                    is_attached = false;
-                    self.lease = None;
-                    machine.handle(Event::Closed, now, context!(), &mut actions);
-                }
-                Happened::Notice(SlotNotice::Lost { name, reason }) => {
-                    is_attached = false;
-                    self.lease = None;
-                    tracing::warn!(connection = %self.plan.name, reason, "connection lost");
-                    self.note_loss(name, reason.clone());
-                    machine.handle(Event::Lost { reason: &reason, code: None }, now, context!(), &mut actions);
-                }
-                // What a connection that we dropped still had to say concerns nobody: its loss comes before anything of
-                // the next one.
-                Happened::Notice(SlotNotice::Control(_)) if own_losses > 0 => {}
-                Happened::Notice(SlotNotice::Control(message)) => {
-                    machine.handle(Event::Message(&message), now, context!(), &mut actions);
-                }
-                Happened::Notice(SlotNotice::Sample { error, message_bytes, sample }) => {
-                    self.keep_sample(error, message_bytes, &sample);
-                }
-                Happened::Notice(SlotNotice::LeadReturned { has_snapshot_passed }) => {
-                    tracing::error!(connection = %self.plan.name, has_snapshot_passed, "a rotation that nobody began");
-                }
-                Happened::Notice(SlotNotice::OverlapRefused) => {
-                    tracing::error!(connection = %self.plan.name, "an overlap that nobody began was refused");
-                }
-                Happened::Notice(SlotNotice::Unsent(text)) => {
-                    // What becomes of the connection, its loss says: this is why a request has no answer.
-                    tracing::warn!(connection = %self.plan.name, bytes = text.len(), "not sent: the connection is closing");
-                }
-                Happened::Cold(Ok(Some(Cold::Data(payload)))) => self.forward(payload).await,
-                Happened::Cold(Ok(Some(Cold::SignOfLife))) => {
-                    cold_seen = now;
-                    self.status.lock().unwrap_or_else(PoisonError::into_inner).cold_pings += 1;
-                }
-                Happened::Cold(ended) => {
-                    cold = None;
-                    self.drop_attachment(&mut is_attached, &mut own_losses).await;
-                    let (name, reason) = match ended {
-                        Err(reason) => ("cold_connection_failed", reason),
-                        Ok(_) => ("closed_by_peer", "closed by the peer".to_owned()),
-                    };
-                    self.note_loss(name, reason.clone());
-                    machine.handle(Event::Lost { reason: &reason, code: None }, now, context!(), &mut actions);
-                }
-                Happened::Timer => machine.handle(Event::Timer, now, context!(), &mut actions),
-                Happened::Stop => machine.handle(Event::Stop, now, context!(), &mut actions),
-                Happened::Ended => {
-                    if let Some(connection) = cold {
-                        let _ = tokio::time::timeout(CLOSE_WAIT, connection.close(1000)).await;
-                    }
-                    return;
-                }
-            }
-        }
+        let budget = self.shared.budget(&self.plan);
+        let moved_up = self.shared.governor.moved_up();
+        let sample_at = tokio::time::Instant::now() + SAMPLE_EVERY;
+        let running = Running {
+            driver: self,
+            relay,
+            budget,
+            legs: Vec::new(),
+            actions: Vec::new(),
+            waiting_gone: Vec::new(),
+            sample_at,
+            was_ready: false,
+            overlap: OverlapIo::default(),
+            moved_up,
+        };
+        running.run().await;
     }
 
     /// Waits for the venue's symbols, telling the reports why it takes long. `None` when the engine stops.
-    async fn symbols_known(&mut self) -> Option<Arc<std::collections::BTreeSet<String>>> {
+    async fn symbols_known(&mut self) -> Option<Arc<BTreeSet<String>>> {
         loop {
             let listing = self.listing.borrow_and_update().clone();
             if listing.is_known {
@@ -247,88 +176,6 @@ impl Driver {
         }
     }
 
-    async fn next(
-        &mut self,
-        timer: Option<MonoNs>,
-        connecting: Option<&mut Connecting>,
-        cold: Option<&mut WebSocketConnection>,
-    ) -> Happened {
-        let wait = timer.map(|at| Duration::from_nanos(at.since_ns(mono_now())));
-        tokio::select! {
-            biased;
-            stopped = self.stop.changed() => stopped.map_or(Happened::Ended, |()| Happened::Stop),
-            notice = self.notices.recv() => notice.map_or(Happened::Ended, Happened::Notice),
-            result = async { match connecting { Some(future) => future.await, None => std::future::pending().await } } => {
-                Happened::Connected(result)
-            }
-            message = async { match cold { Some(connection) => receive(connection).await, None => std::future::pending().await } } => {
-                Happened::Cold(message)
-            }
-            () = async { match wait { Some(wait) => tokio::time::sleep(wait).await, None => std::future::pending().await } } => {
-                Happened::Timer
-            }
-        }
-    }
-
-    async fn perform(
-        &mut self,
-        action: Action,
-        connecting: &mut Option<Connecting>,
-        cold: &mut Option<Box<WebSocketConnection>>,
-        (is_attached, own_losses): (&mut bool, &mut u32),
-    ) -> Performed {
-        match action {
-            Action::Connect => *connecting = Some(self.connecting()),
-            Action::Send(text) => match cold {
-                Some(connection) => {
-                    let text = String::from_utf8_lossy(&text).into_owned();
-                    self.send_cold(connection, Message::Text(text.into())).await;
-                }
-                None => self.command_slot(|slot| Command::Send { slot, text }).await,
-            },
-            Action::ProtocolPing => match cold {
-                Some(connection) => {
-                    self.send_cold(connection, Message::Ping(Default::default())).await;
-                }
-                None => self.command_slot(|slot| Command::Ping { slot }).await,
-            },
-            Action::Close { code } => match cold.take() {
-                Some(connection) => {
-                    let _ = tokio::time::timeout(CLOSE_WAIT, connection.close(code)).await;
-                    self.drop_attachment(is_attached, own_losses).await;
-                    return Performed::Closed;
-                }
-                None => self.command_slot(|slot| Command::Close { slot, code }).await,
-            },
-            Action::Drop => {
-                if *is_attached && !*self.stop.borrow() {
-                    // What for, the report that follows says.
-                    self.count_loss("given_up_by_us");
-                }
-                *connecting = None;
-                *cold = None;
-                self.drop_attachment(is_attached, own_losses).await;
-            }
-            Action::Report(report) => {
-                let text = describe(&report);
-                match &report {
-                    Report::Refused { .. } | Report::GaveUp { .. } => {
-                        tracing::error!(connection = %self.plan.name, "{text}");
-                        self.note_error(text);
-                    }
-                    Report::Reconnecting { reason, .. } => {
-                        tracing::warn!(connection = %self.plan.name, "{text}");
-                        self.note_error(reason.clone());
-                    }
-                    _ => {
-                        tracing::info!(connection = %self.plan.name, "{text}");
-                    }
-                }
-            }
-        }
-        Performed::Done
-    }
-
     fn connecting(&self) -> Connecting {
         let options = self.plan.connect.clone();
         match self.plan.cold {
@@ -339,97 +186,13 @@ impl Driver {
         }
     }
 
-    /// Hands a fresh connection to its core, then tells the machine. True if the core has it.
-    async fn attach(
-        &mut self,
-        link: Link,
-        cold: &mut Option<Box<WebSocketConnection>>,
-        machine: &mut ConnectionMachine,
-        now: MonoNs,
-        context: &mut crate::control::Context<'_>,
-        actions: &mut Vec<Action>,
-    ) -> bool {
-        let decoder = Decoder::new(self.plan.venue, self.plan.form, self.plan.raw_stream.as_deref());
-        let Some(lease) = self.slots.take(&self.plan.name.as_str().into(), self.hearer.clone()) else {
-            let reason = "every slot of the core is taken";
-            machine.handle(Event::ConnectFailed { reason, retry_after: None, status: None }, now, context, actions);
-            return false;
-        };
-        let feed = Feed::new(lease.slot(), decoder, Arc::clone(&self.stats));
-        self.socket = Arc::clone(&feed.socket);
-        match link {
-            Link::Cold(connection) => {
-                self.note_established(describe_cold(&connection));
-                *cold = Some(connection);
-                lease.attached();
-                self.command(Command::AttachCold(Box::new(feed))).await;
-            }
-            Link::Hot(established) => {
-                self.note_established(describe_established(&established));
-                let settings = self.plan.hot_settings();
-                match HotConnection::new(established.stream, &established.leftover, &settings) {
-                    Ok(connection) => {
-                        lease.attached();
-                        self.command(Command::Attach(Box::new(Attachment { connection, feed }))).await;
-                    }
-                    Err(error) => {
-                        machine.handle(
-                            Event::ConnectFailed { reason: &error.to_string(), retry_after: None, status: None },
-                            now,
-                            context,
-                            actions,
-                        );
-                        return false;
-                    }
-                }
-            }
-        }
-        self.lease = Some(lease);
-        machine.handle(Event::Connected, now, context, actions);
-        true
-    }
-
-    /// Takes the slot back from the core, whatever its connection is doing.
-    async fn drop_attachment(&mut self, is_attached: &mut bool, own_losses: &mut u32) {
-        if std::mem::take(is_attached) {
-            *own_losses += 1;
-            self.command_slot(|slot| Command::Close { slot, code: 0 }).await;
-            self.lease = None;
-        }
-    }
-
-    /// Sends on a cold connection. A failure is told by the next receive too; a peer that takes nothing is not waited for.
-    async fn send_cold(&self, connection: &mut WebSocketConnection, message: Message) {
-        let sent = tokio::time::timeout(SEND_WAIT, connection.send(message)).await;
-        let failed = match sent {
-            Ok(Ok(())) => return,
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => "the peer takes nothing of what is sent".to_owned(),
-        };
-        tracing::warn!(connection = %self.plan.name, error = failed, "not sent");
-        self.note_loss("send_failed", failed);
-    }
-
-    /// One message of a cold connection, to the core that owns its symbols.
-    async fn forward(&mut self, payload: Vec<u8>) {
-        let received = Received { mono: mono_now(), wall_ns: wall_now_ns() };
-        self.command_slot(|slot| Command::Message { slot, payload, received }).await;
-    }
-
     async fn command(&self, command: Command) {
         // A core that has ended takes no more commands: the engine is stopping.
-        let _ = self.core.send(command).await;
+        let _ = self.core.commands.send(command).await;
     }
 
-    /// A command to the slot taken now; without one there is nothing to command.
-    async fn command_slot(&self, command: impl FnOnce(u16) -> Command) {
-        if let Some(lease) = &self.lease {
-            self.command(command(lease.slot())).await;
-        }
-    }
-
-    fn publish(&self, machine: &ConnectionMachine) {
-        self.status.lock().unwrap_or_else(PoisonError::into_inner).machine = Some(machine.status());
+    fn is_stopping(&self) -> bool {
+        *self.stop.borrow()
     }
 
     fn note_error(&self, error: String) {
@@ -469,50 +232,479 @@ impl Driver {
     }
 }
 
-/// What an action left behind.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Performed {
-    Done,
-    /// The connection is closed already: no notice will come.
-    Closed,
-}
-
-/// A report in words, for the log.
-fn describe(report: &Report) -> String {
-    match report {
-        Report::Connected => "connected".to_owned(),
-        Report::Ready => "ready: every wanted subscription is confirmed or refused".to_owned(),
-        Report::Reconnecting { attempt, delay, reason } => {
-            format!("reconnecting, attempt {attempt} in {} ms: {reason}", delay.as_millis())
+impl Running {
+    async fn run(mut self) {
+        self.apply(RelayEvent::Start);
+        loop {
+            self.perform_all().await;
+            self.tell_gone();
+            // What the reports show of a connection that is told to stop is how it was until then.
+            if !self.driver.is_stopping() {
+                self.publish();
+            }
+            if self.relay.is_over() {
+                return self.ended();
+            }
+            let happened = self.wait().await;
+            // A cold connection's messages are many, and change nothing here.
+            if let Happened::Said(leg, Said::Data(payload)) = happened {
+                self.forward(leg, payload).await;
+                continue;
+            }
+            self.see();
+            match happened {
+                Happened::Said(leg, said) => self.on_said(leg, said).await,
+                Happened::Command(Some(command)) => self.on_command(command).await,
+                Happened::Command(None) | Happened::Stop => self.apply(RelayEvent::Stop),
+                Happened::Timer => self.apply(RelayEvent::Timer),
+                Happened::Sample => self.sample(),
+            }
         }
-        Report::Refused { stream, reason } => format!("subscription {stream} refused: {reason}"),
-        Report::GaveUp { reason } => format!("gave up: {reason}"),
-        Report::Closed => "closed".to_owned(),
-        other => format!("{other:?}"),
+    }
+
+    fn apply(&mut self, event: RelayEvent<'_>) {
+        let wall_ms = wall_now_ns() / 1_000_000;
+        let mut governor = self.driver.shared.governor.lock();
+        let mut context = Context { wall_ms, governor: &mut governor, budget: self.budget };
+        self.relay.handle(event, mono_now(), &mut context, &mut self.actions);
+    }
+
+    async fn wait(&mut self) -> Happened {
+        let wait = self.relay.next_timer().map(|at| Duration::from_nanos(at.since_ns(mono_now())));
+        tokio::select! {
+            biased;
+            changed = self.driver.stop.changed(), if !self.relay.is_stopping() => {
+                let _ = changed;
+                Happened::Stop
+            }
+            command = self.driver.commands.recv(), if !self.relay.is_stopping() => Happened::Command(command),
+            (leg, said) = next(&mut self.legs) => Happened::Said(leg, said),
+            () = async { match wait { Some(wait) => tokio::time::sleep(wait).await, None => std::future::pending().await } } => {
+                Happened::Timer
+            }
+            Ok(()) = self.moved_up.changed() => Happened::Timer,
+            () = tokio::time::sleep_until(self.sample_at) => Happened::Sample,
+        }
+    }
+
+    /// Tells the relay when each socket's last byte came, and how many data messages it had.
+    fn see(&mut self) {
+        for at in 0..self.legs.len() {
+            let LegIo { leg, attached: Some(attached), .. } = &self.legs[at] else { continue };
+            let last_seen = attached.cold_seen.max(MonoNs(attached.socket.last_seen_ns.get()));
+            let (leg, messages) = (*leg, attached.socket.data_messages.get());
+            if self.relay.machine_mut(leg).is_some_and(|machine| machine.state().is_up()) {
+                self.apply(RelayEvent::Leg(leg, Event::DataSeen { last_seen, messages }));
+            }
+        }
+    }
+
+    /// Looks at the last data of every subscription.
+    fn sample(&mut self) {
+        self.sample_at = tokio::time::Instant::now() + SAMPLE_EVERY;
+        let now = mono_now();
+        let Self { legs, relay, driver, overlap, .. } = self;
+        for LegIo { leg, attached, .. } in legs.iter_mut() {
+            let (Some(attached), Some(machine)) = (attached, relay.machine_mut(*leg)) else { continue };
+            if !machine.state().is_up() {
+                continue;
+            }
+            let known = machine.subscriptions().len();
+            for at in attached.pulses.len()..known {
+                let stream = machine.subscriptions().stream(SlotId::at(at));
+                attached.pulses.push(pulse_of(&driver.shared, &driver.plan, stream));
+            }
+            let connected_at = MonoNs(attached.socket.connected_ns.get());
+            for (at, &pulse) in attached.pulses.iter().enumerate() {
+                let last = driver.core.last_data(driver.plan.venue, &driver.shared, pulse, leg.parity());
+                if last > connected_at {
+                    machine.seen(SlotId::at(at), last, now);
+                }
+            }
+        }
+        if let Some(unjoined) = overlap.unjoined() {
+            relay.note_unjoined(unjoined);
+        }
+        self.apply(RelayEvent::Timer);
+    }
+
+    async fn on_said(&mut self, leg: Leg, said: Said) {
+        match said {
+            Said::Connected(Ok(link)) => self.attach(leg, link).await,
+            Said::Connected(Err(error)) => self.on_connect_failed(leg, &error),
+            Said::Notice(SlotNotice::Lost { name, reason, code }) => self.on_lost(leg, name, &reason, code),
+            Said::Notice(SlotNotice::Control(message)) => {
+                self.apply(RelayEvent::Leg(leg, Event::Message(&message)));
+            }
+            Said::Notice(SlotNotice::Sample { error, message_bytes, sample }) => {
+                self.driver.keep_sample(error, message_bytes, &sample);
+            }
+            Said::Notice(SlotNotice::Unsent(text)) => {
+                // What becomes of the connection, its loss says: this is why a request has no answer.
+                let (connection, bytes) = (&self.driver.plan.name, text.len());
+                tracing::warn!(%connection, bytes, "not sent: the connection is closing");
+            }
+            Said::Notice(SlotNotice::LeadReturned { has_snapshot_passed }) => {
+                if has_snapshot_passed {
+                    self.resubscribe_books();
+                }
+            }
+            Said::Notice(SlotNotice::OverlapRefused) => {
+                self.overlap = OverlapIo::default();
+                self.apply(RelayEvent::NotOverlapped("its core has too many rotations under way"));
+            }
+            Said::SignOfLife => {
+                if let Some(attached) = self.attached(leg) {
+                    attached.cold_seen = mono_now();
+                }
+                self.driver.status.lock().unwrap_or_else(PoisonError::into_inner).cold_pings += 1;
+            }
+            Said::ColdEnded(name, reason, code) => {
+                self.let_go(leg).await;
+                self.on_lost(leg, name, &reason, code);
+            }
+            Said::Data(payload) => self.forward(leg, payload).await,
+        }
+    }
+
+    fn on_connect_failed(&mut self, leg: Leg, error: &ConnectError) {
+        let text = error.to_string();
+        tracing::warn!(connection = %self.driver.plan.name, error = %text, "connect failed");
+        let (retry_after, status) = match error {
+            ConnectError::Refused { retry_after, status, .. } => (*retry_after, Some(*status)),
+            _ => (None, None),
+        };
+        self.driver.note_loss("connect_failed", text.clone());
+        self.apply(RelayEvent::Leg(leg, Event::ConnectFailed { reason: &text, retry_after, status }));
+    }
+
+    fn on_lost(&mut self, leg: Leg, name: &'static str, reason: &str, code: Option<u16>) {
+        if let Some(io) = self.legs.iter_mut().find(|io| io.leg == leg) {
+            io.attached = None;
+        }
+        // An end that we asked for is no loss.
+        let is_loss = self.relay.machine_mut(leg).is_some_and(|machine| machine.state().is_up());
+        if is_loss && !self.driver.is_stopping() {
+            tracing::warn!(connection = %self.driver.plan.name, reason, "connection lost");
+            self.driver.note_loss(name, reason.to_owned());
+        }
+        self.apply(RelayEvent::Leg(leg, Event::Lost { reason, code }));
+    }
+
+    /// The successor was lost before it took over: book topics whose snapshot had passed to it go on nowhere.
+    fn resubscribe_books(&mut self) {
+        let protocol = protocol(self.driver.plan.venue);
+        let (_, machine) = self.relay.current();
+        let books = machine.subscriptions().slots(SlotSet::Active).filter(|(_, stream)| {
+            let channel = protocol.channel_of(stream).map(|(channel, _)| channel);
+            channel.is_some_and(|channel| channel.is_snapshot_book())
+        });
+        let books: Vec<Box<str>> = books.map(|(_, stream)| stream.into()).collect();
+        for stream in books {
+            self.apply(RelayEvent::Resubscribe(&stream));
+        }
+    }
+
+    async fn on_command(&mut self, command: DriverCommand) {
+        match command {
+            DriverCommand::Subscribe(streams) => {
+                for stream in &streams {
+                    self.apply(RelayEvent::Subscribe(stream));
+                }
+            }
+            DriverCommand::Unsubscribe(streams, reply) => {
+                for stream in &streams {
+                    self.apply(RelayEvent::Unsubscribe(stream));
+                }
+                self.waiting_gone.push((streams, reply));
+            }
+            DriverCommand::Send(text, reply) => {
+                let (leg, machine) = self.relay.current();
+                let sent = if machine.state().is_up() {
+                    self.send(leg, text.into_bytes()).await;
+                    Ok(())
+                } else {
+                    Err(format!("not connected: {}", machine.state().name()))
+                };
+                let _ = reply.send(sent);
+            }
+            DriverCommand::Reconnect => self.apply(RelayEvent::Reconnect("asked for")),
+            DriverCommand::Rotate(reply) => {
+                self.apply(RelayEvent::Rotate("asked for"));
+                let refusal = self.actions.iter().find_map(|action| match action {
+                    RelayAction::Report(Report::NotRotated { reason }) => Some(reason.clone()),
+                    _ => None,
+                });
+                let _ = reply.send(refusal.map_or(Ok(()), Err));
+            }
+            DriverCommand::Plan(plan) => {
+                self.relay.set_settings(plan.control.clone(), plan.rotation.clone());
+                self.driver.plan = *plan;
+            }
+            DriverCommand::Status(reply) => {
+                let _ = reply.send(super::status::connection(&self.driver, &self.relay, &self.legs));
+            }
+            DriverCommand::Remove => self.apply(RelayEvent::Stop),
+        }
+    }
+
+    async fn perform_all(&mut self) {
+        while !self.actions.is_empty() {
+            for action in std::mem::take(&mut self.actions) {
+                self.perform(action).await;
+            }
+        }
+        // A socket that the relay has forgotten is nobody's.
+        for leg in self.legs.iter().map(|io| io.leg).collect::<Vec<_>>() {
+            if self.relay.machines().all(|(known, _)| known != leg) {
+                self.let_go(leg).await;
+                self.legs.retain(|io| io.leg != leg);
+            }
+        }
+    }
+
+    async fn perform(&mut self, action: RelayAction) {
+        match action {
+            RelayAction::Leg(leg, action) => self.perform_on(leg, action).await,
+            RelayAction::BeginOverlap { leader, successor } => self.begin_overlap(leader, successor).await,
+            RelayAction::Promote(leg) => {
+                if let Some(slot) = self.slot(leg) {
+                    self.driver.command(Command::Promote { slot }).await;
+                }
+            }
+            RelayAction::EndOverlap => {
+                if let Some(command) = self.overlap.end() {
+                    self.driver.command(command).await;
+                }
+            }
+            RelayAction::Report(report) => self.tell(report),
+        }
+    }
+
+    async fn perform_on(&mut self, leg: Leg, action: Action) {
+        match action {
+            Action::Connect => {
+                let connecting = self.driver.connecting();
+                self.leg(leg).connecting = Some(connecting);
+            }
+            Action::Send(text) => self.send(leg, text).await,
+            Action::ProtocolPing => match self.attached(leg).and_then(|attached| attached.cold.as_mut()) {
+                Some(_) => self.send_cold(leg, Message::Ping(Default::default())).await,
+                None => {
+                    if let Some(slot) = self.slot(leg) {
+                        self.driver.command(Command::Ping { slot }).await;
+                    }
+                }
+            },
+            Action::Close { code } => self.close(leg, code).await,
+            Action::Drop => {
+                let is_attached = self.attached(leg).is_some();
+                if is_attached && !self.driver.is_stopping() {
+                    // What for, the report that follows says.
+                    self.driver.count_loss("given_up_by_us");
+                }
+                self.let_go(leg).await;
+            }
+            Action::Report(report) => self.tell(report),
+        }
+    }
+
+    async fn close(&mut self, leg: Leg, code: u16) {
+        let cold = self.attached(leg).and_then(|attached| attached.cold.take());
+        match (cold, self.slot(leg)) {
+            (Some(connection), _) => {
+                let _ = tokio::time::timeout(CLOSE_WAIT, connection.close(code)).await;
+                self.let_go(leg).await;
+                self.apply(RelayEvent::Leg(leg, Event::Closed));
+            }
+            (None, Some(slot)) => self.driver.command(Command::Close { slot, code }).await,
+            (None, None) => self.apply(RelayEvent::Leg(leg, Event::Closed)),
+        }
+    }
+
+    /// Hands a fresh connection to its core, then tells the relay.
+    async fn attach(&mut self, leg: Leg, link: Link) {
+        let driver = &self.driver;
+        let Some((lease, notices)) = self.overlap.place(leg, &driver.core, &driver.plan.name) else {
+            let reason = "every slot of the core is taken";
+            return self.apply(RelayEvent::Leg(leg, Event::ConnectFailed { reason, retry_after: None, status: None }));
+        };
+        let plan = &driver.plan;
+        let decoder = Decoder::new(plan.venue, plan.form, plan.raw_stream.as_deref());
+        let mut feed = Feed::new(lease.slot(), decoder, Arc::clone(&driver.stats));
+        feed.leg = leg.parity();
+        feed.server_ping = plan.control.heartbeat.server_ping.as_ref().map(|rule| Box::new(rule.ping().clone()));
+        let socket = Arc::clone(&feed.socket);
+        let mut cold = None;
+        let command = match link {
+            Link::Cold(connection) => {
+                driver.note_established(describe_cold(&connection));
+                cold = Some(connection);
+                Command::AttachCold(Box::new(feed))
+            }
+            Link::Hot(established) => {
+                driver.note_established(describe_established(&established));
+                match HotConnection::new(established.stream, &established.leftover, &plan.hot_settings()) {
+                    Ok(connection) => Command::Attach(Box::new(Attachment { connection, feed })),
+                    Err(error) => {
+                        let reason = &error.to_string();
+                        let event = Event::ConnectFailed { reason, retry_after: None, status: None };
+                        return self.apply(RelayEvent::Leg(leg, event));
+                    }
+                }
+            }
+        };
+        lease.attached();
+        driver.command(command).await;
+        let cold_seen = MonoNs(0);
+        self.leg(leg).attached = Some(Attached { lease, notices, socket, cold, cold_seen, pulses: Vec::new() });
+        self.apply(RelayEvent::Leg(leg, Event::Connected));
+    }
+
+    /// Takes the slot back from the core, whatever its connection is doing, and forgets a connect under way.
+    async fn let_go(&mut self, leg: Leg) {
+        let Some(io) = self.legs.iter_mut().find(|io| io.leg == leg) else { return };
+        io.connecting = None;
+        if let Some(attached) = io.attached.take() {
+            self.driver.command(Command::Close { slot: attached.lease.slot(), code: 0 }).await;
+        }
+    }
+
+    async fn begin_overlap(&mut self, leader: Leg, successor: Leg) {
+        let protocol = protocol(self.driver.plan.venue);
+        let wanted = self.relay.current().1.subscriptions().slots(SlotSet::Wanted);
+        let lanes: BTreeSet<Lane> =
+            wanted.filter_map(|(_, stream)| Some(protocol.channel_of(stream)?.0.lane())).collect();
+        let driver = &self.driver;
+        let of = (driver.plan.venue, &lanes);
+        let begun =
+            self.slot(leader).and_then(|slot| self.overlap.begin(&driver.core, &driver.plan.name, of, slot, successor));
+        match begun {
+            Some(command) => self.driver.command(command).await,
+            None => self.apply(RelayEvent::NotOverlapped("its core has no slot left for a successor")),
+        }
+    }
+
+    async fn send(&mut self, leg: Leg, text: Vec<u8>) {
+        if self.attached(leg).is_some_and(|attached| attached.cold.is_some()) {
+            let text = String::from_utf8_lossy(&text).into_owned();
+            self.send_cold(leg, Message::Text(text.into())).await;
+        } else if let Some(slot) = self.slot(leg) {
+            self.driver.command(Command::Send { slot, text }).await;
+        }
+    }
+
+    /// Sends on a cold connection. A failure is told by the next receive too; a peer that takes nothing is not waited for.
+    async fn send_cold(&mut self, leg: Leg, message: Message) {
+        let Some(connection) = self.attached(leg).and_then(|attached| attached.cold.as_mut()) else { return };
+        let failed = match tokio::time::timeout(SEND_WAIT, connection.send(message)).await {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "the peer takes nothing of what is sent".to_owned(),
+        };
+        tracing::warn!(connection = %self.driver.plan.name, error = failed, "not sent");
+        self.driver.note_loss("send_failed", failed);
+    }
+
+    /// One message of a cold connection, to the core that owns its symbols.
+    async fn forward(&mut self, leg: Leg, payload: Vec<u8>) {
+        if let Some(slot) = self.slot(leg) {
+            let received = Received { mono: mono_now(), wall_ns: wall_now_ns() };
+            self.driver.command(Command::Message { slot, payload, received }).await;
+        }
+    }
+
+    fn leg(&mut self, leg: Leg) -> &mut LegIo {
+        let at = self.legs.iter().position(|io| io.leg == leg).unwrap_or_else(|| {
+            self.legs.push(LegIo::new(leg));
+            self.legs.len() - 1
+        });
+        &mut self.legs[at]
+    }
+
+    fn attached(&mut self, leg: Leg) -> Option<&mut Attached> {
+        self.legs.iter_mut().find(|io| io.leg == leg)?.attached.as_mut()
+    }
+
+    fn slot(&self, leg: Leg) -> Option<u16> {
+        Some(self.legs.iter().find(|io| io.leg == leg)?.attached.as_ref()?.lease.slot())
+    }
+
+    /// Answers whoever waits for streams that are gone now.
+    fn tell_gone(&mut self) {
+        let relay = &self.relay;
+        let is_live = |stream: &str| {
+            relay.machines().any(|(_, machine)| {
+                let subscriptions = machine.subscriptions();
+                subscriptions.slot(stream).is_some_and(|slot| subscriptions.may_be_live(slot))
+            })
+        };
+        for (streams, reply) in std::mem::take(&mut self.waiting_gone) {
+            if streams.iter().any(|stream| is_live(stream)) {
+                self.waiting_gone.push((streams, reply));
+            } else {
+                let _ = reply.send(());
+            }
+        }
+    }
+
+    fn publish(&mut self) {
+        let state = self.relay.current().1.state();
+        self.was_ready = state == State::Ready || (self.was_ready && state.is_up());
+        let whole = &self.driver.shared.whole;
+        if self.was_ready {
+            whole.up(&self.driver.plan.name)
+        } else {
+            whole.down(&self.driver.plan.name)
+        }
+        let status = self.relay.status();
+        self.driver.status.lock().unwrap_or_else(PoisonError::into_inner).relay = Some(status);
+    }
+
+    /// Says what a report tells, to whom it concerns.
+    fn tell(&self, report: Report) {
+        let driver = &self.driver;
+        if let Report::MoveWanted { stream } = &report {
+            let (from, stream) = (driver.plan.name.clone(), stream.as_str().into());
+            // The engine is stopping where nobody moves anything any more.
+            let _ = driver.shared.moves.send(Move { from, stream });
+        }
+        let Some(happening) = super::status::happening(report) else { return };
+        match &happening {
+            Happening::Refused { .. } | Happening::GaveUp { .. } => driver.note_error(happening.to_string()),
+            Happening::Reconnecting { reason, .. } | Happening::SuccessorFailed { reason, .. } => {
+                driver.note_error(reason.clone());
+            }
+            _ => {}
+        }
+        driver.shared.events.publish(&driver.plan.name, happening);
+    }
+
+    fn ended(self) {
+        // A connection that is closed because we wanted it so is not missing.
+        let is_wanted = !self.relay.is_stopping();
+        let whole = &self.driver.shared.whole;
+        if is_wanted {
+            whole.down(&self.driver.plan.name)
+        } else {
+            whole.forget(&self.driver.plan.name)
+        }
+        if !self.driver.is_stopping() {
+            let status = self.relay.status();
+            self.driver.status.lock().unwrap_or_else(PoisonError::into_inner).relay = Some(status);
+        }
     }
 }
 
-/// How long a cold connection's socket may refuse what is to be sent.
-const SEND_WAIT: Duration = Duration::from_secs(1);
-
-/// How long a peer has to answer our close frame.
-const CLOSE_WAIT: Duration = Duration::from_millis(80);
-
-/// What a cold connection gave.
-enum Cold {
-    Data(Vec<u8>),
-    /// A ping, answered already, or a pong.
-    SignOfLife,
-}
-
-/// What a cold connection gives next; `None` after its closing handshake.
-async fn receive(connection: &mut WebSocketConnection) -> Result<Option<Cold>, String> {
-    match connection.recv().await {
-        Ok(Some(Message::Text(text))) => Ok(Some(Cold::Data(text.as_bytes().to_vec()))),
-        Ok(Some(Message::Binary(bytes))) => Ok(Some(Cold::Data(bytes.to_vec()))),
-        Ok(Some(Message::Ping(_) | Message::Pong(_))) => Ok(Some(Cold::SignOfLife)),
-        Ok(None) => Ok(None),
-        Err(error) => Err(error.to_string()),
+/// Where the last data of a stream stands.
+pub(super) fn pulse_of(shared: &Shared, plan: &SocketPlan, stream: &str) -> PulseAt {
+    let Some((channel, symbol)) = protocol(plan.venue).channel_of(stream) else { return PulseAt::Nowhere };
+    match (channel.lane(), symbol) {
+        (lane, None) => PulseAt::Market(lane),
+        (lane, Some(name)) => {
+            let symbols = shared.symbols.lock().unwrap_or_else(PoisonError::into_inner);
+            symbols.find(plan.venue, &name).map_or(PulseAt::Nowhere, |symbol| PulseAt::Symbol(symbol, lane))
+        }
     }
 }
 

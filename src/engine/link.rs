@@ -7,7 +7,7 @@
 //! Pooled buffers go home at once; what the hot core may not free is freed here.
 
 use super::slots::SlotTable;
-use crate::hot::{ColdPorts, Command, Notice, Pulses, Spent, Waker};
+use crate::hot::{ClosedBy, ColdPorts, Command, Notice, Pulses, Spent, Waker};
 use crate::venue::DecodeError;
 use std::collections::VecDeque;
 use std::os::fd::{AsRawFd, RawFd};
@@ -25,8 +25,8 @@ const RETRY: Duration = Duration::from_millis(1);
 /// What a slot's driver hears from its core.
 #[derive(Debug)]
 pub(super) enum SlotNotice {
-    /// The connection ended: the reason's name as a counter, and in words.
-    Lost { name: &'static str, reason: String },
+    /// The connection ended: the reason's name as a counter, in words, and the code of the venue's close frame.
+    Lost { name: &'static str, reason: String, code: Option<u16> },
     /// A control-plane message.
     Control(Vec<u8>),
     /// The first message of its reason that gave no event.
@@ -99,7 +99,8 @@ fn take_notices(ports: &mut ColdPorts, slots: &SlotTable, waiting: &mut VecDeque
         let (slot, heard, buffer) = match notice {
             Notice::Lost { slot, closed, spent } => {
                 drop(spent);
-                let heard = SlotNotice::Lost { name: closed.reason_name(), reason: closed.to_string() };
+                let code = closed.code.filter(|_| closed.by == ClosedBy::Peer);
+                let heard = SlotNotice::Lost { name: closed.reason_name(), reason: closed.to_string(), code };
                 (slot, heard, None)
             }
             Notice::Control { slot, message } => (slot, SlotNotice::Control(message.clone()), Some(message)),

@@ -463,7 +463,7 @@ fn rest_options(config: &ConnectionConfig, tls: Arc<rustls::ClientConfig>) -> Re
 }
 
 /// What the TOML itself says of symbols.
-fn stated_instruments(config: &ConnectionConfig) -> impl Iterator<Item = InstrumentSpec> {
+pub(super) fn stated_instruments(config: &ConnectionConfig) -> impl Iterator<Item = InstrumentSpec> {
     let nothing = || Instrument { base: "".into(), quote: "".into(), kind: InstrumentKind::Spot };
     config.instruments.iter().map(move |stated| InstrumentSpec {
         name: stated.symbol.clone(),

@@ -5,43 +5,54 @@
 //!                       │ spawns
 //! hot threads      one Core a CPU, pinned                          (hot)
 //!                       ▲ rings
-//! cold runtime     one link a core ◄─► one driver a socket         (control, net)
-//!                  one listing a venue                             (net)
+//! cold runtime     one link a core ◄─► one driver a connection     (control, net)
+//!                  one listing a venue, one manager, one watchdog  (net)
+//!                  ▲ Handle, control socket
 //! ```
 //! Cold threads are confined to the cold CPUs and never inherit a hot thread's mask.
 
 mod affinity;
-mod client;
+pub mod client;
+mod clients;
 mod driver;
+mod handle;
+mod legs;
 mod link;
 mod listing;
+mod manager;
+mod overlap;
 mod plan;
 mod report;
+mod shared;
 mod slots;
+mod status;
+mod watchdog;
 
-use crate::config::{Config, Idle, Transport};
+use crate::config::{Config, Idle};
 use crate::control::GovernorSettings;
-use crate::hot::{self, Command, Core, CoreSettings, CoreStats, HotPorts, PanicReport, Strategy};
+use crate::hot::{self, Core, CoreSettings, CoreStats, Halted, HotPorts, PanicReport, Strategy};
 use crate::limits::CONNECTION_COUNT_MAX;
 use crate::market::{Instrument, Symbol, SymbolSpec, SymbolTableError, Venue};
-use crate::net::{RestError, SharedGovernor, TlsError};
+use crate::net::{ControlSocket, ControlSocketError, ControlSocketOptions, RestError, SharedGovernor, TlsError};
 use crate::strategy;
-use crate::telemetry::{Failure, FailureKind, Report, current_thread_id, thread_allocations};
-use driver::{Driver, SharedStatus};
-use listing::{ListingHandle, Symbols, VenueListing};
-use plan::{SocketPlan, TlsConfigs};
+use crate::telemetry::{EventBus, Failure, FailureKind, Report, current_thread_id, thread_allocations};
+use listing::Symbols;
+use manager::Manager;
+use plan::TlsConfigs;
+use shared::{CoreLink, Shared, Whole};
 use slots::SlotTable;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError, mpsc as std_mpsc};
 use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
-use tokio::sync::mpsc;
+use tokio::sync::{broadcast, mpsc, watch};
 
 pub use affinity::{available_cpus, confine_to};
 pub use client::{RequestClient, RequestClientOptions, RequestClientStatus, RequestError};
+pub use handle::{Handle, HandleError};
 
 /// Why an engine did not start.
 #[derive(Debug, thiserror::Error)]
@@ -80,6 +91,17 @@ pub enum EngineError {
         /// Why.
         error: crate::control::PlanError,
     },
+    /// A setting that cannot be.
+    #[error("connection `{connection}`: {what}")]
+    Settings {
+        /// The connection.
+        connection: String,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// The control socket cannot be made.
+    #[error(transparent)]
+    ControlSocket(#[from] ControlSocketError),
     /// Trust could not be set up.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -124,6 +146,7 @@ pub struct EngineBuilder {
     factories: BTreeMap<String, Factory>,
     summaries: Arc<Mutex<Vec<Summary>>>,
     default_strategy: String,
+    halted: Halted,
 }
 
 impl Engine {
@@ -135,6 +158,7 @@ impl Engine {
             factories: BTreeMap::new(),
             summaries: Arc::default(),
             default_strategy: strategy::NAMES[0].to_owned(),
+            halted: Halted::new(),
         };
         builder.strategy("null", strategy::null).with_spread().with_print()
     }
@@ -160,6 +184,13 @@ impl EngineBuilder {
     pub fn default_strategy(mut self, name: &str) -> Self {
         self.default_strategy = name.to_owned();
         self
+    }
+
+    /// The flag by which a strategy asks, with one atomic load, whether some connection is down that should be up: to be
+    /// cloned into its state.
+    #[must_use]
+    pub fn halted(&self) -> Halted {
+        self.halted.clone()
     }
 
     fn with_spread(mut self) -> Self {
@@ -200,108 +231,58 @@ impl EngineBuilder {
     /// [`EngineError`]: nothing is left running.
     pub fn start(self) -> Result<RunningEngine, EngineError> {
         affinity::keep_freed_memory();
-        let mut by_core = self.plans()?;
+        self.check_plans()?;
         let (ended_in, ended) = std_mpsc::channel();
         let mut cores = Vec::new();
         let mut threads = Vec::new();
         let mut cold_ports = Vec::new();
         for core in &self.config.engine.cores {
-            let factory = self.factory(core.cpu, core.strategy.as_deref())?;
-            let stats = Arc::new(CoreStats::new(core.cpu));
-            let at_core = |error| EngineError::Core { cpu: core.cpu, error };
-            let (hot_ports, cold) = hot::ports().map_err(at_core)?;
-            let (started_in, started) = std_mpsc::channel();
-            factory(CoreParts {
-                cpu: core.cpu,
-                settings: CoreSettings {
-                    idle: match core.idle {
-                        Idle::Spin => hot::Idle::Spin,
-                        Idle::Yield => hot::Idle::Yield,
-                        Idle::Park => hot::Idle::Park,
-                    },
-                    latency_sample_every: self.config.engine.latency_sample_every,
-                    thread_allocations,
-                },
-                ports: hot_ports,
-                stats: Arc::clone(&stats),
-                started: started_in,
-                ended: ended_in.clone(),
-            })
-            .map_err(at_core)?;
-            started.recv().unwrap_or_else(|_| Err(io::Error::other("its thread ended at once"))).map_err(at_core)?;
+            let (stats, cold) = self.start_core(core, ended_in.clone())?;
             threads.push(report::Thread::new(Arc::clone(&stats)));
             cores.push(stats);
             cold_ports.push(cold);
         }
         let runtime = cold_runtime(&self.config.engine.cold_cores).map_err(EngineError::Runtime)?;
-        let symbols = Symbols::default();
         let cold_failure = ColdFailure::default();
-        let mut commands = Vec::new();
-        let mut slots = Vec::new();
-        for (index, ports) in cold_ports.into_iter().enumerate() {
-            let (command_in, command_out) = mpsc::channel(link::COMMAND_QUEUE);
-            let table = SlotTable::new();
-            slots.push(table.clone());
-            let pulses = Arc::clone(&cores[index].pulses);
-            let cpu = cores[index].cpu;
-            let link = async move {
-                if let Err(error) = link::run(ports, command_out, table, pulses).await {
-                    panic!("its rings failed: {error}");
-                }
-            };
-            runtime.spawn(supervised(format!("the link to core {cpu}"), link, Arc::clone(&cold_failure)));
-            commands.push(command_in);
-        }
-        let governor = SharedGovernor::new(GovernorSettings::default());
-        let listings = self.listings(&runtime, &governor, &commands, &symbols, &cold_failure)?;
-        let (stop, stopped) = tokio::sync::watch::channel(false);
-        let mut sockets = Vec::new();
-        let mut drivers = tokio::task::JoinSet::new();
-        for (plans, slots) in by_core.drain(..).zip(&slots) {
-            for plan in plans {
-                let stats = Arc::default();
-                let (hearer, notices) = mpsc::unbounded_channel();
-                let status = SharedStatus::default();
-                sockets.push(report::Socket {
-                    name: plan.name.clone(),
-                    venue: plan.venue,
-                    transport: match plan.transport {
-                        Transport::Hot => "hot",
-                        Transport::Cold => "cold",
-                    },
-                    stats: Arc::clone(&stats),
-                    status: Arc::clone(&status),
-                });
-                let core = commands[plan.core].clone();
-                let listing = listings[&plan.venue].progress();
-                let stop = stopped.clone();
-                let name = format!("the driver of {}", plan.name);
-                let driver = Driver {
-                    plan,
-                    core,
-                    slots: slots.clone(),
-                    lease: None,
-                    hearer,
-                    notices,
-                    stats,
-                    socket: Arc::default(),
-                    status,
-                    listing,
-                    stop,
-                };
-                drivers.spawn_on(supervised(name, driver.run(), Arc::clone(&cold_failure)), runtime.handle());
-            }
-        }
+        let links = start_links(&runtime, &cores, cold_ports, &cold_failure);
+        let (moves_in, moves) = mpsc::unbounded_channel();
+        let engine = &self.config.engine;
+        let events = EventBus::new();
+        let shared = Arc::new(Shared {
+            governor: SharedGovernor::new(governor_settings(&engine.governor)),
+            whole: Whole::new(self.halted.clone(), engine.halted_lease, events.clone()),
+            events,
+            symbols: Symbols::default(),
+            moves: moves_in,
+            requests_per_second: engine.governor.requests_per_second,
+            beats: watchdog::Beats::default(),
+        });
+        let (stop, stopped) = watch::channel(false);
+        let manager = Arc::new(Manager::new(
+            self.config.clone(),
+            Arc::clone(&shared),
+            links.clone(),
+            runtime.handle().clone(),
+            stopped,
+            Arc::clone(&cold_failure),
+        ));
+        manager.connect_all()?;
+        let started = Instant::now();
+        let handle = self.handle(&runtime, &manager, started)?;
+        let supervise = |name: &str, task: Tended| {
+            runtime.spawn(supervised(name.to_owned(), task, Arc::clone(&cold_failure)));
+        };
+        supervise("the mover of subscriptions", Box::pin(Arc::clone(&manager).run_moves(moves)));
+        supervise("the watchdog", Box::pin(watchdog::run(Arc::clone(&shared), links.clone(), engine.watchdog.overrun)));
+        supervise("the lease of the halted flag", Box::pin(renew_lease(Arc::clone(&shared))));
         Ok(RunningEngine {
-            started: Instant::now(),
-            cores,
+            started,
+            cores: links,
             threads,
-            sockets,
-            slots,
-            symbols,
-            commands,
+            manager,
+            handle,
+            halted: self.halted,
             stop,
-            drivers,
             cold_failure,
             runtime: Some(runtime),
             ended: Mutex::new(Ended { from_threads: ended, panic: None, count: 0 }),
@@ -309,24 +290,74 @@ impl EngineBuilder {
         })
     }
 
-    /// The sockets of each core, in the order of the engine's cores.
-    fn plans(&self) -> Result<Vec<Vec<SocketPlan>>, EngineError> {
+    /// Starts one hot thread. Returns once it is pinned and in its loop.
+    fn start_core(
+        &self,
+        core: &crate::config::CoreConfig,
+        ended: std_mpsc::Sender<(usize, Option<Box<PanicReport>>)>,
+    ) -> Result<(Arc<CoreStats>, hot::ColdPorts), EngineError> {
+        let factory = self.factory(core.cpu, core.strategy.as_deref())?;
+        let stats = Arc::new(CoreStats::new(core.cpu));
+        let at_core = |error| EngineError::Core { cpu: core.cpu, error };
+        let (hot_ports, cold) = hot::ports().map_err(at_core)?;
+        let (started_in, started) = std_mpsc::channel();
+        factory(CoreParts {
+            cpu: core.cpu,
+            settings: CoreSettings {
+                idle: match core.idle {
+                    Idle::Spin => hot::Idle::Spin,
+                    Idle::Yield => hot::Idle::Yield,
+                    Idle::Park => hot::Idle::Park,
+                },
+                latency_sample_every: self.config.engine.latency_sample_every,
+                thread_allocations,
+            },
+            ports: hot_ports,
+            stats: Arc::clone(&stats),
+            started: started_in,
+            ended,
+        })
+        .map_err(at_core)?;
+        started.recv().unwrap_or_else(|_| Err(io::Error::other("its thread ended at once"))).map_err(at_core)?;
+        Ok((stats, cold))
+    }
+
+    /// The handle, the request connections behind it, and the control socket in front of it.
+    fn handle(&self, runtime: &Runtime, manager: &Arc<Manager>, started: Instant) -> Result<Handle, EngineError> {
+        let _inside = runtime.enter();
+        let clients = clients::connect_all(&self.config.requests, &mut TlsConfigs::default())?;
+        let (texts, _) = broadcast::channel(handle::TEXTS_BACKLOG);
+        let handle = Handle {
+            manager: Arc::clone(manager),
+            clients: Arc::new(Mutex::new(clients)),
+            started,
+            strategies: self.factories.keys().cloned().collect(),
+            texts,
+        };
+        runtime.spawn(handle.clone().write_events());
+        if let Some(path) = &self.config.engine.control_socket {
+            let socket = ControlSocket::bind(ControlSocketOptions::at(path))?;
+            runtime.spawn(socket.serve(Arc::new(handle.clone())));
+        }
+        Ok(handle)
+    }
+
+    /// Finds out before anything is started what cannot be connected.
+    fn check_plans(&self) -> Result<(), EngineError> {
         let cores = &self.config.engine.cores;
-        let mut by_core: Vec<Vec<SocketPlan>> = cores.iter().map(|_| Vec::new()).collect();
+        let mut sockets: Vec<usize> = cores.iter().map(|_| 0).collect();
         let mut tls = TlsConfigs::default();
         for connection in &self.config.connections {
             let core = cores
                 .iter()
                 .position(|core| core.cpu == connection.core)
                 .ok_or_else(|| EngineError::NoSuchCore { connection: connection.name.clone(), cpu: connection.core })?;
-            let plans = plan::sockets(connection, core, &mut tls)?;
-            by_core[core].extend(plans);
-            let sockets = by_core[core].len();
-            if sockets > CONNECTION_COUNT_MAX {
-                return Err(EngineError::TooManySockets { cpu: connection.core, sockets });
+            sockets[core] += plan::sockets(connection, core, &mut tls)?.len();
+            if sockets[core] > CONNECTION_COUNT_MAX {
+                return Err(EngineError::TooManySockets { cpu: connection.core, sockets: sockets[core] });
             }
         }
-        Ok(by_core)
+        Ok(())
     }
 
     fn factory(&self, cpu: usize, name: Option<&str>) -> Result<Factory, EngineError> {
@@ -336,35 +367,6 @@ impl EngineBuilder {
             name: name.to_owned(),
             known: self.factories.keys().map(String::as_str).collect::<Vec<_>>().join(", "),
         })
-    }
-
-    /// Starts one listing a venue, and gives what to ask it by.
-    fn listings(
-        &self,
-        runtime: &Runtime,
-        governor: &Arc<SharedGovernor>,
-        commands: &[mpsc::Sender<Command>],
-        symbols: &Symbols,
-        cold_failure: &ColdFailure,
-    ) -> Result<HashMap<Venue, ListingHandle>, EngineError> {
-        let mut tls = TlsConfigs::default();
-        let mut listings = HashMap::new();
-        for venue in Venue::ALL {
-            let connections: Vec<_> =
-                self.config.connections.iter().filter(|connection| connection.venue == venue).collect();
-            let Some(first) = connections.first() else { continue };
-            let rest = listing::governed_rest(first, tls.get(first.tls.ca_file.as_ref())?, governor)?;
-            let cores = self.config.engine.cores.iter().zip(commands);
-            let cores = cores
-                .filter(|(core, _)| connections.iter().any(|connection| connection.core == core.cpu))
-                .map(|(_, commands)| commands.clone())
-                .collect();
-            let (listing, handle) = VenueListing::new(&connections, rest, cores, Arc::clone(symbols));
-            let name = format!("the listing of {venue}");
-            runtime.spawn(supervised(name, listing.run(), Arc::clone(cold_failure)));
-            listings.insert(venue, handle);
-        }
-        Ok(listings)
     }
 }
 
@@ -393,6 +395,50 @@ fn spawn_core<S: 'static>(parts: CoreParts, make: impl FnOnce() -> Strategy<S> +
         }
     };
     std::thread::Builder::new().name(format!("hot-{cpu}")).spawn(run).map(drop)
+}
+
+type Tended = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
+
+fn governor_settings(config: &crate::config::GovernorConfig) -> GovernorSettings {
+    GovernorSettings {
+        connect_share_percent: u8::try_from(config.connect_share_percent).unwrap_or(100),
+        connects_per_second: config.connects_per_second,
+        ..GovernorSettings::default()
+    }
+}
+
+/// Starts the link of each core, and gives what the cold side commands and reads it by.
+fn start_links(
+    runtime: &Runtime,
+    cores: &[Arc<CoreStats>],
+    ports: Vec<hot::ColdPorts>,
+    cold_failure: &ColdFailure,
+) -> Vec<CoreLink> {
+    let links = cores.iter().zip(ports).map(|(stats, ports)| {
+        let (commands, received) = mpsc::channel(link::COMMAND_QUEUE);
+        let (slots, pulses) = (SlotTable::new(), Arc::clone(&stats.pulses));
+        let link = {
+            let (slots, pulses) = (slots.clone(), Arc::clone(&pulses));
+            async move {
+                if let Err(error) = link::run(ports, received, slots, pulses).await {
+                    panic!("its rings failed: {error}");
+                }
+            }
+        };
+        let cpu = stats.cpu;
+        runtime.spawn(supervised(format!("the link to core {cpu}"), link, Arc::clone(cold_failure)));
+        CoreLink { cpu, commands, slots, pulses, stats: Arc::clone(stats) }
+    });
+    links.collect()
+}
+
+/// Says again and again that nothing is down, while that is so.
+async fn renew_lease(shared: Arc<Shared>) {
+    let mut renewals = tokio::time::interval(shared.whole.renew_every());
+    loop {
+        renewals.tick().await;
+        shared.whole.renew();
+    }
 }
 
 /// The first failure of the cold side.
@@ -438,15 +484,12 @@ const STOP_WAIT: Duration = Duration::from_millis(130);
 /// An engine at work.
 pub struct RunningEngine {
     started: Instant,
-    cores: Vec<Arc<CoreStats>>,
+    cores: Vec<CoreLink>,
     threads: Vec<report::Thread>,
-    sockets: Vec<report::Socket>,
-    /// Of each core, in the order of `cores`.
-    slots: Vec<SlotTable>,
-    symbols: Symbols,
-    commands: Vec<mpsc::Sender<Command>>,
-    stop: tokio::sync::watch::Sender<bool>,
-    drivers: tokio::task::JoinSet<()>,
+    manager: Arc<Manager>,
+    handle: Handle,
+    halted: Halted,
+    stop: watch::Sender<bool>,
     cold_failure: ColdFailure,
     runtime: Option<Runtime>,
     ended: Mutex<Ended>,
@@ -457,8 +500,29 @@ impl RunningEngine {
     /// Totals since the start. From any thread; disturbs no hot core beyond a few cache lines.
     #[must_use]
     pub fn report(&self) -> Report {
-        let symbols = self.symbols.lock().unwrap_or_else(PoisonError::into_inner).len();
-        report::report(self.started.elapsed(), &self.sockets, &self.threads, symbols, self.failure())
+        let symbols = self.lock_symbols().len();
+        report::report(self.started.elapsed(), &self.manager.rows(), &self.threads, symbols, self.failure())
+    }
+
+    /// The handle, to change and ask it while it runs.
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// True while some connection is down that should be up.
+    #[must_use]
+    pub fn is_halted(&self) -> bool {
+        self.halted.is_halted(hot::mono_now())
+    }
+
+    /// Waits for something of the [`handle`](Self::handle), from a thread that is not a runtime's.
+    pub fn block_on<F: Future>(&self, future: F) -> Option<F::Output> {
+        Some(self.runtime.as_ref()?.block_on(future))
+    }
+
+    fn lock_symbols(&self) -> std::sync::MutexGuard<'_, crate::market::SymbolTable> {
+        self.manager.shared.symbols.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What the strategies show of themselves: one text each.
@@ -484,10 +548,11 @@ impl RunningEngine {
     /// An engine whose every connection is over for good has nothing left to do, and says so.
     fn all_closed(&self) -> Option<Failure> {
         let is_stopping = *self.stop.borrow();
-        if is_stopping || self.sockets.is_empty() || !self.sockets.iter().all(report::Socket::is_over) {
+        let sockets = self.manager.rows();
+        if is_stopping || sockets.is_empty() || !sockets.iter().all(|socket| socket.is_over()) {
             return None;
         }
-        let reasons: Vec<String> = self.sockets.iter().map(report::Socket::last_words).collect();
+        let reasons: Vec<String> = sockets.iter().map(|socket| socket.last_words()).collect();
         let message = format!("every connection is closed for good: {}", reasons.join("; "));
         Some(Failure { kind: FailureKind::Runtime, message })
     }
@@ -495,7 +560,7 @@ impl RunningEngine {
     /// The symbols known so far.
     #[must_use]
     pub fn symbols(&self) -> Vec<SymbolSpec> {
-        self.symbols.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+        self.lock_symbols().iter().cloned().collect()
     }
 
     /// Makes a symbol known while the engine runs: it gets an id, every hot core learns it, and each strategy's
@@ -511,7 +576,7 @@ impl RunningEngine {
         (price_scale, qty_scale): (u8, u8),
         instrument: Option<Instrument>,
     ) -> Result<Symbol, SymbolTableError> {
-        let mut symbols = self.symbols.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut symbols = self.lock_symbols();
         if let Some(known) = symbols.find(venue, name) {
             return Ok(known);
         }
@@ -519,10 +584,10 @@ impl RunningEngine {
         let spec = symbols.spec(symbol).cloned();
         drop(symbols);
         if let (Some(spec), Some(runtime)) = (spec, &self.runtime) {
-            for commands in &self.commands {
-                let (commands, spec) = (commands.clone(), Box::new(spec.clone()));
+            for core in &self.cores {
+                let (commands, spec) = (core.commands.clone(), Box::new(spec.clone()));
                 // A queue that is full is waited for, but not by the caller.
-                runtime.spawn(async move { drop(commands.send(Command::AddSymbol(spec)).await) });
+                runtime.spawn(async move { drop(commands.send(hot::Command::AddSymbol(spec)).await) });
             }
         }
         Ok(symbol)
@@ -543,10 +608,10 @@ impl RunningEngine {
         // First the drivers: a loss that we cause is then no loss. They close what lives on the cold side.
         self.stop.send_replace(true);
         let deadline = Instant::now() + STOP_WAIT;
-        for commands in &self.commands {
-            let commands = commands.clone();
+        for core in &self.cores {
+            let commands = core.commands.clone();
             // A queue that is full is waited for, by a task of its own: the other cores stop meanwhile.
-            runtime.spawn(async move { drop(commands.send(Command::Stop).await) });
+            runtime.spawn(async move { drop(commands.send(hot::Command::Stop).await) });
         }
         loop {
             let waited = {
@@ -567,10 +632,18 @@ impl RunningEngine {
                 break;
             }
         }
-        let drivers = async { while self.drivers.join_next().await.is_some() {} };
         let left = deadline.saturating_duration_since(Instant::now());
-        let _ = runtime.block_on(async { tokio::time::timeout(left, drivers).await });
+        let _ = runtime.block_on(async { tokio::time::timeout(left, self.end_cold()).await });
         runtime.shutdown_background();
+    }
+}
+
+impl RunningEngine {
+    /// Waits until every driver has ended and every request connection is closed.
+    async fn end_cold(&self) {
+        let clients = std::mem::take(&mut *self.handle.clients.lock().unwrap_or_else(PoisonError::into_inner));
+        let closing = clients.into_iter().map(|client| async move { drop(client.close().await) });
+        tokio::join!(self.manager.join(), futures_util::future::join_all(closing));
     }
 }
 
@@ -602,14 +675,14 @@ impl RunningEngine {
         let event = panic.event.map_or_else(
             || "outside of an event".to_owned(),
             |(kind, symbol)| {
-                let symbols = self.symbols.lock().unwrap_or_else(PoisonError::into_inner);
+                let symbols = self.lock_symbols();
                 let name = symbols
                     .spec(symbol)
                     .map_or_else(|| symbol.to_string(), |spec| format!("{} {}", spec.venue, spec.name));
                 format!("on {kind:?} of {name}")
             },
         );
-        let table = self.cores.iter().position(|core| core.cpu == cpu).map(|core| &self.slots[core]);
+        let table = self.cores.iter().find(|core| core.cpu == cpu).map(|core| &core.slots);
         let connection = panic.slot.zip(table).and_then(|(slot, table)| table.name(slot));
         let connection = connection.as_deref().unwrap_or("no connection");
         format!(
@@ -628,6 +701,6 @@ impl Drop for RunningEngine {
 
 impl std::fmt::Debug for RunningEngine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RunningEngine").field("sockets", &self.sockets.len()).finish_non_exhaustive()
+        f.debug_struct("RunningEngine").field("cores", &self.cores.len()).finish_non_exhaustive()
     }
 }

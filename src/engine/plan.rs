@@ -1,12 +1,15 @@
 //! From the checked configuration to what each socket needs: one plan a socket.
 
 use super::EngineError;
-use crate::config::{ConnectionConfig, ReconnectStrategy, Transport};
-use crate::control::{self, HeartbeatSettings, PlanError, ReconnectSettings};
+use crate::config::{self, ConnectionConfig, ReconnectStrategy, RequestCodec, RequestConfig, Transport};
+use crate::control::{
+    self, Authentication, Credentials, HeartbeatSettings, LivenessSettings, Ping, PlanError, ReconnectSettings,
+    RetryStrategy,
+};
 use crate::hot;
 use crate::market::Venue;
 use crate::net;
-use crate::venue::{Form, Heartbeat, protocol};
+use crate::venue::{Form, Heartbeat, PingTemplate, ReplyTemplate, ServerPing, ServerPingRule, StreamClass, protocol};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::PathBuf;
@@ -26,6 +29,9 @@ pub(super) struct SocketPlan {
     /// Set for `transport = "cold"`.
     pub(super) cold: Option<net::WebSocketOptions>,
     pub(super) control: control::ConnectionSettings,
+    pub(super) rotation: control::RotationSettings,
+    /// Our share of the venue's REST weight, in percent.
+    pub(super) rest_share_percent: u8,
     /// On a raw connection with one stream: its name.
     pub(super) raw_stream: Option<String>,
     streams: Vec<Box<str>>,
@@ -52,49 +58,82 @@ pub(super) fn random_seed() -> u64 {
     RandomState::new().build_hasher().finish()
 }
 
-/// The sockets of one connection, on this core.
+/// The sockets of one connection, on this core, each with the class of its streams.
 pub(super) fn sockets(
     config: &ConnectionConfig,
     core: usize,
     tls: &mut TlsConfigs,
-) -> Result<Vec<SocketPlan>, EngineError> {
-    let tls = tls.get(config.tls.ca_file.as_ref())?;
-    let shared = Arc::new(config.clone());
+) -> Result<Vec<(StreamClass, SocketPlan)>, EngineError> {
     let refused = |error: PlanError| EngineError::Plan { connection: config.name.clone(), error };
     let planned = config.plan().map_err(refused)?;
     if let Some(violation) = planned.violations.into_iter().next() {
         return Err(refused(violation.fault));
     }
-    let sockets = planned.connections;
-    let total = sockets.len();
-    let mut plans = Vec::new();
-    for (index, socket) in sockets.into_iter().enumerate() {
-        let mut url = config.url.clone();
-        let (path, query) =
-            socket.path.split_once('?').map_or((&*socket.path, None), |(path, query)| (path, Some(query)));
-        url.set_path(path);
-        url.set_query(query);
-        let name = socket.socket_name(&config.name, index, total);
-        let is_cold = config.transport == Transport::Cold;
-        plans.push(SocketPlan {
-            name,
-            venue: config.venue,
-            form: config.form,
-            transport: config.transport,
-            core,
-            connect: connect_options(config, url, Arc::clone(&tls)),
-            cold: is_cold.then(|| net::WebSocketOptions {
-                max_message_bytes: config.limits.max_message_bytes,
-                ..net::WebSocketOptions::default()
-            }),
-            control: control_settings(config),
-            raw_stream: (config.form == Form::Raw && socket.streams.len() == 1)
-                .then(|| socket.streams[0].name.to_string()),
-            streams: socket.names(),
-            config: Arc::clone(&shared),
-        });
-    }
-    Ok(plans)
+    let total = planned.connections.len();
+    let planned = planned.connections.into_iter().enumerate().map(|(index, planned)| {
+        let name = planned.socket_name(&config.name, index, total);
+        Ok((planned.class, socket(config, core, &name, planned.class, planned.names(), tls)?))
+    });
+    planned.collect()
+}
+
+/// One socket of a connection, with these streams of one class.
+pub(super) fn socket(
+    config: &ConnectionConfig,
+    core: usize,
+    name: &str,
+    class: StreamClass,
+    streams: Vec<Box<str>>,
+    tls: &mut TlsConfigs,
+) -> Result<SocketPlan, EngineError> {
+    let tls = tls.get(config.tls.ca_file.as_ref())?;
+    let path = protocol(config.venue).path(config.form, class);
+    let (path, query) = path.split_once('?').map_or((&*path, None), |(path, query)| (path, Some(query)));
+    let mut url = config.url.clone();
+    url.set_path(path);
+    url.set_query(query);
+    let is_cold = config.transport == Transport::Cold;
+    Ok(SocketPlan {
+        name: name.to_owned(),
+        venue: config.venue,
+        form: config.form,
+        transport: config.transport,
+        core,
+        connect: connect_options(config, url, tls),
+        cold: is_cold.then(|| net::WebSocketOptions {
+            max_message_bytes: config.limits.max_message_bytes,
+            ..net::WebSocketOptions::default()
+        }),
+        control: control_settings(config)
+            .map_err(|what| EngineError::Settings { connection: config.name.clone(), what })?,
+        rotation: rotation_settings(config),
+        rest_share_percent: u8::try_from(config.rest.weight_share_percent).unwrap_or(100),
+        raw_stream: (config.form == Form::Raw && streams.len() == 1).then(|| streams[0].to_string()),
+        streams,
+        config: Arc::new(config.clone()),
+    })
+}
+
+/// The name of a socket that a connection gets beyond those it was planned with.
+pub(super) fn socket_name(connection: &str, class: StreamClass, number: usize) -> String {
+    let class = match class {
+        StreamClass::Only => "part",
+        StreamClass::Public => "public",
+        StreamClass::Market => "market",
+    };
+    format!("{connection}/{class}-{number}")
+}
+
+/// True if a socket of this connection that carries these streams carries one more.
+pub(super) fn has_room(config: &ConnectionConfig, carried: &BTreeSet<Box<str>>, stream: &str) -> bool {
+    let chars = |stream: &str| stream.chars().count() + 3;
+    let limits = protocol(config.venue).limits();
+    let streams_max = config.subscription.streams_per_connection.map(|most| u32::try_from(most).unwrap_or(u32::MAX));
+    let streams_max = streams_max.into_iter().chain(limits.streams_per_connection).min();
+    let fits =
+        |count: usize, max: Option<u32>| max.is_none_or(|max| count <= usize::try_from(max).unwrap_or(usize::MAX));
+    let all_chars = carried.iter().map(|stream| chars(stream)).sum::<usize>() + chars(stream);
+    fits(carried.len() + 1, streams_max) && fits(all_chars, limits.args_chars_per_connection)
 }
 
 impl SocketPlan {
@@ -108,6 +147,16 @@ impl SocketPlan {
             .flat_map(|channel| unlisted.iter().map(|symbol| protocol.stream(channel, symbol)))
             .collect();
         self.streams.iter().filter(|stream| !excluded.contains(&***stream)).cloned().collect()
+    }
+
+    /// Where its venue's REST is.
+    pub(super) fn rest_url(&self) -> &url::Url {
+        &self.config.rest_url
+    }
+
+    /// The streams it was planned with.
+    pub(super) fn streams(&self) -> &[Box<str>] {
+        &self.streams
     }
 
     /// Streams it was planned with.
@@ -131,14 +180,24 @@ impl SocketPlan {
 }
 
 fn connect_options(config: &ConnectionConfig, url: url::Url, tls: Arc<rustls::ClientConfig>) -> net::ConnectOptions {
-    let socket = &config.socket;
+    options(url, &config.headers, &config.socket, &config.timeouts, tls)
+}
+
+/// How a request connection is connected.
+pub(super) fn request_options(config: &RequestConfig, tls: Arc<rustls::ClientConfig>) -> net::ConnectOptions {
+    options(config.url.clone(), &config.headers, &config.socket, &config.timeouts, tls)
+}
+
+fn options(
+    url: url::Url,
+    headers: &[config::Header],
+    socket: &config::SocketConfig,
+    timeouts: &config::TimeoutsConfig,
+    tls: Arc<rustls::ClientConfig>,
+) -> net::ConnectOptions {
     net::ConnectOptions {
         url,
-        headers: config
-            .headers
-            .iter()
-            .map(|header| (header.name.clone(), net::Secret::new(header.value.expose())))
-            .collect(),
+        headers: headers.iter().map(|header| (header.name.clone(), net::Secret::new(header.value.expose()))).collect(),
         socket: net::SocketOptions {
             nodelay: socket.nodelay,
             receive_buffer_bytes: socket.receive_buffer_bytes,
@@ -151,43 +210,129 @@ fn connect_options(config: &ConnectionConfig, url: url::Url, tls: Arc<rustls::Cl
             source_address: socket.source_address,
         },
         timeouts: net::Timeouts {
-            dns: config.timeouts.dns,
-            connect: config.timeouts.connect,
-            tls: config.timeouts.tls,
-            upgrade: config.timeouts.upgrade,
+            dns: timeouts.dns,
+            connect: timeouts.connect,
+            tls: timeouts.tls,
+            upgrade: timeouts.upgrade,
         },
         tls: Some(tls),
     }
 }
 
-fn control_settings(config: &ConnectionConfig) -> control::ConnectionSettings {
+/// How a connection behaves.
+///
+/// # Errors
+/// What cannot be, in words: a template of the heartbeat, or credentials for a venue that takes none.
+fn control_settings(config: &ConnectionConfig) -> Result<control::ConnectionSettings, String> {
     let defaults = control::ConnectionSettings::of_venue(config.venue, random_seed());
-    let reconnect = &config.reconnect;
-    let (factor, cap) = match reconnect.strategy {
-        ReconnectStrategy::Exponential | ReconnectStrategy::Never => (reconnect.factor, reconnect.cap),
-        ReconnectStrategy::Fixed => (1.0, reconnect.base),
-    };
-    let attempts_max = match (reconnect.strategy, reconnect.attempts_max) {
-        (ReconnectStrategy::Never, _) => Some(0),
-        (_, 0) => None,
-        (_, attempts) => Some(attempts),
-    };
-    let (interval, timeout) = (config.heartbeat.interval, config.heartbeat.timeout);
-    control::ConnectionSettings {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked: from 1 to 1000")]
+    let factor = config.liveness.stale_factor.round() as u32;
+    Ok(control::ConnectionSettings {
         subscriptions: config.subscription_settings(),
-        heartbeat: HeartbeatSettings::of_venue(match protocol(config.venue).heartbeat() {
-            Heartbeat::ServerPing { .. } => Heartbeat::ServerPing { interval, timeout },
-            Heartbeat::ClientText { .. } => Heartbeat::ClientText { interval, timeout },
-        }),
-        reconnect: ReconnectSettings {
-            base: reconnect.base,
+        heartbeat: heartbeat_settings(config)?,
+        reconnect: reconnect_settings(&config.reconnect, random_seed()),
+        liveness: LivenessSettings {
             factor,
-            cap,
-            attempts_max,
-            jitter: reconnect.jitter,
-            stable_after: reconnect.stable_after,
-            ..defaults.reconnect
+            fresh_min: config.liveness.stale_min,
+            fresh_max: config.liveness.stale_max,
+            connection_share_percent: u8::try_from(config.liveness.connection_share_percent).unwrap_or(100),
+            is_repairing: config.liveness.repair,
+            ..LivenessSettings::default()
         },
+        first_data_within: config.liveness.first_data,
+        first_trade_within: config.liveness.trade_first_data,
+        auth: authentication(config)?,
         ..defaults
+    })
+}
+
+/// How a lost connection comes back.
+pub(super) fn reconnect_settings(config: &config::ReconnectConfig, seed: u64) -> ReconnectSettings {
+    ReconnectSettings {
+        strategy: match config.strategy {
+            ReconnectStrategy::Exponential => RetryStrategy::Exponential,
+            ReconnectStrategy::Fixed => RetryStrategy::Fixed,
+            ReconnectStrategy::Never => RetryStrategy::Never,
+        },
+        base: config.base,
+        factor: config.factor,
+        cap: config.cap,
+        attempts_max: (config.attempts_max > 0).then_some(config.attempts_max),
+        jitter: config.jitter,
+        stable_after: config.stable_after,
+        offset: config.offset,
+        immediate_first: config.immediate_first,
+        seed,
+        ..ReconnectSettings::default()
+    }
+}
+
+fn heartbeat_settings(config: &ConnectionConfig) -> Result<HeartbeatSettings, String> {
+    heartbeat(&config.heartbeat, protocol(config.venue).heartbeat())
+}
+
+/// How a request connection is kept alive.
+pub(super) fn request_heartbeat(config: &RequestConfig) -> Result<HeartbeatSettings, String> {
+    let (interval, timeout) = (config.heartbeat.interval, config.heartbeat.timeout);
+    heartbeat(
+        &config.heartbeat,
+        match config.codec {
+            RequestCodec::Bybit => Heartbeat::ClientText { interval, timeout },
+            RequestCodec::Binance | RequestCodec::JsonRpc => Heartbeat::ServerPing { interval, timeout },
+        },
+    )
+}
+
+fn heartbeat(config: &config::HeartbeatConfig, of_venue: Heartbeat) -> Result<HeartbeatSettings, String> {
+    let (interval, timeout) = (config.interval, config.timeout);
+    let mut settings = HeartbeatSettings::of_venue(match of_venue {
+        Heartbeat::ServerPing { .. } => Heartbeat::ServerPing { interval, timeout },
+        Heartbeat::ClientText { .. } => Heartbeat::ClientText { interval, timeout },
+    });
+    if let Some(interval) = config.protocol_ping {
+        settings = settings.and_ping(Ping::Protocol, interval);
+    }
+    if let Some(text) = &config.text_ping {
+        let template = PingTemplate::parse(text).map_err(|error| format!("heartbeat.text_ping: {error}"))?;
+        settings = settings.and_ping(Ping::Template(template), config.text_ping_interval);
+    }
+    if let Some(ping) = &config.server_ping {
+        let (ping, reply) = match ping {
+            config::ServerPing::Text { text, reply } => (ServerPing::Text(text.as_str().into()), reply),
+            config::ServerPing::Field { field, reply } => (ServerPing::Field(field.as_str().into()), reply),
+        };
+        let reply = ReplyTemplate::parse(reply).map_err(|error| format!("heartbeat.server_ping.reply: {error}"))?;
+        let rule = ServerPingRule::new(ping, reply).map_err(|error| format!("heartbeat.server_ping: {error}"))?;
+        settings.server_ping = Some(rule);
+    }
+    Ok(settings)
+}
+
+/// How the venue's login is made with the connection's credentials, if it has any.
+fn authentication(config: &ConnectionConfig) -> Result<Option<Authentication>, String> {
+    let Some(auth) = &config.auth else { return Ok(None) };
+    let login = match config.venue {
+        Venue::BybitSpot | Venue::BybitLinear => &control::logins::BYBIT,
+        Venue::BinanceSpot | Venue::BinanceUsdm => {
+            return Err(format!("auth: {} has no login on its stream hosts", config.venue));
+        }
+    };
+    let mut credentials = Credentials::new(auth.key.value.expose(), auth.secret.value.expose());
+    if let Some(passphrase) = &auth.passphrase {
+        credentials = credentials.with_passphrase(passphrase.value.expose());
+    }
+    Ok(Some(Authentication::new(login, credentials)))
+}
+
+fn rotation_settings(config: &ConnectionConfig) -> control::RotationSettings {
+    let rotation = &config.rotation;
+    control::RotationSettings {
+        after: rotation.after,
+        jitter: rotation.jitter,
+        overlap: rotation.overlap,
+        overlap_max: rotation.overlap_max,
+        on_notice: rotation.on_notice,
+        seed: random_seed(),
+        ..control::RotationSettings::default()
     }
 }

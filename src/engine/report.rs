@@ -27,7 +27,7 @@ impl Socket {
     /// True once it is closed for good.
     pub(super) fn is_over(&self) -> bool {
         let status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
-        status.has_failed || status.machine.as_ref().is_some_and(|machine| machine.state == State::Closed)
+        status.has_failed || status.relay.as_ref().is_some_and(|relay| relay.machine.state == State::Closed)
     }
 
     /// Its name and its last error.
@@ -39,7 +39,7 @@ impl Socket {
 
 pub(super) fn report(
     elapsed: Duration,
-    sockets: &[Socket],
+    sockets: &[Arc<Socket>],
     cores: &[Thread],
     symbols: usize,
     failure: Option<Failure>,
@@ -47,7 +47,7 @@ pub(super) fn report(
     Report {
         is_final: false,
         elapsed_s: elapsed.as_secs_f64(),
-        connections: sockets.iter().map(connection).collect(),
+        connections: sockets.iter().map(|socket| connection(socket)).collect(),
         hot_threads: cores.iter().map(Thread::report).collect(),
         symbols,
         failure,
@@ -60,7 +60,7 @@ fn connection(socket: &Socket) -> ConnectionReport {
     // can account for.
     let (control_messages, events) = (stats.control_messages.get(), stats.events.get());
     let status = socket.status.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    let machine = status.machine.as_ref();
+    let machine = status.relay.as_ref().map(|relay| &relay.machine);
     let count = |of: fn(&Status) -> usize| machine.map_or(0, |machine| of(machine) as u64);
     ConnectionReport {
         name: socket.name.clone(),

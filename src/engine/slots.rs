@@ -83,8 +83,7 @@ impl SlotTable {
     }
 
     /// Slots that are taken.
-    #[cfg(test)]
-    fn taken_count(&self) -> usize {
+    pub(super) fn taken(&self) -> usize {
         CONNECTION_COUNT_MAX - self.lock().free.len()
     }
 
@@ -132,7 +131,7 @@ mod tests {
     use super::*;
 
     fn lost() -> SlotNotice {
-        SlotNotice::Lost { name: "dropped", reason: "dropped by us".into() }
+        SlotNotice::Lost { name: "dropped", reason: "dropped by us".into(), code: None }
     }
 
     #[test]
@@ -146,14 +145,14 @@ mod tests {
             assert_eq!(table.name(slot).as_deref(), Some("a"));
             if lease_first {
                 drop(lease);
-                assert_eq!(table.taken_count(), 1, "the core still has it");
+                assert_eq!(table.taken(), 1, "the core still has it");
                 table.forward(slot, lost());
             } else {
                 table.forward(slot, lost());
-                assert_eq!(table.taken_count(), 1, "its holder could still command it");
+                assert_eq!(table.taken(), 1, "its holder could still command it");
                 drop(lease);
             }
-            assert_eq!(table.taken_count(), 0);
+            assert_eq!(table.taken(), 0);
             assert_eq!(table.name(slot), None);
             assert!(matches!(heard.try_recv(), Ok(SlotNotice::Lost { .. })));
         }
@@ -163,7 +162,7 @@ mod tests {
     fn a_lease_that_was_never_attached_is_given_back_by_dropping_it() {
         let table = SlotTable::new();
         drop(table.take(&"a".into(), mpsc::unbounded_channel().0));
-        assert_eq!(table.taken_count(), 0);
+        assert_eq!(table.taken(), 0);
     }
 
     #[test]
@@ -173,7 +172,7 @@ mod tests {
         let slots: std::collections::BTreeSet<_> = leases.iter().map(SlotLease::slot).collect();
         assert_eq!((leases.len(), slots.len()), (CONNECTION_COUNT_MAX, CONNECTION_COUNT_MAX));
         drop(leases);
-        assert_eq!(table.taken_count(), 0);
+        assert_eq!(table.taken(), 0);
     }
 
     #[test]

@@ -96,13 +96,20 @@ pub enum Happening {
         kind: String,
         /// For how long, milliseconds.
         for_ms: u64,
-        /// What is done about it.
-        repair: String,
+    },
+    /// Something is done about a silent subscription.
+    Repairing {
+        /// The stream.
+        stream: String,
+        /// `resubscribe` or `move`.
+        how: String,
     },
     /// A silent subscription speaks again.
     Recovered {
         /// The stream.
         stream: String,
+        /// How long it was silent, milliseconds.
+        after_ms: u64,
     },
     /// A stream was moved to another socket.
     Moved {
@@ -200,10 +207,9 @@ impl fmt::Display for Happening {
                 Ok(())
             }
             Self::NotRotated { reason } => write!(f, "not rotated: {reason}"),
-            Self::Silent { stream, kind, for_ms, repair } => {
-                write!(f, "silent: {stream}, {kind} for {for_ms} ms; {repair}")
-            }
-            Self::Recovered { stream } => write!(f, "recovered: {stream}"),
+            Self::Silent { stream, kind, for_ms } => write!(f, "silent: {stream}, {kind} for {for_ms} ms"),
+            Self::Repairing { stream, how } => write!(f, "repairing {stream}: {how}"),
+            Self::Recovered { stream, after_ms } => write!(f, "recovered: {stream}, after {after_ms} ms"),
             Self::Moved { stream, to } => write!(f, "moved: {stream} to {to}"),
             Self::Refused { stream, reason } => write!(f, "subscription {stream} refused: {reason}"),
             Self::Disconnected { reason } => write!(f, "disconnected: {reason}"),

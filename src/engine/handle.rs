@@ -1,0 +1,401 @@
+//! The handle of a running engine: everything that can be changed and asked while it runs. For programs, and behind the
+//! control socket.
+
+use super::client::{RequestClient, RequestClientStatus};
+use super::manager::Manager;
+use crate::config::{Config, ConnectionConfig, Difference, ReloadError};
+use crate::market::Venue;
+use crate::net::{ControlHandler, ControlRequest, ControlResponse};
+use crate::telemetry::{
+    ControlEvent, CoreStatus, EngineStatus, GovernorStatus, HaltedConnection, Happening, RequestStatus,
+};
+use crate::venue::Channel;
+use serde_json::json;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::broadcast;
+
+/// Events that a client of the control socket may be behind.
+pub(super) const TEXTS_BACKLOG: usize = 4_096;
+
+/// How long a command of the control socket may take.
+const COMMAND_WAIT: Duration = Duration::from_secs(60);
+
+/// Why something was not done.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum HandleError {
+    /// No connection, and no socket of one, has this name.
+    #[error("no connection is called `{name}`: there are {known}")]
+    NoSuchConnection {
+        /// The name.
+        name: String,
+        /// The names there are.
+        known: String,
+    },
+    /// The venue has no such channel.
+    #[error("{0}")]
+    Channel(String),
+    /// Nothing to do: no channel, or no symbol for a channel that is per symbol.
+    #[error("nothing to subscribe: at least one channel, and a symbol where the channel is per symbol")]
+    Nothing,
+    /// Another connection carries the stream.
+    #[error("stream `{stream}` is carried by connection `{owner}`: once is allowed")]
+    Taken {
+        /// The stream.
+        stream: String,
+        /// Who carries it.
+        owner: String,
+    },
+    /// The venue does not list it.
+    #[error("{venue} does not list {}", .symbols.join(", "))]
+    NotListed {
+        /// The venue.
+        venue: Venue,
+        /// The names.
+        symbols: Vec<String>,
+    },
+    /// The venue's instrument list did not come in time.
+    #[error("the instrument list of {venue} did not come within {waited:?}: {why}")]
+    NoList {
+        /// The venue.
+        venue: Venue,
+        /// How long it was waited for.
+        waited: Duration,
+        /// The last failure.
+        why: String,
+    },
+    /// The configuration does not allow it.
+    #[error("{0}")]
+    Config(String),
+    /// Not at this moment.
+    #[error("{0}")]
+    NotNow(String),
+}
+
+/// A running engine, to be changed and asked. Cheap to clone; may be used from any runtime and any thread.
+#[derive(Clone)]
+pub struct Handle {
+    pub(super) manager: Arc<Manager>,
+    pub(super) clients: Arc<Mutex<Vec<RequestClient>>>,
+    pub(super) started: Instant,
+    pub(super) strategies: Arc<[String]>,
+    /// Every event as one JSON text, for the control socket's clients.
+    pub(super) texts: broadcast::Sender<Arc<str>>,
+}
+
+impl std::fmt::Debug for Handle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Handle").finish_non_exhaustive()
+    }
+}
+
+impl Handle {
+    /// Connects these too.
+    ///
+    /// # Errors
+    /// [`HandleError::Config`]: what is wrong with them, beside those in force.
+    pub async fn add(&self, connections: Vec<ConnectionConfig>) -> Result<(), HandleError> {
+        self.manager.add(connections).await
+    }
+
+    /// Closes a connection with its closing handshake, and forgets it.
+    ///
+    /// # Errors
+    /// [`HandleError::NoSuchConnection`].
+    pub async fn remove(&self, connection: &str) -> Result<(), HandleError> {
+        self.manager.remove(connection).await
+    }
+
+    /// Subscribes every one of these channels, in the venue's words, for every one of these symbols; symbols unknown so
+    /// far are looked up first. Gives the streams that are new. What the venue then says of each is an event.
+    ///
+    /// # Errors
+    /// [`HandleError`].
+    pub async fn subscribe(
+        &self,
+        connection: &str,
+        channels: &[&str],
+        symbols: &[&str],
+    ) -> Result<Vec<String>, HandleError> {
+        let (channels, symbols) = self.named(connection, channels, symbols)?;
+        let streams = self.manager.subscribe(connection, &channels, &symbols).await?;
+        Ok(streams.into_iter().map(String::from).collect())
+    }
+
+    /// Ends every one of these channels for every one of these symbols. Gives the streams that were wanted until now.
+    ///
+    /// # Errors
+    /// [`HandleError`].
+    pub async fn unsubscribe(
+        &self,
+        connection: &str,
+        channels: &[&str],
+        symbols: &[&str],
+    ) -> Result<Vec<String>, HandleError> {
+        let (channels, symbols) = self.named(connection, channels, symbols)?;
+        let streams = self.manager.unsubscribe(connection, &channels, &symbols).await?;
+        Ok(streams.into_iter().map(String::from).collect())
+    }
+
+    /// Sends a text as it is on one connection (its first socket), or on one socket by its own name.
+    ///
+    /// # Errors
+    /// [`HandleError`]: not connected, or no such connection.
+    pub async fn send_to(&self, connection: &str, text: &str) -> Result<(), HandleError> {
+        self.manager.send_to(connection, text).await
+    }
+
+    /// Sends a text as it is on every socket, of one venue or of all. Gives how many took it.
+    pub async fn broadcast(&self, venue: Option<Venue>, text: &str) -> usize {
+        self.manager.broadcast(venue, text).await
+    }
+
+    /// Drops a connection's sockets and makes them again.
+    ///
+    /// # Errors
+    /// [`HandleError::NoSuchConnection`].
+    pub async fn reconnect(&self, connection: &str) -> Result<(), HandleError> {
+        self.manager.reconnect(connection).await
+    }
+
+    /// Replaces a connection's sockets, make before break.
+    ///
+    /// # Errors
+    /// [`HandleError::NotNow`] with the reason: not connected, or a rotation is under way.
+    pub async fn rotate(&self, connection: &str) -> Result<(), HandleError> {
+        self.manager.rotate(connection).await
+    }
+
+    /// The configuration in force.
+    #[must_use]
+    pub fn config(&self) -> Config {
+        self.manager.config()
+    }
+
+    /// Reads the configuration's files again and gives what differs; applies it, unless this is a `dry_run`.
+    ///
+    /// # Errors
+    /// [`HandleError::Config`]: the files cannot be read, or what they say cannot be.
+    pub async fn reload(&self, is_dry_run: bool) -> Result<Difference, HandleError> {
+        let old = self.config();
+        let names: Vec<&str> = self.strategies.iter().map(String::as_str).collect();
+        let new = old.reread(&names).map_err(|error: ReloadError| HandleError::Config(error.to_string()))?;
+        let difference = Config::difference(&old, &new);
+        if !is_dry_run && difference.is_live() {
+            self.manager.apply(&old, &difference).await?;
+            let summary = difference.to_string().lines().collect::<Vec<_>>().join("; ");
+            self.manager.shared.events.publish("engine", Happening::Reloaded { summary });
+        }
+        Ok(difference)
+    }
+
+    /// Connects what one more exchange file names.
+    ///
+    /// # Errors
+    /// [`HandleError::Config`].
+    pub async fn add_file(&self, path: &Path) -> Result<Vec<String>, HandleError> {
+        let config = self.config().with_file(path).map_err(|error| HandleError::Config(error.to_string()))?;
+        self.add_from(config).await
+    }
+
+    /// Connects what a text in TOML names.
+    ///
+    /// # Errors
+    /// [`HandleError::Config`].
+    pub async fn add_text(&self, toml: &str) -> Result<Vec<String>, HandleError> {
+        let config = self.config().with_text(toml).map_err(|error| HandleError::Config(error.to_string()))?;
+        self.add_from(config).await
+    }
+
+    async fn add_from(&self, config: Config) -> Result<Vec<String>, HandleError> {
+        let known: Vec<String> = self.config().connections.into_iter().map(|connection| connection.name).collect();
+        let new: Vec<_> =
+            config.connections.into_iter().filter(|connection| !known.contains(&connection.name)).collect();
+        let names = new.iter().map(|connection| connection.name.clone()).collect();
+        self.add(new).await?;
+        self.manager.remember_files(config.files);
+        Ok(names)
+    }
+
+    /// Every event from now on. A receiver that falls far behind loses the oldest, and is told how many.
+    #[must_use]
+    pub fn events(&self) -> broadcast::Receiver<Arc<ControlEvent>> {
+        self.manager.shared.events.subscribe()
+    }
+
+    /// The connections that are down while they should be up.
+    #[must_use]
+    pub fn halted_connections(&self) -> Vec<String> {
+        self.manager.shared.whole.list()
+    }
+
+    /// The request connections of the configuration, by name.
+    #[must_use]
+    pub fn request_client(&self, name: &str) -> Option<RequestClient> {
+        let clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        clients.iter().find(|client| client.status().name == name).cloned()
+    }
+
+    /// Everything that a person would ask for.
+    pub async fn status(&self) -> EngineStatus {
+        let now = crate::hot::mono_now();
+        let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        let shared = &self.manager.shared;
+        let connections = self.manager.statuses().await;
+        let halted: Vec<HaltedConnection> = shared
+            .whole
+            .since()
+            .into_iter()
+            .map(|(name, since)| {
+                let reason = self.manager.last_error(&name).unwrap_or_default();
+                HaltedConnection { name, reason, for_ms: ms(since.elapsed()) }
+            })
+            .collect();
+        let clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        let requests = clients.iter().flat_map(|client| requests_of(&client.status())).collect();
+        drop(clients);
+        EngineStatus {
+            elapsed_ms: ms(self.started.elapsed()),
+            halted: !halted.is_empty(),
+            halted_connections: halted,
+            connections,
+            requests,
+            governor: shared.governor.lock().status(now).budgets.iter().map(governor_status).collect(),
+            cores: self.manager.cores.iter().map(|core| self.core_status(core)).collect(),
+            events_dropped: 0,
+        }
+    }
+
+    fn core_status(&self, core: &super::shared::CoreLink) -> CoreStatus {
+        let (beat_ms_ago, overruns, overrun_ms_max) = self.manager.shared.beats.of(core.cpu);
+        CoreStatus { cpu: core.cpu, sockets: core.slots.taken(), beat_ms_ago, overruns, overrun_ms_max }
+    }
+
+    fn named(
+        &self,
+        connection: &str,
+        channels: &[&str],
+        symbols: &[&str],
+    ) -> Result<(Vec<Channel>, Vec<String>), HandleError> {
+        let venue = self.manager.venue_of(connection)?;
+        let channels = channels.iter().map(|name| Channel::parse(venue, name)).collect::<Result<_, _>>();
+        let channels = channels.map_err(|error| HandleError::Channel(error.to_string()))?;
+        Ok((channels, symbols.iter().map(|&symbol| symbol.to_owned()).collect()))
+    }
+
+    /// Writes every event as one JSON text for the control socket's clients, for as long as the engine runs.
+    pub(super) async fn write_events(self) {
+        let mut events = self.events();
+        loop {
+            match events.recv().await {
+                Ok(event) => {
+                    let text = serde_json::to_string(&*event).unwrap_or_default();
+                    // Nobody listening is no fault.
+                    let _ = self.texts.send(text.into());
+                }
+                Err(broadcast::error::RecvError::Lagged(_)) => {}
+                Err(broadcast::error::RecvError::Closed) => return,
+            }
+        }
+    }
+
+    async fn answer(&self, request: ControlRequest) -> Result<ControlResponse, HandleError> {
+        let texts = |names: &[String]| -> Vec<String> { names.to_vec() };
+        Ok(match request {
+            ControlRequest::Status {} => ControlResponse::with(&self.status().await),
+            ControlRequest::Subscribe { connection, channels, symbols } => {
+                let (channels, symbols) = (refs(&channels), refs(&symbols));
+                let streams = self.subscribe(&connection, &channels, &symbols).await?;
+                ControlResponse::with(&json!({ "subscribed": texts(&streams) }))
+            }
+            ControlRequest::Unsubscribe { connection, channels, symbols } => {
+                let (channels, symbols) = (refs(&channels), refs(&symbols));
+                let streams = self.unsubscribe(&connection, &channels, &symbols).await?;
+                ControlResponse::with(&json!({ "unsubscribed": texts(&streams) }))
+            }
+            ControlRequest::Add { toml: Some(toml), .. } => {
+                ControlResponse::with(&json!({ "added": self.add_text(&toml).await? }))
+            }
+            ControlRequest::Add { file, .. } => {
+                let file = file.unwrap_or_default();
+                ControlResponse::with(&json!({ "added": self.add_file(Path::new(&file)).await? }))
+            }
+            ControlRequest::Remove { connection } => {
+                self.remove(&connection).await?;
+                ControlResponse::done()
+            }
+            ControlRequest::Send { connection, text } => {
+                self.send_to(&connection, &text).await?;
+                ControlResponse::done()
+            }
+            ControlRequest::Broadcast { text, venue } => {
+                let venue = venue.map(|name| name.parse::<Venue>()).transpose().map_err(HandleError::Config)?;
+                ControlResponse::with(&json!({ "sent": self.broadcast(venue, &text).await }))
+            }
+            ControlRequest::Reconnect { connection } => {
+                self.reconnect(&connection).await?;
+                ControlResponse::done()
+            }
+            ControlRequest::Rotate { connection } => {
+                self.rotate(&connection).await?;
+                ControlResponse::done()
+            }
+            ControlRequest::Reload { dry_run } => {
+                let difference = self.reload(dry_run).await?;
+                let mut answer = serde_json::to_value(&difference).unwrap_or_default();
+                answer["text"] = difference.to_string().into();
+                ControlResponse::with(&answer)
+            }
+            ControlRequest::Events { .. } => {
+                let (recent, _) = self.manager.shared.events.subscribe_with_history();
+                ControlResponse::with(&json!({ "events": recent.iter().map(|event| &**event).collect::<Vec<_>>() }))
+            }
+        })
+    }
+}
+
+fn refs(names: &[String]) -> Vec<&str> {
+    names.iter().map(String::as_str).collect()
+}
+
+fn requests_of(status: &RequestClientStatus) -> Vec<RequestStatus> {
+    let pending = status.machine.pending.iter();
+    pending
+        .map(|request| RequestStatus {
+            connection: status.name.clone(),
+            id: request.id.to_string(),
+            method: request.method.clone(),
+            age_ms: request.age_ms,
+        })
+        .collect()
+}
+
+fn governor_status(budget: &crate::control::BudgetStatus) -> GovernorStatus {
+    GovernorStatus {
+        venue: budget.host.clone(),
+        source_address: budget.source_address.clone(),
+        connects_used: budget.connects.used,
+        connects_max: budget.connects.allowed,
+        connects_waiting: budget.connects.waiting as u64,
+        requests_used: budget.requests.used,
+        requests_max: budget.requests.allowed.unwrap_or_default(),
+        weight_used: budget.rest.used,
+        weight_max: budget.rest.allowed,
+        blocked_for_ms: budget.held_for_ms,
+    }
+}
+
+impl ControlHandler for Handle {
+    async fn handle(&self, request: ControlRequest) -> ControlResponse {
+        match tokio::time::timeout(COMMAND_WAIT, self.answer(request)).await {
+            Ok(Ok(response)) => response,
+            Ok(Err(error)) => ControlResponse::refused(error.to_string(), ""),
+            Err(_) => ControlResponse::refused(format!("not done within {COMMAND_WAIT:?}; it may go on"), ""),
+        }
+    }
+
+    fn events(&self) -> broadcast::Receiver<Arc<str>> {
+        self.texts.subscribe()
+    }
+}

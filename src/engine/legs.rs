@@ -1,0 +1,126 @@
+//! One socket of a connection as its driver holds it: connecting, then attached to its core, then gone.
+//!
+//! ```text
+//! connect ──► Connecting ──► Link::Hot ─► Attach ─► core's ring           (transport hot)
+//!                        └─► Link::Cold ─► AttachCold; Message ─► ring     (transport cold)
+//! next: whichever of the sockets has something to say first
+//! ```
+//! Decides nothing: the relay does. Every attachment hears its own notices, so that what a socket that was let go of had
+//! still to say concerns nobody.
+
+use super::link::SlotNotice;
+use super::slots::SlotLease;
+use crate::control::Leg;
+use crate::hot::SocketStats;
+use crate::market::{Lane, MonoNs, Symbol};
+use crate::net::{ConnectError, Established, Message, WebSocketConnection};
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use tokio::sync::mpsc;
+
+/// A connection that has just been upgraded.
+pub(super) enum Link {
+    /// For a hot core.
+    Hot(Box<Established>),
+    /// For the cold runtime.
+    Cold(Box<WebSocketConnection>),
+}
+
+pub(super) type Connecting = Pin<Box<dyn Future<Output = Result<Link, ConnectError>> + Send>>;
+
+/// A socket that its core knows.
+pub(super) struct Attached {
+    pub(super) lease: SlotLease,
+    pub(super) notices: mpsc::UnboundedReceiver<SlotNotice>,
+    pub(super) socket: Arc<SocketStats>,
+    /// The connection itself, where it lives on the cold side.
+    pub(super) cold: Option<Box<WebSocketConnection>>,
+    /// When a ping or pong last came on a cold connection, which its core does not see.
+    pub(super) cold_seen: MonoNs,
+    /// Where the last data of each slot of its machine stands, in the order of the slots.
+    pub(super) pulses: Vec<PulseAt>,
+}
+
+/// Where the hot core notes the last data of one subscription.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum PulseAt {
+    /// One symbol's channel.
+    Symbol(Symbol, Lane),
+    /// An all-market channel: any symbol of the venue.
+    Market(Lane),
+    /// Nobody knows such a stream: its liveness cannot be seen.
+    Nowhere,
+}
+
+/// One socket of a relay.
+pub(super) struct LegIo {
+    pub(super) leg: Leg,
+    pub(super) connecting: Option<Connecting>,
+    pub(super) attached: Option<Attached>,
+}
+
+/// What a socket has to say.
+pub(super) enum Said {
+    /// Its connect is done.
+    Connected(Result<Link, ConnectError>),
+    /// Its core says something.
+    Notice(SlotNotice),
+    /// A message that was read on the cold side.
+    Data(Vec<u8>),
+    /// A ping or pong of a cold connection.
+    SignOfLife,
+    /// A cold connection is over: the loss's name as a counter, in words, and the venue's close code.
+    ColdEnded(&'static str, String, Option<u16>),
+}
+
+impl LegIo {
+    pub(super) const fn new(leg: Leg) -> Self {
+        Self { leg, connecting: None, attached: None }
+    }
+
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Said> {
+        if let Some(connecting) = &mut self.connecting
+            && let Poll::Ready(result) = connecting.as_mut().poll(context)
+        {
+            self.connecting = None;
+            return Poll::Ready(Said::Connected(result));
+        }
+        let Some(attached) = &mut self.attached else { return Poll::Pending };
+        if let Poll::Ready(Some(notice)) = attached.notices.poll_recv(context) {
+            return Poll::Ready(Said::Notice(notice));
+        }
+        match &mut attached.cold {
+            // A receive that is dropped before it is ready has taken nothing.
+            Some(connection) => pin!(receive(connection)).poll(context),
+            None => Poll::Pending,
+        }
+    }
+}
+
+/// What the first of these sockets that has something to say says. Cancel safe.
+pub(super) async fn next(legs: &mut [LegIo]) -> (Leg, Said) {
+    std::future::poll_fn(|context| {
+        for leg in &mut *legs {
+            if let Poll::Ready(said) = leg.poll(context) {
+                return Poll::Ready((leg.leg, said));
+            }
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+async fn receive(connection: &mut WebSocketConnection) -> Said {
+    match connection.recv().await {
+        Ok(Some(Message::Text(text))) => Said::Data(text.as_bytes().to_vec()),
+        Ok(Some(Message::Binary(bytes))) => Said::Data(bytes.to_vec()),
+        Ok(Some(Message::Ping(_) | Message::Pong(_))) => Said::SignOfLife,
+        Ok(None) => {
+            let code = connection.close_reason().map(|reason| reason.code);
+            Said::ColdEnded("closed_by_peer", "closed by the peer".to_owned(), code)
+        }
+        Err(error) => Said::ColdEnded("cold_connection_failed", error.to_string(), None),
+    }
+}

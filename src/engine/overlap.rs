@@ -1,0 +1,79 @@
+//! One connection's rotation as the hot core knows it: the successor's slot, taken beforehand, and the tables by which
+//! events are told apart.
+//!
+//! ```text
+//! begin ─► lease of the successor's slot, Overlap ─► BeginOverlap      attach of the successor takes that lease
+//!                 └── progress, read while the core has it             end ─► EndOverlap
+//! ```
+
+use super::link::SlotNotice;
+use super::shared::CoreLink;
+use super::slots::SlotLease;
+use crate::control::Leg;
+use crate::hot::{Command, Overlap, OverlapProgress};
+use crate::market::{Lane, Venue};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use tokio::sync::mpsc;
+
+/// Ids of overlaps: no two of the process are the same.
+static NEXT_ID: AtomicU32 = AtomicU32::new(1);
+
+/// A slot, and what is heard of it.
+pub(super) type Place = (SlotLease, mpsc::UnboundedReceiver<SlotNotice>);
+
+/// See the module.
+#[derive(Default)]
+pub(super) struct OverlapIo {
+    begun: Option<Begun>,
+}
+
+struct Begun {
+    id: u32,
+    successor: Leg,
+    /// The successor's, until it is attached.
+    place: Option<Place>,
+    progress: Arc<OverlapProgress>,
+}
+
+/// A free slot of a core.
+pub(super) fn take_place(core: &CoreLink, name: &str) -> Option<Place> {
+    let (hearer, notices) = mpsc::unbounded_channel();
+    Some((core.slots.take(&name.into(), hearer)?, notices))
+}
+
+impl OverlapIo {
+    /// Begins an overlap of these lanes, led from `leader`. `None` where the core has no slot left for a successor.
+    pub(super) fn begin(
+        &mut self,
+        core: &CoreLink,
+        name: &str,
+        (venue, lanes): (Venue, &BTreeSet<Lane>),
+        leader: u16,
+        successor: Leg,
+    ) -> Option<Command> {
+        let place = take_place(core, name)?;
+        let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
+        let overlap = Overlap::new(id, venue, leader, place.0.slot(), lanes.iter().copied());
+        self.begun = Some(Begun { id, successor, place: Some(place), progress: overlap.progress() });
+        Some(Command::BeginOverlap(Box::new(overlap)))
+    }
+
+    /// The slot a leg is to be attached in: the successor's own the first time, any other free one.
+    pub(super) fn place(&mut self, leg: Leg, core: &CoreLink, name: &str) -> Option<Place> {
+        let own = self.begun.as_mut().filter(|begun| begun.successor == leg).and_then(|begun| begun.place.take());
+        own.or_else(|| take_place(core, name))
+    }
+
+    /// Chained subscriptions that the successor has not joined yet; `None` where nothing overlaps.
+    pub(super) fn unjoined(&self) -> Option<u32> {
+        let unjoined = self.begun.as_ref()?.progress.unjoined.get();
+        Some(u32::try_from(unjoined).unwrap_or(u32::MAX))
+    }
+
+    /// Ends it.
+    pub(super) fn end(&mut self) -> Option<Command> {
+        self.begun.take().map(|begun| Command::EndOverlap { id: begun.id })
+    }
+}
