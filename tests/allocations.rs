@@ -247,7 +247,7 @@ fn liveness_allocates_nothing_once_there_is_room_whatever_is_silent() {
     let streams: Vec<Box<str>> = (0..COUNT).map(|n| format!("s{n}").into()).collect();
     let limits = protocol(Venue::BinanceSpot).limits();
     let subscriptions =
-        Subscriptions::new(protocol(Venue::BinanceSpot), limits, SubscriptionSettings::default(), &streams)
+        Subscriptions::new(protocol(Venue::BinanceSpot), limits, SubscriptionSettings::default(), streams)
             .expect("a plan");
     let slots: Vec<SlotId> = subscriptions.slots(SlotSet::Wanted).map(|(slot, _)| slot).collect();
     let mut liveness = Liveness::new(LivenessSettings::default(), COUNT);

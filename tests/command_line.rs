@@ -477,7 +477,7 @@ fn what_is_no_command_is_refused_and_every_help_teaches() {
     assert!(text(&done.stderr).contains("fly"), "{}", text(&done.stderr));
     assert_eq!(output(&[]).status.code(), Some(2), "without a word there is nothing to do");
     assert_eq!(output(&["run", "/nonexistent/exchange.toml"]).status.code(), Some(2));
-    for name in ["demo", "run", "check", "sim"] {
+    for name in ["demo", "run", "check", "sim", "ctl"] {
         let done = output(&[name, "--help"]);
         assert_eq!(done.status.code(), Some(0));
         let out = text(&done.stdout);

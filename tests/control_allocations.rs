@@ -54,7 +54,7 @@ fn subscribed(all: &mut Subscriptions, ids: &mut u64, names: &[Box<str>], out: &
         // A batch with bad streams is refused as a whole or, every third, in part by name.
         let result = match (operation, is_bad) {
             (Operation::Unsubscribe, _) | (_, false) => AckResult::Accepted,
-            _ if id % 3 == 0 => {
+            _ if id.is_multiple_of(3) => {
                 let bad = names.iter().filter(|name| name.contains("BAD"));
                 let sent = std::str::from_utf8(out).expect("JSON");
                 let failed = bad.filter(|name| sent.contains(&***name)).map(|name| (name.to_string(), refusal()));
@@ -78,7 +78,7 @@ fn a_hundred_connections_of_fifteen_hundred_streams_cost_no_allocation() {
     let venue = protocol(Venue::BinanceSpot);
     let mut limits = venue.limits();
     limits.streams_per_connection = None;
-    let mut all = Subscriptions::new(venue, limits, SubscriptionSettings::default(), &names).expect("it fits");
+    let mut all = Subscriptions::new(venue, limits, SubscriptionSettings::default(), names.clone()).expect("it fits");
     let (mut ids, mut out) = (0, Vec::with_capacity(8 * 1024));
     let (mut total, mut requests_total) = (0, 0);
     for connection in 0..=100 {
@@ -111,7 +111,7 @@ fn the_count_would_see_an_allocation() {
         protocol(Venue::BinanceSpot),
         protocol(Venue::BinanceSpot).limits(),
         SubscriptionSettings::default(),
-        &[],
+        Vec::new(),
     )
     .expect("empty");
     counted(&mut allocations, || all.request_subscription("btcusdt@trade")).expect("it has room");

@@ -16,14 +16,16 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tickwire::control::logins::{BYBIT, OKX_HEADERS};
 use tickwire::control::{
-    Authentication, BybitCodec, Credentials, HeartbeatSettings, JsonRpc, NotSent, Ping, PingSettings, RequestEnd,
-    RequestRefusal,
+    Authentication, BudgetLimits, BybitCodec, Credentials, GovernorSettings, HeartbeatSettings, JsonRpc, NotSent, Ping,
+    PingSettings, RequestEnd, RequestRefusal,
 };
 use tickwire::engine::{RequestClient, RequestClientOptions, RequestClientStatus, RequestError};
-use tickwire::net::{Message, TokenBootstrap, client_config};
+use tickwire::market::Venue;
+use tickwire::net::{Message, SharedGovernor, TokenBootstrap, client_config};
+use tickwire::venue::protocol;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc};
@@ -576,12 +578,8 @@ async fn a_peer_that_went_without_a_word_is_found_by_our_pings() {
     .await;
     let mut options = server.options();
     let (interval, timeout) = (Duration::from_millis(50), Duration::from_millis(100));
-    options.machine.heartbeat = HeartbeatSettings {
-        pings: vec![PingSettings { ping: Ping::Protocol, interval }],
-        timeout,
-        silence_max: None,
-        server_ping: None,
-    };
+    let pings = vec![PingSettings { ping: Ping::Protocol, interval }];
+    options.machine.heartbeat = HeartbeatSettings { pings, timeout, silence_max: None, server_ping: None };
     let client = RequestClient::connect(options).0;
     let lost = client.request("a", ()).await.unwrap_err();
     assert!(matches!(&lost, RequestError::Unknown { reason } if reason.starts_with("silent for")), "{lost}");
@@ -661,6 +659,28 @@ async fn a_token_is_asked_for_before_each_connect() {
     assert_eq!(path.recv().await.unwrap(), "/endpoint?token=t0");
     assert_eq!(path.recv().await.unwrap(), "/endpoint?token=t1");
     assert_eq!(client.request("a", ()).await.unwrap(), "a");
+}
+
+#[tokio::test]
+async fn the_governor_is_asked_before_each_connect() {
+    let (seen_in, mut seen) = mpsc::unbounded_channel();
+    let server = Server::start(move |_, peer: Peer| {
+        let seen = seen_in.clone();
+        async move {
+            seen.send(Instant::now()).unwrap();
+            drop(peer);
+        }
+    })
+    .await;
+    let window = Duration::from_millis(700);
+    let mut limits = BudgetLimits::of(protocol(Venue::BinanceSpot));
+    limits.connects = Some((1, window));
+    let mut options = server.options();
+    options.governor = Some((SharedGovernor::new(GovernorSettings::default()), limits));
+    let client = RequestClient::connect(options).0;
+    let (first, second) = (seen.recv().await.unwrap(), seen.recv().await.unwrap());
+    assert!(second - first > window / 2, "the backoff alone is 20 ms at most: {:?}", second - first);
+    assert_eq!(client.close().await, RequestEnd::Closed, "whoever waits for the governor can be stopped");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use super::run_loop::Schedule;
 use crate::config::Idle;
 use crate::market::Venue;
+use crate::sim::{FAULT_HELP, FaultRule};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -240,8 +241,9 @@ pub(super) struct CheckArguments {
 ///   tickwire sim --rate 10000 --symbols 20 > endpoints.json
 ///   tickwire sim --tls --venues binance-spot,bybit-linear --ca ca.pem
 ///   tickwire sim --frames FRAMES --pace flat-out
+///   tickwire sim --tape --faults shutdown-notice=55s,close-1001=60s,ack-loss=5%,leg-skew=0..20ms --fault-seed 7
 #[derive(Args, Debug)]
-#[command(verbatim_doc_comment, after_help = EXIT_CODES)]
+#[command(verbatim_doc_comment, after_help = format!("{FAULT_HELP}\n\n{EXIT_CODES}"))]
 pub(super) struct SimArguments {
     /// Venues to serve, separated by commas [default: all].
     #[arg(long, value_delimiter = ',', value_name = "VENUE")]
@@ -249,12 +251,21 @@ pub(super) struct SimArguments {
     /// Serve wss and https as well, with a certificate made for this run.
     #[arg(long)]
     pub(super) tls: bool,
-    /// Messages a second of each venue.
+    /// Messages a second on each connection; with --tape, moments a second of each venue's market.
     #[arg(long, default_value_t = 1_000.0, value_parser = positive)]
     pub(super) rate: f64,
     /// Symbols of each venue.
-    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=1_000))]
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=4_000))]
     pub(super) symbols: u16,
+    /// Let the market live by its own clock: every connection is told the same trades and quotes.
+    #[arg(long, conflicts_with = "frames")]
+    pub(super) tape: bool,
+    /// What goes wrong: see "Faults" below.
+    #[arg(long, value_delimiter = ',', value_name = "SPEC")]
+    pub(super) faults: Vec<FaultRule>,
+    /// Draws whom a fault with a share strikes.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(super) fault_seed: u64,
     /// Names the synthetic market: the same seed gives the same market.
     #[arg(long, default_value_t = 1)]
     pub(super) seed: u64,

@@ -228,14 +228,14 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn fields(value: Value) -> Map<String, Value> {
+    fn fields(value: &Value) -> Map<String, Value> {
         value.as_object().expect("an object").clone()
     }
 
     #[test]
     fn an_answer_shows_its_text_and_its_fields_and_never_nothing() {
         assert_eq!(done_text(&Map::new()), "done\n");
-        assert_eq!(done_text(&fields(json!({ "text": "set  a\n", "applied": 1 }))), "set  a\napplied: 1\n");
+        assert_eq!(done_text(&fields(&json!({ "text": "set  a\n", "applied": 1 }))), "set  a\napplied: 1\n");
     }
 
     #[test]
@@ -244,7 +244,7 @@ mod tests {
         assert_eq!(event_text(&event), "silent connection=a for_ms=5 subscription=btcusdt@trade");
         assert_eq!(event_text(&json!({ "kind": "closed" })), "closed");
         assert_eq!(event_text(&json!("words")), "words");
-        let answer = fields(json!({ "events": [{ "kind": "ready" }, { "kind": "closed" }] }));
+        let answer = fields(&json!({ "events": [{ "kind": "ready" }, { "kind": "closed" }] }));
         assert_eq!(events_text(&answer), "ready\nclosed\n");
     }
 }

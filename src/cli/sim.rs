@@ -9,7 +9,7 @@ use super::args::{PaceArgument, SimArguments};
 use super::exit::CommandError;
 use super::signals::{Signals, Wait as _, Wake};
 use crate::market::Venue;
-use crate::sim::{self, Pace, SimError, SimOptions, SimStats, Source, TlsMode};
+use crate::sim::{self, Faults, Pace, SimError, SimOptions, SimStats, Source, TlsMode};
 use anyhow::Context as _;
 use std::io::{self, Write as _};
 use std::time::Duration;
@@ -54,7 +54,9 @@ fn options(arguments: SimArguments) -> SimOptions {
     let venues = if arguments.venues.is_empty() { Venue::ALL.into() } else { arguments.venues };
     let tls = if arguments.tls { TlsMode::On } else { TlsMode::Off };
     // The duration is kept here, so that the summary is printed at its end and not after it.
-    SimOptions { venues, tls, source, ca_path: arguments.ca, ..SimOptions::default() }
+    let faults = Faults { rules: arguments.faults, seed: arguments.fault_seed, ..Faults::default() };
+    let is_tape = arguments.tape;
+    SimOptions { venues, tls, source, ca_path: arguments.ca, faults, is_tape, ..SimOptions::default() }
 }
 
 const fn pace(pace: PaceArgument) -> Pace {

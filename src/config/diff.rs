@@ -8,7 +8,7 @@
 //! Called by the engine (reload, add, remove) and shown by the command line. Compares values, decides nothing by time, and
 //! repeats no header's and no credential's value.
 
-use super::{Config, ConnectionConfig, EngineConfig, InstrumentConfig};
+use super::{Config, ConfigFiles, ConnectionConfig, EngineConfig, ExchangeConfig, InstrumentConfig};
 use crate::market::Venue;
 use crate::venue::ChannelScope;
 use serde::Serialize;
@@ -134,6 +134,11 @@ pub struct Difference {
     /// The names of all connections, in their new order.
     #[serde(skip)]
     order: Vec<String>,
+    /// The exchanges and files of the new configuration.
+    #[serde(skip)]
+    exchanges: Vec<ExchangeConfig>,
+    #[serde(skip)]
+    files: ConfigFiles,
 }
 
 const AT_START: &str = "read once, when the process starts";
@@ -150,7 +155,8 @@ impl Config {
     /// What has to be done to a running engine so that it does what `new` says.
     #[must_use]
     pub fn difference(old: &Self, new: &Self) -> Difference {
-        let mut difference = Difference::default();
+        let mut difference =
+            Difference { exchanges: new.exchanges.clone(), files: new.files.clone(), ..Difference::default() };
         engine_refusals(old, new, &mut difference.refused);
         request_refusals(old, new, &mut difference.refused);
         let known: HashMap<&str, &ConnectionConfig> = by_name(&old.connections);
@@ -210,7 +216,9 @@ impl Difference {
         }
         let known = by_name(&old.connections);
         let of = |name: &String| self.connection(name).or_else(|| known.get(name.as_str()).copied()).cloned();
-        Config { connections: self.order.iter().filter_map(of).collect(), ..old.clone() }
+        let connections = self.order.iter().filter_map(of).collect();
+        let (exchanges, files) = (self.exchanges.clone(), self.files.clone());
+        Config { connections, exchanges, files, ..old.clone() }
     }
 
     fn refuse(&mut self, connection: Option<&ConnectionConfig>, key: &str, old: &str, new: &str, why: &str) {

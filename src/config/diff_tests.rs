@@ -238,6 +238,7 @@ fn files_are_read_again_and_one_more_is_added() {
     let more = folder.file("y.toml", &connection("").replace("\"a\"", "\"b\"").replace("BTC", "ETH"));
     let both = config.with_file(&more).unwrap();
     assert_eq!(Config::difference(&config, &both).added, ["b"]);
+    assert_eq!(Config::difference(&config, &both).apply(&config), both, "its files too");
     assert_eq!(both.reread(&STRATEGIES).unwrap().connections.len(), 2, "the added file is one of its files");
     let text = config.with_text(&connection("").replace("\"a\"", "\"c\"").replace("BTC", "SOL")).unwrap();
     assert_eq!(text.connections[1].name, "c");

@@ -3,6 +3,7 @@
 //! ```text
 //! configs/*.toml ──► reader (types, unknown keys) ──► exchange, engine (defaults laid under) ──► check ──► Config
 //! built in code ────────────────────────────────────────────────────────────────────────────────┘
+//! Config ──► reload: the same files again, or one more ──► Config ──► diff: what an engine takes, and what it refuses
 //! ```
 //! Called by the command line and by `engine`, once. Every error of every file is found before any is returned, each
 //! with file, line, key, what was found and what is allowed. Connects to nothing, and repeats no header's value.

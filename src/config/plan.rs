@@ -33,6 +33,9 @@ pub struct ConfigPlan<'a> {
     pub violations: Vec<String>,
 }
 
+/// What connects are counted against: host, port and source address.
+type Place<'a> = (Option<&'a str>, Option<u16>, Option<IpAddr>);
+
 impl<'a> ConfigPlan<'a> {
     /// Plans every connection, and lets those that share a venue's host and a source address share its connects.
     #[must_use]
@@ -88,7 +91,7 @@ impl<'a> ConfigPlan<'a> {
     fn schedule(&mut self) {
         // In the order of the first connection to each.
         let mut groups: Vec<Vec<usize>> = Vec::new();
-        let mut places: HashMap<(Option<&str>, Option<u16>, Option<IpAddr>), usize> = HashMap::new();
+        let mut places: HashMap<Place<'_>, usize> = HashMap::new();
         for (index, planned) in self.sockets.iter().enumerate() {
             let (url, address) = (&planned.connection.url, planned.connection.socket.source_address);
             let place = *places.entry((url.host_str(), url.port_or_known_default(), address)).or_insert_with(|| {

@@ -306,7 +306,8 @@ fn a_request_built_in_code_is_held_to_the_same_rules() {
     let config = Config::from_connections(vec![connection]).unwrap();
     let url = || url::Url::parse("wss://h/p").unwrap();
     let good = RequestConfig::new("r", url(), RequestCodec::Binance);
-    assert_eq!(config.clone().with_requests(vec![good.clone()]).unwrap().requests, [good.clone()]);
+    let with_one = config.clone().with_requests(vec![good.clone()]).unwrap();
+    assert_eq!(with_one.requests, std::slice::from_ref(&good));
     let errors = config.clone().with_requests(vec![good.clone(), good]).unwrap_err().to_string();
     assert!(errors.contains("\"r\", a second time"), "{errors}");
     let errors = config.with_requests(vec![RequestConfig::new("a", url(), RequestCodec::JsonRpc)]).unwrap_err();

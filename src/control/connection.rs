@@ -406,7 +406,7 @@ impl ConnectionMachine {
                 protocol(settings.venue),
                 settings.limits,
                 settings.subscriptions,
-                &streams,
+                streams,
             )?,
             heartbeat: HeartbeatMonitor::new(settings.heartbeat),
             backoff: Backoff::new(settings.reconnect),

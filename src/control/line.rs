@@ -131,8 +131,9 @@ impl Line {
         self.settle(now);
         let index = self.index(number)?;
         if self.waiting[index].at <= self.now {
-            // Those ahead that have not come yet are counted as if they came now: they asked first.
-            self.plan(0, index + 1);
+            // Those ahead that have not come yet are counted as if they came now: they asked first. What was granted later
+            // than planned may make this one wait after all.
+            self.plan(index, index + 1);
             for behind in index + 1..self.waiting.len() {
                 self.waiting[behind].at = self.waiting[behind].at.max(self.waiting[behind - 1].at);
             }

@@ -14,7 +14,7 @@ fn slots(count: usize) -> Vec<SlotId> {
     let streams: Vec<Box<str>> = (0..count).map(|n| format!("s{n}").into()).collect();
     let limits = protocol(Venue::BinanceSpot).limits();
     let subscriptions =
-        Subscriptions::new(protocol(Venue::BinanceSpot), limits, SubscriptionSettings::default(), &streams).unwrap();
+        Subscriptions::new(protocol(Venue::BinanceSpot), limits, SubscriptionSettings::default(), streams).unwrap();
     subscriptions.slots(SlotSet::Wanted).map(|(slot, _)| slot).collect()
 }
 

@@ -12,7 +12,7 @@
 //! governor (one for the process): what all machines together may ask of a venue from one address
 //! pool: which streams go on which connection and in which request, before any machine is made
 //!
-//! engine ──► RequestMachine: session, auth + logins, heartbeat, reconnect, and
+//! engine ──► RequestMachine: session, auth + logins, heartbeat, reconnect, pace, and
 //!                  requests       what was asked, by id, until when
 //!                  codec          how a venue writes a request and answers it
 //! ```

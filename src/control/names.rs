@@ -28,14 +28,14 @@ pub(super) struct Names {
 
 impl Names {
     /// These names, in slots by their order. `Err`: a name that comes twice.
-    pub(super) fn new(names: &[Box<str>]) -> Result<Self, String> {
+    pub(super) fn new(names: Vec<Box<str>>) -> Result<Self, String> {
         let mut this = Self {
             text: String::with_capacity(names.iter().map(|name| name.len()).sum()),
             spans: Vec::with_capacity(names.len()),
             by_name: Vec::with_capacity(names.len()),
         };
         for name in names {
-            let slot = this.append(name);
+            let slot = this.append(&name);
             this.by_name.push(slot);
         }
         let mut by_name = std::mem::take(&mut this.by_name);
@@ -101,7 +101,7 @@ mod tests {
             later in proptest::collection::vec("[a-f\"é]{0,3}", 0..20),
         ) {
             let mut expected: Vec<Box<str>> = first.into_iter().map(Into::into).collect();
-            let mut names = Names::new(&expected).unwrap();
+            let mut names = Names::new(expected.clone()).unwrap();
             for name in later {
                 let known = expected.iter().position(|known| **known == *name);
                 prop_assert_eq!(names.find(&name).map(SlotId::index), known);
@@ -120,7 +120,7 @@ mod tests {
 
     #[test]
     fn a_name_that_comes_twice_is_named() {
-        assert_eq!(Names::new(&["b".into(), "a".into(), "b".into()]).unwrap_err(), "b");
-        assert_eq!(Names::new(&[]).unwrap().len(), 0);
+        assert_eq!(Names::new(vec!["b".into(), "a".into(), "b".into()]).unwrap_err(), "b");
+        assert_eq!(Names::new(Vec::new()).unwrap().len(), 0);
     }
 }

@@ -128,7 +128,7 @@ fn requests_are_those_that_the_store_will_form_and_are_ready_when_its_pacer_says
         let limits = PlanLimits { subscriptions: settings, ..PlanLimits::default() };
         for connection in with(venue, Form::Combined, &names, 700, &limits).unwrap().connections {
             let venue_limits = protocol(venue).limits();
-            let mut store = Subscriptions::new(protocol(venue), venue_limits, settings, &connection.names()).unwrap();
+            let mut store = Subscriptions::new(protocol(venue), venue_limits, settings, connection.names()).unwrap();
             let (mut pacer, mut now, mut out) = (Pacer::of(&venue_limits, &settings), MonoNs(0), Vec::new());
             for (request, id) in connection.requests.iter().zip(1..) {
                 now = pacer.next_at(now);

@@ -17,8 +17,8 @@ use super::requests::{
     Ended, NotSent, Outcome, PendingRequest, RequestCounters, RequestSettings, RequestTicket, Requests,
 };
 use super::{
-    Backoff, Beat, Edge, HeartbeatMonitor, HeartbeatSettings, Pacer, Ping, PingSettings, ReconnectSettings, Secret,
-    Session, State, after,
+    Backoff, Beat, Cause, Edge, HeartbeatMonitor, HeartbeatSettings, Pacer, Ping, PingSettings, ReconnectSettings,
+    Secret, Session, State, after,
 };
 use crate::limits::WRITE_BUFFER_BYTES;
 use crate::market::MonoNs;
@@ -54,9 +54,9 @@ pub struct RequestMachineSettings {
     pub messages_per_second: Option<u32>,
     /// How to stay alive.
     pub heartbeat: HeartbeatSettings,
-    /// The venue's own ping, where the heartbeat sends texts.
+    /// The venue's own ping, where the heartbeat sends [`Ping::Text`].
     pub ping_text: String,
-    /// How to come back.
+    /// How to come back. Without an `auth_wait`, a login that is refused for good ends the connection.
     pub reconnect: ReconnectSettings,
     /// How long a close handshake may take before the socket is dropped.
     pub close_timeout: Duration,
@@ -83,7 +83,7 @@ impl RequestMachineSettings {
                 server_ping: None,
             },
             ping_text: "ping".to_owned(),
-            reconnect: ReconnectSettings { seed, ..ReconnectSettings::default() },
+            reconnect: ReconnectSettings { seed, auth_wait: None, ..ReconnectSettings::default() },
             close_timeout: Duration::from_millis(100),
         }
     }
@@ -112,8 +112,13 @@ pub enum RequestEvent<'a> {
     Message(&'a [u8]),
     /// A ping or pong frame.
     Seen,
-    /// The socket is gone, with the reason.
-    Lost(&'a str),
+    /// The socket is gone.
+    Lost {
+        /// How it went.
+        reason: &'a str,
+        /// The close code, where the venue took leave.
+        close_code: Option<u16>,
+    },
     /// The time of [`RequestMachine::next_timer`] has come.
     Timer,
     /// The operator wants the connection down.
@@ -230,6 +235,8 @@ pub struct RequestStatus {
     pub last_login_refusal: Option<String>,
     /// Answers to our ping texts.
     pub pongs: u64,
+    /// The server's ping texts.
+    pub server_pings: u64,
     /// Events that the state had no use for.
     pub illegal_events: u64,
     /// Why the connection was last lost.
@@ -254,6 +261,7 @@ struct Counts {
     logins: u64,
     logins_refused: u64,
     pongs: u64,
+    server_pings: u64,
 }
 
 /// The control plane of one request/response connection.
@@ -269,7 +277,12 @@ pub struct RequestMachine {
     queue: VecDeque<Queued>,
     /// The login under way: its id, and the message until it is sent.
     login: Option<(u64, Option<Secret>)>,
-    ping_due: Option<Ping>,
+    /// Our pings that wait for the socket, one of a kind.
+    pings_due: VecDeque<Ping>,
+    /// The answer to the server's last ping text, until the socket takes it.
+    answer_due: Option<String>,
+    /// Both clocks at the last upgrade.
+    connected_at: (u64, MonoNs),
     /// When to connect again (reconnecting), to give the login up (authenticating) or to drop the socket (closing).
     deadline: Option<MonoNs>,
     /// Set once it will not come back.
@@ -277,8 +290,6 @@ pub struct RequestMachine {
     counts: Counts,
     last_login_refusal: Option<String>,
     last_loss: Option<String>,
-    /// The wall clock at the last upgrade, and when that was: for pings that name the time.
-    wall_clock: (MonoNs, u64),
 }
 
 impl RequestMachine {
@@ -295,13 +306,14 @@ impl RequestMachine {
             nonces: StdRng::seed_from_u64(!settings.reconnect.seed),
             queue: VecDeque::new(),
             login: None,
-            ping_due: None,
+            pings_due: VecDeque::new(),
+            answer_due: None,
+            connected_at: (0, MonoNs(0)),
             deadline: None,
             end: None,
             counts: Counts::default(),
             last_login_refusal: None,
             last_loss: None,
-            wall_clock: (MonoNs(0), 0),
             settings,
         }
     }
@@ -319,16 +331,17 @@ impl RequestMachine {
             RequestEvent::Connected { wall_ms } => self.on_connected(wall_ms, now, actions),
             RequestEvent::ConnectFailed { reason, is_auth_refusal: true, .. } if state == State::Connecting => {
                 let refusal = AuthRefusal { code: Some(401), message: reason.to_owned(), is_retryable: false };
-                self.note_refusal(&refusal, actions);
-                self.session.take(Edge::GiveUp);
-                self.over(RequestEnd::AuthRefused(refusal), actions);
+                self.on_refused(refusal, now, actions);
             }
             RequestEvent::ConnectFailed { reason, retry_after, .. } if state == State::Connecting => {
-                self.lose(reason, retry_after, now, actions);
+                let cause = retry_after.map_or(Cause::Network, |wait| Cause::Refused { retry_after: Some(wait) });
+                self.lose(reason, cause, now, actions);
             }
-            RequestEvent::Lost(reason) if state.is_up() => self.lose(reason, None, now, actions),
-            RequestEvent::Closed if state.is_up() => self.lose("closed by the venue", None, now, actions),
-            RequestEvent::ConnectFailed { .. } | RequestEvent::Lost(_) | RequestEvent::Closed => {
+            RequestEvent::Lost { reason, close_code } if state.is_up() => {
+                self.lose(reason, close_code.map_or(Cause::Network, Cause::of_close_code), now, actions);
+            }
+            RequestEvent::Closed if state.is_up() => self.lose("closed by the venue", Cause::Network, now, actions),
+            RequestEvent::ConnectFailed { .. } | RequestEvent::Lost { .. } | RequestEvent::Closed => {
                 if self.session.take(Edge::Closed) {
                     self.closed(actions);
                 }
@@ -405,21 +418,16 @@ impl RequestMachine {
         if !self.session.state().is_up() {
             return None;
         }
-        let transmit = match (self.login.as_mut().and_then(|(_, message)| message.take()), self.ping_due.take()) {
-            (Some(message), ping) => {
-                self.ping_due = ping;
-                Some(Transmit::Login(message))
-            }
-            (None, Some(Ping::Protocol)) => Some(Transmit::ProtocolPing),
-            (None, Some(Ping::Template(template))) => {
-                let (at, wall_ms) = self.wall_clock;
-                let mut text = Vec::new();
-                template.write(self.nonces.random(), wall_ms.saturating_add(now.since_ns(at) / 1_000_000), &mut text);
-                Some(Transmit::Text(String::from_utf8_lossy(&text).into_owned()))
-            }
-            (None, Some(Ping::Text)) => Some(Transmit::Text(self.settings.ping_text.clone())),
-            (None, None) if self.session.state() == State::Ready && self.pacer.next_at(now) <= now => self.dequeue(),
-            (None, None) => None,
+        let transmit = if let Some(message) = self.login.as_mut().and_then(|(_, message)| message.take()) {
+            Some(Transmit::Login(message))
+        } else if let Some(answer) = self.answer_due.take() {
+            Some(Transmit::Text(answer))
+        } else if let Some(ping) = self.pings_due.pop_front() {
+            Some(self.written_ping(&ping, now))
+        } else if self.session.state() == State::Ready && self.pacer.next_at(now) <= now {
+            self.dequeue()
+        } else {
+            None
         };
         if transmit.is_some() {
             self.pacer.sent(now);
@@ -433,7 +441,8 @@ impl RequestMachine {
         let is_login_due = self.login.as_ref().is_some_and(|(_, message)| message.is_some());
         let is_queue_due =
             self.session.state() == State::Ready && !self.queue.is_empty() && self.pacer.next_at(now) <= now;
-        self.session.state().is_up() && (is_login_due || self.ping_due.is_some() || is_queue_due)
+        let is_heartbeat_due = self.answer_due.is_some() || !self.pings_due.is_empty();
+        self.session.state().is_up() && (is_login_due || is_heartbeat_due || is_queue_due)
     }
 
     /// When [`RequestEvent::Timer`] is due, or [`poll_transmit`](Self::poll_transmit) has more to give; `None` while only
@@ -476,6 +485,7 @@ impl RequestMachine {
             logins_refused: self.counts.logins_refused,
             last_login_refusal: self.last_login_refusal.clone(),
             pongs: self.counts.pongs,
+            server_pings: self.counts.server_pings,
             illegal_events: self.session.illegal_count(),
             last_loss: self.last_loss.clone(),
         }
@@ -518,6 +528,20 @@ impl RequestMachine {
         }
     }
 
+    fn written_ping(&mut self, ping: &Ping, now: MonoNs) -> Transmit {
+        match ping {
+            Ping::Protocol => Transmit::ProtocolPing,
+            Ping::Text => Transmit::Text(self.settings.ping_text.clone()),
+            Ping::Template(template) => {
+                let (wall_ms, since) = self.connected_at;
+                let wall_ms = wall_ms.saturating_add(now.since_ns(since) / 1_000_000);
+                let (id, mut text) = (self.requests.fresh_id(), Vec::new());
+                template.write(id, wall_ms, &mut text);
+                Transmit::Text(String::from_utf8_lossy(&text).into_owned())
+            }
+        }
+    }
+
     fn dequeue(&mut self) -> Option<Transmit> {
         while let Some(queued) = self.queue.pop_front() {
             let is_wanted = match queued.ticket {
@@ -535,11 +559,11 @@ impl RequestMachine {
     }
 
     fn on_connected(&mut self, wall_ms: u64, now: MonoNs, actions: &mut Vec<RequestAction>) {
-        self.wall_clock = (now, wall_ms);
         if !self.session.take(Edge::Connected) {
             return;
         }
         self.counts.connects += 1;
+        self.connected_at = (wall_ms, now);
         self.heartbeat.connected(now);
         self.pacer.reset();
         actions.push(RequestAction::Report(RequestReport::Connected));
@@ -579,6 +603,12 @@ impl RequestMachine {
                 AuthReply::NotMine => {}
             }
         }
+        let mut answer = Vec::new();
+        if self.heartbeat.answer(bytes, &mut answer) {
+            self.counts.server_pings += 1;
+            self.answer_due = Some(String::from_utf8_lossy(&answer).into_owned());
+            return;
+        }
         let mut replies = Vec::new();
         let is_only_replies = self.settings.codec.read(bytes, &mut replies);
         let is_pong = self.settings.codec.is_pong(bytes);
@@ -611,19 +641,23 @@ impl RequestMachine {
     }
 
     fn on_refused(&mut self, refusal: AuthRefusal, now: MonoNs, actions: &mut Vec<RequestAction>) {
-        self.note_refusal(&refusal, actions);
-        if refusal.is_retryable {
-            actions.push(RequestAction::Drop);
-            return self.lose(&refusal.to_string(), None, now, actions);
-        }
-        self.session.take(Edge::Stop);
-        self.close(RequestEnd::AuthRefused(refusal), now, actions);
-    }
-
-    fn note_refusal(&mut self, refusal: &AuthRefusal, actions: &mut Vec<RequestAction>) {
         self.counts.logins_refused += 1;
         self.last_login_refusal = Some(refusal.to_string());
         actions.push(RequestAction::Report(RequestReport::AuthRefused(refusal.clone())));
+        let is_up = self.session.state().is_up();
+        if refusal.is_retryable || self.settings.reconnect.auth_wait.is_some() {
+            if is_up {
+                actions.push(RequestAction::Drop);
+            }
+            let cause = if refusal.is_retryable { Cause::Network } else { Cause::AuthRefused };
+            return self.lose(&refusal.to_string(), cause, now, actions);
+        }
+        if is_up {
+            self.session.take(Edge::Stop);
+            return self.close(RequestEnd::AuthRefused(refusal), now, actions);
+        }
+        self.session.take(Edge::GiveUp);
+        self.over(RequestEnd::AuthRefused(refusal), actions);
     }
 
     fn on_stop(&mut self, now: MonoNs, actions: &mut Vec<RequestAction>) {
@@ -652,14 +686,13 @@ impl RequestMachine {
     }
 
     /// The socket is gone, and another attempt follows if one is left.
-    fn lose(&mut self, reason: &str, retry_after: Option<Duration>, now: MonoNs, actions: &mut Vec<RequestAction>) {
+    fn lose(&mut self, reason: &str, cause: Cause, now: MonoNs, actions: &mut Vec<RequestAction>) {
         self.disconnected(reason, actions);
         self.last_loss = Some(reason.to_owned());
-        let Some(wait) = self.backoff.failed() else {
+        let Some(delay) = self.backoff.failed_for(cause) else {
             self.session.take(Edge::GiveUp);
             return self.over(RequestEnd::GaveUp { reason: reason.to_owned() }, actions);
         };
-        let delay = wait.max(retry_after.unwrap_or_default());
         let attempt = self.backoff.failures();
         self.session.take(Edge::Lost { attempt });
         self.deadline = Some(after(now, delay));
@@ -674,7 +707,8 @@ impl RequestMachine {
         actions.extend(ended.into_iter().map(RequestAction::Ended));
         self.heartbeat.disconnected();
         self.login = None;
-        self.ping_due = None;
+        self.pings_due.clear();
+        self.answer_due = None;
         self.deadline = None;
     }
 
@@ -724,7 +758,7 @@ impl RequestMachine {
             State::Authenticating if is_due => {
                 actions.push(RequestAction::Drop);
                 let reason = format!("no answer to the login within {:?}", self.settings.auth_timeout);
-                self.lose(&reason, None, now, actions);
+                self.lose(&reason, Cause::Network, now, actions);
             }
             State::Closing if is_due => {
                 actions.push(RequestAction::Drop);
@@ -733,13 +767,17 @@ impl RequestMachine {
             }
             _ => {}
         }
-        match self.heartbeat.poll(now) {
-            Some(Beat::Ping(ping)) => self.ping_due = Some(ping),
-            Some(Beat::Stale { silent_ns }) => {
-                actions.push(RequestAction::Drop);
-                self.lose(&format!("silent for {:?}", Duration::from_nanos(silent_ns)), None, now, actions);
+        while let Some(beat) = self.heartbeat.poll(now) {
+            match beat {
+                // One of a kind is enough, where the socket has not taken the last one yet.
+                Beat::Ping(ping) if self.pings_due.contains(&ping) => {}
+                Beat::Ping(ping) => self.pings_due.push_back(ping),
+                Beat::Stale { silent_ns } => {
+                    actions.push(RequestAction::Drop);
+                    let reason = format!("silent for {:?}", Duration::from_nanos(silent_ns));
+                    return self.lose(&reason, Cause::Network, now, actions);
+                }
             }
-            None => {}
         }
     }
 }

@@ -3,6 +3,7 @@
 use super::*;
 use crate::control::logins::{BYBIT, DERIBIT};
 use crate::control::{BybitCodec, Credentials, JsonRpc, RequestRefusal};
+use crate::venue::{PingTemplate, ReplyTemplate, ServerPing, ServerPingRule};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -121,7 +122,7 @@ fn a_login_goes_before_all_else_on_every_connect_and_is_made_afresh() {
     assert_eq!(reports(&actions), [&RequestReport::Authenticated, &RequestReport::Ready]);
     assert!(bench.transmit().unwrap().contains("first"));
 
-    bench.handle(RequestEvent::Lost("reset"));
+    bench.handle(RequestEvent::Lost { reason: "reset", close_code: None });
     bench.request("second");
     assert_eq!(bench.wait(Duration::from_millis(100)), [RequestAction::Connect], "the second request waits");
     bench.request("third");
@@ -191,7 +192,7 @@ fn when_the_socket_goes_what_was_sent_is_unknown_and_what_waits_goes_out_on_the_
     let sent = bench.request("sent");
     bench.transmit().unwrap();
     let waiting = bench.request("waiting");
-    let actions = bench.handle(RequestEvent::Lost("reset by peer"));
+    let actions = bench.handle(RequestEvent::Lost { reason: "reset by peer", close_code: None });
     assert_eq!(ends(&actions), [(sent, Outcome::Unknown { reason: "reset by peer".into() })]);
     assert_eq!(bench.wait(Duration::from_millis(100)), [RequestAction::Connect]);
     bench.connect();
@@ -332,7 +333,7 @@ fn stopping_while_it_connects_or_waits_is_over_at_once() {
     let over = RequestAction::Report(RequestReport::Closed(RequestEnd::Closed));
     assert_eq!(connecting.handle(RequestEvent::Stop), [RequestAction::Drop, over.clone()]);
     let mut waiting = Bench::ready();
-    waiting.handle(RequestEvent::Lost("x"));
+    waiting.handle(RequestEvent::Lost { reason: "x", close_code: None });
     assert_eq!(waiting.handle(RequestEvent::Stop), [over]);
     assert_eq!(waiting.machine.next_timer(waiting.now), None);
 }
@@ -353,8 +354,44 @@ fn a_venue_that_asks_us_to_stay_away_is_obeyed() {
     bench.handle(RequestEvent::Start);
     let retry_after = Some(Duration::from_secs(60));
     bench.handle(RequestEvent::ConnectFailed { reason: "429", retry_after, is_auth_refusal: false });
-    assert!(bench.wait(Duration::from_secs(59)).is_empty());
-    assert_eq!(bench.wait(SECOND), [RequestAction::Connect]);
+    assert!(bench.wait(Duration::from_secs(60) - Duration::from_millis(1)).is_empty());
+    assert_eq!(bench.wait(Duration::from_secs(7)), [RequestAction::Connect], "and up to a tenth more");
+}
+
+#[test]
+fn a_policy_close_waits_longer_than_a_loss_and_a_login_refused_for_good_as_long_as_is_wanted() {
+    let mut bench = Bench::ready();
+    let actions = bench.handle(RequestEvent::Lost { reason: "too many", close_code: Some(1_008) });
+    let [RequestReport::Reconnecting { delay, .. }] = reports(&actions)[..] else { panic!("{actions:?}") };
+    assert!(*delay >= SECOND, "a loss is retried within 100 ms: {delay:?}");
+
+    let mut bench = Bench::with_login(&DERIBIT);
+    bench.machine.settings.reconnect.auth_wait = Some(Duration::from_secs(300));
+    bench.machine.backoff = Backoff::new(bench.machine.settings.reconnect.clone());
+    bench.connect();
+    bench.transmit().unwrap();
+    let actions = bench.message(r#"{"id":1,"error":{"code":13004,"message":"invalid_credentials"}}"#);
+    let [RequestReport::AuthRefused(_), RequestReport::Reconnecting { delay, .. }] = reports(&actions)[..] else {
+        panic!("{actions:?}")
+    };
+    assert!(*delay >= Duration::from_secs(300), "{delay:?}");
+}
+
+#[test]
+fn a_servers_ping_text_is_answered_at_once_and_ours_carry_id_and_time() {
+    let mut bench = Bench::new(|settings| {
+        let ping = ServerPing::Text(r#"{"op":"test_request"}"#.into());
+        let reply = ReplyTemplate::parse("answer").unwrap();
+        settings.heartbeat.server_ping = Some(ServerPingRule::new(ping, reply).unwrap());
+        let template = PingTemplate::parse(r#"{"ping":{timestamp},"id":{id}}"#).unwrap();
+        settings.heartbeat.pings = vec![PingSettings { ping: Ping::Template(template), interval: SECOND }];
+    });
+    bench.connect();
+    assert!(bench.message(r#"{"op":"test_request"}"#).is_empty(), "it is nobody else's");
+    assert_eq!(bench.transmit().as_deref(), Some("answer"));
+    assert!(bench.wait(SECOND).is_empty());
+    assert_eq!(bench.transmit().as_deref(), Some(r#"{"ping":1700000001000,"id":1}"#));
+    assert_eq!((bench.transmit(), bench.machine.status(bench.now).server_pings), (None, 1));
 }
 
 /// One step of a hostile day.
@@ -377,7 +414,7 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        4 => (0..2_000_u64).prop_map(Step::Request),
+        4 => (1..2_000_u64).prop_map(Step::Request),
         1 => (0..6_u64).prop_map(Step::Raw),
         1 => Just(Step::Send),
         1 => (0..10_usize).prop_map(Step::Abandon),
@@ -445,7 +482,7 @@ proptest! {
                     let failed = RequestEvent::ConnectFailed { reason: "no", retry_after: None, is_auth_refusal: false };
                     actions.extend(bench.handle(failed));
                 }
-                Some(Step::Lost) if state.is_up() => actions.extend(bench.handle(RequestEvent::Lost("gone"))),
+                Some(Step::Lost) if state.is_up() => actions.extend(bench.handle(RequestEvent::Lost { reason: "gone", close_code: None })),
                 Some(Step::Answer(id)) if state.is_up() => actions.extend(bench.message(&format!(r#"{{"id":{id},"result":0}}"#))),
                 Some(Step::Refuse(id)) if state.is_up() && login_id != Some(id) => {
                     actions.extend(bench.message(&format!(r#"{{"id":{id},"error":{{"code":1,"message":"no"}}}}"#)));

@@ -212,18 +212,20 @@ fn a_notice_where_rotation_is_off_ends_the_connection_and_it_comes_back() {
 }
 
 #[test]
-fn a_successor_lost_after_it_was_promoted_gives_the_lead_back_and_tries_again() {
+fn a_successor_lost_after_it_was_promoted_leaves_the_old_socket_in_charge_and_another_one_is_tried_later() {
     let mut bench = Bench::up(by_age(60), &["a@trade"]);
     bench.pass(61);
     bench.connect(Leg(2));
     bench.pass(3);
     assert!(bench.take_log().contains(&"Promote(Leg(2))".to_owned()));
     bench.lose(Leg(2));
-    bench.pass(4);
+    bench.pass(6);
     assert_eq!(bench.relay.current().0, Leg(1), "a socket that is down takes nothing over");
-    bench.connect(Leg(2));
+    assert_eq!(bench.take_log(), ["EndOverlap"], "the tables know a successor that is gone");
+    bench.pass(300);
+    bench.connect(Leg(3));
     bench.pass(5);
-    assert_eq!(bench.relay.current().0, Leg(2));
+    assert_eq!(bench.relay.current().0, Leg(3));
 }
 
 #[test]

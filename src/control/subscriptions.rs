@@ -294,7 +294,7 @@ impl Subscriptions {
         protocol: &dyn Protocol,
         limits: Limits,
         settings: SubscriptionSettings,
-        streams: &[Box<str>],
+        streams: Vec<Box<str>>,
     ) -> Result<Self, PlanError> {
         let names = Names::new(streams).map_err(|stream| PlanError::Duplicate { stream })?;
         let mut this = Self {
@@ -317,8 +317,8 @@ impl Subscriptions {
             last_refusal: String::with_capacity(REFUSAL_BYTES_MAX),
         };
         this.grow();
-        for (stream, slot) in streams.iter().zip((0..).map(SlotId)) {
-            this.room.check(stream, 1, this.names.arg_bytes(slot))?;
+        for slot in (0..).map(SlotId).take(this.names.len()) {
+            this.room.check(this.names.get(slot), 1, this.names.arg_bytes(slot))?;
         }
         this.wanted.insert_range(..);
         this.check_room(0, 0)?;

@@ -24,7 +24,7 @@ fn subscriptions(count: usize) -> Subscriptions {
 }
 
 fn new(limits: Limits, settings: SubscriptionSettings, streams: &[Box<str>]) -> Result<Subscriptions, PlanError> {
-    Subscriptions::new(protocol(Venue::BinanceSpot), limits, settings, streams)
+    Subscriptions::new(protocol(Venue::BinanceSpot), limits, settings, streams.to_vec())
 }
 
 fn ok(id: u64) -> Ack {
@@ -405,7 +405,7 @@ impl Model {
         let (id, operation, names) = (nth < self.asked.len()).then(|| self.asked.remove(nth))?;
         let is_bad = |name: &String| operation == Operation::Subscribe && (name == "s3@trade" || name == "s4@trade");
         let bad: Vec<String> = names.iter().filter(|name| is_bad(name)).cloned().collect();
-        let does_all = kind % 3 != 0 || bad.is_empty();
+        let does_all = !kind.is_multiple_of(3) || bad.is_empty();
         for name in names.iter().filter(|name| does_all && !is_bad(name)) {
             if operation == Operation::Subscribe {
                 assert!(self.live.insert(name.clone()), "{name} asked for while it is live");

@@ -10,14 +10,15 @@
 //! that is dropped takes its request with it, and a task that ends, even by the end of its runtime, ends them all.
 
 use crate::control::{
-    Codec, Credentials, HeaderLogin, Moment, NotSent, Outcome, RequestAction, RequestEnd, RequestEvent, RequestMachine,
-    RequestMachineSettings, RequestRefusal, RequestReport, RequestStatus, RequestTicket, State, Transmit,
+    BudgetId, BudgetKey, BudgetLimits, Codec, Credentials, HeaderLogin, Moment, NotPermitted, NotSent, Outcome, Permit,
+    RequestAction, RequestEnd, RequestEvent, RequestMachine, RequestMachineSettings, RequestRefusal, RequestReport,
+    RequestStatus, RequestTicket, RestAnswer, State, Ticket, Transmit,
 };
 use crate::hot::{mono_now, wall_now_ns};
 use crate::market::MonoNs;
 use crate::net::{
-    ConnectError, ConnectOptions, Message, TokenBootstrap, TokenError, WebSocketConnection, WebSocketError,
-    WebSocketOptions, host_of,
+    ConnectError, ConnectOptions, Message, SharedGovernor, TokenBootstrap, TokenError, WebSocketConnection,
+    WebSocketError, WebSocketOptions, host_of,
 };
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -52,6 +53,8 @@ pub struct RequestClientOptions {
     pub header_login: Option<(&'static HeaderLogin, Credentials)>,
     /// A token that is asked for afresh before each connect.
     pub token: Option<TokenBootstrap>,
+    /// Who is asked before each connect, and told of those that are refused; what the venue allows one address.
+    pub governor: Option<(Arc<SharedGovernor>, BudgetLimits)>,
     /// How long a request may take, from asking to its answer.
     pub request_timeout: Duration,
     /// Messages that answer nothing and may wait to be read; those beyond are counted and dropped.
@@ -59,7 +62,7 @@ pub struct RequestClientOptions {
 }
 
 impl RequestClientOptions {
-    /// Defaults: 10 s a request, 1,024 unread messages, and those of [`RequestMachineSettings::new`].
+    /// Defaults: no governor, 10 s a request, 1,024 unread messages, and those of [`RequestMachineSettings::new`].
     #[must_use]
     pub fn new(name: impl Into<String>, url: Url, codec: Arc<dyn Codec>) -> Self {
         // Connections need different seeds, or they all come back at the same instant.
@@ -71,6 +74,7 @@ impl RequestClientOptions {
             machine: RequestMachineSettings::new(codec, seed),
             header_login: None,
             token: None,
+            governor: None,
             request_timeout: Duration::from_secs(10),
             unsolicited_max: 1_024,
         }
@@ -407,8 +411,44 @@ impl Shared {
 
 /// Why a connect failed.
 enum Failure {
+    NotPermitted(NotPermitted),
     Token(TokenError),
     Connect(ConnectError),
+}
+
+impl Failure {
+    /// The HTTP status, where that was the answer, and how long the server asks us to stay away.
+    fn refusal(&self) -> Option<(u16, Option<Duration>)> {
+        match self {
+            Self::Token(TokenError::Refused { status, retry_after, .. })
+            | Self::Connect(ConnectError::Refused { status, retry_after, .. }) => Some((*status, *retry_after)),
+            Self::NotPermitted(_) | Self::Token(_) | Self::Connect(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotPermitted(error) => error.fmt(f),
+            Self::Token(error) => error.fmt(f),
+            Self::Connect(error) => error.fmt(f),
+        }
+    }
+}
+
+/// A place in the governor's line that is given back unless it is redeemed.
+struct Place<'a> {
+    governor: &'a SharedGovernor,
+    ticket: Option<Ticket>,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        if let Some(ticket) = self.ticket.take() {
+            self.governor.lock().cancel(ticket, mono_now());
+        }
+    }
 }
 
 /// The one task of a client.
@@ -493,29 +533,61 @@ impl Task {
                 Some(socket)
             }
             Err(failure) => {
-                let (reason, retry_after, status) = match failure {
-                    Failure::Token(error) => match &error {
-                        TokenError::Refused { retry_after, status, .. } => {
-                            (error.to_string(), *retry_after, Some(*status))
-                        }
-                        _ => (error.to_string(), None, None),
-                    },
-                    Failure::Connect(error) => match &error {
-                        ConnectError::Refused { retry_after, status, .. } => {
-                            (error.to_string(), *retry_after, Some(*status))
-                        }
-                        _ => (error.to_string(), None, None),
-                    },
-                };
-                let is_auth_refusal = self.options.header_login.is_some() && status == Some(401);
+                let (reason, refusal) = (failure.to_string(), failure.refusal());
+                let retry_after = refusal.and_then(|(_, retry_after)| retry_after);
+                if let (Some((governor, budget)), Some((status, _))) = (self.budget(), refusal) {
+                    // What holds for this address holds for every connection on it.
+                    let answer = RestAnswer { status, used_weight: None, retry_after };
+                    governor.lock().rest_answered(budget, answer, mono_now());
+                }
+                let is_auth_refusal =
+                    self.options.header_login.is_some() && refusal.is_some_and(|(status, _)| status == 401);
                 self.shared.handle(RequestEvent::ConnectFailed { reason: &reason, retry_after, is_auth_refusal });
                 None
             }
         }
     }
 
+    /// The governor, and the budget of the host that is connected to.
+    fn budget(&self) -> Option<(&SharedGovernor, BudgetId)> {
+        let (governor, limits) = self.options.governor.as_ref()?;
+        let connect = &self.options.connect;
+        let key = BudgetKey::of(&connect.url, connect.socket.source_address);
+        let budget = governor.lock().budget(key, *limits);
+        Some((governor, budget))
+    }
+
+    /// Waits for the governor's permit to connect, however long.
+    async fn permitted(&self) -> Result<(), NotPermitted> {
+        let Some((governor, budget)) = self.budget() else { return Ok(()) };
+        let mut place = Place { governor, ticket: None };
+        let mut moved_up = governor.moved_up();
+        loop {
+            let now = mono_now();
+            let permit = {
+                let mut governor = governor.lock();
+                let redeemed = place.ticket.take().and_then(|ticket| governor.redeem(ticket, now));
+                redeemed.unwrap_or_else(|| governor.connect(budget, now))
+            };
+            let wait = match permit {
+                Permit::Now => return Ok(()),
+                Permit::Refused(why) => return Err(why),
+                Permit::At { at, ticket } => {
+                    place.ticket = Some(ticket);
+                    Duration::from_nanos(at.since_ns(now))
+                }
+            };
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                // The governor outlives this: it does not end.
+                _ = moved_up.changed() => {}
+            }
+        }
+    }
+
     /// Headers signed, token asked for, connected: all of it afresh.
     async fn establish(&self) -> Result<WebSocketConnection, Failure> {
+        self.permitted().await.map_err(Failure::NotPermitted)?;
         let mut connect = self.options.connect.clone();
         let signed = self.options.header_login.as_ref().map(|(login, credentials)| {
             login.headers(credentials, Moment { wall_ms: wall_ms(), nonce: mono_now().0, id: 0 })
@@ -559,10 +631,10 @@ impl Task {
                 true
             }
             Some(Ok(None)) => {
-                let reason = socket.close_reason().map_or_else(String::new, |why| {
-                    format!("closed by the venue with code {} {}", why.code, why.reason).trim_end().to_owned()
-                });
-                self.shared.handle(RequestEvent::Lost(&reason));
+                let (code, words) = socket.close_reason().map_or((0, ""), |why| (why.code, why.reason.as_str()));
+                let reason = format!("closed by the venue with code {code} {words}");
+                let (reason, close_code) = (reason.trim_end(), Some(code));
+                self.shared.handle(RequestEvent::Lost { reason, close_code });
                 false
             }
             Some(Err(error)) => {
@@ -573,7 +645,7 @@ impl Task {
     }
 
     fn lost(&self, error: &WebSocketError) {
-        self.shared.handle(RequestEvent::Lost(&error.to_string()));
+        self.shared.handle(RequestEvent::Lost { reason: &error.to_string(), close_code: None });
     }
 
     fn on_message(&self, message: Message) {

@@ -14,6 +14,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Everything one socket's driver needs.
 #[derive(Debug)]
@@ -327,6 +328,8 @@ fn authentication(config: &ConnectionConfig) -> Result<Option<Authentication>, S
 fn rotation_settings(config: &ConnectionConfig) -> control::RotationSettings {
     let rotation = &config.rotation;
     control::RotationSettings {
+        // A quote that does not change is repeated every 3 s (Bybit): within that, what the old socket said last is known.
+        lead_in: Duration::from_secs(4),
         after: rotation.after,
         jitter: rotation.jitter,
         overlap: rotation.overlap,

@@ -198,7 +198,7 @@ fn while_a_handler_runs_the_core_says_on_what_and_afterwards_on_nothing() {
 #[test]
 fn a_venues_own_ping_goes_to_the_cold_side_undecoded_and_is_no_data() {
     let mut bench = Bench::new();
-    let feed = Feed { server_ping: Some(Box::new(ServerPing::Text(b"ping"[..].into()))), ..bench.feed(0, 0) };
+    let feed = Feed { server_ping: Some(Box::new(ServerPing::Text("ping".into()))), ..bench.feed(0, 0) };
     let mut peer = bench.attach(feed);
     bench.say(&mut peer, &["ping".to_owned(), trade(1), "pong".to_owned()]);
     let controls: Vec<_> = bench

@@ -25,7 +25,7 @@
 //! side, and go back there whole: nothing here allocates, frees or clears.
 
 use super::stats::{ConnectionStats, Counter};
-use super::window::{Inserted, Window};
+use super::window::{Inserted, Window, brought_in};
 use crate::limits::{OVERLAP_COUNT_MAX, SYMBOL_COUNT_MAX};
 use crate::market::{
     AggTrade, BookKind, BookUpdate, Kline, Lane, Liquidation, MarkPrice, Quote, Symbol, Ticker, Trade, TradeId, Venue,
@@ -210,9 +210,8 @@ impl Overlap {
                 table_count += 1;
             }
         }
-        // A value that is not zero, then zero: zeros alone would come from the allocator without memory behind them.
-        let mut states = vec![State { epoch: 1, ..State::default() }; usize::from(table_count) * SYMBOL_COUNT_MAX];
-        states.fill(State::default());
+        let count = usize::from(table_count) * SYMBOL_COUNT_MAX;
+        let states = brought_in(State { epoch: 1, ..State::default() }, State::default(), count);
         Self {
             id,
             slots: [leader, successor],
@@ -220,7 +219,7 @@ impl Overlap {
             is_promoted: false,
             identities,
             tables,
-            states: states.into_boxed_slice(),
+            states,
             window: has_ids.then(Window::new),
             progress: Arc::default(),
         }

@@ -42,21 +42,24 @@ impl Window {
     /// An empty window, every page of it brought in: 5.3 MB.
     pub(super) fn new() -> Self {
         Self {
-            tags: vec![Tags([EMPTY; WAYS]); SET_COUNT].into_boxed_slice(),
-            // Not zero, which the allocator would give without bringing it in.
-            ids: vec![[u128::MAX; WAYS]; SET_COUNT].into_boxed_slice(),
-            next: vec![1; SET_COUNT].into_boxed_slice(),
+            tags: brought_in(Tags([u32::MAX; WAYS]), Tags([EMPTY; WAYS]), SET_COUNT),
+            ids: brought_in([u128::MAX; WAYS], [0; WAYS], SET_COUNT),
+            next: brought_in(u8::MAX, 0, SET_COUNT),
         }
     }
 
     /// Remembers a trade's id.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "a lane is below 256 and a symbol below 65,536, by their types"
+    )]
     pub(super) fn insert(&mut self, symbol: Symbol, lane: Lane, id: TradeId) -> Inserted {
         let (kind, id) = match id {
             TradeId::Number(number) => (1_u32, u128::from(number)),
             TradeId::Uuid(uuid) => (2, uuid),
             TradeId::Hash(hash) => (3, u128::from(hash)),
         };
-        let tag = kind << 24 | (lane.index() as u32 & 0xff) << 16 | (symbol.index() as u32 & 0xffff);
+        let tag = kind << 24 | (lane.index() as u32) << 16 | (symbol.index() as u32);
         let set = set_of(tag, id);
         let (tags, ids) = (&mut self.tags[set].0, &mut self.ids[set]);
         if tags.iter().zip(ids.iter()).any(|(&known_tag, &known_id)| known_tag == tag && known_id == id) {
@@ -68,6 +71,15 @@ impl Window {
         ids[at] = id;
         if evicted == EMPTY { Inserted::New } else { Inserted::Evicting }
     }
+}
+
+/// So many of `value`, with memory behind them. Written twice: zeros alone come from the allocator as pages that the first
+/// write would have to wait for, on the hot core.
+pub(super) fn brought_in<T: Copy>(other: T, value: T, count: usize) -> Box<[T]> {
+    let mut all = vec![other; count];
+    // So that the compiler cannot see that the first writing is for nothing.
+    std::hint::black_box(&mut all).fill(value);
+    all.into_boxed_slice()
 }
 
 /// No key has this tag: a kind is never 0.

@@ -167,7 +167,7 @@ mod tests {
 
     #[test]
     fn whatever_is_wrong_with_an_auth_is_a_params_error_and_counted_for_what_it_is() {
-        let wrong = SIGNATURE.replace(|digit| digit == '0' || digit == '1', "2");
+        let wrong = SIGNATURE.replace(['0', '1'], "2");
         for (key, expires, signature, now_ms, end) in [
             ("sim-key", "1700000000000", wrong.as_str(), 0, AuthEnd::WrongSignature),
             ("sim-key", "1700000000001", SIGNATURE, 0, AuthEnd::WrongSignature),

@@ -436,7 +436,7 @@ impl PendingFaults {
 
     /// A delay for `number`: the same for the same seed.
     pub(super) fn draw(&self, span: Span, venue: Venue, number: u64) -> Duration {
-        span.draw(&mut Rng::new(self.ordered.seed ^ 0x6465_6C61_79, number << 3 | venue.index() as u64))
+        span.draw(&mut Rng::new(self.ordered.seed ^ 0x0064_656C_6179, number << 3 | venue.index() as u64))
     }
 
     /// Whether a window is open, and what is left of it; without a window it is open, with nothing to wait for.

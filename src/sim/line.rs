@@ -361,7 +361,12 @@ impl Lines {
             while made < count && self.lines[at].has_news(market, now) {
                 made += 1;
                 self.speak_line(at, market, session, now, &mut take);
-                if self.lines[at].interval_ms(self.venue) > 0 {
+                let interval_ms = self.lines[at].interval_ms(self.venue);
+                if matches!(self.lines[at].channel, Channel::Delta | Channel::Partial(_)) {
+                    // Each connection batches for itself: no two keep step for long.
+                    self.lines[at].next_ms += self.rng.below(interval_ms / 10 + 1);
+                }
+                if interval_ms > 0 {
                     break;
                 }
             }
