@@ -8,6 +8,7 @@
 //! of an earlier epoch's socket must not be handed in, so the caller tags its sockets with [`ConnectionMachine::epoch`].
 //! After [`Action::Drop`] the socket is forgotten: its end need not be reported. Does no I/O and reads no clock.
 
+use super::sends::{SendQueue, SendRefused};
 use super::turn::Turn;
 use super::{
     AuthReply, Authentication, Backoff, Beat, BudgetId, Cause, Edge, Governor, HeartbeatMonitor, HeartbeatSettings,
@@ -305,6 +306,8 @@ pub struct Status {
     pub reconnects: u64,
     /// Our pings, of every form.
     pub pings_sent: u64,
+    /// Texts that waited too long for the connection and were dropped.
+    pub sends_dropped: u64,
     /// Answers to our pings.
     pub pongs: u64,
     /// Times the connection was lost for silence.
@@ -352,6 +355,7 @@ pub struct ConnectionMachine {
     connect_turn: Turn,
     /// The same for the next request.
     request_turn: Turn,
+    sends: SendQueue,
     /// The id of the next request or ping. Never repeated, so an answer from an earlier connection matches nothing.
     next_id: u64,
     epoch: u64,
@@ -414,6 +418,7 @@ impl ConnectionMachine {
             deadline: None,
             connect_turn: Turn::None,
             request_turn: Turn::None,
+            sends: SendQueue::default(),
             next_id: 1,
             epoch: 0,
             messages_seen: 0,
@@ -479,8 +484,9 @@ impl ConnectionMachine {
         self.next_id = predecessor.next_id + ID_STEP;
     }
 
-    /// A successor that took over goes on with its predecessor's counts.
-    pub fn absorb(&mut self, predecessor: &Self) {
+    /// A successor that took over goes on with its predecessor's counts, and with the texts it did not come to.
+    pub fn absorb(&mut self, predecessor: &mut Self) {
+        self.sends.take_over(&mut predecessor.sends);
         self.reconnects_before += predecessor.reconnects_before + predecessor.connected_count.saturating_sub(1);
         self.pings_sent += predecessor.pings_sent;
         self.pongs += predecessor.pongs;
@@ -495,6 +501,17 @@ impl ConnectionMachine {
             if ours.is_none() {
                 ours.clone_from(theirs);
             }
+        }
+    }
+
+    /// Sends a text once everything is subscribed, at the venue's pace; the next event does it.
+    ///
+    /// # Errors
+    /// [`SendRefused`]: it will not be sent.
+    pub fn queue_send(&mut self, text: String, now: MonoNs) -> Result<(), SendRefused> {
+        match self.session.state() {
+            State::Closing | State::Closed => Err(SendRefused::Closed),
+            _ => self.sends.push(text, now),
         }
     }
 
@@ -555,6 +572,7 @@ impl ConnectionMachine {
             silences: self.liveness.counters(),
             reconnects: self.reconnects_before + self.connected_count.saturating_sub(1),
             pings_sent: self.pings_sent,
+            sends_dropped: self.sends.dropped(),
             pongs: self.pongs,
             stale: self.stale,
             unknown_control: self.unknown_control,
@@ -769,6 +787,7 @@ impl ConnectionMachine {
         self.judge(now, actions);
         self.pump(now, context, actions);
         self.settle(actions);
+        self.release(now, actions);
     }
 
     fn ping(&mut self, ping: &Ping, now: MonoNs, context: &Context<'_>, actions: &mut Vec<Action>) {
@@ -810,6 +829,20 @@ impl ConnectionMachine {
             let mut text = Vec::new();
             request.write(self.protocol.0, id, &mut text);
             self.send(text, now, actions);
+        }
+    }
+
+    /// Sends what waited for the connection to be ready.
+    fn release(&mut self, now: MonoNs, actions: &mut Vec<Action>) {
+        while self.session.state() == State::Ready && self.sends.expire(now) {
+            let at = self.pacer.next_at(now);
+            if at > now {
+                self.deadline = Some(self.deadline.map_or(at, |deadline| deadline.min(at)));
+                return;
+            }
+            if let Some(text) = self.sends.pop() {
+                self.send(text.into_bytes(), now, actions);
+            }
         }
     }
 

@@ -298,3 +298,20 @@ fn a_stream_added_or_removed_while_running_is_asked_for_at_once() {
         "{actions:?}"
     );
 }
+
+#[test]
+fn a_text_waits_until_everything_is_subscribed_and_then_keeps_the_venues_pace() {
+    let mut bench = Bench::up(Venue::BinanceSpot, &["a@trade"]);
+    let now = bench.now;
+    for n in 0..9 {
+        bench.machine.queue_send(format!("{{\"id\":{n}}}"), now).unwrap();
+    }
+    assert_eq!(bench.texts(Event::Connected).len(), 1, "the subscription alone");
+    let released = bench.texts(Event::Message(br#"{"result":null,"id":1}"#));
+    assert_eq!(released, ["{\"id\":0}", "{\"id\":1}", "{\"id\":2}"], "four messages a second, one was the request");
+    assert_eq!(bench.machine.next_timer(), Some(MonoNs(bench.now.0 + 1_000 * MS)));
+    assert_eq!(bench.timer().len(), 4);
+    assert_eq!(bench.timer().len(), 2);
+    bench.event(Event::Stop);
+    assert_eq!(bench.machine.queue_send(String::new(), now), Err(SendRefused::Closed));
+}

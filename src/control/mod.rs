@@ -39,12 +39,14 @@ mod request_room;
 mod requests;
 mod rotation;
 mod secret;
+mod sends;
 mod session;
 #[cfg(test)]
 mod simulation;
 mod slot_list;
 mod subscriptions;
 mod turn;
+mod unanswered;
 mod watch;
 
 pub use auth::{
@@ -79,10 +81,10 @@ pub use requests::{
 };
 pub use rotation::{Leg, Relay, RelayAction, RelayCounters, RelayEvent, RelayStatus, RotationSettings};
 pub use secret::Secret;
+pub use sends::SendRefused;
 pub use session::{Edge, Session, State};
 pub use subscriptions::{
-    AckOutcome, Operation, Request, SlotId, SlotSet, Streams, SubscriptionCounters, SubscriptionSettings,
-    Subscriptions, Unanswered,
+    AckOutcome, Operation, Request, SlotId, SlotSet, Streams, SubscriptionCounters, SubscriptionSettings, Subscriptions,
 };
 
 use crate::market::MonoNs;

@@ -681,9 +681,9 @@ impl Relay {
     /// The successor speaks for all: the old socket says goodbye.
     fn hand_over(&mut self, now: MonoNs, context: &mut Context<'_>, actions: &mut Vec<RelayAction>) {
         let Phase::Overlap(overlap) = std::mem::replace(&mut self.phase, Phase::Alone) else { return };
-        let old = std::mem::replace(&mut self.current, overlap.successor);
+        let mut old = std::mem::replace(&mut self.current, overlap.successor);
         let (from, to) = (old.leg, self.current.leg);
-        self.current.machine.absorb(&old.machine);
+        self.current.machine.absorb(&mut old.machine);
         self.leaving = Some(Box::new(old));
         self.counters.rotations += 1;
         self.counters.unjoined += u64::from(self.unjoined > 0);
@@ -698,9 +698,9 @@ impl Relay {
     /// The old socket was lost: the successor is the connection, however far it is.
     fn take_over(&mut self, now: MonoNs, actions: &mut Vec<RelayAction>) {
         let Phase::Overlap(overlap) = std::mem::replace(&mut self.phase, Phase::Alone) else { return };
-        let old = std::mem::replace(&mut self.current, overlap.successor);
+        let mut old = std::mem::replace(&mut self.current, overlap.successor);
         self.counters.takeovers += 1;
-        self.current.machine.absorb(&old.machine);
+        self.current.machine.absorb(&mut old.machine);
         self.phase = Phase::Grace { until: after(now, self.settings.grace) };
         match self.current.up_since {
             Some(since) => self.schedule(since),

@@ -18,6 +18,7 @@
 use super::connection_room::{arg_chars, check_limits};
 use super::names::Names;
 use super::slot_list::{Links, SlotList, Slots};
+use super::unanswered::{Others, Unanswered};
 use super::{PlanError, RequestRoom, after};
 use crate::limits::{SAMPLE_BYTES, SYMBOL_NAME_BYTES_MAX};
 use crate::market::MonoNs;
@@ -173,37 +174,6 @@ pub enum AckOutcome {
     Unmatched,
 }
 
-/// A request that was not answered, nor any of its retries: what the venue sends on this connection is unknown, and only
-/// a new connection makes it known. It is no refusal: the venue said nothing against these streams.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Unanswered {
-    /// What it asked.
-    pub operation: Operation,
-    /// The first stream it named.
-    pub stream: String,
-    /// How many streams it named.
-    pub stream_count: usize,
-    /// How often it was sent.
-    pub tries: u64,
-    /// How long each try waited.
-    pub ack_timeout: Duration,
-}
-
-impl fmt::Display for Unanswered {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let operation = match self.operation {
-            Operation::Subscribe => "subscribe",
-            Operation::Unsubscribe => "unsubscribe",
-        };
-        let others = Others(self.stream_count);
-        let (stream, tries, each_ms) = (&self.stream, self.tries, self.ack_timeout.as_millis());
-        write!(
-            f,
-            "the venue answers no request: {operation} {stream}{others}, no answer in {tries} tries of {each_ms} ms"
-        )
-    }
-}
-
 /// What happened so far, over all connections of the machine.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct SubscriptionCounters {
@@ -248,6 +218,13 @@ struct Batch {
     timeouts: u32,
     /// An earlier request for these slots was never answered: the venue may have done what it asked.
     may_be_live: bool,
+}
+
+impl Batch {
+    /// True if the venue has nothing of it: what is no longer wanted of it needs no request.
+    fn is_idle(&self) -> bool {
+        self.operation == Operation::Subscribe && !self.may_be_live
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -372,6 +349,7 @@ impl Subscriptions {
         }
         self.wanted.set(slot.index(), false);
         self.pardon(slot);
+        self.drop_from_queue(slot);
         Some(slot)
     }
 
@@ -677,12 +655,33 @@ impl Subscriptions {
         None
     }
 
-    fn enqueue(&mut self, batch: Batch) {
-        for slot in self.links.iter(batch.slots) {
-            self.pending.set(slot.index(), false);
-            self.queued.insert(slot.index());
+    /// To be asked again: what is still wanted of it, and what may be live. So every batch that waits has something to ask.
+    fn enqueue(&mut self, mut batch: Batch) {
+        let (pending, queued, wanted) = (&mut self.pending, &mut self.queued, &self.wanted);
+        let is_idle = batch.is_idle();
+        self.links.retain(&mut batch.slots, |slot| {
+            pending.set(slot.index(), false);
+            let has_use = !is_idle || wanted.contains(slot.index());
+            queued.set(slot.index(), has_use);
+            has_use
+        });
+        if batch.slots.len() > 0 {
+            self.queue.push_back(batch);
         }
-        self.queue.push_back(batch);
+    }
+
+    /// A slot that nobody wants any more is not asked for again, unless the venue may have done what it never answered.
+    fn drop_from_queue(&mut self, slot: SlotId) {
+        if !self.queued.contains(slot.index()) {
+            return;
+        }
+        let holds = |batch: &Batch| batch.is_idle() && self.links.iter(batch.slots).any(|of| of == slot);
+        let Some(at) = self.queue.iter().position(holds) else { return };
+        self.queued.set(slot.index(), false);
+        self.links.retain(&mut self.queue[at].slots, |of| of != slot);
+        if self.queue[at].slots.len() == 0 {
+            self.queue.remove(at);
+        }
     }
 
     /// The request that an answer with this id is for; without an id, the oldest. It no longer waits.
@@ -871,15 +870,6 @@ impl fmt::Write for Note<'_> {
         let cut = text.floor_char_boundary(room);
         self.0.push_str(&text[..cut]);
         if cut < text.len() { Err(fmt::Error) } else { Ok(()) }
-    }
-}
-
-/// The rest of a request, of this many streams, of which one is named.
-struct Others(usize);
-
-impl fmt::Display for Others {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0 > 1 { write!(f, " and {} more", self.0 - 1) } else { Ok(()) }
     }
 }
 

@@ -419,14 +419,15 @@ impl Running {
                 self.waiting_gone.push((streams, reply));
             }
             DriverCommand::Send(text, reply) => {
-                let (leg, machine) = self.relay.current();
-                let sent = if machine.state().is_up() {
-                    self.send(leg, text.into_bytes()).await;
-                    Ok(())
-                } else {
-                    Err(format!("not connected: {}", machine.state().name()))
+                let (leg, _) = self.relay.current();
+                let queued = self.relay.machine_mut(leg).map(|machine| machine.queue_send(text, mono_now()));
+                let sent = match queued {
+                    Some(Ok(())) => Ok(()),
+                    Some(Err(error)) => Err(error.to_string()),
+                    None => Err("the connection is gone".to_owned()),
                 };
                 let _ = reply.send(sent);
+                self.apply(RelayEvent::Timer);
             }
             DriverCommand::Reconnect => self.apply(RelayEvent::Reconnect("asked for")),
             DriverCommand::Rotate(reply) => {
