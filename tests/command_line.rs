@@ -430,6 +430,90 @@ channels = ["publicTrade", "orderbook.50"]
     assert!(table.contains("spot/part-1") && table.contains("3600 streams in"), "{table}");
 }
 
+/// Exit code, plan and stderr of `check --plan --json` for these keys of `[connection.subscription]`.
+fn planned(folder: &Folder, symbols: &str, subscription: &str) -> (Option<i32>, Value, String) {
+    let config = folder.write(
+        "subscription.toml",
+        &format!(
+            r#"
+[[connection]]
+name = "a"
+venue = "binance-spot"
+symbols = [{symbols}]
+channels = ["trade", "bookTicker"]
+[connection.subscription]
+{subscription}
+"#
+        ),
+    );
+    let done = output(&["check", "--plan", "--json", &config]);
+    let plan = if done.stdout.is_empty() { Value::Null } else { serde_json::from_slice(&done.stdout).expect("JSON") };
+    (done.status.code(), plan, text(&done.stderr).to_owned())
+}
+
+/// (name, requests, streams) of each socket.
+fn shape(plan: &Value) -> Vec<(String, u64, u64)> {
+    let number = |value: &Value| value.as_u64().expect("a whole number");
+    let of_socket = |socket: &Value| {
+        let name = socket["name"].as_str().expect("a text").to_owned();
+        (name, number(&socket["requests"]), number(&socket["streams"]))
+    };
+    plan["connections"].as_array().expect("a list").iter().map(of_socket).collect()
+}
+
+#[test]
+fn the_plan_keeps_to_what_the_configuration_asks_of_it() {
+    let folder = Folder::new("plan-keys");
+    let four = r#""AUSDT", "BUSDT", "CUSDT", "DUSDT""#;
+    let shape_of = |subscription: &str| {
+        let (code, plan, error) = planned(&folder, four, subscription);
+        assert_eq!((code, &plan["violations"]), (Some(0), &serde_json::json!([])), "{subscription}: {error}");
+        shape(&plan)
+    };
+    let socket = |name: &str, requests, streams| (name.to_owned(), requests, streams);
+    assert_eq!(shape_of(""), [socket("a", 1, 8)]);
+    assert_eq!(shape_of("batch = 3"), [socket("a", 3, 8)]);
+    let halves = [socket("a/part-1", 1, 4), socket("a/part-2", 1, 4)];
+    assert_eq!(shape_of("streams_per_connection = 4"), halves);
+    assert_eq!(shape_of(r#"separate = "channel""#), halves);
+    // The heavy symbol has a socket of its own.
+    let weighted = "streams_per_connection = 6\nweights = { CUSDT = 10 }";
+    assert_eq!(shape_of(weighted), [socket("a/part-1", 1, 2), socket("a/part-2", 1, 6)]);
+    // Room for a third stream, which would tear a symbol.
+    let shards = "streams_per_connection = 3\nseparate = \"symbol\"";
+    assert_eq!(shape_of(shards), [1, 2, 3, 4].map(|part| socket(&format!("a/part-{part}"), 1, 2)));
+    let (_, plan, _) = planned(&folder, four, "");
+    // {"method":"SUBSCRIBE","params":["ausdt@trade","ausdt@bookTicker",...],"id":1}
+    assert_eq!(plan["connections"][0]["bytes_max"], 41 + 4 * (13 + 18) + 7);
+}
+
+#[test]
+fn a_plan_that_breaks_a_limit_is_printed_with_the_limit_and_refused() {
+    let folder = Folder::new("plan-violations");
+    // A name of the longest length, which doubles in JSON: no request of 256 bytes holds it.
+    let symbols = format!("'{}', 'BTCUSDT'", r"\".repeat(128));
+    let (code, plan, error) = planned(&folder, &symbols, "request_bytes_max = 256");
+    assert_eq!(code, Some(2), "{plan}");
+    let violations = plan["violations"].as_array().expect("a list");
+    for (violation, bytes) in violations.iter().zip([341, 346]) {
+        let violation = violation.as_str().expect("a sentence");
+        assert!(violation.starts_with(&format!("a: a request of {bytes} bytes, ")), "{violation}");
+        assert!(violation.ends_with(": 256 are allowed"), "{violation}");
+    }
+    assert_eq!((violations.len(), shape(&plan)), (2, vec![("a".to_owned(), 3, 4)]), "all else is planned");
+    assert!(error.contains("the plan breaks 2 limits"), "{error}");
+    // A shard is whole or not at all.
+    let subscription = "streams_per_connection = 1\nseparate = \"symbol\"";
+    let (code, plan, _) = planned(&folder, "'BTCUSDT'", subscription);
+    let violations = plan["violations"].as_array().expect("a list");
+    assert_eq!((code, violations.len()), (Some(2), 1), "{plan}");
+    assert!(violations[0].as_str().is_some_and(|text| text.starts_with("a: 2 streams on one connection")), "{plan}");
+    // Smaller than any subscribe: refused before there is a plan.
+    let (code, plan, error) = planned(&folder, "'BTCUSDT'", "request_bytes_max = 20");
+    assert_eq!((code, plan), (Some(2), Value::Null));
+    assert!(error.contains("request_bytes_max") && error.contains("256"), "{error}");
+}
+
 #[test]
 fn check_refuses_a_bad_file_with_every_error_at_once() {
     let folder = Folder::new("check");

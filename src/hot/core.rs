@@ -13,6 +13,7 @@ use super::delivery::{Desk, Pass};
 use super::legs::{Overlap, Overlaps, Role};
 use super::outbox::Outbox;
 use super::poller::{Poller, Waker};
+use super::pulse::Marks;
 use super::ring::{Attachment, Command, Feed, HotPorts, Notice, Spent};
 use super::router::Router;
 use super::stats::CoreStats;
@@ -182,6 +183,7 @@ impl<S> Core<S> {
                 router: Router::new(),
                 state: strategy.state,
                 overlaps: Overlaps::default(),
+                marks: Marks::new(),
                 latency_sample_every: settings.latency_sample_every.max(1),
                 until_sample: 1,
             },
@@ -560,6 +562,7 @@ impl<S> Core<S> {
         };
         let message = &mut self.cold_message[..];
         let is_data = pass.deliver(decoder, message, received, None, &mut self.desk, &mut self.outbox, sampled);
+        self.stats.pulses.mark_all(&mut self.desk.marks, received.mono);
         socket.data_messages.add(u64::from(is_data));
         let payload = std::mem::take(&mut self.cold_message);
         self.outbox.deliver(Notice::Spent(Spent::Buffer(payload)));

@@ -10,7 +10,7 @@ use super::clock::{Clock, Ticks};
 use super::connection::{Closed, HotConnection};
 use super::legs::{Marked, Overlap, Overlaps, Role, Side};
 use super::outbox::Outbox;
-use super::pulse::Pulses;
+use super::pulse::{Marks, Pulses};
 use super::router::{Router, take_unrouted};
 use super::stats::{ConnectionStats, CoreStats, Current, SocketStats};
 use super::stream::ReadOutcome;
@@ -27,6 +27,7 @@ pub(super) struct Desk<S> {
     pub(super) router: Router<S>,
     pub(super) state: S,
     pub(super) overlaps: Overlaps,
+    pub(super) marks: Marks,
     pub(super) latency_sample_every: u32,
     pub(super) until_sample: u32,
 }
@@ -95,13 +96,14 @@ impl Pass<'_> {
                 Err(closed) => break Err(closed),
             }
         };
+        self.core.pulses.mark_all(&mut desk.marks, received.mono);
         self.socket.data_messages.add(data_messages);
         self.stats.pings.add(connection.counters().pings_received - pings_before);
         drained
     }
 
     /// Decodes one message, gives its events to the router, and counts what became of it. False for a control-plane
-    /// message.
+    /// message. The marks of its events wait for the caller.
     #[inline]
     #[expect(
         clippy::too_many_arguments,
@@ -139,6 +141,7 @@ impl Pass<'_> {
             leg: self.leg,
             overlap: self.role.and_then(|role| desk.overlaps.get(role)),
             pulses: &self.core.pulses,
+            marks: &mut desk.marks,
             current,
             stats,
             events: 0,
@@ -224,6 +227,8 @@ struct Delivery<'a, S> {
     /// The overlap this connection is in, if any, and its side of it.
     overlap: Option<(&'a mut Overlap, Side)>,
     pulses: &'a Pulses,
+    /// Marks of the events since the read.
+    marks: &'a mut Marks,
     current: &'a Current,
     stats: &'a ConnectionStats,
     events: u64,
@@ -251,7 +256,7 @@ macro_rules! route {
                 #[inline]
                 fn $method(&mut self, event: &$event) {
                     let Meta { symbol, received, .. } = event.meta;
-                    self.pulses.mark(symbol, event.lane(), self.leg, received.mono);
+                    self.marks.add(self.pulses, (symbol, event.lane(), self.leg), received.mono);
                     if let Some((overlap, side)) = &mut self.overlap
                         && !overlap.judge(*side, symbol, event.lane(), event.mark(), self.stats)
                     {

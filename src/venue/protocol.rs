@@ -2,6 +2,7 @@
 
 use super::{Channel, ChannelError, binance, bybit};
 use crate::market::{Instrument, Venue};
+use std::fmt;
 use std::time::Duration;
 
 /// How messages arrive on a connection.
@@ -116,12 +117,21 @@ impl From<Result<(), Refusal>> for AckResult {
 
 /// A venue's refusal, in its own words.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("{message}{}", .code.map(|c| format!(" (code {c})")).unwrap_or_default())]
+#[error("{message}{}", Code(*code))]
 pub struct Refusal {
     /// The venue's code, if it gave one.
     pub code: Option<i64>,
     /// The venue's message.
     pub message: String,
+}
+
+/// A refusal's code behind its message; written in place, because the store of subscriptions allocates nothing.
+struct Code(Option<i64>);
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.map_or(Ok(()), |code| write!(f, " (code {code})"))
+    }
 }
 
 /// What a control-plane message (one that is no market data) says.

@@ -1,0 +1,337 @@
+//! `deliver/<kind>/<overlap>`: one message from the read buffer to an empty handler: frame, decode, pulse, (legs,) route.
+//!
+//! ```text
+//! peer ── one chunk, under 64 KiB ──► socket ─► Core::run, on this very thread ─► handlers
+//!   ▲                                                                    │
+//!   └── the next chunk, unmeasured ◄── second marker of a chunk ◄────────┘   first marker: the clock starts
+//!
+//! cargo bench --bench deliver                                    30 rounds of each row, interleaved
+//! cargo bench --bench deliver -- --row trade/alone --chunks 50   one row, to count its instructions
+//! cargo bench --bench deliver -- --test                          a few messages of each, to see that it lives
+//! ```
+//! A chunk fits one read and is timed between the quotes of a marker symbol at its ends, so no system call and no second
+//! thread is in the figure: it is what a message costs once its bytes are here. `alone`: no overlap is on. `leader`: one
+//! is on, and the leader brings each event first. `repeated`: the successor brings what the leader brought before.
+//! Instructions, which a noisy neighbour does not change: run a row with two values of `--chunks` under
+//! `valgrind --tool=callgrind --collect-atstart=no --toggle-collect='deliver::run' --toggle-collect='deliver::next_chunk'`;
+//! the difference, by the messages of the chunks between them, is one message's. The row says how many a chunk has.
+
+use hdrhistogram::Histogram;
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::time::Instant;
+use tickwire::hot::{
+    Attachment, ColdPorts, Command, ConnectionSettings, ConnectionStats, Core, CoreSettings, CoreStats, Feed,
+    HotConnection, Idle, Overlap, Router, Strategy, Stream, ports,
+};
+use tickwire::market::{BookUpdate, Lane, Quote, SymbolSpec, SymbolTable, Trade, Venue};
+use tickwire::telemetry::Percentiles;
+use tickwire::venue::{Decoder, Form};
+
+/// Below what a core reads in one visit, and what a loopback socket takes at once.
+const CHUNK_BYTES_MAX: usize = 60_000;
+/// Symbols whose messages take turns.
+const SYMBOL_COUNT: u64 = 16;
+/// Chunks of a round that warm caches and predictors and are not timed.
+const WARM_UP: usize = 5;
+const MARKER: &str = "MARKUSDT";
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Kind {
+    Trade,
+    Quote,
+    Book,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Legs {
+    Alone,
+    Leader,
+    Repeated,
+}
+
+struct Row {
+    name: &'static str,
+    kind: Kind,
+    legs: Legs,
+}
+
+const ROWS: [Row; 9] = [
+    Row { name: "trade/alone", kind: Kind::Trade, legs: Legs::Alone },
+    Row { name: "trade/leader", kind: Kind::Trade, legs: Legs::Leader },
+    Row { name: "trade/repeated", kind: Kind::Trade, legs: Legs::Repeated },
+    Row { name: "quote/alone", kind: Kind::Quote, legs: Legs::Alone },
+    Row { name: "quote/leader", kind: Kind::Quote, legs: Legs::Leader },
+    Row { name: "quote/repeated", kind: Kind::Quote, legs: Legs::Repeated },
+    Row { name: "book/alone", kind: Kind::Book, legs: Legs::Alone },
+    Row { name: "book/leader", kind: Kind::Book, legs: Legs::Leader },
+    Row { name: "book/repeated", kind: Kind::Book, legs: Legs::Repeated },
+];
+
+/// The strategy's state, and with it the venue: what a marker's handler needs to send the next chunk.
+struct Mine {
+    kind: Kind,
+    cold: ColdPorts,
+    /// The other ends: the leader's, and the successor's if there is one.
+    peers: Vec<TcpStream>,
+    /// Chunks still to be sent to the last peer.
+    chunks_left: usize,
+    /// Whose chunk is under way.
+    peer: usize,
+    chunk: Vec<u8>,
+    /// Number of the next message, and of the chunk's messages.
+    next: u64,
+    count: u64,
+    markers: u64,
+    started: Option<Instant>,
+    /// Events that reached their handler, the markers left out.
+    handled: u64,
+    /// ns of a message, by chunk of the last peer.
+    message_ns: Vec<u64>,
+}
+
+fn on_trade(mine: &mut Mine, _trade: &Trade) {
+    mine.handled += 1;
+}
+
+fn on_quote(mine: &mut Mine, _quote: &Quote) {
+    mine.handled += 1;
+}
+
+fn on_book(mine: &mut Mine, _book: &BookUpdate<'_>) {
+    mine.handled += 1;
+}
+
+fn on_marker(mine: &mut Mine, _quote: &Quote) {
+    match mine.started.take() {
+        None => mine.started = Some(Instant::now()),
+        Some(started) => {
+            let taken_ns = u64::try_from(started.elapsed().as_nanos()).expect("below a century");
+            next_chunk(mine, taken_ns);
+        }
+    }
+}
+
+/// A chunk has been handled: notes its time and sends the next, or lets the core end.
+#[inline(never)]
+fn next_chunk(mine: &mut Mine, taken_ns: u64) {
+    while mine.cold.pop().is_some() {}
+    if mine.peer + 1 < mine.peers.len() {
+        mine.peer += 1;
+        // The same messages, between markers of their own.
+        mine.next -= mine.count;
+    } else {
+        mine.message_ns.push(taken_ns / mine.count);
+        mine.chunks_left -= 1;
+        mine.peer = 0;
+    }
+    if mine.chunks_left == 0 {
+        mine.cold.push(Command::Stop).expect("room in the ring");
+    } else {
+        send_chunk(mine);
+    }
+}
+
+fn send_chunk(mine: &mut Mine) {
+    mine.chunk.clear();
+    mine.count = 0;
+    mark(mine);
+    let mut text = String::new();
+    loop {
+        text.clear();
+        message(&mut text, mine.kind, mine.next);
+        if mine.chunk.len() + text.len() > CHUNK_BYTES_MAX {
+            break;
+        }
+        frame(&mut mine.chunk, &text);
+        mine.next += 1;
+        mine.count += 1;
+    }
+    mark(mine);
+    mine.peers[mine.peer].write_all(&mine.chunk).expect("the core reads");
+}
+
+fn mark(mine: &mut Mine) {
+    mine.markers += 1;
+    let mut text = String::new();
+    quote(&mut text, MARKER, mine.markers);
+    frame(&mut mine.chunk, &text);
+}
+
+fn frame(chunk: &mut Vec<u8>, text: &str) {
+    let length = u16::try_from(text.len()).expect("a short message").to_be_bytes();
+    assert!(text.len() >= 126, "a frame of the middle length");
+    chunk.extend_from_slice(&[0x81, 126, length[0], length[1]]);
+    chunk.extend_from_slice(text.as_bytes());
+}
+
+fn symbol_name(n: u64) -> String {
+    format!("{}BCUSDT", char::from(b'A' + u8::try_from(n % SYMBOL_COUNT).expect("below 16")))
+}
+
+/// A message in its venue's words; numbers vary as a market's do, in constant lengths.
+fn message(text: &mut String, kind: Kind, n: u64) {
+    let name = symbol_name(n);
+    let stream = name.to_ascii_lowercase();
+    let time = 1_700_000_000_000 + n;
+    let written = match kind {
+        Kind::Trade => write!(
+            text,
+            r#"{{"stream":"{stream}@trade","data":{{"e":"trade","E":{time},"s":"{name}","t":{},"p":"{}.{:02}000000","q":"0.{:05}000","T":{time},"m":{},"M":true}}}}"#,
+            3_735_683_259 + n,
+            61_000 + mixed(n, 1) % 1_000,
+            mixed(n, 2) % 100,
+            1 + mixed(n, 3) % 99_999,
+            mixed(n, 4).is_multiple_of(2),
+        ),
+        Kind::Quote => return quote(text, &name, n),
+        Kind::Book => write!(
+            text,
+            r#"{{"stream":"{stream}@depth@100ms","data":{{"e":"depthUpdate","E":{time},"s":"{name}","U":{},"u":{},"b":[{}],"a":[{}]}}}}"#,
+            // Ten ids a batch, each symbol's joining its last.
+            10 * (n / SYMBOL_COUNT) + 1,
+            10 * (n / SYMBOL_COUNT) + 10,
+            levels(n, 5),
+            levels(n + 1, 5),
+        ),
+    };
+    written.expect("a string takes all");
+}
+
+fn quote(text: &mut String, name: &str, n: u64) {
+    let (price, qty) = (61_000 + mixed(n, 1) % 1_000, 1 + mixed(n, 2) % 99_999);
+    write!(
+        text,
+        r#"{{"stream":"{}@bookTicker","data":{{"u":{},"s":"{name}","b":"{price}.01000000","B":"0.{qty:05}000","a":"{price}.02000000","A":"0.{qty:05}000"}}}}"#,
+        name.to_ascii_lowercase(),
+        50_093_239_212 + n,
+    )
+    .expect("a string takes all");
+}
+
+fn levels(n: u64, count: u64) -> String {
+    let level =
+        |at| format!(r#"["{}.{:02}000000","0.{:05}000"]"#, 61_000 + at, mixed(n, at) % 100, mixed(n, at) % 99_999);
+    (0..count).map(level).collect::<Vec<_>>().join(",")
+}
+
+/// A number that looks like chance, the same in every run.
+fn mixed(n: u64, salt: u64) -> u64 {
+    let mixed = (n ^ (salt << 48)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    (mixed ^ (mixed >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 20
+}
+
+fn on_symbol(mine: &mut Mine, router: &mut Router<Mine>, spec: &SymbolSpec) {
+    match (&*spec.name, mine.kind) {
+        (MARKER, _) => router.on_quote(spec.symbol, on_marker),
+        (_, Kind::Trade) => router.on_trade(spec.symbol, on_trade),
+        (_, Kind::Quote) => router.on_quote(spec.symbol, on_quote),
+        (_, Kind::Book) => router.on_book(spec.symbol, on_book),
+    }
+}
+
+/// A connection of the core in this slot, and its other end.
+fn attach(cold: &mut ColdPorts, slot: u16, stats: &Arc<ConnectionStats>) -> TcpStream {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a loopback port");
+    let ours = TcpStream::connect(listener.local_addr().expect("bound")).expect("connects");
+    let (peer, _) = listener.accept().expect("accepts");
+    peer.set_nodelay(true).expect("a socket");
+    let stream = Stream::plain(ours).expect("non-blocking");
+    let connection = HotConnection::new(stream, b"", &ConnectionSettings::default()).expect("a connection");
+    let decoder = Decoder::new(Venue::BinanceSpot, Form::Combined, None);
+    let feed = Feed { leg: u8::from(slot == 1), ..Feed::new(slot, decoder, Arc::clone(stats)) };
+    cold.push(Command::Attach(Box::new(Attachment { connection, feed }))).expect("room in the ring");
+    peer
+}
+
+/// One round of one row: ns of a message by chunk, and messages of the last chunk.
+fn round(row: &Row, chunks: usize) -> (Vec<u64>, u64) {
+    let (hot, mut cold) = ports().expect("descriptors");
+    let core_stats = Arc::new(CoreStats::new(0));
+    let stats = Arc::new(ConnectionStats::default());
+    let mut table = SymbolTable::default();
+    for name in (0..SYMBOL_COUNT).map(symbol_name).chain([MARKER.to_owned()]) {
+        let symbol = table.add(Venue::BinanceSpot, &name, 2, 5, None).expect("room");
+        core_stats.pulses.prefault(symbol);
+        let spec = table.spec(symbol).expect("just added").clone();
+        cold.push(Command::AddSymbol(Box::new(spec))).expect("room in the ring");
+    }
+    let mut peers = vec![attach(&mut cold, 0, &stats)];
+    if row.legs != Legs::Alone {
+        let lanes = [Lane::TRADE, Lane::QUOTE, Lane::BOOK];
+        let overlap = Overlap::new(1, Venue::BinanceSpot, 0, 1, lanes);
+        cold.push(Command::BeginOverlap(Box::new(overlap))).expect("room in the ring");
+        let successor = attach(&mut cold, 1, &stats);
+        // The leader's row has the successor there and silent.
+        peers.push(successor);
+    }
+    let silent = if row.legs == Legs::Leader { peers.pop() } else { None };
+    let mut state = Mine {
+        kind: row.kind,
+        cold,
+        peers,
+        chunks_left: chunks,
+        peer: 0,
+        chunk: Vec::with_capacity(2 * CHUNK_BYTES_MAX),
+        next: 0,
+        count: 0,
+        markers: 0,
+        started: None,
+        handled: 0,
+        message_ns: Vec::with_capacity(chunks),
+    };
+    send_chunk(&mut state);
+    let settings = CoreSettings { idle: Idle::Spin, latency_sample_every: 1, thread_allocations: || 0 };
+    let core = Core::new(settings, hot, core_stats, Strategy { state, on_symbol }).expect("a poller");
+    let mine = run(core);
+    drop(silent);
+    assert_eq!(mine.handled, mine.next, "each event reached its handler once");
+    let repeated = if row.legs == Legs::Repeated { mine.next } else { 0 };
+    assert_eq!((stats.repeated.get(), stats.ahead.get(), stats.unparsed.get()), (repeated, 0, 0));
+    (mine.message_ns, mine.count)
+}
+
+/// A function of its own, so that a profile can begin where it does.
+#[inline(never)]
+fn run(core: Core<Mine>) -> Mine {
+    core.run().expect("no handler panics")
+}
+
+/// The value behind a flag of the command line.
+fn argument(name: &str) -> Option<String> {
+    let mut arguments = std::env::args().skip_while(|argument| argument != name);
+    arguments.nth(1)
+}
+
+#[expect(clippy::print_stdout, reason = "a bench's answer is its output")]
+fn main() {
+    let is_test = std::env::args().any(|argument| argument == "--test");
+    let number = |name, default| argument(name).map_or(default, |text| text.parse().expect("a number"));
+    let rounds = number("--rounds", if is_test { 1 } else { 30 });
+    let chunks = number("--chunks", if is_test { WARM_UP + 1 } else { 200 });
+    let only = argument("--row");
+    if let Some(row) = ROWS.iter().find(|row| only.as_deref() == Some(row.name)) {
+        let (message_ns, count) = round(row, chunks);
+        println!("{}: {} chunks, {count} messages in the last", row.name, message_ns.len());
+        return;
+    }
+    assert!(only.is_none(), "no row has this name");
+    let mut histograms = ROWS.map(|_| Histogram::<u64>::new(3).expect("three digits are allowed"));
+    for round_index in 0..rounds {
+        for at in 0..ROWS.len() {
+            let row = (at + round_index) % ROWS.len();
+            for message_ns in round(&ROWS[row], chunks).0.into_iter().skip(WARM_UP) {
+                histograms[row].record(message_ns).expect("the range grows by itself");
+            }
+        }
+    }
+    println!("one message, read to empty handler, ns: means of chunks ({rounds} rounds of {chunks})");
+    println!("{:<16} {:>7} {:>6} {:>6} {:>6} {:>6} {:>9}", "", "chunks", "min", "p50", "p99", "p99.9", "max");
+    for (row, histogram) in ROWS.iter().zip(&histograms) {
+        let Percentiles { p50, p99, p999, max } = Percentiles::of(histogram);
+        let (name, chunks, min) = (row.name, histogram.len(), histogram.min());
+        println!("{name:<16} {chunks:>7} {min:>6} {p50:>6} {p99:>6} {p999:>6} {max:>9}");
+    }
+}
