@@ -34,6 +34,7 @@ mod packing;
 mod pool;
 mod rate;
 mod reconnect;
+mod report;
 mod request_machine;
 mod request_room;
 mod requests;
@@ -41,8 +42,6 @@ mod rotation;
 mod secret;
 mod sends;
 mod session;
-#[cfg(test)]
-mod simulation;
 mod slot_list;
 mod subscriptions;
 mod turn;
@@ -54,7 +53,7 @@ pub use auth::{
     StringToSign,
 };
 pub use codec::{BinanceCodec, BybitCodec, Codec, JsonRpc, Reply, ReplyTo, RequestId, RequestRefusal};
-pub use connection::{Action, ConnectionMachine, ConnectionSettings, Context, Event, Report, Status};
+pub use connection::{Action, ConnectionMachine, ConnectionSettings, Context, Event};
 pub use connection_room::PlanError;
 pub use governor::{
     AnswerCounters, BudgetId, BudgetKey, BudgetLimits, BudgetStatus, Governor, GovernorSettings, GovernorStatus,
@@ -71,6 +70,7 @@ pub use pool::{
     check_connections, health, plan, schedule,
 };
 pub use reconnect::{Backoff, Cause, ReconnectSettings, RetryStrategy};
+pub use report::{Report, Status};
 pub use request_machine::{
     RequestAction, RequestEnd, RequestEvent, RequestMachine, RequestMachineSettings, RequestReport, RequestStatus,
     Transmit,

@@ -169,6 +169,8 @@ struct Overlap {
     /// When the successor was first found confirmed and speaking.
     whole_since: Option<MonoNs>,
     promoted_at: Option<MonoNs>,
+    /// The hand-over is due and waits for this: until then at the latest.
+    held_until: Option<MonoNs>,
     /// It was connected once.
     was_up: bool,
 }
@@ -403,8 +405,14 @@ impl Relay {
 
     /// When an overlap goes on by itself.
     fn overlap_timer(&self, overlap: &Overlap) -> Option<MonoNs> {
+        if self.is_stopping {
+            // Both say goodbye, each by its own timer: a hand-over that is due would only be asked about for nothing.
+            return None;
+        }
         let since = overlap.promoted_at.or(overlap.whole_since);
         match since {
+            // What it waits for comes with an event.
+            Some(_) if overlap.held_until.is_some() => overlap.held_until,
             Some(since) => Some(after(since, self.settings.overlap)),
             None => Some(overlap.give_up_at),
         }
@@ -551,7 +559,7 @@ impl Relay {
             actions.push(RelayAction::EndOverlap);
         }
         self.give(Role::Successor, Event::Stop, now, context, actions);
-        self.give(Role::Leaving, Event::Stop, now, context, actions);
+        // One that is leaving was told so when it began to.
     }
 
     /// Begins a hand-over.
@@ -620,6 +628,7 @@ impl Relay {
                     give_up_at,
                     whole_since: None,
                     promoted_at: None,
+                    held_until: None,
                     was_up: false,
                 };
                 self.phase = Phase::Overlap(Box::new(overlap));
@@ -664,15 +673,21 @@ impl Relay {
         match (overlap.promoted_at, overlap.whole_since) {
             (None, None) if is_late && state == State::Ready => overlap.whole_since = Some(now),
             (None, None) if is_late => {
-                return self.fail("the successor was not confirmed in time", now, context, actions);
+                self.fail("the successor was not confirmed in time", now, context, actions);
             }
             (None, Some(since)) if after(since, self.settings.overlap) <= now => {
                 overlap.promoted_at = Some(now);
                 let leg = overlap.successor.leg;
                 actions.push(RelayAction::Promote(leg));
             }
-            (Some(at), _) if after(at, self.settings.overlap) <= now && (self.unjoined == 0 || is_late) => {
-                return self.hand_over(now, context, actions);
+            (Some(at), _) if after(at, self.settings.overlap) <= now => {
+                // A stream asked for since it was found whole: the old socket may be the only one that has it.
+                let settle_until = after(overlap.give_up_at, self.settings.overlap_max);
+                overlap.held_until = match (self.unjoined > 0 && !is_late, state == State::Ready) {
+                    (true, _) => Some(overlap.give_up_at),
+                    (false, false) if now < settle_until => Some(settle_until),
+                    (false, _) => return self.hand_over(now, context, actions),
+                };
             }
             _ => {}
         }

@@ -287,6 +287,65 @@ fn a_stop_in_any_phase_closes_every_socket_within_the_close_timeout() {
 }
 
 #[test]
+fn a_stop_just_before_the_lead_passes_leaves_no_timer_that_is_due_already() {
+    let mut bench = Bench::up(by_age(60), &["a@trade"]);
+    bench.pass(61);
+    bench.connect(Leg(2));
+    bench.pass(1);
+    bench.now = MonoNs(bench.relay.next_timer().unwrap().0 - 50 * MS);
+    bench.answers_close = false;
+    bench.event(RelayEvent::Stop);
+    while let Some(at) = bench.relay.next_timer() {
+        assert!(at > bench.now, "a timer that is due already would spin");
+        bench.now = at;
+        bench.event(RelayEvent::Timer);
+    }
+    assert!(bench.relay.is_over());
+}
+
+#[test]
+fn a_stop_while_the_old_socket_says_goodbye_is_no_news_to_it() {
+    let mut bench = Bench::up(by_age(60), &["a@trade"]);
+    bench.pass(61);
+    bench.connect(Leg(2));
+    bench.answers_close = false;
+    while bench.relay.current().0 == Leg(1) {
+        bench.now = MonoNs(bench.now.0 + 10 * MS);
+        bench.speak(Leg(2), 7);
+        bench.speak(Leg(1), 7);
+    }
+    bench.event(RelayEvent::Stop);
+    let (leg, leaving) = bench.relay.machines().last().unwrap();
+    assert_eq!((leg, leaving.session().illegal_count()), (Leg(1), 0), "{:?}", leaving.session().last_illegal());
+}
+
+#[test]
+fn a_hand_over_waits_for_what_was_asked_for_since_and_for_chains_that_have_not_joined_and_asks_for_no_timer_meanwhile()
+{
+    let mut bench = Bench::up(by_age(60), &["a@trade"]);
+    bench.pass(61);
+    bench.connect(Leg(2));
+    bench.relay.note_unjoined(1);
+    // Each timer in its turn, none of them due already.
+    bench.pass(10);
+    assert_eq!(bench.relay.current().0, Leg(1), "a chain has not joined");
+    let mut actions = Vec::new();
+    let mut context = Context { wall_ms: 0, governor: &mut bench.governor, budget: bench.budget };
+    bench.relay.handle(RelayEvent::Subscribe("b@trade"), bench.now, &mut context, &mut actions);
+    bench.relay.note_unjoined(0);
+    bench.pass(3);
+    assert_eq!(bench.relay.current().0, Leg(1), "nobody has answered for b@trade yet");
+    for action in actions {
+        if let RelayAction::Leg(leg, Action::Send(text)) = action {
+            let request: Value = serde_json::from_slice(&text).unwrap();
+            let ack = format!(r#"{{"result":null,"id":{}}}"#, request["id"]);
+            bench.event(RelayEvent::Leg(leg, Event::Message(ack.as_bytes())));
+        }
+    }
+    assert_eq!(bench.relay.current().0, Leg(2), "both have it");
+}
+
+#[test]
 fn an_event_of_a_socket_that_is_gone_is_counted_and_changes_nothing() {
     let mut bench = Bench::up(RotationSettings::default(), &["a@trade"]);
     bench.lose(Leg(9));
