@@ -196,7 +196,7 @@ fn events_text(fields: &Map<String, Value>) -> String {
 fn event_text(event: &Value) -> String {
     let Some(object) = event.as_object() else { return plain(event) };
     let mut rest = object.clone();
-    match rest.remove("kind") {
+    match rest.remove("event") {
         Some(kind) => format!("{} {}", plain(&kind), pairs(&rest)).trim_end().to_owned(),
         None => pairs(&rest),
     }
@@ -226,6 +226,7 @@ fn done_text(fields: &Map<String, Value>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::telemetry::{ControlEvent, Happening};
     use serde_json::json;
 
     fn fields(value: &Value) -> Map<String, Value> {
@@ -239,12 +240,14 @@ mod tests {
     }
 
     #[test]
-    fn an_event_is_one_line_that_begins_with_its_kind() {
-        let event = json!({ "kind": "silent", "connection": "a", "subscription": "btcusdt@trade", "for_ms": 5 });
-        assert_eq!(event_text(&event), "silent connection=a for_ms=5 subscription=btcusdt@trade");
-        assert_eq!(event_text(&json!({ "kind": "closed" })), "closed");
+    fn an_event_is_one_line_that_begins_with_its_name() {
+        let what = Happening::Silent { stream: "btcusdt@trade".into(), kind: "stopped".into(), for_ms: 5 };
+        let event = ControlEvent { at_ms: 1, connection: "a".into(), what };
+        let event = serde_json::to_value(&event).unwrap();
+        assert_eq!(event_text(&event), "silent at_ms=1 connection=a for_ms=5 kind=stopped stream=btcusdt@trade");
+        assert_eq!(event_text(&json!({ "event": "closed" })), "closed");
         assert_eq!(event_text(&json!("words")), "words");
-        let answer = fields(&json!({ "events": [{ "kind": "ready" }, { "kind": "closed" }] }));
+        let answer = fields(&json!({ "events": [{ "event": "ready" }, { "event": "closed" }] }));
         assert_eq!(events_text(&answer), "ready\nclosed\n");
     }
 }

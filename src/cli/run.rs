@@ -8,6 +8,7 @@ use super::signals::Signals;
 use crate::config::{self, Config, EndpointOverrides};
 use crate::engine::{Engine, EngineBuilder, EngineError, RunningEngine, confine_to};
 use crate::hot::Strategy;
+use crate::net::ControlSocketError;
 use crate::strategy;
 use crate::telemetry::{Failure, Report};
 use anyhow::Context as _;
@@ -25,6 +26,15 @@ impl EngineHandle for RunningEngine {
 
     fn summaries(&self) -> Vec<String> {
         Self::summaries(self)
+    }
+
+    fn reload(&self) -> Result<String, String> {
+        let handle = self.handle();
+        match self.block_on(async move { handle.reload(false).await }) {
+            Some(Ok(difference)) => Ok(difference.to_string()),
+            Some(Err(error)) => Err(error.to_string()),
+            None => Err("the engine stops".to_owned()),
+        }
     }
 
     fn stop(self) -> Report {
@@ -98,7 +108,13 @@ pub(super) fn run_config(
 /// What the configuration asked for wrongly, apart from what this machine did not give.
 fn start_error(error: EngineError) -> CommandError {
     match error {
-        EngineError::UnknownStrategy { .. } | EngineError::TooManySockets { .. } | EngineError::NoSuchCore { .. } => {
+        EngineError::UnknownStrategy { .. }
+        | EngineError::TooManySockets { .. }
+        | EngineError::NoSuchCore { .. }
+        | EngineError::Settings { .. }
+        | EngineError::Plan { .. }
+        // A path that somebody else's file or engine has: another path, or nothing, is to be configured.
+        | EngineError::ControlSocket(ControlSocketError::InUse { .. } | ControlSocketError::NotASocket { .. }) => {
             CommandError::Configuration(error.into())
         }
         _ => CommandError::Runtime(error.into()),

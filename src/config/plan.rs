@@ -31,6 +31,8 @@ pub struct ConfigPlan<'a> {
     pub sockets: Vec<PlannedSocket<'a>>,
     /// The limits that the plan does not keep, one sentence each; empty for a plan that works.
     pub violations: Vec<String>,
+    /// The pace of the process: requests a second to one venue.
+    requests_per_second: u32,
 }
 
 /// What connects are counted against: host, port and source address.
@@ -40,7 +42,8 @@ impl<'a> ConfigPlan<'a> {
     /// Plans every connection, and lets those that share a venue's host and a source address share its connects.
     #[must_use]
     pub fn new(config: &'a Config) -> Self {
-        let mut this = Self { sockets: Vec::new(), violations: Vec::new() };
+        let requests_per_second = config.engine.governor.requests_per_second;
+        let mut this = Self { sockets: Vec::new(), violations: Vec::new(), requests_per_second };
         for connection in &config.connections {
             this.add(connection);
         }
@@ -102,8 +105,7 @@ impl<'a> ConfigPlan<'a> {
         }
         for group in groups {
             let connection = self.sockets[group[0]].connection;
-            let (limits, rate) =
-                (protocol(connection.venue).limits(), connection.plan_limits().process_requests_per_second);
+            let (limits, rate) = (protocol(connection.venue).limits(), Some(self.requests_per_second));
             let mut members = group.iter().copied().peekable();
             let sockets = self.sockets.iter_mut().enumerate();
             let of_group = sockets.filter(|(index, _)| members.next_if_eq(index).is_some());

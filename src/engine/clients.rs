@@ -4,19 +4,41 @@ use super::EngineError;
 use super::client::{RequestClient, RequestClientOptions};
 use super::plan::{self, TlsConfigs};
 use crate::config::{RequestCodec, RequestConfig};
-use crate::control::{Authentication, BinanceCodec, BybitCodec, Codec, Credentials, JsonRpc, logins};
-use crate::net::WebSocketOptions;
+use crate::control::{Authentication, BinanceCodec, BudgetLimits, BybitCodec, Codec, Credentials, JsonRpc, logins};
+use crate::market::Venue;
+use crate::net::{SharedGovernor, WebSocketOptions};
+use crate::venue::protocol;
 use std::sync::Arc;
 
 /// Connects every request connection. To be called inside the cold runtime.
 ///
 /// # Errors
 /// [`EngineError`]: trust, or a setting that cannot be.
-pub(super) fn connect_all(configs: &[RequestConfig], tls: &mut TlsConfigs) -> Result<Vec<RequestClient>, EngineError> {
-    configs.iter().map(|config| connect(config, tls)).collect()
+pub(super) fn connect_all(
+    configs: &[RequestConfig],
+    governor: &Arc<SharedGovernor>,
+    requests_per_second: u32,
+    tls: &mut TlsConfigs,
+) -> Result<Vec<RequestClient>, EngineError> {
+    configs.iter().map(|config| connect(config, (governor, requests_per_second), tls)).collect()
 }
 
-fn connect(config: &RequestConfig, tls: &mut TlsConfigs) -> Result<RequestClient, EngineError> {
+/// What a venue allows one address, by what is spoken there. Of a venue that states nothing only the pace is kept.
+fn limits(codec: RequestCodec, requests_per_second: u32) -> BudgetLimits {
+    let of = |venue| BudgetLimits::of(protocol(venue));
+    let stated = match codec {
+        RequestCodec::Binance => of(Venue::BinanceSpot),
+        RequestCodec::Bybit => of(Venue::BybitLinear),
+        RequestCodec::JsonRpc => BudgetLimits { connects: None, rest_weight: None, ..of(Venue::BybitLinear) },
+    };
+    BudgetLimits { requests_per_second: Some(requests_per_second), ..stated }
+}
+
+fn connect(
+    config: &RequestConfig,
+    (governor, requests_per_second): (&Arc<SharedGovernor>, u32),
+    tls: &mut TlsConfigs,
+) -> Result<RequestClient, EngineError> {
     let codec: Arc<dyn Codec> = match config.codec {
         RequestCodec::JsonRpc => Arc::new(JsonRpc),
         RequestCodec::Binance => Arc::new(BinanceCodec),
@@ -26,6 +48,7 @@ fn connect(config: &RequestConfig, tls: &mut TlsConfigs) -> Result<RequestClient
     options.connect = plan::request_options(config, tls.get(config.tls.ca_file.as_ref())?);
     options.sizes =
         WebSocketOptions { max_message_bytes: config.limits.max_message_bytes, ..WebSocketOptions::default() };
+    options.governor = Some((Arc::clone(governor), limits(config.codec, requests_per_second)));
     options.request_timeout = config.timeout;
     options.machine.requests.pending_max = config.pending_max;
     let refused = |what| EngineError::Settings { connection: config.name.clone(), what };

@@ -12,6 +12,7 @@ use crate::telemetry::{
 use crate::venue::Channel;
 use serde_json::json;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::broadcast;
@@ -82,6 +83,8 @@ pub struct Handle {
     pub(super) strategies: Arc<[String]>,
     /// Every event as one JSON text, for the control socket's clients.
     pub(super) texts: broadcast::Sender<Arc<str>>,
+    /// Events that were lost before they were written, because too many came at once.
+    pub(super) events_dropped: Arc<AtomicU64>,
 }
 
 impl std::fmt::Debug for Handle {
@@ -263,7 +266,7 @@ impl Handle {
             requests,
             governor: shared.governor.lock().status(now).budgets.iter().map(governor_status).collect(),
             cores: self.manager.cores.iter().map(|core| self.core_status(core)).collect(),
-            events_dropped: 0,
+            events_dropped: self.events_dropped.load(Ordering::Relaxed),
         }
     }
 
@@ -294,7 +297,9 @@ impl Handle {
                     // Nobody listening is no fault.
                     let _ = self.texts.send(text.into());
                 }
-                Err(broadcast::error::RecvError::Lagged(_)) => {}
+                Err(broadcast::error::RecvError::Lagged(lost)) => {
+                    self.events_dropped.fetch_add(lost, Ordering::Relaxed);
+                }
                 Err(broadcast::error::RecvError::Closed) => return,
             }
         }

@@ -326,7 +326,12 @@ impl EngineBuilder {
     /// The handle, the request connections behind it, and the control socket in front of it.
     fn handle(&self, runtime: &Runtime, manager: &Arc<Manager>, started: Instant) -> Result<Handle, EngineError> {
         let _inside = runtime.enter();
-        let clients = clients::connect_all(&self.config.requests, &mut TlsConfigs::default())?;
+        let clients = clients::connect_all(
+            &self.config.requests,
+            &manager.shared.governor,
+            manager.shared.requests_per_second,
+            &mut TlsConfigs::default(),
+        )?;
         let (texts, _) = broadcast::channel(handle::TEXTS_BACKLOG);
         let handle = Handle {
             manager: Arc::clone(manager),
@@ -334,6 +339,7 @@ impl EngineBuilder {
             started,
             strategies: self.factories.keys().cloned().collect(),
             texts,
+            events_dropped: Arc::default(),
         };
         runtime.spawn(handle.clone().write_events());
         if let Some(path) = &self.config.engine.control_socket {
@@ -502,7 +508,13 @@ impl RunningEngine {
     #[must_use]
     pub fn report(&self) -> Report {
         let symbols = self.lock_symbols().len();
-        report::report(self.started.elapsed(), &self.manager.rows(), &self.threads, symbols, self.failure())
+        report::report(
+            self.started.elapsed(),
+            &self.manager.rows(),
+            &self.threads,
+            (symbols, self.is_halted()),
+            self.failure(),
+        )
     }
 
     /// The handle, to change and ask it while it runs.

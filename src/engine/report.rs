@@ -41,7 +41,7 @@ pub(super) fn report(
     elapsed: Duration,
     sockets: &[Arc<Socket>],
     cores: &[Thread],
-    symbols: usize,
+    (symbols, halted): (usize, bool),
     failure: Option<Failure>,
 ) -> Report {
     Report {
@@ -50,6 +50,7 @@ pub(super) fn report(
         connections: sockets.iter().map(|socket| connection(socket)).collect(),
         hot_threads: cores.iter().map(Thread::report).collect(),
         symbols,
+        halted,
         failure,
     }
 }
@@ -61,6 +62,7 @@ fn connection(socket: &Socket) -> ConnectionReport {
     let (control_messages, events) = (stats.control_messages.get(), stats.events.get());
     let status = socket.status.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let machine = status.relay.as_ref().map(|relay| &relay.machine);
+    let counters = status.relay.as_ref().map(|relay| relay.counters);
     let count = |of: fn(&Status) -> usize| machine.map_or(0, |machine| of(machine) as u64);
     ConnectionReport {
         name: socket.name.clone(),
@@ -101,6 +103,14 @@ fn connection(socket: &Socket) -> ConnectionReport {
         last_control_unknown: machine.and_then(|machine| machine.last_unknown_control.clone()),
         acks_unmatched: machine.map_or(0, |machine| machine.subscriptions.acks_unmatched),
         ack_timeouts: machine.map_or(0, |machine| machine.subscriptions.timeouts),
+        repeated: stats.repeated.get(),
+        ahead: stats.ahead.get(),
+        rotations: counters.map_or(0, |counters| counters.rotations + counters.takeovers),
+        rotations_failed: counters.map_or(0, |counters| counters.rotations_failed),
+        silent: machine.map_or(0, |machine| machine.liveness.silent as u64),
+        silences: machine.map_or(0, |machine| machine.silences.never_spoke + machine.silences.stopped),
+        resubscribes: machine.map_or(0, |machine| machine.silences.resubscribes),
+        moves: machine.map_or(0, |machine| machine.silences.moves),
         from_the_future: stats.from_the_future.get(),
         last_error: status.last_error,
         samples: status.samples,

@@ -26,6 +26,8 @@ pub struct Report {
     pub hot_threads: Vec<HotThreadReport>,
     /// Symbols known to the engine.
     pub symbols: usize,
+    /// True while some connection is down that should be up.
+    pub halted: bool,
     /// Why the engine is ending by itself; `null` while it is not.
     pub failure: Option<Failure>,
 }
@@ -88,6 +90,22 @@ pub struct ConnectionReport {
     pub acks_unmatched: u64,
     /// Requests that were not answered in time.
     pub ack_timeouts: u64,
+    /// Events of a rotation that the other socket had brought, or led: not delivered.
+    pub repeated: u64,
+    /// Changes of a book during a rotation that joined to nothing yet: not delivered.
+    pub ahead: u64,
+    /// Sockets replaced by a successor.
+    pub rotations: u64,
+    /// Rotations that came to nothing.
+    pub rotations_failed: u64,
+    /// Subscriptions that are silent now.
+    pub silent: u64,
+    /// Times a subscription fell silent.
+    pub silences: u64,
+    /// Silent subscriptions that were to be subscribed again.
+    pub resubscribes: u64,
+    /// Silent subscriptions that were to be given to another socket.
+    pub moves: u64,
     /// Messages whose venue time lies after their receive stamp: a clock is off. They count as age 0.
     pub from_the_future: u64,
     /// The first message refused for each reason, cut short.
@@ -302,6 +320,7 @@ pub(super) mod tests {
                 clock_steps: 0,
             }],
             symbols: 4,
+            halted: false,
             failure: None,
         }
     }
