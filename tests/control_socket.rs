@@ -409,7 +409,7 @@ fn ctl_follows_events_until_the_engine_ends() {
     let mut out = BufReader::new(child.stdout.take().expect("piped"));
     let mut line = String::new();
     out.read_line(&mut line).unwrap();
-    assert_eq!(line, "ready\n");
+    assert_eq!(line, "kind=ready\n");
     served.events.send(r#"{"kind":"closed","connection":"a"}"#.into()).expect("it listens");
     line.clear();
     out.read_line(&mut line).unwrap();

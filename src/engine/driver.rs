@@ -316,10 +316,15 @@ impl Running {
             }
             let connected_at = MonoNs(attached.socket.connected_ns.get());
             for (at, &pulse) in attached.pulses.iter().enumerate() {
-                let last = driver.core.last_data(driver.plan.venue, &driver.shared, pulse, leg.parity());
-                if last > connected_at {
-                    machine.seen(SlotId::at(at), last, now);
+                // Where nobody can see its data, nobody can say that there is none.
+                if pulse == PulseAt::Nowhere {
+                    continue;
                 }
+                let last = driver.core.last_data(driver.plan.venue, &driver.shared, pulse, leg.parity());
+                // What came on an earlier socket is not this one's. None at all is told too: that is how a stream that
+                // never spoke is found.
+                let last = if last > connected_at { last } else { MonoNs(0) };
+                machine.seen(SlotId::at(at), last, now);
             }
         }
         if let Some(unjoined) = overlap.unjoined() {
