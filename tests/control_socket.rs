@@ -336,7 +336,7 @@ fn events_are_told_one_a_line_and_those_that_were_lost_are_counted() {
     let mut client = served.client();
     let answer = client.ask(r#"{"command":"events","follow":true}"#);
     assert_eq!(answer["events"][0]["kind"], "ready");
-    served.events.send(r#"{"kind":"closed"}"#.into()).expect("it listens");
+    served.events.send(r#"{"event":"closed"}"#.into()).expect("it listens");
     assert_eq!(client.line(), Some(json!({ "event": { "kind": "closed" } })));
     std::thread::sleep(Duration::from_millis(500));
     assert_eq!(
@@ -409,8 +409,8 @@ fn ctl_follows_events_until_the_engine_ends() {
     let mut out = BufReader::new(child.stdout.take().expect("piped"));
     let mut line = String::new();
     out.read_line(&mut line).unwrap();
-    assert_eq!(line, "kind=ready\n");
-    served.events.send(r#"{"kind":"closed","connection":"a"}"#.into()).expect("it listens");
+    assert_eq!(line, "ready\n");
+    served.events.send(r#"{"event":"closed","connection":"a"}"#.into()).expect("it listens");
     line.clear();
     out.read_line(&mut line).unwrap();
     assert_eq!(line, "closed connection=a\n");
