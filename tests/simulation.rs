@@ -185,7 +185,7 @@ fn main() -> ExitCode {
             break;
         }
     }
-    if count >= 100 && tally.violations == 0 {
+    if count >= SEEDS && tally.violations == 0 {
         for what in MUST_HAVE_SEEN.iter().filter(|&&what| !tally.seen.contains_key(what)) {
             eprintln!("{count} seeds, and none of them has seen `{what}`: that path was not walked");
             tally.violations += 1;
