@@ -51,13 +51,12 @@ impl World {
     }
 
     pub(crate) fn start(&mut self, at: usize) {
-        let now = self.now;
         let link = &mut self.links[at];
         if link.relay.is_over() {
             // The operator wants it back: the same streams, another relay.
             let settings = (link.settings.clone(), link.rotation.clone());
             let (dialect, host, streams) = (link.dialect, link.host, std::mem::take(&mut link.streams));
-            *link = Link::new(dialect, host, settings, streams, now);
+            *link = Link::new(dialect, host, settings, streams);
         }
         self.note(at, format_args!("start"));
         self.handle(at, RelayEvent::Start, Doing::Operator);
@@ -130,8 +129,14 @@ impl World {
     fn on_connected(&mut self, at: usize, serial: u64) {
         let now = self.now;
         let spread = self.random.between(0, 60) * SECOND;
+        let sooner = self.random.between(10, 600) * MINUTE;
         let link = &mut self.links[at];
-        let (dialect, age_max) = (link.dialect, self.age_max.or(link.dialect.age_max()));
+        let dialect = link.dialect;
+        let age_max = match link.rotation.after {
+            // Where nothing is done about it beforehand, the cut itself is to be met, and often.
+            None => Some(sooner),
+            Some(_) => self.age_max.or(dialect.age_max()),
+        };
         let socket = link.socket(serial).expect("just seen");
         socket.phase = super::socket::Phase::Open;
         (socket.opened_at, socket.last_byte) = (now, now);

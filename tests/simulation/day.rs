@@ -31,7 +31,7 @@ impl World {
             faults.mischief_every = 40 * MINUTE;
             faults.orders_every = 60 * MINUTE;
         }
-        let age_max = random.percent(60).then(|| random.between(1, 8) * HOUR);
+        let age_max = random.percent(60).then(|| random.between(20, 480) * MINUTE);
         let mut world = Self::empty(random, faults, if is_crowd { CROWD_DAY } else { DAY });
         world.age_max = age_max;
         let one = world.random.pick(&Dialect::ALL);
@@ -63,7 +63,7 @@ impl World {
             rotation.after = Some(Duration::from_nanos(age / 100 * random.between(20, 80)));
         }
         rotation.on_notice = random.percent(75);
-        self.links.push(Link::new(dialect, Self::host_of(dialect), (settings, rotation), streams, now));
+        self.links.push(Link::new(dialect, Self::host_of(dialect), (settings, rotation), streams));
     }
 
     fn plan_day(&mut self) {

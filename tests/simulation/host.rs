@@ -40,7 +40,7 @@ impl Recent {
 }
 
 /// A REST request that waits for its turn.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct RestTurn {
     pub(crate) ticket: Ticket,
     pub(crate) weight: u64,

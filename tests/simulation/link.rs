@@ -119,7 +119,6 @@ impl Link {
         host: usize,
         (settings, rotation): (ConnectionSettings, RotationSettings),
         mut streams: Vec<Stream>,
-        now: u64,
     ) -> Self {
         for stream in &mut streams {
             (stream.is_covered, stream.is_resubscribing) = (false, false);
