@@ -19,8 +19,9 @@ copy=$(mktemp -d)
 trap 'rm -rf "$copy"' EXIT
 git ls-files -z --cached --others --exclude-standard | tar --null --files-from=- -cf - | tar -xf - -C "$copy"
 
-# What the tree depends on is built once, here.
-export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$root/target}"
+# What the tree depends on is built once, here. Not in `target` itself: to cargo the copy is this very package, and a build
+# of both at once would take one for the other.
+export CARGO_TARGET_DIR="$root/target/bites"
 CARGO=${CARGO:-cargo}
 export TICKWIRE_SEED=1 TICKWIRE_SEEDS="${TICKWIRE_SEEDS:-100}" TICKWIRE_STOP=1
 

@@ -248,6 +248,10 @@ impl World {
         }
         socket.is_blemished |= is_lost || is_late;
         if is_lost {
+            // The venue has done it, and nobody was told.
+            if let Some(&stream) = confirms.first().filter(|_| self.random.percent(30)) {
+                self.schedule(until, Happening::Order { link: at, order: Some(Order::Abandon(stream)) });
+            }
             return;
         }
         let when = if is_late { now + socket.latency + long } else { soon };
@@ -383,6 +387,7 @@ impl World {
         match order {
             Order::Subscribe => self.want(at, stream),
             Order::Unsubscribe => self.unwant(at, stream),
+            Order::Abandon(stream) => self.unwant(at, stream),
             Order::Flip => {
                 self.unwant(at, stream);
                 self.want(at, stream);

@@ -57,6 +57,8 @@ pub(crate) enum Delivery {
 pub(crate) enum Order {
     Subscribe,
     Unsubscribe,
+    /// Unsubscribe this stream, at the very moment at which its request is given up and asked again.
+    Abandon(usize),
     Resubscribe,
     /// Unsubscribe and subscribe at once.
     Flip,
