@@ -54,6 +54,7 @@ use reader::Source;
 use request::PlacedRequest;
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 /// One exchange's file.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -100,11 +101,17 @@ struct Host<'a> {
     environment: &'a dyn Fn(&str) -> Option<String>,
 }
 
-/// Numbers of the CPUs this process may use, lowest first.
+/// Numbers of the CPUs this process may use, lowest first: as they were when first asked. A running engine confines its
+/// threads, and reads its files again on one of them.
 fn cpus() -> Vec<usize> {
-    let mut cpus: Vec<usize> = core_affinity::get_core_ids().unwrap_or_default().iter().map(|core| core.id).collect();
-    cpus.sort_unstable();
-    cpus
+    static CPUS: OnceLock<Vec<usize>> = OnceLock::new();
+    let ask = || {
+        let mut cpus: Vec<usize> =
+            core_affinity::get_core_ids().unwrap_or_default().iter().map(|core| core.id).collect();
+        cpus.sort_unstable();
+        cpus
+    };
+    CPUS.get_or_init(ask).clone()
 }
 
 /// Reads and checks exchange files, and the engine's file if there is one: by `engine`, or among `paths`, where it is

@@ -775,3 +775,14 @@ fn more_sockets_than_a_core_serves_are_refused() {
     let errors = Config::from_connections((0..257).map(one).collect()).unwrap_err().to_string();
     assert!(errors.contains("257 sockets on core") && errors.contains("256 sockets on one core"), "{errors}");
 }
+
+#[test]
+fn the_cpus_of_the_process_are_those_of_its_first_reading_on_a_confined_thread_too() {
+    let before = cpus();
+    let last = core_affinity::CoreId { id: *before.last().expect("a CPU") };
+    let after = std::thread::spawn(move || {
+        assert!(core_affinity::set_for_current(last));
+        cpus()
+    });
+    assert_eq!(after.join().unwrap(), before);
+}

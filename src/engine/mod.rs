@@ -189,6 +189,32 @@ impl EngineBuilder {
 
     /// The flag by which a strategy asks, with one atomic load, whether some connection is down that should be up: to be
     /// cloned into its state.
+    ///
+    /// ```no_run
+    /// # use tickwire::prelude::*;
+    /// use tickwire::hot::Halted;
+    ///
+    /// struct Mine {
+    ///     halted: Halted,
+    /// }
+    ///
+    /// fn on_quote(mine: &mut Mine, quote: &Quote) {
+    ///     if mine.halted.is_halted(quote.meta.received.mono) {
+    ///         return; // no order now
+    ///     }
+    /// }
+    ///
+    /// fn on_symbol(_mine: &mut Mine, router: &mut Router<Mine>, spec: &SymbolSpec) {
+    ///     router.on_quote(spec.symbol, on_quote);
+    /// }
+    ///
+    /// # fn start(config: Config) -> Result<RunningEngine, tickwire::engine::EngineError> {
+    /// let builder = Engine::builder(config);
+    /// let halted = builder.halted();
+    /// let make = move || Strategy { state: Mine { halted: halted.clone() }, on_symbol };
+    /// builder.strategy("mine", make).start()
+    /// # }
+    /// ```
     #[must_use]
     pub fn halted(&self) -> Halted {
         self.halted.clone()
