@@ -644,6 +644,8 @@ impl RunningEngine {
         let Some(runtime) = self.runtime.take() else { return };
         // The kernel forgets a thread's counts with the thread.
         let _ = self.report();
+        // No strategy shall think that all is well while everything closes.
+        self.manager.shared.whole.end();
         // First the drivers: a loss that we cause is then no loss. They close what lives on the cold side.
         self.stop.send_replace(true);
         let deadline = Instant::now() + STOP_WAIT;

@@ -103,6 +103,8 @@ struct WholeState {
     down: BTreeMap<String, Instant>,
     /// When the first of them went down.
     since: Option<Instant>,
+    /// The engine is stopping: what closes from here on is missing to nobody, and up is nothing.
+    is_ended: bool,
 }
 
 impl Whole {
@@ -113,7 +115,7 @@ impl Whole {
     /// This connection is down and should not be.
     pub(super) fn down(&self, name: &str) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.down.contains_key(name) {
+        if state.is_ended || state.down.contains_key(name) {
             return;
         }
         state.down.insert(name.to_owned(), Instant::now());
@@ -129,9 +131,16 @@ impl Whole {
     /// This connection is up.
     pub(super) fn up(&self, name: &str) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.down.remove(name).is_some() && state.down.is_empty() {
+        if state.down.remove(name).is_some() && state.down.is_empty() && !state.is_ended {
             self.resume(&mut state);
         }
+    }
+
+    /// The engine is stopping: halted from here on, whatever closes. Says no more.
+    pub(super) fn end(&self) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.is_ended = true;
+        self.halted.revoke();
     }
 
     /// This connection is no longer wanted.
@@ -142,7 +151,7 @@ impl Whole {
     /// Renews the lease, if nothing is down. To be called several times within a lease.
     pub(super) fn renew(&self) {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.down.is_empty() {
+        if state.down.is_empty() && !state.is_ended {
             self.halted.renew(self.until());
         }
     }
@@ -199,5 +208,21 @@ mod tests {
         assert!(!halted.is_halted(mono_now()));
         let happenings: Vec<_> = std::iter::from_fn(|| heard.try_recv().ok()).map(|event| event.what.clone()).collect();
         assert!(matches!(happenings[..], [Happening::Halted { .. }, Happening::Resumed { .. }]), "{happenings:?}");
+    }
+
+    #[test]
+    fn an_engine_that_stops_is_halted_and_what_closes_then_is_no_news() {
+        let (halted, events) = (Halted::new(), EventBus::new());
+        let mut heard = events.subscribe();
+        let whole = Whole::new(halted.clone(), Duration::from_secs(60), events);
+        whole.down("a");
+        whole.end();
+        whole.forget("a");
+        whole.down("b");
+        whole.up("b");
+        whole.renew();
+        assert!(halted.is_halted(mono_now()));
+        let happenings: Vec<_> = std::iter::from_fn(|| heard.try_recv().ok()).map(|event| event.what.clone()).collect();
+        assert!(matches!(happenings[..], [Happening::Halted { .. }]), "{happenings:?}");
     }
 }
