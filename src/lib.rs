@@ -8,13 +8,13 @@
 //! market      the nouns: Symbol, Price, Trade, Quote, BookUpdate, ...
 //! venue       one folder per exchange: how its messages decode, and what its protocol asks for
 //! hot         once per packet: stream, read buffer, frame, decode, router, handler
-//! control     once per connection or command: session, subscriptions, heartbeat, reconnect
-//! config      TOML in, checked types out
-//! net         the only I/O of the control plane: connect, TLS, upgrade, REST
-//! telemetry   reads what hot and control publish: reports
+//! control     once per connection or command: session, subscriptions, liveness, rotation, governor, requests, reconnect
+//! config      TOML in, checked types out; what a second reading changes
+//! net         the only I/O of the control plane: connect, TLS, upgrade, REST, tokens, the control socket
+//! telemetry   reads what hot and control publish: reports, status, events
 //! strategy    compiled-in handlers, chosen by name
 //! sim         the embedded exchange
-//! engine      ties them: builds from a config, starts, stops
+//! engine      ties them: builds from a config, starts, changes while it runs, stops
 //! cli         one file per subcommand
 //! ```
 //! A room uses the rooms above it in this list where the table of floors allows it (`tests/floors.rs` holds them to it).
