@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!            events + now                                    actions
-//! engine ───────────────────► ConnectionMachine ───────────────────────► engine / net
+//! engine ──► Relay ──────────► ConnectionMachine ──────────────────────► engine / net
+//!            rotation: one, or two while a successor takes over
 //!                             │ session        which state, which edge
 //!                             │ subscriptions  wanted ► pending ► active | refused
 //!                             │ liveness       which subscription speaks, which is silent, what to do (rate: its own)

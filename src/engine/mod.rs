@@ -1,7 +1,7 @@
 //! Ties the rooms: builds the process from a configuration, starts it, reports on it, stops it.
 //!
 //! ```text
-//! main thread      Engine::start ─────────────► RunningEngine: report, failure, stop
+//! main thread      Engine::start ─────────────► RunningEngine: report, failure, handle, stop
 //!                       │ spawns
 //! hot threads      one Core a CPU, pinned                          (hot)
 //!                       ▲ rings
