@@ -1,0 +1,493 @@
+//! The whole engine against an exchange that misbehaves: what it says of itself while things are wrong, and that both
+//! sides agree when they are right again.
+//!
+//! ```text
+//! sim with faults ◄── real sockets ──► Engine ──► events, status, a ledger of trades
+//!        └── subscriptions(), stats() ── agree() ──┘   wanted minus refused, nothing twice, no limit broken
+//! ```
+//! No time is measured here: what is waited for is a fact, and a wait is judged by what the engine says it waits.
+
+#[path = "support/stage.rs"]
+mod stage;
+
+use stage::{PATIENCE, config, runtime};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+use tickwire::market::TradeId;
+use tickwire::prelude::*;
+use tickwire::sim::{self, Faults, Kill, SimHandle, SimOptions, Source, TlsMode, VenueStats};
+use tickwire::telemetry::{ConnectionReport, ControlEvent, EngineStatus, Happening, Report};
+use tokio::runtime::Runtime;
+use tokio::sync::broadcast;
+
+const SPOT: Venue = Venue::BinanceSpot;
+const LINEAR: Venue = Venue::BybitLinear;
+const SYMBOLS: u32 = 10;
+
+const fn channels(venue: Venue) -> [&'static str; 2] {
+    if matches!(venue, Venue::BinanceSpot | Venue::BinanceUsdm) {
+        ["trade", "bookTicker"]
+    } else {
+        ["publicTrade", "tickers"]
+    }
+}
+
+/// A stream's name, spelled out here as the venues' documents do.
+fn stream(venue: Venue, channel: &str, symbol: &str) -> String {
+    match venue {
+        Venue::BinanceSpot | Venue::BinanceUsdm => format!("{}@{channel}", symbol.to_lowercase()),
+        Venue::BybitSpot | Venue::BybitLinear => format!("{channel}.{symbol}"),
+    }
+}
+
+fn streams(venue: Venue, symbols: &[String]) -> BTreeSet<String> {
+    symbols.iter().flat_map(|symbol| channels(venue).map(|channel| stream(venue, channel, symbol))).collect()
+}
+
+fn faults(spec: &str) -> Faults {
+    Faults::parse(spec, 1).unwrap()
+}
+
+fn options(venue: Venue, spec: &str) -> SimOptions {
+    let source = Source::Synthetic { seed: 7, rate: 1_000.0, symbols: SYMBOLS };
+    SimOptions { venues: vec![venue], source, faults: faults(spec), ..SimOptions::default() }
+}
+
+/// A connection for these symbols with short times.
+fn connection(name: &str, venue: Venue, symbols: &[String]) -> ConnectionConfig {
+    let symbols: Vec<&str> = symbols.iter().map(String::as_str).collect();
+    let mut connection = ConnectionConfig::new(name, venue).subscribed_to(&symbols, &channels(venue)).unwrap();
+    connection.subscription.batch = 5;
+    connection.subscription.ack_timeout = Duration::from_secs(1);
+    connection.reconnect.base = Duration::from_millis(20);
+    connection.reconnect.cap = Duration::from_millis(200);
+    connection.liveness.first_data = Some(Duration::from_secs(2));
+    connection.liveness.stale_min = Duration::from_secs(2);
+    connection.rotation.overlap = Duration::from_millis(300);
+    connection
+}
+
+/// Every trade's number, by symbol, in the order in which the handler saw them.
+type Trades = Arc<Mutex<BTreeMap<u32, Vec<u64>>>>;
+
+#[derive(Default)]
+struct Ledger {
+    trades: Trades,
+}
+
+fn on_trade(ledger: &mut Ledger, trade: &Trade) {
+    if let TradeId::Number(id) = trade.id {
+        ledger.trades.lock().unwrap().entry(trade.meta.symbol.index() as u32).or_default().push(id);
+    }
+}
+
+fn on_symbol(_: &mut Ledger, router: &mut Router<Ledger>, spec: &SymbolSpec) {
+    router.on_trade(spec.symbol, on_trade);
+    router.on_quote(spec.symbol, |_, _| {});
+    router.on_ticker(spec.symbol, |_, _| {});
+}
+
+fn start(connections: Vec<ConnectionConfig>, endpoints: &sim::Endpoints) -> (RunningEngine, Trades) {
+    let trades = Trades::default();
+    let builder = Engine::builder(config(connections, endpoints));
+    let ledger = Arc::clone(&trades);
+    let make = move || Strategy { state: Ledger { trades: Arc::clone(&ledger) }, on_symbol };
+    (builder.strategy("ledger", make).start().unwrap(), trades)
+}
+
+/// Both sides at one moment.
+struct Seen {
+    report: Report,
+    status: EngineStatus,
+    views: Vec<BTreeSet<String>>,
+    stats: VenueStats,
+}
+
+impl Seen {
+    fn socket(&self, name: &str) -> Option<&ConnectionReport> {
+        self.report.connections.iter().find(|connection| connection.name.starts_with(name))
+    }
+
+    /// The streams the engine itself calls silent.
+    fn silent(&self) -> BTreeSet<String> {
+        let rows = self.status.connections.iter().flat_map(|connection| &connection.subscriptions);
+        rows.filter(|row| row.is_silent()).map(|row| row.stream.clone()).collect()
+    }
+
+    fn struck(&self, fault: &str) -> u64 {
+        self.stats.faults.get(fault).copied().unwrap_or(0)
+    }
+
+    /// Everything is up, and the exchange and the engine's status say the same: all of `wanted`, none twice, and exactly
+    /// `refused` is refused.
+    fn agrees(&self, wanted: &BTreeSet<String>, refused: &BTreeSet<String>) -> bool {
+        let live: Vec<&String> = self.views.iter().flatten().collect();
+        let rows = || self.status.connections.iter().flat_map(|connection| &connection.subscriptions);
+        let confirmed = rows().filter(|row| row.acknowledged && row.refused.is_none()).map(|row| row.stream.clone());
+        let said_refused = rows().filter(|row| row.refused.is_some()).map(|row| row.stream.clone());
+        let expected: BTreeSet<String> = wanted.difference(refused).cloned().collect();
+        self.report.connections.iter().all(ConnectionReport::is_ready)
+            && !self.status.halted
+            && self.status.connections.iter().all(|connection| connection.state == "ready")
+            && live.len() == expected.len()
+            && live.into_iter().cloned().collect::<BTreeSet<_>>() == expected
+            && confirmed.collect::<BTreeSet<_>>() == expected
+            && said_refused.collect::<BTreeSet<_>>() == *refused
+    }
+}
+
+struct Stage {
+    runtime: Runtime,
+    exchange: SimHandle,
+    venue: Venue,
+    wanted: BTreeSet<String>,
+    symbols: Vec<String>,
+    engine: RunningEngine,
+    trades: Trades,
+    receiver: broadcast::Receiver<Arc<ControlEvent>>,
+    events: Vec<Arc<ControlEvent>>,
+}
+
+impl Stage {
+    fn new(venue: Venue, options: SimOptions, change: impl Fn(&mut ConnectionConfig)) -> Self {
+        Self::with(venue, options, |symbols| {
+            let mut one = connection("one", venue, symbols);
+            change(&mut one);
+            vec![one]
+        })
+    }
+
+    fn with(venue: Venue, options: SimOptions, connections: impl Fn(&[String]) -> Vec<ConnectionConfig>) -> Self {
+        let runtime = runtime();
+        let exchange = runtime.block_on(sim::start(options)).unwrap();
+        let symbols = exchange.symbols(venue);
+        let (engine, trades) = start(connections(&symbols), exchange.endpoints());
+        let receiver = engine.handle().events();
+        let wanted = streams(venue, &symbols);
+        Self { runtime, exchange, venue, wanted, symbols, engine, trades, receiver, events: Vec::new() }
+    }
+
+    fn look(&mut self) -> Seen {
+        while let Ok(event) = self.receiver.try_recv() {
+            self.events.push(event);
+        }
+        Seen {
+            report: self.engine.report(),
+            status: self.runtime.block_on(self.engine.handle().status()),
+            views: self.exchange.subscriptions(self.venue),
+            stats: self.exchange.stats().venue(self.venue).unwrap().clone(),
+        }
+    }
+
+    /// Waits until `is` holds of both sides and of the events so far.
+    fn wait(&mut self, what: &str, mut is: impl FnMut(&Seen, &[Arc<ControlEvent>]) -> bool) -> Seen {
+        let begun = Instant::now();
+        loop {
+            let seen = self.look();
+            if is(&seen, &self.events) {
+                return seen;
+            }
+            assert!(
+                begun.elapsed() < PATIENCE,
+                "not in {PATIENCE:?}: {what}; events {:#?}; views {:?}; stats {:?}; {}; {:?}",
+                self.events,
+                seen.views,
+                seen.stats,
+                seen.report.to_json(),
+                seen.status
+            );
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    fn wait_event(&mut self, what: &str, is: impl Fn(&Happening) -> bool) -> Seen {
+        self.wait(what, |_, events| events.iter().any(|event| is(&event.what)))
+    }
+
+    fn count(&self, is: impl Fn(&Happening) -> bool) -> usize {
+        self.events.iter().filter(|event| is(&event.what)).count()
+    }
+
+    fn wait_agreed(&mut self, refused: &BTreeSet<String>) -> Seen {
+        let wanted = self.wanted.clone();
+        self.wait("both sides agree", |seen, _| seen.agrees(&wanted, refused))
+    }
+
+    /// The engine came back to what is wanted without breaking a rule of the venue on the way.
+    fn finish(mut self, refused: &BTreeSet<String>) -> VenueStats {
+        self.wait_agreed(refused);
+        let report = self.engine.stop();
+        assert!(report.failure.is_none(), "{}", report.to_json());
+        let stats = self.runtime.block_on(self.exchange.stop()).venue(self.venue).unwrap().clone();
+        assert!(stats.limit_violations.is_empty(), "{stats:?}");
+        assert_eq!((stats.duplicate_subscriptions, stats.rate_limit_closes), (0, 0), "{stats:?}");
+        stats
+    }
+}
+
+fn none() -> BTreeSet<String> {
+    BTreeSet::new()
+}
+
+/// The streams that `Silent` events named.
+fn named_silent(events: &[Arc<ControlEvent>]) -> BTreeSet<String> {
+    let named = events.iter().filter_map(|event| match &event.what {
+        Happening::Silent { stream, .. } => Some(stream.clone()),
+        _ => None,
+    });
+    named.collect()
+}
+
+fn is_repair(happening: &Happening, of: &str, by: &str) -> bool {
+    matches!(happening, Happening::Repairing { stream, how } if stream == of && how == by)
+}
+
+#[test]
+fn an_acknowledged_stream_that_stays_silent_is_named_and_resubscribed_alone() {
+    const SILENT: &str = "ethusdt@bookTicker";
+    let mut stage = Stage::new(SPOT, options(SPOT, &format!("silent-stream={SILENT}")), |_| {});
+    let before = stage.wait_agreed(&none());
+    let requests = before.stats.subscribe_requests;
+    let seen = stage.wait_event("resubscribed", |happening| is_repair(happening, SILENT, "resubscribe"));
+    assert_eq!(seen.silent(), [SILENT.to_owned()].into(), "the status names it and no other");
+    let asked_again = |seen: &Seen, _: &[Arc<ControlEvent>]| seen.stats.subscribe_requests > requests;
+    stage.wait("it is asked for again", asked_again);
+    stage.exchange.set_faults(&Faults::default());
+    let recovered = |happening: &Happening| matches!(happening, Happening::Recovered { stream, .. } if stream == SILENT);
+    let seen = stage.wait_event("recovered", recovered);
+    assert_eq!(named_silent(&stage.events), [SILENT.to_owned()].into());
+    assert_eq!(seen.stats.subscribe_requests, requests + 1, "the others are left alone");
+    assert_eq!(seen.stats.connections_accepted, 1);
+    stage.wait("nothing is silent", |seen, _| seen.silent().is_empty());
+    stage.finish(&none());
+}
+
+#[test]
+fn a_stream_that_a_resubscribe_does_not_wake_is_moved_to_another_connection() {
+    const SILENT: &str = "ethusdt@bookTicker";
+    let mut stage = Stage::new(SPOT, options(SPOT, &format!("silent-stream={SILENT}#1")), |_| {});
+    stage.wait_agreed(&none());
+    let moved = |happening: &Happening| matches!(happening, Happening::Moved { stream, .. } if stream == SILENT);
+    stage.wait_event("moved", moved);
+    let seen = stage.wait("it speaks there", |seen, _| seen.views.len() == 2 && seen.silent().is_empty());
+    assert_eq!(stage.count(|happening| is_repair(happening, SILENT, "resubscribe")), 1);
+    assert_eq!(stage.count(|happening| is_repair(happening, SILENT, "move")), 1);
+    assert_eq!(named_silent(&stage.events), [SILENT.to_owned()].into());
+    assert_eq!(seen.stats.connections_accepted, 2, "the old one is kept");
+    stage.finish(&none());
+}
+
+/// The connection is replaced, once, and no stream of it is repaired alone.
+fn is_replaced_once(mut stage: Stage) -> VenueStats {
+    let seen = stage.wait("a second connection", |seen, _| seen.stats.connections_accepted > 1);
+    assert!(!seen.report.connections.is_empty());
+    stage.wait_agreed(&none());
+    stage.wait("nothing is silent", |seen, _| seen.silent().is_empty() && seen.views.len() == 1);
+    assert_eq!(stage.count(|happening| matches!(happening, Happening::Repairing { .. })), 0, "{:#?}", stage.events);
+    let stats = stage.finish(&none());
+    assert_eq!(stats.connections_accepted, 2, "one action");
+    stats
+}
+
+#[test]
+fn a_connection_of_which_most_is_silent_is_replaced_and_its_streams_are_not_repaired_one_by_one() {
+    let symbols = sim_symbols(SPOT);
+    let spec: Vec<String> = symbols[..7].iter().map(|symbol| format!("silent-stream={symbol}#1")).collect();
+    let stage = Stage::new(SPOT, options(SPOT, &spec.join(",")), |one| {
+        one.liveness.trade_first_data = one.liveness.first_data;
+    });
+    is_replaced_once(stage);
+}
+
+#[test]
+fn a_connection_that_answers_pings_and_sends_no_data_is_replaced() {
+    let mut options = options(SPOT, "silent-after=2000#1");
+    options.ping_interval = Some(Duration::from_millis(200));
+    let stats = is_replaced_once(Stage::new(SPOT, options, |_| {}));
+    assert!(stats.pongs_received > 3, "{stats:?}");
+}
+
+/// The symbols that the exchange lists with these options.
+fn sim_symbols(venue: Venue) -> Vec<String> {
+    let runtime = runtime();
+    let exchange = runtime.block_on(sim::start(options(venue, ""))).unwrap();
+    let symbols = exchange.symbols(venue);
+    runtime.block_on(exchange.stop());
+    symbols
+}
+
+#[test]
+fn answers_that_come_late_twice_or_in_another_order_change_nothing() {
+    for venue in [SPOT, LINEAR] {
+        let spec = "ack-delay=100ms..300ms#1,ack-twice#2,ack-reorder#3";
+        let mut stage = Stage::new(venue, options(venue, spec), |one| one.subscription.batch = 4);
+        let seen = stage.wait_agreed(&none());
+        for fault in ["ack-delay", "ack-twice", "ack-reorder"] {
+            assert_eq!(seen.struck(fault), 1, "{venue}: {fault}");
+        }
+        assert_eq!(seen.stats.subscribe_requests, 5, "{venue}: each is asked once");
+        stage.finish(&none());
+    }
+}
+
+#[test]
+fn one_bad_symbol_in_a_batch_is_refused_by_name_and_the_others_are_confirmed() {
+    for venue in [SPOT, LINEAR] {
+        let symbol = sim_symbols(venue)[3].clone();
+        let refused: BTreeSet<String> = channels(venue).map(|channel| stream(venue, channel, &symbol)).into();
+        let stage = Stage::new(venue, options(venue, &format!("bad-stream={symbol}")), |_| {});
+        let stats = stage.finish(&refused);
+        assert!(stats.request_errors > 0, "{stats:?}");
+    }
+}
+
+#[test]
+fn a_half_open_connection_is_found_by_its_timer_and_replaced() {
+    let mut stage = Stage::new(LINEAR, options(LINEAR, ""), |one| {
+        one.heartbeat.interval = Duration::from_secs(1);
+        one.heartbeat.timeout = Duration::from_secs(1);
+    });
+    stage.wait_agreed(&none());
+    stage.exchange.kill_connections(LINEAR, Kill::HalfOpen);
+    stage.wait("another connection", |seen, _| seen.stats.connections_accepted == 2);
+    // The exchange never learns that it was left: only the second connection's view is asked.
+    let wanted = stage.wanted.clone();
+    let seen = stage.wait("the new one is whole", |seen, _| {
+        seen.views.last() == Some(&wanted) && seen.report.connections.iter().all(ConnectionReport::is_ready)
+    });
+    assert_eq!(seen.status.connections[0].heartbeat.stale, 1, "{:?}", seen.status);
+    assert!(!seen.status.halted);
+    let lost = stage.count(|happening| matches!(happening, Happening::Reconnecting { .. }));
+    assert_eq!(lost, 1, "{:#?}", stage.events);
+}
+
+/// Waits for the wait that the engine announces for this reason, and gives it in milliseconds.
+fn announced_wait(stage: &mut Stage, reason_part: &str) -> u64 {
+    let delay_of = |happening: &Happening| match happening {
+        Happening::Reconnecting { delay_ms, reason, .. } if reason.contains(reason_part) => Some(*delay_ms),
+        _ => None,
+    };
+    stage.wait_event(reason_part, |happening| delay_of(happening).is_some());
+    stage.events.iter().find_map(|event| delay_of(&event.what)).unwrap()
+}
+
+#[test]
+fn a_connection_closed_for_breaking_a_rule_stays_away_for_ten_seconds_at_least() {
+    let mut stage = Stage::new(SPOT, options(SPOT, ""), |_| {});
+    stage.wait_agreed(&none());
+    stage.exchange.kill_connections(SPOT, Kill::Close(1008));
+    let delay_ms = announced_wait(&mut stage, "1008");
+    assert!((10_000..=20_000).contains(&delay_ms), "{delay_ms}");
+    let seen = stage.wait("it is said to be down", |seen, _| seen.status.halted);
+    assert_eq!(seen.status.halted_connections.len(), 1);
+    assert!(seen.status.halted_connections[0].reason.contains("1008"), "{:?}", seen.status);
+    assert_eq!(stage.finish(&none()).connections_accepted, 2);
+}
+
+#[test]
+fn a_refused_upgrade_holds_every_connection_of_the_address_until_retry_after() {
+    let mut stage = Stage::with(SPOT, options(SPOT, ""), |symbols| {
+        let (left, right) = symbols.split_at(5);
+        vec![connection("one", SPOT, left), connection("two", SPOT, right)]
+    });
+    stage.wait_agreed(&none());
+    stage.exchange.set_faults(&faults("upgrade-429=5s"));
+    let handle = stage.engine.handle();
+    stage.runtime.block_on(handle.reconnect("one")).unwrap();
+    let delay_ms = announced_wait(&mut stage, "429");
+    assert!(delay_ms >= 4_000, "{delay_ms}");
+    stage.runtime.block_on(handle.reconnect("two")).unwrap();
+    let seen = stage.wait("the other one waits too", |seen, _| {
+        seen.socket("two").is_some_and(|two| !two.is_ready())
+            && seen.status.governor.iter().any(|budget| budget.blocked_for_ms.is_some())
+    });
+    assert!(seen.status.halted && seen.struck("upgrade-refused") == 1, "{:?}", seen.stats);
+    let stats = stage.finish(&none());
+    assert_eq!(stats.faults["upgrade-refused"], 1, "nobody asked again before its time");
+}
+
+#[test]
+fn a_ban_while_the_instruments_are_asked_for_is_waited_out() {
+    let mut stage = Stage::new(SPOT, options(SPOT, "rest-418=4s"), |_| {});
+    let seen = stage.wait("the ban is named", |seen, _| {
+        seen.report.connections[0].last_error.as_ref().is_some_and(|error| error.contains("418"))
+    });
+    assert!(seen.status.halted && seen.stats.connections_accepted == 0, "{:?}", seen.status);
+    assert!(seen.status.governor.iter().any(|budget| budget.blocked_for_ms.is_some()), "{:?}", seen.status);
+    let stats = stage.finish(&none());
+    assert_eq!(stats.faults["rest-refused"], 1, "it was asked once while banned");
+}
+
+#[test]
+fn a_notice_before_a_cut_loses_no_trade() {
+    let mut options = options(SPOT, "shutdown-notice=2s#1,close-1001=5s#1");
+    options.is_tape = true;
+    let mut stage = Stage::new(SPOT, options, |_| {});
+    stage.wait_agreed(&none());
+    stage.wait_event("rotated", |happening| matches!(happening, Happening::Rotated { .. }));
+    let successor_alone = |seen: &Seen, _: &[Arc<ControlEvent>]| {
+        seen.stats.connections_accepted == 2 && seen.stats.connections_open == 1
+    };
+    stage.wait("the successor alone", successor_alone);
+    stage.wait_agreed(&none());
+    assert_eq!(stage.count(|happening| matches!(happening, Happening::Reconnecting { .. })), 0);
+    stage.exchange.pause_tape(true);
+    let specs = stage.engine.symbols();
+    for symbol in stage.symbols.clone() {
+        let at = specs.iter().find(|spec| *spec.name == *symbol).unwrap().symbol.index() as u32;
+        let last = stage.exchange.tape(SPOT, &symbol).unwrap().last_trade;
+        let trades = Arc::clone(&stage.trades);
+        let has_last =
+            move |_: &Seen, _: &[Arc<ControlEvent>]| trades.lock().unwrap().get(&at).is_some_and(|ids| ids.last() == Some(&last));
+        stage.wait(&format!("{symbol}'s last trade"), has_last);
+        let trades = stage.trades.lock().unwrap();
+        let ids = &trades[&at];
+        assert_eq!(*ids, (ids[0]..=last).collect::<Vec<_>>(), "{symbol}: every trade once, in order");
+    }
+    stage.finish(&none());
+}
+
+#[test]
+fn a_venue_that_resets_again_and_again_is_asked_ever_less_often_within_its_budget() {
+    let mut stage = Stage::new(SPOT, options(SPOT, "reset-every=200ms"), |one| {
+        one.reconnect.jitter = 0.01;
+        one.reconnect.cap = Duration::from_secs(5);
+    });
+    let is_loss = |happening: &Happening| matches!(happening, Happening::Reconnecting { .. });
+    let losses = |events: &[Arc<ControlEvent>]| events.iter().filter(|event| is_loss(&event.what)).count();
+    let seen = stage.wait("six losses", |_, events| losses(events) >= 6);
+    stage.exchange.set_faults(&Faults::default());
+    let waits: Vec<(u32, u64)> = stage.events.iter().filter_map(|event| match event.what {
+        Happening::Reconnecting { attempt, delay_ms, .. } => Some((attempt, delay_ms)),
+        _ => None,
+    }).collect();
+    for pair in waits.windows(2) {
+        assert_eq!(pair[1].0, pair[0].0 + 1, "{waits:?}: a connect that succeeds does not reset the count");
+        assert!(pair[1].1 > pair[0].1, "{waits:?}");
+    }
+    for budget in &seen.status.governor {
+        assert!(budget.connects_max.is_none_or(|most| budget.connects_used <= most), "{budget:?}");
+    }
+    stage.finish(&none());
+}
+
+#[test]
+fn a_connect_that_hangs_ends_by_the_time_out_of_its_step_which_is_named() {
+    for (fault, step) in [("hang-tls", "TLS handshake"), ("hang-upgrade", "WebSocket upgrade")] {
+        let mut options = options(SPOT, "");
+        options.tls = TlsMode::On;
+        let mut stage = Stage::new(SPOT, options, |one| {
+            one.timeouts.tls = Duration::from_millis(500);
+            one.timeouts.upgrade = Duration::from_millis(500);
+        });
+        stage.wait_agreed(&none());
+        stage.exchange.set_faults(&faults(fault));
+        stage.exchange.kill_connections(SPOT, Kill::Reset);
+        announced_wait(&mut stage, &format!("{step}: no end after the time-out of 500ms"));
+        let seen = stage.look();
+        assert!(seen.status.halted && seen.struck(fault) > 0, "{:?}", seen.status);
+        stage.exchange.set_faults(&Faults::default());
+        stage.finish(&none());
+    }
+}
