@@ -97,7 +97,7 @@ fn requests_keep_the_pace_and_leave_room_for_pongs() {
     let mut bench = Bench::of(ConnectionMachine::new(settings, names).unwrap(), MonoNs(1_000_000 * MS));
     bench.event(Event::Start);
     assert_eq!(bench.texts(Event::Connected).len(), 4);
-    assert_eq!(bench.machine.next_timer(), Some(MonoNs(bench.now.0 + 1_000 * MS)));
+    assert_eq!(bench.machine.next_timer(), Some(MonoNs(bench.now.0 + 1_200 * MS)));
     assert_eq!(bench.timer().len(), 4);
     assert_eq!(bench.timer().len(), 2);
     assert_eq!(bench.machine.status().pending, 2_000);
@@ -309,7 +309,7 @@ fn a_text_waits_until_everything_is_subscribed_and_then_keeps_the_venues_pace() 
     assert_eq!(bench.texts(Event::Connected).len(), 1, "the subscription alone");
     let released = bench.texts(Event::Message(br#"{"result":null,"id":1}"#));
     assert_eq!(released, ["{\"id\":0}", "{\"id\":1}", "{\"id\":2}"], "four messages a second, one was the request");
-    assert_eq!(bench.machine.next_timer(), Some(MonoNs(bench.now.0 + 1_000 * MS)));
+    assert_eq!(bench.machine.next_timer(), Some(MonoNs(bench.now.0 + 1_200 * MS)));
     assert_eq!(bench.timer().len(), 4);
     assert_eq!(bench.timer().len(), 2);
     bench.event(Event::Stop);
