@@ -70,7 +70,7 @@ fn connection(name: &str, venue: Venue, symbols: &[String]) -> ConnectionConfig 
 }
 
 /// Every trade's number, by symbol, in the order in which the handler saw them.
-type Trades = Arc<Mutex<BTreeMap<u32, Vec<u64>>>>;
+type Trades = Arc<Mutex<BTreeMap<usize, Vec<u64>>>>;
 
 #[derive(Default)]
 struct Ledger {
@@ -79,7 +79,7 @@ struct Ledger {
 
 fn on_trade(ledger: &mut Ledger, trade: &Trade) {
     if let TradeId::Number(id) = trade.id {
-        ledger.trades.lock().unwrap().entry(trade.meta.symbol.index() as u32).or_default().push(id);
+        ledger.trades.lock().unwrap().entry(trade.meta.symbol.index()).or_default().push(id);
     }
 }
 
@@ -439,7 +439,7 @@ fn a_notice_before_a_cut_loses_no_trade() {
     stage.exchange.pause_tape(true);
     let specs = stage.engine.symbols();
     for symbol in stage.symbols.clone() {
-        let at = specs.iter().find(|spec| *spec.name == *symbol).unwrap().symbol.index() as u32;
+        let at = specs.iter().find(|spec| *spec.name == *symbol).unwrap().symbol.index();
         let last = stage.exchange.tape(SPOT, &symbol).unwrap().last_trade;
         let trades = Arc::clone(&stage.trades);
         let has_last = move |_: &Seen, _: &[Arc<ControlEvent>]| {
