@@ -112,8 +112,6 @@ fn connection(socket: &Socket) -> ConnectionReport {
         resubscribes: machine.map_or(0, |machine| machine.silences.resubscribes),
         moves: machine.map_or(0, |machine| machine.silences.moves),
         from_the_future: stats.from_the_future.get(),
-        repeated: stats.repeated.get(),
-        ahead: stats.ahead.get(),
         window_evictions: stats.window_evictions.get(),
         last_error: status.last_error,
         samples: status.samples,

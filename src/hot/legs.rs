@@ -293,6 +293,11 @@ impl Overlap {
         if let (Mark::Id(id), Some(window)) = (mark, &mut self.window)
             && self.identities[lane.index()] == Identity::TradeId
         {
+            // Nobody is left to bring it again: it need not be remembered, and pushes out none that is.
+            if self.presence[side.other().index()] == Presence::Gone {
+                let is_known = window.contains(symbol, lane, id);
+                return if is_known { Verdict::Repeated } else { Verdict::Deliver };
+            }
             return match window.insert(symbol, lane, id) {
                 Inserted::Known => Verdict::Repeated,
                 Inserted::New => Verdict::Deliver,

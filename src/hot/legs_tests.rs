@@ -521,3 +521,24 @@ fn the_slot_of_a_leg_that_is_gone_belongs_to_a_stranger() {
     assert!(!overlaps.promote(11));
     assert_eq!(overlaps.lose(leader), None);
 }
+
+#[test]
+fn once_the_other_leg_is_gone_its_trades_are_still_known_and_new_ones_push_none_out() {
+    let stats = ConnectionStats::default();
+    let mut overlap = overlap(Venue::BinanceSpot, Lane::TRADE);
+    let mut judge = |overlap: &mut Overlap, side, n| {
+        overlap.judge(side, symbol(), Lane::TRADE, Mark::Id(TradeId::Number(n)), &stats)
+    };
+    for n in 0..1_000 {
+        assert!(judge(&mut overlap, Side::Leader, n));
+    }
+    overlap.lost(Side::Leader);
+    // More than the window holds, by the one that is left; what the other had brought is known to the end.
+    for n in 1_000..2 * crate::limits::TRADE_WINDOW_IDS as u64 {
+        assert!(judge(&mut overlap, Side::Successor, n));
+    }
+    for n in 0..1_000 {
+        assert!(!judge(&mut overlap, Side::Successor, n), "trade {n} came from the leg that is gone");
+    }
+    assert_eq!((stats.window_evictions.get(), stats.repeated.get()), (0, 1_000));
+}

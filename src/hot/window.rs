@@ -48,23 +48,24 @@ impl Window {
         }
     }
 
+    /// True for an id that it remembers.
+    pub(super) fn contains(&self, symbol: Symbol, lane: Lane, id: TradeId) -> bool {
+        let (tag, id) = key(symbol, lane, id);
+        self.holds(set_of(tag, id), tag, id)
+    }
+
+    fn holds(&self, set: usize, tag: u32, id: u128) -> bool {
+        self.tags[set].0.iter().zip(&self.ids[set]).any(|(&known_tag, &known_id)| known_tag == tag && known_id == id)
+    }
+
     /// Remembers a trade's id.
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "a lane is below 256 and a symbol below 65,536, by their types"
-    )]
     pub(super) fn insert(&mut self, symbol: Symbol, lane: Lane, id: TradeId) -> Inserted {
-        let (kind, id) = match id {
-            TradeId::Number(number) => (1_u32, u128::from(number)),
-            TradeId::Uuid(uuid) => (2, uuid),
-            TradeId::Hash(hash) => (3, u128::from(hash)),
-        };
-        let tag = kind << 24 | (lane.index() as u32) << 16 | (symbol.index() as u32);
+        let (tag, id) = key(symbol, lane, id);
         let set = set_of(tag, id);
-        let (tags, ids) = (&mut self.tags[set].0, &mut self.ids[set]);
-        if tags.iter().zip(ids.iter()).any(|(&known_tag, &known_id)| known_tag == tag && known_id == id) {
+        if self.holds(set, tag, id) {
             return Inserted::Known;
         }
+        let (tags, ids) = (&mut self.tags[set].0, &mut self.ids[set]);
         let at = usize::from(self.next[set]) % WAYS;
         self.next[set] = self.next[set].wrapping_add(1);
         let evicted = std::mem::replace(&mut tags[at], tag);
@@ -84,6 +85,17 @@ pub(super) fn brought_in<T: Copy>(other: T, value: T, count: usize) -> Box<[T]> 
 
 /// No key has this tag: a kind is never 0.
 const EMPTY: u32 = 0;
+
+/// What tells a trade from every other, as a tag and an id.
+#[expect(clippy::cast_possible_truncation, reason = "a lane is below 256 and a symbol below 65,536, by their types")]
+fn key(symbol: Symbol, lane: Lane, id: TradeId) -> (u32, u128) {
+    let (kind, id) = match id {
+        TradeId::Number(number) => (1_u32, u128::from(number)),
+        TradeId::Uuid(uuid) => (2, uuid),
+        TradeId::Hash(hash) => (3, u128::from(hash)),
+    };
+    (kind << 24 | (lane.index() as u32) << 16 | (symbol.index() as u32), id)
+}
 
 /// The set of a key: neighbouring ids and symbols fall into sets of their own.
 #[expect(clippy::cast_possible_truncation, reason = "both halves of the id, and the top bits of the hash")]

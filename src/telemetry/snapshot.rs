@@ -108,10 +108,6 @@ pub struct ConnectionReport {
     pub moves: u64,
     /// Messages whose venue time lies after their receive stamp: a clock is off. They count as age 0.
     pub from_the_future: u64,
-    /// Events not delivered because the other socket of a rotation had brought them, or led their subscription.
-    pub repeated: u64,
-    /// Changes of a book not delivered because they joined to nothing yet.
-    pub ahead: u64,
     /// Trade ids that left a rotation's window before its end.
     pub window_evictions: u64,
     /// The first message refused for each reason, cut short.
