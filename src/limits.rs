@@ -62,11 +62,12 @@ pub const CONTROL_MESSAGE_POOL: usize = 256;
 /// longer is refused by its length alone.
 pub const SERVER_PING_BYTES_MAX: usize = 256;
 
-/// Rotations one core may have under way at a time: each holds its tables, 6 to 20 MB, until its overlap has ended.
+/// Rotations one core may have under way at a time: each holds its tables, 11 to 26 MB, until its overlap has ended.
 pub const OVERLAP_COUNT_MAX: usize = 8;
 
-/// Trade ids remembered during one overlap: 13 seconds at 20,000 trades a second, and a leg lags another by far less.
-pub const TRADE_WINDOW_IDS: usize = 262_144;
+/// Trade ids there is room for in one overlap. Sets of 16 fill unevenly: the first id is forgotten when about a third is
+/// taken, after 8 seconds at 20,000 trades a second; the oldest of its set, and a leg lags another by far less.
+pub const TRADE_WINDOW_IDS: usize = 524_288;
 
 /// Bytes kept of a message that could not be used, one sample for each reason.
 pub const SAMPLE_BYTES: usize = 512;

@@ -12,13 +12,14 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair}
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use tickwire::config::{Config, ConnectionConfig};
+use tickwire::config::{Config, ConnectionConfig, EndpointOverrides};
 use tickwire::control::{
     Expectation, Liveness, LivenessSettings, SlotId, SlotSet, SubscriptionSettings, Subscriptions, Verdict,
 };
 use tickwire::engine::Engine;
 use tickwire::hot::{Router, Strategy};
 use tickwire::market::{MonoNs, SymbolSpec, Venue};
+use tickwire::sim::{self, Faults, SimOptions, Source};
 use tickwire::telemetry::{CountingAllocator, Report, is_counting, thread_allocations};
 use tickwire::venue::{ServerPing, protocol};
 use venue_server::{Session, VenueServer, frame, until};
@@ -239,6 +240,54 @@ fn over_wss_a_record_allocates_twice_at_most_and_how_often_is_stated() {
     eprintln!("wss: {allocations} allocations of the hot thread for {records} records: {each:.3} a record");
     // The path behind the record is the one that allocates nothing over ws.
     assert!(allocations <= 2 * records, "{allocations} allocations for {records} records");
+}
+
+#[test]
+fn a_rotation_under_load_allocates_nothing_on_the_hot_thread() {
+    assert!(is_counting(), "the allocator of this program counts");
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("threads");
+    let options = SimOptions {
+        venues: vec![Venue::BinanceSpot],
+        source: Source::Synthetic { seed: 5, rate: 5_000.0, symbols: 5 },
+        faults: Faults::parse("leg-skew=0..20ms", 1).expect("a fault"),
+        is_tape: true,
+        ..SimOptions::default()
+    };
+    let exchange = runtime.block_on(sim::start(options)).expect("it starts");
+    let symbols = exchange.symbols(Venue::BinanceSpot);
+    let names: Vec<&str> = symbols.iter().map(String::as_str).collect();
+    let channels = ["trade", "bookTicker", "depth@100ms", "kline_1m"];
+    let mut connection =
+        ConnectionConfig::new("one", Venue::BinanceSpot).subscribed_to(&names, &channels).expect("known");
+    connection.rotation.overlap = Duration::from_millis(300);
+    let mut config = Config::from_connections(vec![connection]).expect("a configuration that works");
+    let endpoints = serde_json::to_string(exchange.endpoints()).expect("JSON");
+    config.point_at(&EndpointOverrides::parse(&endpoints).expect("endpoints")).expect("addresses");
+    let marks = Arc::new(Marks::default());
+    let noted = Arc::clone(&marks);
+    let make =
+        move || Strategy { state: State { marks: Arc::clone(&noted), warm_up_events: 1 }, on_symbol: note_everything };
+    let engine = Engine::builder(config).strategy("notes", make).start().expect("it starts");
+    until(&engine, "a warm core", |report| report.events() >= 10_000);
+    let before = engine.report().hot_threads[0].allocations.expect("counted");
+    for done in 1..=2 {
+        let handle = engine.handle();
+        // Until the overlap before has ended, there is no next one.
+        until(&engine, "a rotation begins", |_| {
+            let handle = handle.clone();
+            engine.block_on(async move { handle.rotate("one").await }).expect("it runs").is_ok()
+        });
+        until(&engine, "it is over", |report| report.connections[0].rotations == done);
+        until(&engine, "its tables are given back", |_| {
+            let handle = handle.clone();
+            let status = engine.block_on(async move { handle.status().await }).expect("it runs");
+            status.connections.iter().all(|connection| !connection.rotation.is_running)
+        });
+    }
+    let report = engine.stop();
+    let after = report.hot_threads[0].allocations.expect("counted");
+    assert!(report.connections[0].repeated > 1_000, "both legs spoke: {}", report.to_json());
+    assert_eq!(after - before, 0, "from the first BeginOverlap to after the last EndOverlap");
 }
 
 #[test]

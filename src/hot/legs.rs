@@ -187,7 +187,7 @@ impl std::fmt::Debug for Overlap {
 
 impl Overlap {
     /// The tables of a rotation from the connection in slot `leader` to the one that will be in slot `successor`, of these
-    /// lanes. Allocates and brings in 5.3 MB where a lane has trade ids, and half a megabyte for every other lane.
+    /// lanes. Allocates and brings in 10.6 MB where a lane has trade ids, and half a megabyte for every other lane.
     ///
     /// Lanes that are not named here (a subscription added while the overlap is on) have one speaker: the leader until the
     /// promotion, the successor after it.

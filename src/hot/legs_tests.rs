@@ -526,7 +526,7 @@ fn the_slot_of_a_leg_that_is_gone_belongs_to_a_stranger() {
 fn once_the_other_leg_is_gone_its_trades_are_still_known_and_new_ones_push_none_out() {
     let stats = ConnectionStats::default();
     let mut overlap = overlap(Venue::BinanceSpot, Lane::TRADE);
-    let mut judge = |overlap: &mut Overlap, side, n| {
+    let judge = |overlap: &mut Overlap, side, n| {
         overlap.judge(side, symbol(), Lane::TRADE, Mark::Id(TradeId::Number(n)), &stats)
     };
     for n in 0..1_000 {
