@@ -20,6 +20,7 @@ pub(crate) fn runtime() -> Runtime {
 }
 
 /// These connections at these endpoints, on a CPU that exists.
+#[allow(dead_code, reason = "not every program of tests makes its configuration by hand")]
 pub(crate) fn config(mut connections: Vec<ConnectionConfig>, endpoints: &Endpoints) -> Config {
     let cpu = *available_cpus().last().expect("this thread runs on some CPU");
     connections.iter_mut().for_each(|connection| connection.core = cpu);
