@@ -14,13 +14,14 @@
 //! The hot core stores when each subscription's last data came, one store a message; the caller samples these times,
 //! about twice a second, with [`heard`](Liveness::heard) and [`seen`](Liveness::seen), and polls afterwards. Only what
 //! `seen` tells counts as data: no ack, no pong. What counts as long is learned from each subscription's own rate (room
-//! `rate`): a quiet symbol is no alarm, a busy one that stops is.
+//! `rate`): a quiet symbol is no alarm, a busy one that stops is. Where a whole connection stops before the rates of its
+//! subscriptions are known, that of all of them together counts.
 //!
 //! A silence is measured up to the last byte that the connection heard, not up to now: where nothing at all is heard the
 //! connection is the heartbeat's concern, and no subscription is blamed. Invariants: `fresh` is within `first_data`, and
 //! that and `acknowledged` are within `sent`. Knows no clock; allocates nothing once there is room for the slots.
 
-use super::rate::{Rate, nanos};
+use super::rate::{Pool, Rate, nanos};
 use super::{SlotId, after};
 use crate::market::MonoNs;
 use fixedbitset::FixedBitSet;
@@ -262,6 +263,8 @@ pub struct Liveness {
     connected_at: Option<MonoNs>,
     /// When the connection's last byte came, if it was told.
     heard_at: Option<MonoNs>,
+    /// All subscriptions of the present connection together.
+    pool: Pool,
     sampled_at: MonoNs,
     polled_at: MonoNs,
     connection_repairs: u32,
@@ -286,6 +289,7 @@ impl Liveness {
             outlasted: set,
             connected_at: None,
             heard_at: None,
+            pool: Pool::default(),
             sampled_at: MonoNs(0),
             polled_at: MonoNs(0),
             connection_repairs: 0,
@@ -317,6 +321,7 @@ impl Liveness {
     pub fn disconnected(&mut self) {
         self.connected_at = None;
         self.heard_at = None;
+        self.pool = Pool::default();
         for set in [&mut self.sent, &mut self.acknowledged, &mut self.first_data, &mut self.fresh] {
             set.clear();
         }
@@ -405,7 +410,8 @@ impl Liveness {
                 let limit = slot.rate.limit_ns(&self.settings).filter(|_| was_silent).unwrap_or(u64::MAX);
                 slot.rate.learn(gap.min(limit));
             }
-            slot.last_data = Some(last_data);
+            let before = slot.last_data.replace(last_data);
+            self.pool.spoke(last_data, before.is_none());
             self.first_data.insert(index);
             if was_silent {
                 self.silent.remove(index);
@@ -440,6 +446,23 @@ impl Liveness {
         }
     }
 
+    /// Where all that spoke have fallen silent together, each of them is, however little is known of its own rate.
+    fn judge_together(&mut self) {
+        if !self.pool.is_silent(self.horizon(), &self.settings) {
+            return;
+        }
+        for index in self.first_data.intersection(&self.acknowledged) {
+            let Some(slot) = self.slots[index].as_mut().filter(|slot| slot.expectation.keeps_its_rate) else {
+                continue;
+            };
+            let Some(since) = slot.last_data.filter(|_| slot.rate.mean_ns().is_none()) else { continue };
+            self.fresh.remove(index);
+            if !self.silent.put(index) && !self.told.contains(index) {
+                (slot.kind, slot.since) = (SilentKind::Stopped, since);
+            }
+        }
+    }
+
     /// Up to when silences count.
     fn horizon(&self) -> MonoNs {
         self.heard_at.map_or(self.sampled_at, |heard| heard.min(self.sampled_at))
@@ -450,6 +473,7 @@ impl Liveness {
         self.polled_at = now;
         // Where nothing is heard any more, no repair of a slot is due either.
         let heard_at = self.heard_at.map_or(now, |heard| heard.min(now));
+        self.judge_together();
         self.tell(heard_at, say);
         if self.silent.is_clear() && now >= self.connection_repair_at {
             self.connection_repairs = 0;

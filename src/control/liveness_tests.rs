@@ -443,6 +443,46 @@ fn a_stop_is_found_within_its_limit_and_a_sample_and_for_ten_a_second_within_fif
 }
 
 #[test]
+fn a_connection_that_stops_in_its_first_seconds_is_silent_after_the_longest_limit_and_replaced() {
+    let mut bench = Bench::up(8, MUST);
+    bench.run_with(2, &[0, 1, 2, 3, 4, 5, 6, 7]);
+    let stopped_at = bench.now;
+    bench.run_with(600, &[]);
+    assert_eq!(bench.said(), []);
+    bench.run_with(1, &[]);
+    let counts = bench.liveness.counts();
+    assert_eq!((counts.silent, counts.fresh), (8, 0));
+    let (slot, kind) = (bench.slots[0], SilentKind::Stopped);
+    assert_eq!(bench.said[0].1, Verdict::Silent { slot, kind, since: MonoNs(stopped_at) });
+    assert_eq!(bench.repairs(), [(1_602, Repair::Connection)]);
+    bench.connect(MUST);
+    bench.run_with(1, &[0, 1, 2, 3, 4, 5, 6, 7]);
+    let counts = bench.liveness.counts();
+    assert_eq!((counts.silent, counts.fresh), (0, 8), "they speak again");
+}
+
+#[test]
+fn one_slot_that_stops_in_its_first_minute_is_silent_after_the_longest_limit() {
+    let mut bench = Bench::up(3, MUST);
+    bench.run_with(20, &[0, 1, 2]);
+    let stopped_at = bench.now;
+    bench.run_with(600, &[0, 1]);
+    assert_eq!(bench.said(), []);
+    bench.run_with(1, &[0, 1]);
+    let (slot, kind) = (bench.slots[2], SilentKind::Stopped);
+    assert_eq!(bench.said()[0].1, Verdict::Silent { slot, kind, since: MonoNs(stopped_at) });
+}
+
+#[test]
+fn quiet_slots_together_are_no_alarm_either() {
+    let mut bench = Bench::up(8, MUST);
+    bench.run_with(1, &[0, 1, 2, 3, 4, 5, 6]);
+    bench.run(1, |slot, now| (slot == 7).then_some(now));
+    bench.run(48 * 3_600, |slot, now| now.is_multiple_of((400 + 10 * slot as u64) * S).then_some(now));
+    assert_eq!(bench.said(), []);
+}
+
+#[test]
 fn one_message_an_hour_is_never_an_alarm_within_the_hour() {
     let mut bench = Bench::up(1, MUST);
     bench.run_with(1, &[0]);

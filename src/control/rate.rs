@@ -10,8 +10,11 @@
 //! that differ: for a busy symbol it is about the sampling period, however many messages there were. The mean is that of
 //! the first 64 gaps, then an exponential one of that weight: shorter ones mistake a busy minute for the symbol's nature.
 //! The longest fades by half in 30 minutes: messages come in bursts, and a lull that was survived is no news.
+//!
+//! A [`Pool`] is the same question asked of a whole connection, whose subscriptions may be too new to be judged alone.
 
 use super::liveness::LivenessSettings;
+use crate::market::MonoNs;
 use std::time::Duration;
 
 /// Gaps in the mean.
@@ -62,14 +65,43 @@ impl Rate {
         is_known.then_some(self.mean_ns)
     }
 
-    /// How long a silence is still none; `None` until the rate is known.
+    /// How long a silence is still none; `None` until anything is known of the rate. What spoke often, but not for long
+    /// enough to know how it goes on, has the longest limit.
     pub(super) fn limit_ns(&self, settings: &LivenessSettings) -> Option<u64> {
-        let mean_ns = self.mean_ns()?;
         let (min, max) = (nanos(settings.fresh_min), nanos(settings.fresh_max));
+        let Some(mean_ns) = self.mean_ns() else {
+            return (self.observations >= OBSERVATIONS_MIN).then(|| max.max(self.mean_ns * MEAN_GAPS_MIN));
+        };
         let by_mean = mean_ns.saturating_mul(u64::from(settings.factor));
         let by_longest = self.longest_ns.saturating_mul(LONGEST_FACTOR);
         let limit = by_mean.max(by_longest).min(max).max(min);
         Some(limit.max(mean_ns.saturating_mul(MEAN_GAPS_MIN)))
+    }
+}
+
+/// How often any subscription of a connection spoke, since it is up.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Pool {
+    first: Option<MonoNs>,
+    last: MonoNs,
+    /// But for each subscription's first.
+    messages: u64,
+}
+
+impl Pool {
+    /// Some subscription spoke at this time. Its first message is no evidence of a rate: many are snapshots.
+    pub(super) fn spoke(&mut self, at: MonoNs, is_its_first: bool) {
+        self.first = Some(self.first.map_or(at, |first| first.min(at)));
+        self.last = self.last.max(at);
+        self.messages += u64::from(!is_its_first);
+    }
+
+    /// True if all of them together have been silent for too long at this time. Never before they have said
+    /// 16 messages behind their first ones.
+    pub(super) fn is_silent(&self, at: MonoNs, settings: &LivenessSettings) -> bool {
+        let Some(first) = self.first.filter(|_| self.messages >= u64::from(OBSERVATIONS_MIN)) else { return false };
+        let mean_ns = self.last.since_ns(first) / self.messages;
+        at.since_ns(self.last) > nanos(settings.fresh_max).max(mean_ns.saturating_mul(MEAN_GAPS_MIN))
     }
 }
 
@@ -113,10 +145,12 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_known_before_sixteen_gaps_and_a_minute() {
+    fn nothing_is_known_before_sixteen_gaps_and_before_a_minute_only_the_longest_limit_holds() {
         assert_eq!(limit_s(&learned(3_600 * S, 15)), None);
         assert_eq!(limit_s(&learned(3_600 * S, 16)), Some(15 * 3_600));
-        assert_eq!(limit_s(&learned(S / 2, 119)), None);
+        assert_eq!(limit_s(&learned(S / 2, 15)), None);
+        assert_eq!(limit_s(&learned(S / 2, 16)), Some(600));
+        assert_eq!(limit_s(&learned(S / 2, 119)), Some(600));
         assert_eq!(limit_s(&learned(S / 2, 120)), Some(10));
     }
 
