@@ -81,7 +81,7 @@ impl ControlHandler for Desk {
             ControlRequest::Broadcast { .. } => ControlResponse::with(&json!({ "text": "x".repeat(8 << 20) })),
             ControlRequest::Add { file, .. } => ControlResponse::with(&json!({ "connections": [file] })),
             ControlRequest::Reload { dry_run: true } => ControlResponse::with(&json!({ "text": "nothing differs\n" })),
-            ControlRequest::Events { .. } => ControlResponse::with(&json!({ "events": [{ "kind": "ready" }] })),
+            ControlRequest::Events { .. } => ControlResponse::with(&json!({ "events": [{ "event": "ready" }] })),
             ControlRequest::Reconnect { .. } => {
                 tokio::time::sleep(PATIENCE).await;
                 ControlResponse::done()
@@ -335,9 +335,9 @@ fn events_are_told_one_a_line_and_those_that_were_lost_are_counted() {
     let served = Served::with(|options| ControlSocketOptions { idle_timeout: Duration::from_millis(300), ..options });
     let mut client = served.client();
     let answer = client.ask(r#"{"command":"events","follow":true}"#);
-    assert_eq!(answer["events"][0]["kind"], "ready");
+    assert_eq!(answer["events"][0]["event"], "ready");
     served.events.send(r#"{"event":"closed"}"#.into()).expect("it listens");
-    assert_eq!(client.line(), Some(json!({ "event": { "kind": "closed" } })));
+    assert_eq!(client.line(), Some(json!({ "event": { "event": "closed" } })));
     std::thread::sleep(Duration::from_millis(500));
     assert_eq!(
         client.ask(r#"{"command":"rotate","connection":"a"}"#),

@@ -312,6 +312,17 @@ fn a_connection_that_answers_pings_and_sends_no_data_is_replaced() {
     assert_eq!(stats.faults["silent-connection"], 1, "that is what it was replaced for");
 }
 
+#[test]
+fn a_connection_that_stops_before_its_rates_are_known_is_replaced() {
+    let mut options = options(SPOT, "silent-after=2000#1");
+    options.ping_interval = Some(Duration::from_secs(1));
+    let stats = is_replaced_once(Stage::new(SPOT, options, |one| {
+        one.subscription.batch = 20;
+        one.liveness.stale_max = one.liveness.stale_min;
+    }));
+    assert_eq!(stats.faults["silent-after"], 1, "that is what it was replaced for");
+}
+
 /// The symbols that the exchange lists with these options.
 fn sim_symbols(venue: Venue) -> Vec<String> {
     let runtime = runtime();

@@ -146,7 +146,7 @@ mod tests {
         let mut plan = ConfigPlan::new(&config);
         let line = json(&plan).expect("JSON");
         // {"req_id":"1","op":"subscribe","args":["tickers.BTCUSDT"]}
-        let expected = r#"{"connections":[{"name":"a","venue":"bybit-linear","requests":2,"streams":2,"bytes_max":58,"ready_in_ms":1000}],"violations":[]}"#;
+        let expected = r#"{"connections":[{"name":"a","venue":"bybit-linear","requests":2,"streams":2,"bytes_max":58,"ready_in_ms":1200}],"violations":[]}"#;
         assert_eq!(line, format!("{expected}\n"));
         plan.violations.push("a: too much".to_owned());
         let line = json(&plan).expect("JSON");
@@ -169,8 +169,8 @@ mod tests {
         let text = text(&plan);
         let lines: Vec<&str> = text.lines().collect();
         let row: Vec<&str> = lines[1].split_whitespace().collect();
-        assert_eq!(row, ["a", "bybit-linear", "2", "2", "58", "0.0", "1.0"]);
-        assert_eq!(lines[3], "2 streams in 2 requests on 1 socket; the last subscribe is sent 1.0 s after the start");
+        assert_eq!(row, ["a", "bybit-linear", "2", "2", "58", "0.0", "1.2"]);
+        assert_eq!(lines[3], "2 streams in 2 requests on 1 socket; the last subscribe is sent 1.2 s after the start");
         assert_eq!(lines[4], "breaks a limit: a: too much");
     }
 }

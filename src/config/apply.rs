@@ -3,9 +3,10 @@
 //! One function a table: reads the keys the file gives, leaves every other value as it is, and refuses what is no key.
 //! Types are checked here, ranges in `check`. No error repeats a header's or a credential's value.
 
+use super::Secret;
+use super::header::{Header, is_credential, is_header_value, name_fault};
 use super::place::Place;
 use super::reader::Section;
-use super::secret::{Header, Secret, is_credential, is_header_value, name_fault};
 use super::{
     AuthConfig, Credential, HeartbeatConfig, Host, LivenessConfig, ReconnectConfig, ReconnectStrategy, RotationConfig,
     Separate, ServerPing, SocketConfig, SubscriptionConfig, TimeoutsConfig,

@@ -209,7 +209,7 @@ mod tests {
         connection.subscription.requests_per_second = 2;
         let connection = connection.subscribed_to(&symbols, &["publicTrade"]).unwrap();
         let text = describe(&Config::from_connections(vec![connection]).unwrap());
-        assert!(text.contains("25 streams in 3 requests of at most 10, 2 a second: 1 s to send"), "{text}");
+        assert!(text.contains("25 streams in 3 requests of at most 10, 2 a second: 1.2 s to send"), "{text}");
         assert!(text.contains("25: S0USDT, ") && text.contains("..."), "{text}");
     }
 }

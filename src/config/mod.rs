@@ -18,18 +18,19 @@ mod endpoints;
 mod engine;
 mod error;
 mod exchange;
+mod header;
 mod place;
 mod plan;
 mod reader;
 mod reload;
 mod request;
-mod secret;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod tests_upkeep;
 mod upkeep;
 
+pub use crate::control::Secret;
 pub use connection::{
     BATCH_DEFAULT, ConnectionConfig, InstrumentConfig, LimitsConfig, Separate, SocketConfig, SubscriptionConfig,
     TimeoutsConfig, TlsConfig, Transport,
@@ -39,10 +40,10 @@ pub use diff::{Difference, Effect, RefusedChange, SettingChange, StreamName, Str
 pub use endpoints::{EndpointError, EndpointOverrides, VenueEndpoints};
 pub use engine::{CoreConfig, EngineConfig, GovernorConfig, Idle, WatchdogConfig};
 pub use error::{ConfigError, ConfigErrors};
+pub use header::Header;
 pub use plan::{ConfigPlan, PlannedSocket};
 pub use reload::ReloadError;
 pub use request::{RequestCodec, RequestConfig};
-pub use secret::{Header, Secret};
 pub use upkeep::{
     AuthConfig, Credential, HeartbeatConfig, LivenessConfig, ReconnectConfig, ReconnectStrategy, RestConfig,
     RotationConfig, ServerPing,

@@ -255,7 +255,7 @@ quote = "USDT"
     assert_eq!(a.reconnect, reconnect);
     let timeouts = TimeoutsConfig { dns: ms(11), connect: ms(12), tls: ms(13), upgrade: ms(14), rest: ms(15) };
     assert_eq!(a.timeouts, timeouts);
-    let headers: Vec<_> = a.headers.iter().map(|header| (header.name.as_str(), header.value.expose())).collect();
+    let headers: Vec<_> = a.headers.iter().map(|header| (header.name.as_str(), header.value.reveal())).collect();
     assert_eq!(headers, [("X-MBX-APIKEY", "hunter2"), ("User-Agent", "desk")]);
     assert!(a.tls.ca_file.as_ref().unwrap().ends_with("ca.pem"));
     assert_eq!(a.limits.max_message_bytes, 100_000);

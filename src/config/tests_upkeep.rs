@@ -209,7 +209,7 @@ fn credentials_come_from_the_environment_alone_and_are_refused_where_nobody_asks
     };
     let config = load_text(&request(good)).unwrap();
     let auth = config.requests[0].auth.as_ref().unwrap();
-    assert_eq!((auth.key.value.expose(), auth.secret.value.expose()), ("hunter3", "hunter4"));
+    assert_eq!((auth.key.value.reveal(), auth.secret.value.reveal()), ("hunter3", "hunter4"));
     assert_eq!((auth.key.variable.as_str(), auth.passphrase.is_none()), ("DESK_KEY", true));
     assert!(!format!("{config:?}").contains("hunter"));
     let key = |key: &str| format!("request[r].auth.{key}");

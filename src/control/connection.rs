@@ -13,8 +13,8 @@ use super::sends::{SendQueue, SendRefused};
 use super::turn::Turn;
 use super::{
     AuthReply, Authentication, Backoff, Beat, BudgetId, Cause, Edge, Governor, HeartbeatMonitor, HeartbeatSettings,
-    Leg, Moment, Operation, Pacer, Ping, PlanError, ReconnectSettings, RestAnswer, Session, SlotId, SlotSet, State,
-    SubscriptionCounters, SubscriptionSettings, Subscriptions, after,
+    Leg, Moment, Operation, Pacer, Ping, PlanError, ReconnectSettings, RestAnswer, Secret, Session, SlotId, SlotSet,
+    State, SubscriptionCounters, SubscriptionSettings, Subscriptions, after,
 };
 use super::{Expectation, Liveness, LivenessSettings, Verdict};
 use crate::limits::SAMPLE_BYTES;
@@ -158,6 +158,8 @@ pub enum Action {
     Connect,
     /// Send this text message.
     Send(Vec<u8>),
+    /// Send this text message, which holds our credentials.
+    Login(Secret),
     /// Send a WebSocket ping frame.
     ProtocolPing,
     /// Begin the close handshake.
@@ -493,8 +495,8 @@ impl ConnectionMachine {
         let wall_ms = u64::try_from(context.wall_ms).unwrap_or_default();
         let moment = Moment { wall_ms, nonce: wall_ms.rotate_left(20) ^ id, id };
         if let Some(auth) = &self.auth {
-            let message = auth.message(moment).reveal().as_bytes().to_vec();
-            self.send(message, now, actions);
+            actions.push(Action::Login(auth.message(moment)));
+            self.pacer.sent(now);
         }
     }
 

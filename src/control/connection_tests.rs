@@ -43,6 +43,7 @@ impl Bench {
         let actions = self.event(event);
         let text = |action| match action {
             Action::Send(bytes) => Some(String::from_utf8(bytes).unwrap()),
+            Action::Login(text) => Some(text.reveal().to_owned()),
             _ => None,
         };
         actions.into_iter().filter_map(text).collect()

@@ -55,7 +55,7 @@ fn connect(
     options.machine.heartbeat = plan::request_heartbeat(config).map_err(refused)?;
     options.machine.reconnect = plan::reconnect_settings(&config.reconnect, plan::random_seed());
     if let Some(auth) = &config.auth {
-        let credentials = Credentials::new(auth.key.value.expose(), auth.secret.value.expose());
+        let credentials = Credentials::new(auth.key.value.reveal(), auth.secret.value.reveal());
         let login = match config.codec {
             RequestCodec::Binance => &logins::BINANCE_USER,
             RequestCodec::Bybit => &logins::BYBIT,

@@ -344,9 +344,9 @@ impl Running {
             Said::Notice(SlotNotice::Sample { error, message_bytes, sample }) => {
                 self.driver.keep_sample(error, message_bytes, &sample);
             }
-            Said::Notice(SlotNotice::Unsent(text)) => {
+            Said::Notice(SlotNotice::Unsent(bytes)) => {
                 // What becomes of the connection, its loss says: this is why a request has no answer.
-                let (connection, bytes) = (&self.driver.plan.name, text.len());
+                let connection = &self.driver.plan.name;
                 tracing::warn!(%connection, bytes, "not sent: the connection is closing");
             }
             Said::Notice(SlotNotice::LeadReturned { has_snapshot_passed }) => {
@@ -494,6 +494,7 @@ impl Running {
                 self.leg(leg).connecting = Some(connecting);
             }
             Action::Send(text) => self.send(leg, text).await,
+            Action::Login(text) => self.send(leg, text.reveal().as_bytes().to_vec()).await,
             Action::ProtocolPing => match self.attached(leg).and_then(|attached| attached.cold.as_mut()) {
                 Some(_) => self.send_cold(leg, Message::Ping(Default::default())).await,
                 None => {

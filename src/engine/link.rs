@@ -36,8 +36,8 @@ pub(super) enum SlotNotice {
     LeadReturned { has_snapshot_passed: bool },
     /// The core did not take the overlap that this connection was to lead.
     OverlapRefused,
-    /// A text that was not sent: the core's slot was empty or its connection closing.
-    Unsent(Vec<u8>),
+    /// A text of this many bytes was not sent: the core's slot was empty or its connection closing.
+    Unsent(usize),
 }
 
 struct Wake(Arc<Waker>);
@@ -115,7 +115,7 @@ fn take_notices(ports: &mut ColdPorts, slots: &SlotTable, waiting: &mut VecDeque
                 drop(overlap);
                 (slot, SlotNotice::OverlapRefused, None)
             }
-            Notice::Unsent { slot, text } => (slot, SlotNotice::Unsent(text), None),
+            Notice::Unsent { slot, text } => (slot, SlotNotice::Unsent(text.len()), None),
             Notice::Spent(Spent::Symbol(spec)) => {
                 tracing::error!(venue = %spec.venue, symbol = %spec.name, "a core could not take another symbol");
                 continue;

@@ -198,7 +198,7 @@ fn options(
 ) -> net::ConnectOptions {
     net::ConnectOptions {
         url,
-        headers: headers.iter().map(|header| (header.name.clone(), net::Secret::new(header.value.expose()))).collect(),
+        headers: headers.iter().map(|header| (header.name.clone(), header.value.clone())).collect(),
         socket: net::SocketOptions {
             nodelay: socket.nodelay,
             receive_buffer_bytes: socket.receive_buffer_bytes,
@@ -318,9 +318,9 @@ fn authentication(config: &ConnectionConfig) -> Result<Option<Authentication>, S
             return Err(format!("auth: {} has no login on its stream hosts", config.venue));
         }
     };
-    let mut credentials = Credentials::new(auth.key.value.expose(), auth.secret.value.expose());
+    let mut credentials = Credentials::new(auth.key.value.reveal(), auth.secret.value.reveal());
     if let Some(passphrase) = &auth.passphrase {
-        credentials = credentials.with_passphrase(passphrase.value.expose());
+        credentials = credentials.with_passphrase(passphrase.value.reveal());
     }
     Ok(Some(Authentication::new(login, credentials)))
 }

@@ -302,6 +302,7 @@ impl World {
         match action {
             Action::Connect => self.connect(at, leg),
             Action::Send(text) => self.send(at, leg, text),
+            Action::Login(text) => self.send(at, leg, text.reveal().as_bytes().to_vec()),
             Action::ProtocolPing => {
                 let link = &mut self.links[at];
                 let dialect = link.dialect;
