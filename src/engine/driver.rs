@@ -75,8 +75,8 @@ pub(super) enum DriverCommand {
     Plan(Box<SocketPlan>),
     /// Tell everything that is known.
     Status(oneshot::Sender<ConnectionStatus>),
-    /// Close, and end.
-    Remove,
+    /// Close, and end. Answered, or dropped, by whoever has it: nobody owes this connection any more.
+    Remove(oneshot::Sender<()>),
 }
 
 /// One connection's task, before it runs.
@@ -90,6 +90,8 @@ pub(super) struct Driver {
     pub(super) commands: mpsc::Receiver<DriverCommand>,
     /// True once the engine stops.
     pub(super) stop: watch::Receiver<bool>,
+    /// What was asked for before the venue's symbols were known: done once they are.
+    pub(super) early: Vec<DriverCommand>,
 }
 
 /// One connection's task at work.
@@ -159,7 +161,8 @@ impl Driver {
         running.run().await;
     }
 
-    /// Waits for the venue's symbols, telling the reports why it takes long. `None` when the engine stops.
+    /// Waits for the venue's symbols, telling the reports why it takes long. `None` when the engine stops, or nobody wants
+    /// the connection any more.
     async fn symbols_known(&mut self) -> Option<Arc<BTreeSet<String>>> {
         loop {
             let listing = self.listing.borrow_and_update().clone();
@@ -172,8 +175,34 @@ impl Driver {
             tokio::select! {
                 changed = self.listing.changed() => changed.ok()?,
                 _ = self.stop.changed() => return None,
+                command = self.commands.recv() => self.on_early(command?)?,
             }
         }
+    }
+
+    /// Does what can be done before anything is connected, and keeps the rest. `None` where this was the end.
+    fn on_early(&mut self, command: DriverCommand) -> Option<()> {
+        const WAITS: &str = "it waits for the venue's instrument list";
+        match command {
+            DriverCommand::Remove(done) => {
+                self.shared.whole.forget(&self.plan.name);
+                let _ = done.send(());
+                return None;
+            }
+            DriverCommand::Status(reply) => {
+                drop(reply.send(super::status::bare(&self.plan.name, self.plan.venue, "listing")))
+            }
+            DriverCommand::Send(_, reply) | DriverCommand::Rotate(reply) => drop(reply.send(Err(WAITS.to_owned()))),
+            DriverCommand::Unsubscribe(streams, reply) => {
+                // Nothing is live yet.
+                let _ = reply.send(());
+                self.early.push(DriverCommand::Unsubscribe(streams, oneshot::channel().0));
+            }
+            // There is no socket to drop.
+            DriverCommand::Reconnect => {}
+            command => self.early.push(command),
+        }
+        Some(())
     }
 
     fn connecting(&self) -> Connecting {
@@ -235,6 +264,9 @@ impl Driver {
 impl Running {
     async fn run(mut self) {
         self.apply(RelayEvent::Start);
+        for command in std::mem::take(&mut self.driver.early) {
+            self.on_command(command).await;
+        }
         loop {
             self.perform_all().await;
             self.tell_gone();
@@ -270,6 +302,10 @@ impl Running {
     }
 
     async fn wait(&mut self) -> Happened {
+        // A socket that always has something to say must not hold up what is due: a sample does all of it.
+        if self.sample_at <= tokio::time::Instant::now() {
+            return Happened::Sample;
+        }
         let wait = self.relay.next_timer().map(|at| Duration::from_nanos(at.since_ns(mono_now())));
         tokio::select! {
             biased;
@@ -315,7 +351,12 @@ impl Running {
                 attached.pulses.push(pulse_of(&driver.shared, &driver.plan, stream));
             }
             let connected_at = MonoNs(attached.socket.connected_ns.get());
-            for (at, &pulse) in attached.pulses.iter().enumerate() {
+            for (at, pulse) in attached.pulses.iter_mut().enumerate() {
+                if *pulse == PulseAt::Nowhere {
+                    // Its symbol may have become known since.
+                    *pulse = pulse_of(&driver.shared, &driver.plan, machine.subscriptions().stream(SlotId::at(at)));
+                }
+                let pulse = *pulse;
                 // Where nobody can see its data, nobody can say that there is none.
                 if pulse == PulseAt::Nowhere {
                     continue;
@@ -450,7 +491,10 @@ impl Running {
             DriverCommand::Status(reply) => {
                 let _ = reply.send(super::status::connection(&self.driver, &self.relay, &self.legs));
             }
-            DriverCommand::Remove => self.apply(RelayEvent::Stop),
+            DriverCommand::Remove(done) => {
+                self.apply(RelayEvent::Stop);
+                let _ = done.send(());
+            }
         }
     }
 
@@ -554,6 +598,8 @@ impl Running {
                 match HotConnection::new(established.stream, &established.leftover, &plan.hot_settings()) {
                     Ok(connection) => Command::Attach(Box::new(Attachment { connection, feed })),
                     Err(error) => {
+                        // The next attempt is to find the slot that the overlap knows.
+                        self.overlap.give_back(leg, (lease, notices));
                         let reason = &error.to_string();
                         let event = Event::ConnectFailed { reason, retry_after: None, status: None };
                         return self.apply(RelayEvent::Leg(leg, event));
@@ -582,10 +628,11 @@ impl Running {
         let wanted = self.relay.current().1.subscriptions().slots(SlotSet::Wanted);
         let lanes: BTreeSet<Lane> =
             wanted.filter_map(|(_, stream)| Some(protocol.channel_of(stream)?.0.lane())).collect();
-        let driver = &self.driver;
-        let of = (driver.plan.venue, &lanes);
-        let begun =
-            self.slot(leader).and_then(|slot| self.overlap.begin(&driver.core, &driver.plan.name, of, slot, successor));
+        let of = (self.driver.plan.venue, lanes);
+        let begun = match self.slot(leader) {
+            Some(slot) => self.overlap.begin(&self.driver.core, &self.driver.plan.name, of, slot, successor).await,
+            None => None,
+        };
         match begun {
             Some(command) => self.driver.command(command).await,
             None => self.apply(RelayEvent::NotOverlapped("its core has no slot left for a successor")),

@@ -99,7 +99,7 @@ impl Handle {
     /// # Errors
     /// [`HandleError::Config`]: what is wrong with them, beside those in force.
     pub async fn add(&self, connections: Vec<ConnectionConfig>) -> Result<(), HandleError> {
-        self.manager.add(connections).await
+        self.manager.add(&self.manager.changing().await, connections).await
     }
 
     /// Closes a connection with its closing handshake, and forgets it.
@@ -107,7 +107,7 @@ impl Handle {
     /// # Errors
     /// [`HandleError::NoSuchConnection`].
     pub async fn remove(&self, connection: &str) -> Result<(), HandleError> {
-        self.manager.remove(connection).await
+        self.manager.remove(&self.manager.changing().await, connection).await
     }
 
     /// Subscribes every one of these channels, in the venue's words, for every one of these symbols; symbols unknown so
@@ -122,7 +122,7 @@ impl Handle {
         symbols: &[&str],
     ) -> Result<Vec<String>, HandleError> {
         let (channels, symbols) = self.named(connection, channels, symbols)?;
-        let streams = self.manager.subscribe(connection, &channels, &symbols).await?;
+        let streams = self.manager.subscribe(&self.manager.changing().await, connection, &channels, &symbols).await?;
         Ok(streams.into_iter().map(String::from).collect())
     }
 
@@ -137,7 +137,7 @@ impl Handle {
         symbols: &[&str],
     ) -> Result<Vec<String>, HandleError> {
         let (channels, symbols) = self.named(connection, channels, symbols)?;
-        let streams = self.manager.unsubscribe(connection, &channels, &symbols).await?;
+        let streams = self.manager.unsubscribe(&self.manager.changing().await, connection, &channels, &symbols).await?;
         Ok(streams.into_iter().map(String::from).collect())
     }
 
@@ -179,14 +179,20 @@ impl Handle {
     /// Reads the configuration's files again and gives what differs; applies it, unless this is a `dry_run`.
     ///
     /// # Errors
-    /// [`HandleError::Config`]: the files cannot be read, or what they say cannot be.
+    /// [`HandleError::Config`]: the files cannot be read, or what they say cannot be; or, but for a dry run, nothing of it
+    /// can be taken, because what is left without the refused changes would be no configuration.
     pub async fn reload(&self, is_dry_run: bool) -> Result<Difference, HandleError> {
+        // What is in force must not change between the reading and the applying.
+        let changing = self.manager.changing().await;
         let old = self.config();
         let names: Vec<&str> = self.strategies.iter().map(String::as_str).collect();
         let new = old.reread(&names).map_err(|error: ReloadError| HandleError::Config(error.to_string()))?;
         let difference = Config::difference(&old, &new);
+        if !is_dry_run && difference.blocked.is_some() {
+            return Err(HandleError::Config(difference.to_string()));
+        }
         if !is_dry_run && difference.is_live() {
-            self.manager.apply(&old, &difference).await?;
+            self.manager.apply(&changing, &old, &difference).await?;
             let summary = difference.to_string().lines().collect::<Vec<_>>().join("; ");
             self.manager.shared.events.publish("engine", Happening::Reloaded { summary });
         }

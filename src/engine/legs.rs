@@ -99,12 +99,14 @@ impl LegIo {
     }
 }
 
-/// What the first of these sockets that has something to say says. Cancel safe.
+/// What the first of these sockets that has something to say says; it is asked last the next time. Cancel safe.
 pub(super) async fn next(legs: &mut [LegIo]) -> (Leg, Said) {
     std::future::poll_fn(|context| {
-        for leg in &mut *legs {
-            if let Poll::Ready(said) = leg.poll(context) {
-                return Poll::Ready((leg.leg, said));
+        for at in 0..legs.len() {
+            if let Poll::Ready(said) = legs[at].poll(context) {
+                let leg = legs[at].leg;
+                legs.rotate_left(at + 1);
+                return Poll::Ready((leg, said));
             }
         }
         Poll::Pending
@@ -122,5 +124,42 @@ async fn receive(connection: &mut WebSocketConnection) -> Said {
             Said::ColdEnded("closed_by_peer", "closed by the peer".to_owned(), code)
         }
         Err(error) => Said::ColdEnded("cold_connection_failed", error.to_string(), None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::slots::SlotTable;
+    use super::*;
+
+    #[tokio::test]
+    async fn a_socket_that_always_has_something_to_say_does_not_silence_the_other() {
+        let table = SlotTable::new();
+        let mut hearers = Vec::new();
+        let mut legs: Vec<LegIo> = [Leg::FIRST, Leg::FIRST].into_iter().map(LegIo::new).collect();
+        for io in &mut legs {
+            let (hearer, notices) = mpsc::unbounded_channel();
+            let lease = table.take(&"a".into(), hearer.clone()).unwrap();
+            io.attached = Some(Attached {
+                lease,
+                notices,
+                socket: Arc::default(),
+                cold: None,
+                cold_seen: MonoNs(0),
+                pulses: Vec::new(),
+            });
+            hearers.push(hearer);
+        }
+        for (hearer, byte) in hearers.iter().zip([b'a', b'b']) {
+            for _ in 0..3 {
+                hearer.send(SlotNotice::Control(vec![byte])).unwrap();
+            }
+        }
+        let mut said = Vec::new();
+        for _ in 0..6 {
+            let (_, Said::Notice(SlotNotice::Control(bytes))) = next(&mut legs).await else { panic!("a notice") };
+            said.extend(bytes);
+        }
+        assert_eq!(said, b"ababab");
     }
 }

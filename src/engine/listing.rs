@@ -79,15 +79,8 @@ pub(super) struct ListingHandle {
 
 impl ListingHandle {
     /// Makes these names known: once it answers, each is in the symbol table and on its way to every core of the venue,
-    /// or is named in the answer. Waits as long as the venue takes; [`progress`](Self::progress) tells why.
-    ///
-    /// # Errors
-    /// [`ListingEnded`].
-    pub(super) async fn ensure(&self, names: Vec<String>) -> Result<Listed, ListingEnded> {
-        self.ensure_with(names, Vec::new()).await
-    }
-
-    /// As [`ensure`](Self::ensure), with what the operator states of symbols: those are not looked up.
+    /// or is named in the answer. What the operator states of symbols is not looked up. Waits as long as the venue takes;
+    /// [`progress`](Self::progress) tells why.
     ///
     /// # Errors
     /// [`ListingEnded`].

@@ -120,7 +120,7 @@ impl Bench {
 
     fn ensuring(&self, wanted: &[&str]) -> tokio::task::JoinHandle<Result<Listed, ListingEnded>> {
         let (handle, wanted) = (self.handle.clone(), names(wanted));
-        tokio::spawn(async move { handle.ensure(wanted).await })
+        tokio::spawn(async move { handle.ensure_with(wanted, Vec::new()).await })
     }
 }
 
@@ -180,7 +180,7 @@ async fn many_callers_at_once_share_one_list_and_are_answered_after_the_cores_ar
     assert_eq!(known, ["A", "B", "C"], "each once");
     assert_eq!(bench.server.count(), 1);
     // What is known is not asked again.
-    assert_eq!(bench.handle.ensure(names(&["C", "A"])).await, Ok(Listed::default()));
+    assert_eq!(bench.handle.ensure_with(names(&["C", "A"]), Vec::new()).await, Ok(Listed::default()));
     assert_eq!(bench.server.count(), 1);
 }
 
@@ -205,7 +205,7 @@ async fn a_list_begun_before_the_question_tells_nobody_not_listed() {
     assert_eq!(*seen, BTreeSet::from(["GONE".to_owned(), "NOSUCH".to_owned()]));
     // Listed at last: no longer named.
     bench.server.list(&["GONE"]);
-    assert_eq!(bench.handle.ensure(names(&["GONE"])).await, Ok(Listed::default()));
+    assert_eq!(bench.handle.ensure_with(names(&["GONE"]), Vec::new()).await, Ok(Listed::default()));
     assert_eq!(*bench.handle.progress().borrow().unlisted, BTreeSet::from(["NOSUCH".to_owned()]));
 }
 
@@ -234,9 +234,9 @@ async fn who_gives_up_leaves_no_list_behind() {
     gone.abort();
     assert!(gone.await.unwrap_err().is_cancelled());
     // A question that needs no list makes it look at who still waits.
-    assert_eq!(bench.handle.ensure(Vec::new()).await, Ok(Listed::default()));
+    assert_eq!(bench.handle.ensure_with(Vec::new(), Vec::new()).await, Ok(Listed::default()));
     bench.server.open();
-    assert_eq!(bench.handle.ensure(names(&["A"])).await, Ok(Listed::default()));
+    assert_eq!(bench.handle.ensure_with(names(&["A"]), Vec::new()).await, Ok(Listed::default()));
     assert_eq!(bench.server.count(), 2, "the first list was dropped");
 }
 
@@ -250,12 +250,12 @@ async fn a_core_added_later_learns_what_is_known_and_what_comes_each_once() {
         bench.handle.add_core(core_in.clone()).await.unwrap();
     }
     assert_eq!(told(&mut core), ["A"]);
-    bench.handle.ensure(names(&["B"])).await.unwrap();
+    bench.handle.ensure_with(names(&["B"]), Vec::new()).await.unwrap();
     assert_eq!((told(&mut core), told(&mut bench.core)), (names(&["B"]), names(&["A", "B"])));
     // A core that has ended holds nobody up.
     drop(core);
     bench.server.list(&["C"]);
-    assert_eq!(bench.handle.ensure(names(&["C"])).await, Ok(Listed::default()));
+    assert_eq!(bench.handle.ensure_with(names(&["C"]), Vec::new()).await, Ok(Listed::default()));
     assert_eq!(told(&mut bench.core), ["C"]);
 }
 
@@ -275,7 +275,7 @@ async fn it_ends_with_its_last_handle() {
     let Bench { handle, task, .. } = bench(&[], false, Vec::new(), &[]).await;
     let other = handle.clone();
     drop(handle);
-    assert_eq!(other.ensure(Vec::new()).await, Ok(Listed::default()));
+    assert_eq!(other.ensure_with(Vec::new(), Vec::new()).await, Ok(Listed::default()));
     drop(other);
     task.await.unwrap();
 }

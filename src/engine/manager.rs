@@ -55,6 +55,9 @@ pub(super) struct Manager {
     drivers: Mutex<tokio::task::JoinSet<()>>,
 }
 
+/// The right to change what is connected and subscribed: one change after the other.
+pub(super) struct Changing<'a>(#[expect(dead_code, reason = "held, not looked at")] tokio::sync::MutexGuard<'a, ()>);
+
 struct State {
     config: Config,
     tls: TlsConfigs,
@@ -132,9 +135,17 @@ impl Manager {
         while drivers.join_next().await.is_some() {}
     }
 
+    /// Waits until nobody changes anything. What is read and changed under it is one change.
+    pub(super) async fn changing(&self) -> Changing<'_> {
+        Changing(self.changing.lock().await)
+    }
+
     /// Connects these too.
-    pub(super) async fn add(&self, connections: Vec<ConnectionConfig>) -> Result<(), HandleError> {
-        let _changing = self.changing.lock().await;
+    pub(super) async fn add(
+        &self,
+        _held: &Changing<'_>,
+        connections: Vec<ConnectionConfig>,
+    ) -> Result<(), HandleError> {
         let config = {
             let config = &self.state().config;
             let mut all = config.connections.clone();
@@ -152,8 +163,7 @@ impl Manager {
     }
 
     /// Closes a connection, and forgets it.
-    pub(super) async fn remove(&self, name: &str) -> Result<(), HandleError> {
-        let _changing = self.changing.lock().await;
+    pub(super) async fn remove(&self, _held: &Changing<'_>, name: &str) -> Result<(), HandleError> {
         let removed = {
             let mut state = self.state();
             let at = state.managed.iter().position(|managed| managed.config.name == name);
@@ -162,8 +172,12 @@ impl Manager {
             state.managed.remove(at)
         };
         for socket in &removed.sockets {
-            // A driver that has ended is closed already.
-            let _ = socket.commands.send(DriverCommand::Remove).await;
+            let (done, is_done) = oneshot::channel();
+            let is_sent = socket.commands.send(DriverCommand::Remove(done)).await.is_ok();
+            // A driver that has ended, or ends before it hears this, forgets nothing any more; one that is only slow does.
+            if !is_sent || matches!(tokio::time::timeout(STATUS_WAIT, is_done).await, Ok(Err(_))) {
+                self.shared.whole.forget(&socket.name);
+            }
         }
         Ok(())
     }
@@ -172,11 +186,11 @@ impl Manager {
     /// looked up first. Gives the streams that are new.
     pub(super) async fn subscribe(
         &self,
+        _held: &Changing<'_>,
         name: &str,
         channels: &[Channel],
         symbols: &[String],
     ) -> Result<Vec<Box<str>>, HandleError> {
-        let _changing = self.changing.lock().await;
         let (connection, taken) = {
             let state = self.state();
             let managed = state.find(name)?;
@@ -193,7 +207,8 @@ impl Manager {
             let owner = taken[&**stream].clone();
             return Err(HandleError::Taken { stream: stream.to_string(), owner });
         }
-        self.ensure_listed(&connection, symbols).await?;
+        let needs_all = channels.iter().any(|channel| channel.scope == ChannelScope::AllMarket);
+        self.ensure_listed(&connection, symbols, needs_all).await?;
         let new: Vec<_> = wanted.into_iter().filter(|(_, stream)| !taken.contains_key(&**stream)).collect();
         let mut by_class: Vec<(StreamClass, Vec<Box<str>>)> = Vec::new();
         for (channel, stream) in &new {
@@ -210,18 +225,19 @@ impl Manager {
         Ok(new.into_iter().map(|(_, stream)| stream).collect())
     }
 
-    /// Ends every one of these channels for every one of these symbols. Gives the streams that were live.
+    /// Ends every one of these channels for every one of these symbols, and waits until they are gone, for a while. Gives
+    /// the streams that were live.
     pub(super) async fn unsubscribe(
         &self,
+        _held: &Changing<'_>,
         name: &str,
         channels: &[Channel],
         symbols: &[String],
     ) -> Result<Vec<Box<str>>, HandleError> {
-        let _changing = self.changing.lock().await;
         let venue = self.state().find(name)?.config.venue;
         let unwanted: HashSet<Box<str>> =
             streams(venue, channels, symbols).into_iter().map(|(_, stream)| stream).collect();
-        let mut ended = Vec::new();
+        let (mut ended, mut going) = (Vec::new(), Vec::new());
         let commands: Vec<_> = {
             let mut state = self.state();
             let managed = state.find_mut(name)?;
@@ -235,10 +251,21 @@ impl Manager {
             commands.collect()
         };
         for (commands, streams) in commands {
-            let (reply, _gone) = oneshot::channel();
+            let (reply, gone) = oneshot::channel();
             let _ = commands.send(DriverCommand::Unsubscribe(streams, reply)).await;
+            going.push(gone);
         }
         self.note_unwanted(name, channels, symbols);
+        // Whoever asks for one of them elsewhere next must not have it twice. A driver that has ended sends nothing.
+        let deadline = tokio::time::Instant::now() + GONE_WAIT;
+        for gone in going {
+            if tokio::time::timeout_at(deadline, gone).await.is_err() {
+                tracing::warn!(
+                    connection = name,
+                    "the venue has not confirmed within {GONE_WAIT:?} what was unsubscribed"
+                );
+            }
+        }
         Ok(ended)
     }
 
@@ -286,25 +313,30 @@ impl Manager {
     }
 
     /// Applies what differs from `old`, which is in force.
-    pub(super) async fn apply(&self, old: &Config, difference: &Difference) -> Result<(), HandleError> {
+    pub(super) async fn apply(
+        &self,
+        held: &Changing<'_>,
+        old: &Config,
+        difference: &Difference,
+    ) -> Result<(), HandleError> {
         let new = difference.apply(old);
         for name in &difference.removed {
-            self.remove(name).await?;
+            self.remove(held, name).await?;
         }
         for change in &difference.streams {
             if !difference.added.contains(&change.connection) && !difference.removed.contains(&change.connection) {
-                self.change_streams(&change.connection, &change.removed, false).await?;
+                self.change_streams(held, &change.connection, &change.removed, false).await?;
             }
         }
         for change in &difference.streams {
             if !difference.added.contains(&change.connection) && !difference.removed.contains(&change.connection) {
-                self.change_streams(&change.connection, &change.added, true).await?;
+                self.change_streams(held, &change.connection, &change.added, true).await?;
             }
         }
         let added = new.connections.iter().filter(|connection| difference.added.contains(&connection.name));
         let added: Vec<_> = added.cloned().collect();
         if !added.is_empty() {
-            self.add(added).await?;
+            self.add(held, added).await?;
         }
         let mut changed: Vec<&str> = difference.changed.iter().map(|change| change.connection.as_str()).collect();
         changed.dedup();
@@ -327,6 +359,7 @@ impl Manager {
 
     async fn change_streams(
         &self,
+        held: &Changing<'_>,
         name: &str,
         streams: &[crate::config::StreamName],
         is_added: bool,
@@ -344,9 +377,9 @@ impl Manager {
         }
         for (channel, symbols) in by_channel {
             if is_added {
-                self.subscribe(name, &[channel], &symbols).await?;
+                self.subscribe(held, name, &[channel], &symbols).await?;
             } else {
-                self.unsubscribe(name, &[channel], &symbols).await?;
+                self.unsubscribe(held, name, &[channel], &symbols).await?;
             }
         }
         Ok(())
@@ -540,6 +573,7 @@ impl Manager {
             listing,
             commands: received,
             stop: self.stop.clone(),
+            early: Vec::new(),
         };
         let task = supervised(format!("the driver of {name}"), driver.run(), Arc::clone(&self.cold_failure));
         self.drivers.lock().unwrap_or_else(PoisonError::into_inner).spawn_on(task, &self.runtime);
@@ -573,7 +607,12 @@ impl Manager {
     }
 
     /// Makes these names known, on the core of this connection too.
-    async fn ensure_listed(&self, connection: &ConnectionConfig, symbols: &[String]) -> Result<(), HandleError> {
+    async fn ensure_listed(
+        &self,
+        connection: &ConnectionConfig,
+        symbols: &[String],
+        needs_all: bool,
+    ) -> Result<(), HandleError> {
         let venue = connection.venue;
         let ended = |_| HandleError::NotNow("the engine stops".to_owned());
         let Some(listing) = self.listing_of(venue) else { return Err(HandleError::Nothing) };
@@ -581,7 +620,14 @@ impl Manager {
             listing.add_core(core.commands.clone()).await.map_err(ended)?;
         }
         let stated = listing::stated_instruments(connection).collect();
-        let listed = tokio::time::timeout(LISTING_WAIT, listing.ensure_with(symbols.to_vec(), stated)).await;
+        let ensure = async {
+            if needs_all {
+                // What an all-market channel brings may be of any symbol.
+                listing.ensure_all().await?;
+            }
+            listing.ensure_with(symbols.to_vec(), stated).await
+        };
+        let listed = tokio::time::timeout(LISTING_WAIT, ensure).await;
         let listed = match listed {
             Ok(listed) => listed.map_err(ended)?,
             Err(_) => {
@@ -622,19 +668,22 @@ impl Manager {
             });
             sockets.collect()
         };
-        let mut statuses = Vec::new();
-        for (name, venue, commands) in sockets {
+        // All are asked before any answer is waited for, so that one that hangs costs its own time alone.
+        let asked = sockets.into_iter().map(|(name, venue, commands)| {
             let (reply, answer) = oneshot::channel();
-            let asked = commands.try_send(DriverCommand::Status(reply)).is_ok();
-            let answer =
-                if asked { tokio::time::timeout(STATUS_WAIT, answer).await.ok().and_then(Result::ok) } else { None };
-            // A driver that waits for its venue's symbols, or has ended, answers nothing.
-            statuses.push(answer.unwrap_or_else(|| ConnectionStatus {
-                name,
-                venue: venue.name().to_owned(),
-                state: "listing".to_owned(),
-                ..ConnectionStatus::default()
-            }));
+            let is_asked = commands.try_send(DriverCommand::Status(reply)).is_ok();
+            (name, venue, is_asked.then_some(answer))
+        });
+        let asked: Vec<_> = asked.collect();
+        let deadline = tokio::time::Instant::now() + STATUS_WAIT;
+        let mut statuses = Vec::new();
+        for (name, venue, answer) in asked {
+            let answer = match answer {
+                Some(answer) => tokio::time::timeout_at(deadline, answer).await.ok().and_then(Result::ok),
+                None => None,
+            };
+            // A driver that has ended answers nothing.
+            statuses.push(answer.unwrap_or_else(|| super::status::bare(&name, venue, "unanswered")));
         }
         statuses
     }

@@ -18,7 +18,6 @@ mod driver;
 mod handle;
 mod legs;
 mod link;
-#[cfg_attr(not(test), expect(dead_code, reason = "a start asks for nothing that its own connections do not name"))]
 mod listing;
 mod manager;
 mod overlap;

@@ -45,17 +45,22 @@ pub(super) fn take_place(core: &CoreLink, name: &str) -> Option<Place> {
 
 impl OverlapIo {
     /// Begins an overlap of these lanes, led from `leader`. `None` where the core has no slot left for a successor.
-    pub(super) fn begin(
+    ///
+    /// Its tables are megabytes to be touched: not on a thread that other connections' timers need.
+    pub(super) async fn begin(
         &mut self,
         core: &CoreLink,
         name: &str,
-        (venue, lanes): (Venue, &BTreeSet<Lane>),
+        (venue, lanes): (Venue, BTreeSet<Lane>),
         leader: u16,
         successor: Leg,
     ) -> Option<Command> {
         let place = take_place(core, name)?;
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
-        let overlap = Overlap::new(id, venue, leader, place.0.slot(), lanes.iter().copied());
+        let slot = place.0.slot();
+        let made = tokio::task::spawn_blocking(move || Overlap::new(id, venue, leader, slot, lanes));
+        // Cancelled where the runtime ends.
+        let overlap = made.await.ok()?;
         self.begun = Some(Begun { id, successor, place: Some(place), progress: overlap.progress() });
         Some(Command::BeginOverlap(Box::new(overlap)))
     }
@@ -64,6 +69,13 @@ impl OverlapIo {
     pub(super) fn place(&mut self, leg: Leg, core: &CoreLink, name: &str) -> Option<Place> {
         let own = self.begun.as_mut().filter(|begun| begun.successor == leg).and_then(|begun| begun.place.take());
         own.or_else(|| take_place(core, name))
+    }
+
+    /// A leg's slot was not used after all.
+    pub(super) fn give_back(&mut self, leg: Leg, place: Place) {
+        if let Some(begun) = self.begun.as_mut().filter(|begun| begun.successor == leg && begun.place.is_none()) {
+            begun.place = Some(place);
+        }
     }
 
     /// Chained subscriptions that the successor has not joined yet; `None` where nothing overlaps.

@@ -4,7 +4,7 @@ use super::driver::Driver;
 use super::legs::{LegIo, PulseAt};
 use crate::control::{ConnectionMachine, Leg, Operation, Relay, Report, SilentKind, SlotSet, State};
 use crate::hot::mono_now;
-use crate::market::MonoNs;
+use crate::market::{MonoNs, Venue};
 use crate::telemetry::{
     ConnectionStatus, Happening, HeartbeatStatus, LegStatus, PendingRequestStatus, RotationStatus, SubscriptionStatus,
 };
@@ -49,6 +49,16 @@ pub(super) fn happening(report: Report) -> Option<Happening> {
         // The relay itself acts on these.
         Report::MostlySilent | Report::GoingAway => return None,
     })
+}
+
+/// A connection of which only this is known: it waits for its venue's instrument list, or its driver does not answer.
+pub(super) fn bare(name: &str, venue: Venue, state: &str) -> ConnectionStatus {
+    ConnectionStatus {
+        name: name.to_owned(),
+        venue: venue.name().to_owned(),
+        state: state.to_owned(),
+        ..ConnectionStatus::default()
+    }
 }
 
 /// Everything that is known of one connection.

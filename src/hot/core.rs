@@ -480,7 +480,9 @@ impl<S> Core<S> {
     }
 
     fn add_symbol(&mut self, spec: Box<SymbolSpec>) {
-        if self.specs.len() == self.specs.capacity() {
+        // Told twice (by its listing and by a program, say), it is the strategy's once.
+        let is_known = self.desk.symbols.find(spec.venue, spec.name.as_bytes()).is_some();
+        if is_known || self.specs.len() == self.specs.capacity() {
             self.outbox.deliver(Notice::Spent(Spent::Symbol(spec)));
             return;
         }

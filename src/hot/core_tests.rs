@@ -121,6 +121,15 @@ fn ticker(id: u64) -> String {
 }
 
 #[test]
+fn a_symbol_that_is_told_twice_is_the_strategys_once() {
+    let mut bench = Bench::new();
+    let spec = bench.core.specs[0].clone();
+    bench.tell(Command::AddSymbol(spec));
+    assert_eq!(bench.core.specs.len(), 1);
+    assert!(matches!(bench.notices()[..], [Notice::Spent(Spent::Symbol(_))]));
+}
+
+#[test]
 fn a_slot_that_is_taken_or_is_none_gives_the_attachment_back_and_the_one_that_has_it_goes_on() {
     let mut bench = Bench::new();
     let mut first = bench.attach(bench.feed(7, 0));
