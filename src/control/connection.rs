@@ -328,12 +328,15 @@ impl ConnectionMachine {
         for (stream, refusal) in predecessor.subscriptions.refusals() {
             self.subscriptions.refuse_known(stream, refusal.clone());
         }
+        let Self { liveness, subscriptions, .. } = self;
+        liveness.inherit(&predecessor.liveness, |slot| subscriptions.slot(predecessor.subscriptions.stream(slot)));
         self.next_id = predecessor.next_id + ID_STEP;
     }
 
     /// A successor that took over goes on with its predecessor's counts, and with the texts it did not come to.
     pub fn absorb(&mut self, predecessor: &mut Self) {
         self.sends.take_over(&mut predecessor.sends);
+        self.liveness.absorb(&predecessor.liveness);
         self.reconnects_before += predecessor.reconnects_before + predecessor.connected_count.saturating_sub(1);
         self.pings_sent += predecessor.pings_sent;
         self.pongs += predecessor.pongs;

@@ -386,6 +386,34 @@ impl Liveness {
         }
     }
 
+    /// A successor of another connection, before it connects: it goes on with what was learned there, with the silences
+    /// that were told of there, and with when the next repair is due. `ours` is a slot of the other as one of this.
+    pub fn inherit(&mut self, predecessor: &Self, ours: impl Fn(SlotId) -> Option<SlotId>) {
+        for slot in predecessor.slots.iter().flatten() {
+            let Some(id) = ours(slot.id) else { continue };
+            let (from, to) = (slot.id.index(), id.index());
+            self.reserve(to + 1);
+            self.slots[to] = Some(Slot { last_data: None, recovered_at: None, id, ..*slot });
+            let is_told = predecessor.told.contains(from) && predecessor.silent.contains(from);
+            self.silent.set(to, is_told);
+            self.told.set(to, is_told);
+            self.outlasted.set(to, is_told && predecessor.outlasted.contains(from));
+        }
+        self.connection_repairs = predecessor.connection_repairs;
+        self.connection_repair_at = predecessor.connection_repair_at;
+    }
+
+    /// Goes on with the counts of a connection that it took over from.
+    pub(super) const fn absorb(&mut self, predecessor: &Self) {
+        let (ours, theirs) = (&mut self.counters, &predecessor.counters);
+        ours.never_spoke += theirs.never_spoke;
+        ours.stopped += theirs.stopped;
+        ours.recovered += theirs.recovered;
+        ours.resubscribes += theirs.resubscribes;
+        ours.moves += theirs.moves;
+        ours.connection_repairs += theirs.connection_repairs;
+    }
+
     /// The connection's last byte of any kind came at `last_byte`: silences count up to then. Told before the slots of a
     /// sample; where it never is, they count up to the sample.
     pub fn heard(&mut self, last_byte: MonoNs) {

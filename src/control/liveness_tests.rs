@@ -272,6 +272,25 @@ fn slots_that_a_new_connection_did_not_help_are_no_reason_for_another() {
 }
 
 #[test]
+fn a_successor_goes_on_with_rates_silences_and_repairs_and_is_not_replaced_for_the_same_silence() {
+    let mut bench = Bench::up(8, MUST);
+    bench.run_with(100, &[0]);
+    assert!(bench.repairs().contains(&(1_030, Repair::Connection)));
+    let limit = bench.liveness.fresh_limit(bench.slots[0]);
+    let predecessor = std::mem::replace(&mut bench.liveness, Liveness::new(LivenessSettings::default(), 8));
+    bench.liveness.inherit(&predecessor, Some);
+    bench.connect(MUST);
+    assert_eq!((bench.liveness.fresh_limit(bench.slots[0]), bench.liveness.counts().silent), (limit, 7));
+    bench.run_with(3_600, &[0]);
+    let repairs = bench.repairs();
+    assert!(repairs.iter().all(|(_, repair)| *repair != Repair::Connection), "{repairs:?}");
+    bench.run_with(1, &[0, 1]);
+    assert!(matches!(bench.said()[..], [(_, Verdict::Recovered { slot, .. })] if slot == bench.slots[1]));
+    bench.liveness.absorb(&predecessor);
+    assert_eq!(bench.liveness.counters().never_spoke, 7, "each silence is counted once");
+}
+
+#[test]
 fn where_nothing_at_all_is_heard_no_subscription_is_blamed() {
     let mut bench = Bench::up(4, MUST);
     bench.run_with(300, &[0, 1, 2]);

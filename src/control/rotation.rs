@@ -13,11 +13,13 @@
 //! knows no socket, clock or randomness but the seed in its settings.
 
 use super::{
-    Action, ConnectionMachine, ConnectionSettings, Context, Event, PlanError, Report, SlotSet, State, Status, after,
+    Action, ConnectionMachine, ConnectionSettings, Context, Event, PlanError, Report, Silence, SlotSet, State, Status,
+    after,
 };
 use crate::market::MonoNs;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// A socket of one logical connection, numbered from 1 in the order of their making. Never reused.
@@ -214,6 +216,8 @@ pub struct Relay {
     next_leg: u32,
     /// When the present socket is to be replaced.
     rotate_at: Option<MonoNs>,
+    /// What for, where that is not its age: a replacement that came to nothing is tried again.
+    again: Option<String>,
     /// Subscriptions of the old socket that the successor's chain has not met yet, as the hot core last said.
     unjoined: u32,
     is_stopping: bool,
@@ -243,6 +247,7 @@ impl Relay {
             leaving: None,
             next_leg: 2,
             rotate_at: None,
+            again: None,
             unjoined: 0,
             is_stopping: false,
             is_over: false,
@@ -508,11 +513,12 @@ impl Relay {
     }
 
     fn on_not_overlapped(&mut self, why: &str, now: MonoNs, context: &mut Context<'_>, actions: &mut Vec<RelayAction>) {
-        match &self.phase {
-            Phase::LeadIn { .. } => {
+        match &mut self.phase {
+            Phase::LeadIn { reason, .. } => {
+                let reason = std::mem::take(reason);
                 self.phase = Phase::Alone;
                 self.counters.rotations_failed += 1;
-                self.rotate_at = Some(after(now, self.settings.retry));
+                self.try_again(reason, now);
                 actions.push(RelayAction::Report(Report::NotRotated { reason: why.to_owned() }));
             }
             Phase::Overlap(_) => self.fail(why, now, context, actions),
@@ -596,6 +602,7 @@ impl Relay {
 
     /// When the socket that has just come up is to be replaced.
     fn schedule(&mut self, now: MonoNs) {
+        self.again = None;
         self.rotate_at = self.settings.after.map(|age| {
             let jitter_ns = u64::try_from(self.settings.jitter.min(age / 2).as_nanos()).unwrap_or(u64::MAX);
             let early = Duration::from_nanos(self.random.random_range(0..=jitter_ns));
@@ -613,7 +620,8 @@ impl Relay {
         }
         if self.rotate_at.is_some_and(|at| at <= now) && self.can_rotate() && self.leaving.is_none() {
             self.rotate_at = None;
-            self.begin("its age", self.settings.lead_in, now, actions);
+            let reason = self.again.take();
+            self.begin(reason.as_deref().unwrap_or("its age"), self.settings.lead_in, now, actions);
         }
         match std::mem::replace(&mut self.phase, Phase::Alone) {
             Phase::LeadIn { successor, start_at, reason, since }
@@ -698,6 +706,7 @@ impl Relay {
         let Phase::Overlap(overlap) = std::mem::replace(&mut self.phase, Phase::Alone) else { return };
         let mut old = std::mem::replace(&mut self.current, overlap.successor);
         let (from, to) = (old.leg, self.current.leg);
+        tell_silences(&old.machine, &self.current.machine, now, actions);
         self.current.machine.absorb(&mut old.machine);
         self.leaving = Some(Box::new(old));
         self.counters.rotations += 1;
@@ -715,6 +724,7 @@ impl Relay {
         let Phase::Overlap(overlap) = std::mem::replace(&mut self.phase, Phase::Alone) else { return };
         let mut old = std::mem::replace(&mut self.current, overlap.successor);
         self.counters.takeovers += 1;
+        tell_silences(&old.machine, &self.current.machine, now, actions);
         self.current.machine.absorb(&mut old.machine);
         self.phase = Phase::Grace { until: after(now, self.settings.grace) };
         match self.current.up_since {
@@ -737,11 +747,21 @@ impl Relay {
                 actions.push(RelayAction::Leg(leg, action));
             }
         }
-        let is_closed = overlap.successor.machine.state() == State::Closed;
-        self.leaving = (!is_closed).then(|| Box::new(overlap.successor));
-        self.rotate_at = Some(after(now, self.settings.retry));
+        let Overlap { successor, reason, .. } = *overlap;
+        self.leaving = (successor.machine.state() != State::Closed).then(|| Box::new(successor));
+        self.try_again(reason, now);
         self.phase = Phase::Grace { until: after(now, self.settings.grace) };
         actions.push(RelayAction::Report(Report::NotRotated { reason: why.to_owned() }));
+    }
+
+    /// Later, and not when all that failed with this one do; what is due before stays due.
+    fn try_again(&mut self, reason: String, now: MonoNs) {
+        let jitter_ns = u64::try_from(self.settings.retry.as_nanos() / 4).unwrap_or(u64::MAX);
+        let wait = self.settings.retry + Duration::from_nanos(self.random.random_range(0..=jitter_ns));
+        let at = after(now, wait);
+        if self.rotate_at.is_none_or(|due| due > at) {
+            (self.rotate_at, self.again) = (Some(at), Some(reason));
+        }
     }
 
     fn end_if_over(&mut self, actions: &mut Vec<RelayAction>) {
@@ -754,6 +774,21 @@ impl Relay {
             }
             actions.push(RelayAction::Report(Report::Closed));
         }
+    }
+}
+
+/// What a successor found silent or speaking while nobody listened to it, said when it takes over.
+fn tell_silences(old: &ConnectionMachine, new: &ConnectionMachine, now: MonoNs, actions: &mut Vec<RelayAction>) {
+    let silent_for = |silence: &Silence| Duration::from_nanos(now.since_ns(silence.since));
+    let (before, after): (BTreeMap<&str, Silence>, BTreeMap<&str, Silence>) =
+        (old.silences().collect(), new.silences().collect());
+    for (&stream, silence) in before.iter().filter(|(stream, _)| !after.contains_key(*stream)) {
+        let report = Report::Recovered { stream: stream.to_owned(), silent: silent_for(silence) };
+        actions.push(RelayAction::Report(report));
+    }
+    for (&stream, silence) in after.iter().filter(|(stream, _)| !before.contains_key(*stream)) {
+        let (kind, silent) = (silence.kind, silent_for(silence));
+        actions.push(RelayAction::Report(Report::Silent { stream: stream.to_owned(), kind, silent }));
     }
 }
 

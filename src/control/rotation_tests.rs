@@ -229,6 +229,27 @@ fn a_successor_lost_after_it_was_promoted_leaves_the_old_socket_in_charge_and_an
 }
 
 #[test]
+fn a_replacement_that_no_core_took_is_tried_again_for_its_own_reason_and_not_at_the_moment_of_all_others() {
+    let mut waits = std::collections::BTreeSet::new();
+    for seed in 0..8 {
+        let settings = RotationSettings { after: None, seed, ..by_age(100) };
+        let retry = settings.retry;
+        let mut bench = Bench::up(settings, &["a@trade"]);
+        bench.event(RelayEvent::Rotate("asked for"));
+        bench.event(RelayEvent::NotOverlapped("too many at once"));
+        let (now, again_at) = (bench.now, bench.relay.rotates_at().unwrap());
+        let wait = Duration::from_nanos(again_at.since_ns(now));
+        assert!((retry..=retry + retry / 4).contains(&wait), "{wait:?}");
+        waits.insert(wait);
+        bench.reports.clear();
+        bench.pass((retry + retry / 4).as_secs() + 1);
+        let is_ours = |report: &Report| matches!(report, Report::Rotating { reason } if reason == "asked for");
+        assert!(bench.reports.iter().any(is_ours), "{:?}", bench.reports);
+    }
+    assert_eq!(waits.len(), 8, "each at its own moment");
+}
+
+#[test]
 fn streams_added_and_removed_while_two_sockets_live_are_so_on_both() {
     let mut bench = Bench::up(by_age(60), &["a@trade", "b@trade"]);
     bench.pass(60);
