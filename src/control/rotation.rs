@@ -405,7 +405,8 @@ impl Relay {
     }
 
     fn can_rotate(&self) -> bool {
-        matches!(self.phase, Phase::Alone) && !self.is_stopping && self.current.machine.state() == State::Ready
+        let is_alone = matches!(self.phase, Phase::Alone) && self.leaving.is_none();
+        is_alone && !self.is_stopping && self.current.machine.state() == State::Ready
     }
 
     /// When an overlap goes on by itself.
@@ -618,7 +619,7 @@ impl Relay {
         if self.leaving.as_ref().is_some_and(|socket| socket.machine.state() == State::Closed) {
             self.leaving = None;
         }
-        if self.rotate_at.is_some_and(|at| at <= now) && self.can_rotate() && self.leaving.is_none() {
+        if self.rotate_at.is_some_and(|at| at <= now) && self.can_rotate() {
             self.rotate_at = None;
             let reason = self.again.take();
             self.begin(reason.as_deref().unwrap_or("its age"), self.settings.lead_in, now, actions);
@@ -754,12 +755,12 @@ impl Relay {
         actions.push(RelayAction::Report(Report::NotRotated { reason: why.to_owned() }));
     }
 
-    /// Later, and not when all that failed with this one do; what is due before stays due.
+    /// Later, and not when all that failed with this one do; what becomes due before that stays due.
     fn try_again(&mut self, reason: String, now: MonoNs) {
         let jitter_ns = u64::try_from(self.settings.retry.as_nanos() / 4).unwrap_or(u64::MAX);
         let wait = self.settings.retry + Duration::from_nanos(self.random.random_range(0..=jitter_ns));
         let at = after(now, wait);
-        if self.rotate_at.is_none_or(|due| due > at) {
+        if self.rotate_at.is_none_or(|due| due <= now || due > at) {
             (self.rotate_at, self.again) = (Some(at), Some(reason));
         }
     }

@@ -250,6 +250,18 @@ fn a_replacement_that_no_core_took_is_tried_again_for_its_own_reason_and_not_at_
 }
 
 #[test]
+fn an_age_that_passed_during_a_rotation_that_failed_is_due_with_its_next_try() {
+    let mut bench = Bench::up(RotationSettings { jitter: Duration::ZERO, ..by_age(100) }, &["a@trade"]);
+    bench.pass(98);
+    bench.event(RelayEvent::Rotate("asked for"));
+    bench.pass(3);
+    bench.event(RelayEvent::NotOverlapped("too many at once"));
+    let (now, retry) = (bench.now, by_age(100).retry);
+    assert!(bench.relay.rotates_at().unwrap() >= after(now, retry));
+    assert!(bench.relay.next_timer().is_none_or(|at| at > now));
+}
+
+#[test]
 fn streams_added_and_removed_while_two_sockets_live_are_so_on_both() {
     let mut bench = Bench::up(by_age(60), &["a@trade", "b@trade"]);
     bench.pass(60);
