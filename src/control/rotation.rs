@@ -619,6 +619,11 @@ impl Relay {
         if self.leaving.as_ref().is_some_and(|socket| socket.machine.state() == State::Closed) {
             self.leaving = None;
         }
+        if matches!(self.phase, Phase::Grace { until } if until <= now) {
+            self.phase = Phase::Alone;
+            actions.push(RelayAction::EndOverlap);
+        }
+        // What became due before that is begun now: nothing else asks for it again.
         if self.rotate_at.is_some_and(|at| at <= now) && self.can_rotate() {
             self.rotate_at = None;
             let reason = self.again.take();
@@ -648,7 +653,6 @@ impl Relay {
                 self.phase = Phase::Overlap(overlap);
                 self.advance_overlap(now, context, actions);
             }
-            Phase::Grace { until } if until <= now => actions.push(RelayAction::EndOverlap),
             phase => self.phase = phase,
         }
         self.end_if_over(actions);

@@ -262,6 +262,22 @@ fn an_age_that_passed_during_a_rotation_that_failed_is_due_with_its_next_try() {
 }
 
 #[test]
+fn an_age_that_passes_while_repeats_of_a_rotation_that_failed_are_looked_for_is_due_when_that_ends() {
+    // Up at 1 s, told so at 31 s, given up at 62 s, of age at 64 s, and repeats are looked for up to 67 s.
+    let mut bench = Bench::up(by_age(63), &["a@trade"]);
+    bench.pass(30);
+    bench.event(RelayEvent::Rotate("told so"));
+    bench.pass(34);
+    while let Some(at) = bench.relay.next_timer().filter(|at| at.0 < 90 * SECOND) {
+        assert!(at > bench.now, "a timer that is due already would spin");
+        bench.now = at;
+        bench.event(RelayEvent::Timer);
+    }
+    let rotating = |report: &&Report| matches!(report, Report::Rotating { reason } if reason == "its age");
+    assert_eq!(bench.reports.iter().filter(rotating).count(), 1, "{:?}", bench.reports);
+}
+
+#[test]
 fn streams_added_and_removed_while_two_sockets_live_are_so_on_both() {
     let mut bench = Bench::up(by_age(60), &["a@trade", "b@trade"]);
     bench.pass(60);

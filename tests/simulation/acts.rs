@@ -8,7 +8,7 @@
 use super::dialect::Asked;
 use super::faults::{ConnectFault, Mischief};
 use super::host::{Outage, RestTurn, nanos};
-use super::link::{Doing, Link};
+use super::link::{Doing, END_WITHIN, Link};
 use super::random::Random;
 use super::world::{Delivery, Happening, Order, World};
 use crate::{MINUTE, MS, SECOND};
@@ -394,7 +394,7 @@ impl World {
             }
             Order::Resubscribe => {
                 let name = self.links[at].streams[stream].name.clone();
-                self.links[at].streams[stream].is_resubscribing = true;
+                self.links[at].streams[stream].may_end_until = self.now + END_WITHIN;
                 self.handle(at, RelayEvent::Resubscribe(&name), Doing::Operator);
             }
             Order::Rotate => self.handle(at, RelayEvent::Rotate("an order"), Doing::Own),
@@ -415,7 +415,7 @@ impl World {
 
     fn unwant(&mut self, at: usize, stream: usize) {
         if std::mem::take(&mut self.links[at].streams[stream].is_wanted) {
-            self.links[at].streams[stream].is_resubscribing = true;
+            self.links[at].streams[stream].may_end_until = self.now + END_WITHIN;
             let name = self.links[at].streams[stream].name.clone();
             self.handle(at, RelayEvent::Unsubscribe(&name), Doing::Operator);
         }

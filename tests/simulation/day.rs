@@ -139,7 +139,11 @@ impl World {
             }
         }
         self.run_until(self.now + 20 * MINUTE);
-        while self.links.iter().any(|link| link.relay.is_rotating()) {
+        // What rotates is let finish; what does not may have been cut for its age just now, and comes back.
+        for _ in 0..600 {
+            if self.links.iter().all(Link::is_settled) {
+                break;
+            }
             self.run_until(self.now + SECOND);
         }
         self.check_quiet();

@@ -28,8 +28,8 @@ pub(crate) struct Stream {
     pub(crate) is_wanted: bool,
     /// The legs that know that the venue refuses it: none of them asks again unless the operator does.
     pub(crate) refused_to: Vec<Leg>,
-    /// A resubscribe was asked for: it ends for a moment, and that is what was wanted.
-    pub(crate) is_resubscribing: bool,
+    /// It was asked to end, for a moment at least: on each of two sockets at most, and until then it may.
+    pub(crate) may_end_until: u64,
     /// Messages reach the strategy, as things stand.
     pub(crate) is_covered: bool,
     /// Numbers that reached the strategy, and those that did not though the stream was wanted.
@@ -56,7 +56,7 @@ impl Stream {
             has_identity: random.percent(60),
             is_wanted: false,
             refused_to: Vec::new(),
-            is_resubscribing: false,
+            may_end_until: 0,
             is_covered: false,
             delivered: 0,
             lost: 0,
@@ -85,6 +85,9 @@ pub(crate) enum Doing {
     /// The control plane went on by itself.
     Own,
 }
+
+/// A request that ends a stream waits for its turn, and for an overlap to end.
+pub(crate) const END_WITHIN: u64 = 2 * crate::MINUTE;
 
 #[derive(Debug)]
 pub(crate) struct Link {
@@ -121,7 +124,7 @@ impl Link {
         mut streams: Vec<Stream>,
     ) -> Self {
         for stream in &mut streams {
-            (stream.is_covered, stream.is_resubscribing) = (false, false);
+            (stream.is_covered, stream.may_end_until) = (false, 0);
             stream.refused_to.clear();
         }
         let wanted = streams.iter().filter(|stream| stream.is_wanted).map(|stream| stream.name.as_str().into());
@@ -222,6 +225,11 @@ impl Link {
         }
     }
 
+    /// Up, and neither rotating nor on its way.
+    pub(crate) fn is_settled(&self) -> bool {
+        !self.relay.is_rotating() && self.relay.current().1.state() == tickwire::control::State::Ready
+    }
+
     /// True if some socket is hurt, so that a stream may go unheard without any fault of ours.
     pub(crate) fn is_blemished(&self) -> bool {
         self.sockets.iter().any(|socket| socket.is_blemished)
@@ -235,20 +243,25 @@ impl Link {
             let is_covered = self.covers(at);
             let stream = &mut self.streams[at];
             let was_covered = std::mem::replace(&mut stream.is_covered, is_covered);
-            if is_covered {
-                if !was_covered {
-                    stream.is_resubscribing = false;
-                }
-            } else if was_covered && !is_excused && stream.is_wanted && !stream.is_resubscribing {
-                // A repair may end a stream that has been quiet for a while.
-                let is_quiet = now - stream.last_at > 5 * crate::SECOND;
-                let name = &stream.name;
+            if was_covered && !is_covered && !is_excused && stream.is_wanted {
                 assert!(
-                    is_quiet,
-                    "{name} was let go though its socket was well and nobody asked for it: its data is lost"
+                    now < stream.may_end_until,
+                    "{} was let go though its socket was well and nobody asked for it: its data is lost",
+                    stream.name
                 );
             }
         }
+    }
+
+    /// A repair ends a stream and asks for it again: only one that has said nothing for a while on the socket that speaks.
+    /// What it says while the request is on its way is lost with good reason.
+    pub(crate) fn repair(&mut self, stream: &str, now: u64) {
+        let (at, leg) = (self.index[stream], self.relay.current().0);
+        if let Some(socket) = self.sockets.iter().find(|socket| socket.leg == leg) {
+            let silent_ns = now - socket.carried[at].last_data;
+            assert!(silent_ns > 5 * crate::SECOND, "{stream} is repaired {} ms after it spoke", silent_ns / crate::MS);
+        }
+        self.streams[at].may_end_until = now + END_WITHIN;
     }
 
     /// What the venue should have: what is wanted, without what it does not have.

@@ -275,6 +275,7 @@ impl World {
                 let link = &mut self.links[at];
                 assert_eq!(link.speakers, (leader, None), "an overlap begins where one is under way");
                 (link.speakers, link.is_promoted) = ((leader, Some(successor)), false);
+                link.rotating_since = None;
                 for stream in link.streams.iter_mut().filter(|stream| stream.refused_to.contains(&leader)) {
                     stream.refused_to.push(successor);
                 }
@@ -404,6 +405,12 @@ impl World {
                         stream.name
                     );
                 }
+            }
+            Report::Resubscribing { stream } => {
+                let now = self.now;
+                let link = &mut self.links[at];
+                link.sync(now, &mut self.random);
+                link.repair(stream, now);
             }
             Report::Closed => {
                 let link = &self.links[at];
