@@ -85,7 +85,10 @@ impl World {
                 let event = Event::ConnectFailed { reason, retry_after, status };
                 self.handle(at, RelayEvent::Leg(leg, event), Doing::Fault);
             }
-            Delivery::Request(text) if socket.mute_since.is_none() => self.on_request(at, serial, &text),
+            Delivery::Request { text, sent_at } if socket.mute_since.is_none() => {
+                self.on_request(at, serial, &text, sent_at);
+            }
+            Delivery::Hush => self.befall(at, serial, Mischief::SilentAll),
             Delivery::Answer { text, confirms, refuses, until } if socket.mute_since.is_none() => {
                 socket.last_byte = now;
                 if now < until {
@@ -145,10 +148,15 @@ impl World {
         let leg = socket.leg;
         self.note(at, format_args!("{} connected", leg.number()));
         self.handle(at, RelayEvent::Leg(leg, Event::Connected), Doing::Own);
+        if self.fails(self.faults.hush_permille) {
+            // Before anybody knows how often anything speaks.
+            let when = now + self.random.between(2, 60) * SECOND;
+            self.deliver(at, serial, when, Delivery::Hush);
+        }
         self.tempt(at);
     }
 
-    fn on_request(&mut self, at: usize, serial: u64, text: &[u8]) {
+    fn on_request(&mut self, at: usize, serial: u64, text: &[u8], sent_at: u64) {
         let link = &mut self.links[at];
         let dialect = link.dialect;
         let heard = dialect.read(text);
@@ -193,7 +201,7 @@ impl World {
         let refuses = is_alone.then(|| streams[0]).filter(|&stream| self.links[at].streams[stream].is_bad);
         let confirms = if is_subscribe && outcome.is_ok() { streams } else { Vec::new() };
         let text = dialect.answer(word, &heard.id, outcome);
-        self.answer(at, serial, (text, confirms, refuses));
+        self.answer(at, serial, sent_at, (text, confirms, refuses));
     }
 
     /// A login: accepted, expired by the venue's clock, refused for now or for good, late, or never answered.
@@ -224,7 +232,13 @@ impl World {
     }
 
     /// Sends an answer: lost, late, twice or out of order while the day is hostile.
-    fn answer(&mut self, at: usize, serial: u64, (text, confirms, refuses): (Vec<u8>, Vec<usize>, Option<usize>)) {
+    fn answer(
+        &mut self,
+        at: usize,
+        serial: u64,
+        sent_at: u64,
+        (text, confirms, refuses): (Vec<u8>, Vec<usize>, Option<usize>),
+    ) {
         let (lost, late, doubled) = (self.faults.ack_lost, self.faults.ack_late, self.faults.ack_doubled);
         let (is_lost, is_late, is_doubled) = (self.fails(lost), self.fails(late), self.fails(doubled));
         let wait = self.random.between(1, 100) * MS;
@@ -235,7 +249,7 @@ impl World {
         let (dialect, timeout) = (link.dialect, nanos(link.settings.subscriptions.ack_timeout));
         let socket = link.socket(serial).expect("just seen");
         let soon = now + wait + socket.latency;
-        let until = now - socket.latency + timeout;
+        let until = sent_at + timeout;
         if socket.is_dumb {
             socket.is_blemished = true;
             return;

@@ -3,10 +3,13 @@
 
 use super::link::Link;
 use super::world::World;
-use crate::{MS, SECOND};
+use crate::{MINUTE, MS, SECOND};
 use std::collections::BTreeSet;
 use tickwire::control::{Leg, SlotSet, State};
 use tickwire::market::MonoNs;
+
+/// Data that a connection has had when it is known how often it speaks.
+const SPOKEN_MIN: u64 = 17;
 
 /// A stop takes no longer.
 const STOP_MAX: u64 = 150 * MS;
@@ -40,6 +43,38 @@ impl World {
             let open = link.sockets.iter().filter(|socket| socket.is_open());
             let count = open.filter(|socket| socket.carried[place].is_live).count();
             assert!(count < 2, "{} is live on {count} sockets, and nothing rotates", stream.name);
+        }
+    }
+
+    /// A connection that falls silent as a whole, with its pings answered, is found out, whenever it does: by the longest
+    /// limit at the latest, where it spoke often enough that something could be known.
+    pub(crate) fn check_silence(&mut self, at: usize, serial: u64) {
+        let now = self.now;
+        let link = &mut self.links[at];
+        let Some(socket) = link.socket(serial) else { return };
+        if !socket.is_all_silent() {
+            socket.silent_since = None;
+            return;
+        }
+        let since = *socket.silent_since.get_or_insert(now);
+        let (leg, is_known) = (socket.leg, socket.spoken >= SPOKEN_MIN);
+        let (current, machine) = link.relay.current();
+        let is_left_alone = current == leg && machine.state() == State::Ready && !link.relay.is_rotating();
+        // A silence counts up to the last byte that was heard, and that may be as old as a connection that is not stale.
+        let longest = super::host::nanos(link.settings.liveness.fresh_max) + link.dialect.dead_after() + MINUTE;
+        if !is_known || !is_left_alone || now - since <= longest {
+            return;
+        }
+        let socket = link.sockets.iter().find(|socket| socket.serial == serial).expect("just seen");
+        let silent: BTreeSet<&str> = machine.silences().map(|(stream, _)| stream).collect();
+        for (carried, stream) in socket.carried.iter().zip(&link.streams) {
+            let has_spoken = carried.is_live && carried.last_data > 0 && stream.is_busy();
+            let name = stream.name.as_str();
+            assert!(
+                !has_spoken || silent.contains(name),
+                "{name} is silent for {} s, and nobody noticed",
+                (now - since) / SECOND
+            );
         }
     }
 

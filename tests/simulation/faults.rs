@@ -74,6 +74,8 @@ pub(crate) struct Faults {
     pub(crate) ack_lost: u64,
     pub(crate) ack_late: u64,
     pub(crate) ack_doubled: u64,
+    /// All of a connection falls silent in its first minute.
+    pub(crate) hush_permille: u64,
     pub(crate) orders_every: u64,
     /// An order at the worst moment.
     pub(crate) tempt_permille: u64,
@@ -88,7 +90,7 @@ impl Faults {
     pub(crate) fn of(random: &mut Random) -> Self {
         let mut rate = |max: u64| if random.percent(60) { random.between(1, max) } else { 0 };
         let (request_lost, ack_lost, ack_late, ack_doubled) = (rate(60), rate(120), rate(120), rate(120));
-        let (connect_permille, tempt_permille) = (rate(600), rate(150));
+        let (connect_permille, tempt_permille, hush_permille) = (rate(600), rate(150), rate(200));
         Self {
             mischief: some_of(&MISCHIEF, random),
             mischief_every: random.between(2, 20) * MINUTE,
@@ -98,6 +100,7 @@ impl Faults {
             ack_lost,
             ack_late,
             ack_doubled,
+            hush_permille,
             orders_every: random.between(1, 20) * MINUTE,
             tempt_permille,
             outage_every: random.between(15, 180) * MINUTE,

@@ -30,6 +30,8 @@ pub(crate) struct Carried {
     pub(crate) is_silent: bool,
     /// When its last data came.
     pub(crate) last_data: u64,
+    /// What of that the machine was told last.
+    pub(crate) sampled: u64,
     /// Its place in the machine's table, once known.
     pub(crate) slot: Option<SlotId>,
 }
@@ -41,8 +43,14 @@ pub(crate) struct Socket {
     pub(crate) serial: u64,
     pub(crate) phase: Phase,
     pub(crate) carried: Vec<Carried>,
-    /// One way, always the same: bytes of one socket keep their order and their pace.
+    /// One way, to us always the same. What we send may be held up beyond it, and keeps its order.
     pub(crate) latency: u64,
+    /// When the last thing we sent is there.
+    reached_at: u64,
+    /// Samples that brought data of some stream behind its first.
+    pub(crate) spoken: u64,
+    /// Since when every stream on it has been silent.
+    pub(crate) silent_since: Option<u64>,
     pub(crate) opened_at: u64,
     /// When the venue cuts it for its age.
     pub(crate) cut_at: u64,
@@ -79,6 +87,9 @@ impl Socket {
             is_dumb: false,
             is_logged_in: false,
             is_blemished: false,
+            reached_at: 0,
+            spoken: 0,
+            silent_since: None,
             last_answer: 0,
             sends: VecDeque::new(),
         }
@@ -94,8 +105,15 @@ impl Socket {
         self.phase == Phase::Open && self.mute_since.is_none() && carried.is_live && !carried.is_silent
     }
 
-    /// The venue counts a message of ours: a request, a ping, a pong.
-    pub(crate) fn count_message(&mut self, dialect: Dialect, now: u64) {
+    /// We send a message, a request, a ping or a pong, and it is held up so long on its way: when it is there. The venue
+    /// counts it then.
+    pub(crate) fn reach(&mut self, dialect: Dialect, now: u64, held_up: u64) -> u64 {
+        self.reached_at = self.reached_at.max(now + self.latency + held_up);
+        self.count_message(dialect, self.reached_at);
+        self.reached_at
+    }
+
+    fn count_message(&mut self, dialect: Dialect, now: u64) {
         let Some(limit) = dialect.messages_a_second() else { return };
         while self.sends.front().is_some_and(|&at| at + SECOND <= now) {
             self.sends.pop_front();
@@ -149,6 +167,12 @@ impl Socket {
             (carried.is_live, carried.is_told, carried.is_silent) = (false, false, false);
         }
         Ok(())
+    }
+
+    /// True if every stream that the venue has on it is silent.
+    pub(crate) fn is_all_silent(&self) -> bool {
+        let mut live = self.carried.iter().filter(|carried| carried.is_live).peekable();
+        live.peek().is_some() && live.all(|carried| carried.is_silent)
     }
 
     pub(crate) fn live_count(&self) -> usize {

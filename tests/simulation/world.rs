@@ -23,6 +23,9 @@ use tickwire::market::MonoNs;
 /// Events kept to be told of when a seed fails.
 const RING_MAX: usize = 60;
 
+/// What we send is held up this long at most: the pace of a connection makes room for 200 ms.
+const HELD_UP_MAX: u64 = 199 * MS;
+
 /// Something that comes over one socket.
 #[derive(Debug)]
 pub(crate) enum Delivery {
@@ -32,7 +35,12 @@ pub(crate) enum Delivery {
         status: Option<u16>,
         retry_after: Option<Duration>,
     },
-    Request(Vec<u8>),
+    Request {
+        text: Vec<u8>,
+        sent_at: u64,
+    },
+    /// Every stream on it falls silent.
+    Hush,
     Answer {
         text: Vec<u8>,
         confirms: Vec<usize>,
@@ -305,11 +313,12 @@ impl World {
             Action::Send(text) => self.send(at, leg, text),
             Action::Login(text) => self.send(at, leg, text.reveal().as_bytes().to_vec()),
             Action::ProtocolPing => {
+                let held_up = self.held_up();
                 let link = &mut self.links[at];
                 let dialect = link.dialect;
                 let Some(socket) = link.socket_of(leg) else { panic!("a ping on a socket that is gone") };
-                socket.count_message(dialect, now);
-                let (serial, back) = (socket.serial, now + 2 * socket.latency);
+                let there = socket.reach(dialect, now, held_up);
+                let (serial, back) = (socket.serial, there + socket.latency);
                 self.deliver(at, serial, back, Delivery::Pong);
             }
             Action::Close { code } => {
@@ -358,18 +367,18 @@ impl World {
     }
 
     fn send(&mut self, at: usize, leg: Leg, text: Vec<u8>) {
-        let now = self.now;
+        let (now, held_up) = (self.now, self.held_up());
         let link = &mut self.links[at];
         let (dialect, host) = (link.dialect, link.host);
         let Some(socket) = link.socket_of(leg) else { panic!("a message on a socket that is gone") };
         assert!(socket.is_open(), "a message on a socket that is not open");
-        socket.count_message(dialect, now);
-        let (serial, there) = (socket.serial, now + socket.latency);
+        let there = socket.reach(dialect, now, held_up);
+        let serial = socket.serial;
         if text.windows(9).any(|part| part.eq_ignore_ascii_case(b"subscribe")) {
             self.hosts[host].request_sent(now);
         }
         self.note(at, format_args!("  -> {} send {}", leg.number(), short(&text)));
-        self.deliver(at, serial, there, Delivery::Request(text));
+        self.deliver(at, serial, there, Delivery::Request { text, sent_at: now });
     }
 
     fn on_report(&mut self, at: usize, report: &Report) {
@@ -451,7 +460,7 @@ impl World {
     }
 
     fn tick_socket(&mut self, at: usize, serial: u64) {
-        let now = self.now;
+        let (now, held_up) = (self.now, self.held_up());
         let link = &mut self.links[at];
         let dialect = link.dialect;
         let socket = link.socket(serial).expect("just seen");
@@ -472,7 +481,7 @@ impl World {
             // The hot core answers at once; the pong counts as our message.
             socket.next_server_ping += dialect.server_ping_every().expect("only where the server pings");
             socket.last_byte = now;
-            socket.count_message(dialect, now);
+            socket.reach(dialect, now, held_up);
         }
         let (leg, last_seen, messages) = (socket.leg, MonoNs(socket.last_byte), socket.messages);
         self.sample(at, serial, leg);
@@ -482,6 +491,12 @@ impl World {
             self.links[at].relay.note_unjoined(unjoined);
         }
         self.handle(at, RelayEvent::Leg(leg, Event::DataSeen { last_seen, messages }), Doing::Own);
+        self.check_silence(at, serial);
+    }
+
+    /// For how long what is sent now is held up on its way.
+    fn held_up(&mut self) -> u64 {
+        if self.random.percent(10) { self.random.between(0, HELD_UP_MAX) } else { 0 }
     }
 
     /// Tells the machine of each subscription's last data.
@@ -490,6 +505,7 @@ impl World {
         let link = &mut self.links[at];
         let Some(machine) = link.relay.machine_mut(leg) else { panic!("leg {} is unknown to its relay", leg.number()) };
         let socket = link.sockets.iter_mut().find(|socket| socket.serial == serial).expect("just seen");
+        let spoken = &mut socket.spoken;
         for (carried, stream) in socket.carried.iter_mut().zip(&link.streams) {
             if !carried.is_live || carried.last_data == 0 {
                 continue;
@@ -498,6 +514,8 @@ impl World {
                 carried.slot = machine.subscriptions().slot(&stream.name);
             }
             if let Some(slot) = carried.slot {
+                let before = std::mem::replace(&mut carried.sampled, carried.last_data);
+                *spoken += u64::from(before > 0 && before < carried.last_data);
                 machine.seen(slot, MonoNs(carried.last_data), now);
             }
         }
