@@ -13,8 +13,11 @@ mod stage;
 
 use stage::{PATIENCE, config, runtime};
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
+use tickwire::config::{Config, EndpointOverrides};
 use tickwire::market::TradeId;
 use tickwire::prelude::*;
 use tickwire::sim::{self, Faults, Kill, SimHandle, SimOptions, Source, TlsMode, VenueStats};
@@ -375,6 +378,89 @@ fn a_half_open_connection_is_found_by_its_timer_and_replaced() {
     assert!(!seen.status.halted);
     let lost = stage.count(|happening| matches!(happening, Happening::Reconnecting { .. }));
     assert_eq!(lost, 1, "{:#?}", stage.events);
+}
+
+/// The exchange as a process of its own, which can be stopped as a whole. Ends with its owner.
+struct Process {
+    child: Child,
+    /// Open as long as it runs: it ends where nobody reads it any more.
+    _out: BufReader<ChildStdout>,
+}
+
+impl Process {
+    /// Serves what [`options`] does; with its endpoints.
+    fn start(venue: Venue) -> (Self, EndpointOverrides) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tickwire"));
+        let (name, symbols) = (venue.to_string(), SYMBOLS.to_string());
+        command.args(["sim", "--venues", &name, "--rate", "1000", "--symbols", &symbols, "--duration", "120"]);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it runs");
+        let mut line = String::new();
+        let mut out = BufReader::new(child.stdout.take().expect("piped"));
+        out.read_line(&mut line).expect("its endpoints");
+        (Self { child, _out: out }, EndpointOverrides::parse(&line).unwrap_or_else(|error| panic!("{error}: {line}")))
+    }
+
+    fn signal(&self, name: &str) {
+        assert!(Command::new("kill").args([name, &self.child.id().to_string()]).status().expect("kill").success());
+    }
+
+    /// Ends it, and gives what it counted.
+    fn end(mut self, venue: Venue) -> serde_json::Value {
+        self.signal("-TERM");
+        let mut summary = String::new();
+        self.child.stderr.take().expect("piped").read_to_string(&mut summary).expect("UTF-8");
+        let prefix = format!("served {venue} ");
+        let counters = summary.lines().find_map(|line| line.strip_prefix(&prefix));
+        let counters = counters.unwrap_or_else(|| panic!("a summary: {summary}"));
+        serde_json::from_str(counters).expect("its counters are JSON")
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // A process that is stopped dies of this too.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn an_exchange_that_is_frozen_is_found_by_the_timer_and_come_back_to_when_it_thaws() {
+    // Stopped, its kernel still acknowledges every byte and completes every TCP connect: only a timer finds it.
+    let (exchange, endpoints) = Process::start(LINEAR);
+    let symbols = sim_symbols(LINEAR);
+    let mut one = connection("one", LINEAR, &symbols);
+    (one.heartbeat.interval, one.heartbeat.timeout) = (Duration::from_secs(1), Duration::from_secs(1));
+    one.core = *tickwire::engine::available_cpus().last().expect("this thread runs on some CPU");
+    let mut config = Config::from_connections(vec![one]).unwrap_or_else(|errors| panic!("{errors}"));
+    config.point_at(&endpoints).unwrap();
+    let make = || Strategy { state: Ledger::default(), on_symbol };
+    let engine = Engine::builder(config).strategy("ledger", make).start().unwrap();
+    let (runtime, mut events) = (runtime(), engine.handle().events());
+    let mut wait = |what: &str, is: &dyn Fn(&Happening) -> bool| {
+        let hearing = async {
+            loop {
+                let event = events.recv().await.expect("the engine runs, and says little");
+                if is(&event.what) {
+                    return event.what.clone();
+                }
+            }
+        };
+        let heard = runtime.block_on(async { tokio::time::timeout(PATIENCE, hearing).await });
+        heard.unwrap_or_else(|_| panic!("not in {PATIENCE:?}: {what}; {:?}", engine.report().to_json()))
+    };
+    wait("ready", &|what| matches!(what, Happening::Ready));
+    exchange.signal("-STOP");
+    let lost = wait("a loss", &|what| matches!(what, Happening::Reconnecting { .. }));
+    assert!(matches!(&lost, Happening::Reconnecting { reason, .. } if reason.starts_with("stale")), "{lost:?}");
+    let again = wait("a connect that comes to nothing", &|what| matches!(what, Happening::Reconnecting { .. }));
+    assert!(matches!(&again, Happening::Reconnecting { attempt, .. } if *attempt > 1), "{again:?}");
+    exchange.signal("-CONT");
+    wait("ready again", &|what| matches!(what, Happening::Ready));
+    let report = engine.stop();
+    assert!(report.failure.is_none(), "{}", report.to_json());
+    let stats = exchange.end(LINEAR);
+    assert_eq!((&stats["duplicate_subscriptions"], &stats["rate_limit_closes"]), (&0.into(), &0.into()), "{stats}");
 }
 
 /// Waits for the wait that the engine announces for this reason, and gives it in milliseconds.
