@@ -15,6 +15,7 @@ use stage::{PATIENCE, config, runtime};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tickwire::config::{Config, EndpointOverrides};
@@ -461,6 +462,58 @@ fn an_exchange_that_is_frozen_is_found_by_the_timer_and_come_back_to_when_it_tha
     assert!(report.failure.is_none(), "{}", report.to_json());
     let stats = exchange.end(LINEAR);
     assert_eq!((&stats["duplicate_subscriptions"], &stats["rate_limit_closes"]), (&0.into(), &0.into()), "{stats}");
+}
+
+/// Holds the hot thread in the first trade it is given until it is let go.
+struct Held {
+    is_held: Arc<AtomicBool>,
+}
+
+fn on_held_symbol(_: &mut Held, router: &mut Router<Held>, spec: &SymbolSpec) {
+    router.on_trade(spec.symbol, |state: &mut Held, _: &Trade| {
+        while state.is_held.load(Ordering::Relaxed) {
+            std::hint::spin_loop();
+        }
+    });
+}
+
+#[test]
+fn a_handler_that_does_not_return_is_told_of_with_the_event_it_is_on_and_again_when_it_is_over() {
+    let runtime = runtime();
+    let exchange = runtime.block_on(sim::start(options(SPOT, ""))).unwrap();
+    let symbols = exchange.symbols(SPOT);
+    let is_held = Arc::new(AtomicBool::new(true));
+    let held = Arc::clone(&is_held);
+    let make = move || Strategy { state: Held { is_held: Arc::clone(&held) }, on_symbol: on_held_symbol };
+    let config = config(vec![connection("one", SPOT, &symbols)], exchange.endpoints());
+    let engine = Engine::builder(config).strategy("held", make).start().unwrap();
+    let mut events = engine.handle().events();
+    let mut wait = |what: &str, is_over_wanted: bool| {
+        let hearing = async {
+            loop {
+                let event = events.recv().await.expect("the engine runs, and says little");
+                if let Happening::Overrun { on, is_over, for_ms, .. } = &event.what
+                    && *is_over == is_over_wanted
+                    && on.starts_with("Trade of")
+                {
+                    return (on.clone(), *for_ms);
+                }
+            }
+        };
+        let heard = runtime.block_on(async { tokio::time::timeout(PATIENCE, hearing).await });
+        heard.unwrap_or_else(|_| panic!("not in {PATIENCE:?}: {what}"))
+    };
+    let (on, begun_ms) = wait("an overrun", false);
+    assert!(on.contains("connection one") && symbols.iter().any(|symbol| on.contains(symbol.as_str())), "{on}");
+    is_held.store(false, Ordering::Relaxed);
+    let (over, lasted_ms) = wait("its end", true);
+    assert_eq!(over, on);
+    assert!(lasted_ms >= begun_ms && begun_ms > 0, "{begun_ms} ms, then {lasted_ms} ms");
+    let status = runtime.block_on(engine.handle().status());
+    assert!(status.cores[0].overruns >= 1, "{status:?}");
+    let report = engine.stop();
+    assert!(report.failure.is_none(), "{}", report.to_json());
+    runtime.block_on(exchange.stop());
 }
 
 /// Waits for the wait that the engine announces for this reason, and gives it in milliseconds.
