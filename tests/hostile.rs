@@ -351,6 +351,25 @@ fn answers_that_come_late_twice_or_in_another_order_change_nothing() {
 }
 
 #[test]
+fn a_request_whose_answer_is_lost_is_asked_again_alone_and_nothing_is_live_twice() {
+    for venue in [SPOT, LINEAR] {
+        let mut stage = Stage::new(venue, options(venue, "ack-loss#2"), |one| one.subscription.batch = 4);
+        let seen = stage.wait_agreed(&none());
+        assert_eq!(seen.struck("ack-loss"), 1, "{venue}");
+        assert_eq!(seen.stats.connections_accepted, 1, "{venue}: nothing is torn down for it");
+        // The exchange has these four and nobody was told: to ask again is the only way to know, and changes nothing there.
+        // Bybit refuses what it has, and names one topic: the four are halved until each of them was named.
+        let (requests, repeats) = if venue == SPOT { (1, 4) } else { (7, 12) };
+        assert_eq!(seen.stats.subscribe_requests, 5 + requests, "{venue}: five, and what was asked again");
+        assert_eq!(seen.stats.duplicate_subscriptions, repeats, "{venue}: its four streams and no other");
+        let report = stage.engine.stop();
+        assert!(report.failure.is_none(), "{}", report.to_json());
+        let stats = stage.runtime.block_on(stage.exchange.stop()).venue(venue).unwrap().clone();
+        assert!(stats.limit_violations.is_empty() && stats.rate_limit_closes == 0, "{stats:?}");
+    }
+}
+
+#[test]
 fn one_bad_symbol_in_a_batch_is_refused_by_name_and_the_others_are_confirmed() {
     for venue in [SPOT, LINEAR] {
         let symbol = sim_symbols(venue)[3].clone();
