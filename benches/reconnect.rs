@@ -1,0 +1,189 @@
+//! `reconnect/<class>`: how long a connection is away, by what took it: 50 losses of each class, over real sockets.
+//!
+//! ```text
+//! loss ──► Reconnecting (found, by the peer's word or by a timer) ──► connect, upgrade, subscribe ──► Ready
+//! └──────────── found ────────────┘                                                                   │
+//! └──────────────────────────────────────── back ─────────────────────────────────────────────────────┘
+//!
+//! cargo bench --bench reconnect                  50 losses of each class
+//! cargo bench --bench reconnect -- reset         one class
+//! cargo bench --bench reconnect -- stop          how long an engine takes to stop, by the state it is in
+//! cargo bench --bench reconnect -- --test        one loss of each, to see that it lives
+//! ```
+//! The engine runs with its defaults but for these: no wait is made longer by the loss before it (strategy `fixed`), and
+//! where only a timer finds the loss, the ping goes out after 1 s and its answer may take 1 s. `back` counts from the loss
+//! to `Ready` of the same connection: 20 streams confirmed by the venue.
+
+use std::io::Write as _;
+use std::time::{Duration, Instant};
+use tickwire::config::{Config, EndpointOverrides, ReconnectStrategy};
+use tickwire::engine::available_cpus;
+use tickwire::prelude::*;
+use tickwire::sim::{self, Kill, SimHandle, SimOptions, Source};
+use tickwire::telemetry::Happening;
+use tokio::runtime::Runtime;
+use tokio::sync::broadcast;
+
+const VENUE: Venue = Venue::BybitLinear;
+const LOSSES: usize = 50;
+/// Nothing here takes as long when things go well.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+struct Class {
+    name: &'static str,
+    kills: &'static [Kill],
+    /// Nobody says that it is lost: the heartbeat finds it.
+    is_found_by_timer: bool,
+}
+
+const fn class(name: &'static str, kills: &'static [Kill]) -> Class {
+    Class { name, kills, is_found_by_timer: false }
+}
+
+const CLASSES: [Class; 8] = [
+    class("reset", &[Kill::Reset]),
+    class("mid_frame", &[Kill::MidFrame]),
+    class("close_1000", &[Kill::Close(1_000)]),
+    class("close_1001", &[Kill::Close(1_001)]),
+    class("mid_handshake", &[Kill::MidHandshake, Kill::Reset]),
+    class("before_the_ack", &[Kill::MidBatch, Kill::Reset]),
+    Class { is_found_by_timer: true, ..class("half_open", &[Kill::HalfOpen]) },
+    Class { is_found_by_timer: true, ..class("deaf", &[Kill::Deaf]) },
+];
+
+struct Nothing;
+
+fn on_symbol(_: &mut Nothing, router: &mut Router<Nothing>, spec: &SymbolSpec) {
+    router.on_trade(spec.symbol, |_, _| {});
+    router.on_ticker(spec.symbol, |_, _| {});
+}
+
+fn start(class: &Class, exchange: &SimHandle) -> RunningEngine {
+    let symbols = exchange.symbols(VENUE);
+    let symbols: Vec<&str> = symbols.iter().map(String::as_str).collect();
+    let mut connection =
+        ConnectionConfig::new("one", VENUE).subscribed_to(&symbols, &["publicTrade", "tickers"]).expect("channels");
+    connection.core = *available_cpus().last().expect("this thread runs on some CPU");
+    connection.reconnect.strategy = ReconnectStrategy::Fixed;
+    if class.is_found_by_timer {
+        (connection.heartbeat.interval, connection.heartbeat.timeout) =
+            (Duration::from_secs(1), Duration::from_secs(1));
+    }
+    let mut config = Config::from_connections(vec![connection]).unwrap_or_else(|errors| panic!("{errors}"));
+    let endpoints = serde_json::to_string(exchange.endpoints()).expect("plain values");
+    config.point_at(&EndpointOverrides::parse(&endpoints).expect("its own")).expect("its own");
+    let make = || Strategy { state: Nothing, on_symbol };
+    Engine::builder(config).strategy("nothing", make).start().expect("it starts")
+}
+
+/// The next event that fits, and when it was heard of.
+fn next(
+    runtime: &Runtime,
+    events: &mut broadcast::Receiver<std::sync::Arc<tickwire::telemetry::ControlEvent>>,
+    what: &str,
+    fits: impl Fn(&Happening) -> bool,
+) -> Instant {
+    let hearing = async {
+        loop {
+            let event = events.recv().await.expect("the engine runs, and says little");
+            if fits(&event.what) {
+                return Instant::now();
+            }
+        }
+    };
+    runtime
+        .block_on(async { tokio::time::timeout(PATIENCE, hearing).await })
+        .unwrap_or_else(|_| panic!("not in {PATIENCE:?}: {what}"))
+}
+
+/// Median and worst, in milliseconds.
+fn figures(mut times: Vec<Duration>) -> (f64, f64) {
+    times.sort_unstable();
+    let ms = |time: Duration| time.as_secs_f64() * 1_000.0;
+    (ms(times[times.len() / 2]), ms(*times.last().expect("one at least")))
+}
+
+fn measure(class: &Class, losses: usize) {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
+    let source = Source::Synthetic { seed: 7, rate: 500.0, symbols: 10 };
+    let options = SimOptions { venues: vec![VENUE], source, ..SimOptions::default() };
+    let exchange = runtime.block_on(sim::start(options)).expect("it starts");
+    let engine = start(class, &exchange);
+    let mut events = engine.handle().events();
+    next(&runtime, &mut events, "ready at first", |what| matches!(what, Happening::Ready));
+    let (mut found, mut back) = (Vec::new(), Vec::new());
+    for _ in 0..losses {
+        let lost_at = Instant::now();
+        class.kills.iter().for_each(|&kill| exchange.kill_connections(VENUE, kill));
+        let at = next(&runtime, &mut events, "lost", |what| matches!(what, Happening::Reconnecting { .. }));
+        found.push(at - lost_at);
+        let at = next(&runtime, &mut events, "ready again", |what| matches!(what, Happening::Ready));
+        back.push(at - lost_at);
+    }
+    let report = engine.stop();
+    assert!(report.failure.is_none(), "{}", report.to_json());
+    runtime.block_on(exchange.stop());
+    let ((found_p50, found_max), (back_p50, back_max)) = (figures(found), figures(back));
+    let name = class.name;
+    let mut out = std::io::stdout();
+    writeln!(out, "reconnect/{name:<16} losses {losses:>3}  found p50 {found_p50:>9.1} ms max {found_max:>9.1} ms  back p50 {back_p50:>9.1} ms max {back_max:>9.1} ms")
+        .expect("stdout");
+}
+
+/// In what state an engine is told to stop.
+const STOPS: [(&str, Option<Kill>, bool); 4] = [
+    ("ready", None, false),
+    ("half_open", Some(Kill::HalfOpen), false),
+    ("deaf", Some(Kill::Deaf), false),
+    ("reconnecting", None, true),
+];
+
+/// How long an engine takes to stop: close frames sent, threads joined.
+fn measure_stop(name: &str, kill: Option<Kill>, is_exchange_gone: bool, stops: usize) {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
+    let mut took = Vec::new();
+    for _ in 0..stops {
+        let source = Source::Synthetic { seed: 7, rate: 500.0, symbols: 10 };
+        let options = SimOptions { venues: vec![VENUE], source, ..SimOptions::default() };
+        let exchange = runtime.block_on(sim::start(options)).expect("it starts");
+        let engine = start(&CLASSES[0], &exchange);
+        let mut events = engine.handle().events();
+        next(&runtime, &mut events, "ready", |what| matches!(what, Happening::Ready));
+        if let Some(kill) = kill {
+            exchange.kill_connections(VENUE, kill);
+        }
+        let mut exchange = Some(exchange);
+        if is_exchange_gone {
+            runtime.block_on(exchange.take().expect("just made").stop());
+            let again = |what: &Happening| matches!(what, Happening::Reconnecting { attempt, .. } if *attempt > 1);
+            next(&runtime, &mut events, "a connect that fails", again);
+        }
+        let told_at = Instant::now();
+        let report = engine.stop();
+        took.push(told_at.elapsed());
+        assert!(report.failure.is_none(), "{}", report.to_json());
+        if let Some(exchange) = exchange {
+            runtime.block_on(exchange.stop());
+        }
+    }
+    let (p50, max) = figures(took);
+    writeln!(std::io::stdout(), "stop/{name:<21} stops  {stops:>3}  took p50 {p50:>10.1} ms max {max:>9.1} ms")
+        .expect("stdout");
+}
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let is_trial = arguments.iter().any(|argument| argument == "--test");
+    let names: Vec<&String> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
+    let losses = if is_trial { 1 } else { LOSSES };
+    for class in CLASSES.iter().filter(|class| names.is_empty() || names.iter().any(|name| class.name == *name)) {
+        measure(class, losses);
+    }
+    for (name, kill, is_gone) in STOPS {
+        if names.is_empty() || names.iter().any(|asked| *asked == "stop") {
+            measure_stop(name, kill, is_gone, losses);
+        }
+    }
+}
