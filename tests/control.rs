@@ -104,6 +104,21 @@ fn what_a_handle_asks_for_is_so_at_the_exchange_and_what_cannot_be_is_refused_by
     });
     until_agreed(&runtime, &exchange, &engine, &apart);
 
+    const LIST: &str = r#"{"method":"LIST_SUBSCRIPTIONS","id":77}"#;
+    let heard = || exchange.stats().venue(VENUE).unwrap().requests_received;
+    let before = heard();
+    runtime.block_on(handle.send_to("two", LIST)).unwrap();
+    until(
+        &runtime,
+        "a text of the operator's",
+        || if heard() == before + 1 { Ok(()) } else { Err(heard().to_string()) },
+    );
+    assert_eq!(runtime.block_on(handle.broadcast(Some(VENUE), LIST)), 2, "each socket takes it");
+    until(&runtime, "it on both", || if heard() == before + 3 { Ok(()) } else { Err(heard().to_string()) });
+    assert_eq!(runtime.block_on(handle.broadcast(Some(Venue::BybitSpot), LIST)), 0, "no socket of that venue");
+    let error = runtime.block_on(handle.send_to("nobody", LIST)).unwrap_err().to_string();
+    assert!(error.contains("nobody"), "{error}");
+
     runtime.block_on(handle.remove("two")).unwrap();
     until_agreed(&runtime, &exchange, &engine, &apart[..1]);
     let error = runtime.block_on(handle.remove("two")).unwrap_err().to_string();
