@@ -7,7 +7,7 @@
 #[path = "support/stage.rs"]
 mod stage;
 
-use stage::{config, runtime, until};
+use stage::{config, runtime, stream, until};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use tickwire::config::EndpointOverrides;
@@ -35,8 +35,7 @@ fn exchange(runtime: &Runtime) -> (SimHandle, Vec<String>) {
 }
 
 fn streams(symbols: &[String], channels: &[&str]) -> BTreeSet<String> {
-    let of = |symbol: &String| channels.iter().map(|channel| format!("{}@{channel}", symbol.to_lowercase())).collect();
-    symbols.iter().flat_map::<Vec<String>, _>(of).collect()
+    symbols.iter().flat_map(|symbol| channels.iter().map(|channel| stream(VENUE, channel, symbol))).collect()
 }
 
 fn connection(name: &str, symbols: &[String]) -> ConnectionConfig {

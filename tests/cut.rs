@@ -11,7 +11,7 @@
 #[expect(dead_code, reason = "the events are waited for here")]
 mod stage;
 
-use stage::{PATIENCE, config, runtime};
+use stage::{config, next_event, runtime};
 use std::process::Command;
 use std::time::Duration;
 use tickwire::prelude::*;
@@ -80,16 +80,7 @@ fn cut_and_mend() {
     let engine = Engine::builder(config).strategy("nothing", make).start().unwrap();
     let mut events = engine.handle().events();
     let mut wait = |what: &str, is: &dyn Fn(&Happening) -> bool| {
-        let hearing = async {
-            loop {
-                let event = events.recv().await.expect("the engine runs, and says little");
-                if is(&event.what) {
-                    return event.what.clone();
-                }
-            }
-        };
-        let heard = runtime.block_on(async { tokio::time::timeout(PATIENCE, hearing).await });
-        heard.unwrap_or_else(|_| panic!("not in {PATIENCE:?}: {what}; {}", engine.report().to_json()))
+        next_event(&runtime, &mut events, what, |happening| is(happening).then(|| happening.clone()))
     };
     wait("ready at first", &|what| matches!(what, Happening::Ready));
     for (name, cut, mend) in CUTS {

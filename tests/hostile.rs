@@ -11,7 +11,7 @@
 #[expect(dead_code, reason = "both sides and the events are looked at together here, by a wait of its own")]
 mod stage;
 
-use stage::{PATIENCE, config, runtime};
+use stage::{PATIENCE, config, next_event, runtime, stream};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -35,14 +35,6 @@ const fn channels(venue: Venue) -> [&'static str; 2] {
         ["trade", "bookTicker"]
     } else {
         ["publicTrade", "tickers"]
-    }
-}
-
-/// A stream's name, spelled out here as the venues' documents do.
-fn stream(venue: Venue, channel: &str, symbol: &str) -> String {
-    match venue {
-        Venue::BinanceSpot | Venue::BinanceUsdm => format!("{}@{channel}", symbol.to_lowercase()),
-        Venue::BybitSpot | Venue::BybitLinear => format!("{channel}.{symbol}"),
     }
 }
 
@@ -458,16 +450,7 @@ fn an_exchange_that_is_frozen_is_found_by_the_timer_and_come_back_to_when_it_tha
     let engine = Engine::builder(config).strategy("ledger", make).start().unwrap();
     let (runtime, mut events) = (runtime(), engine.handle().events());
     let mut wait = |what: &str, is: &dyn Fn(&Happening) -> bool| {
-        let hearing = async {
-            loop {
-                let event = events.recv().await.expect("the engine runs, and says little");
-                if is(&event.what) {
-                    return event.what.clone();
-                }
-            }
-        };
-        let heard = runtime.block_on(async { tokio::time::timeout(PATIENCE, hearing).await });
-        heard.unwrap_or_else(|_| panic!("not in {PATIENCE:?}: {what}; {:?}", engine.report().to_json()))
+        next_event(&runtime, &mut events, what, |happening| is(happening).then(|| happening.clone()))
     };
     wait("ready", &|what| matches!(what, Happening::Ready));
     exchange.signal("-STOP");
@@ -508,19 +491,12 @@ fn a_handler_that_does_not_return_is_told_of_with_the_event_it_is_on_and_again_w
     let engine = Engine::builder(config).strategy("held", make).start().unwrap();
     let mut events = engine.handle().events();
     let mut wait = |what: &str, is_over_wanted: bool| {
-        let hearing = async {
-            loop {
-                let event = events.recv().await.expect("the engine runs, and says little");
-                if let Happening::Overrun { on, is_over, for_ms, .. } = &event.what
-                    && *is_over == is_over_wanted
-                    && on.starts_with("Trade of")
-                {
-                    return (on.clone(), *for_ms);
-                }
+        next_event(&runtime, &mut events, what, |happening| match happening {
+            Happening::Overrun { on, is_over, for_ms, .. } => {
+                (*is_over == is_over_wanted && on.starts_with("Trade of")).then(|| (on.clone(), *for_ms))
             }
-        };
-        let heard = runtime.block_on(async { tokio::time::timeout(PATIENCE, hearing).await });
-        heard.unwrap_or_else(|_| panic!("not in {PATIENCE:?}: {what}"))
+            _ => None,
+        })
     };
     let (on, begun_ms) = wait("an overrun", false);
     assert!(on.contains("connection one") && symbols.iter().any(|symbol| on.contains(symbol.as_str())), "{on}");

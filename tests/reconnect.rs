@@ -8,7 +8,7 @@
 #[path = "support/stage.rs"]
 mod stage;
 
-use stage::{config, runtime, until};
+use stage::{config, runtime, stream, until};
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -28,14 +28,6 @@ const BYBIT: [&str; 2] = ["publicTrade", "tickers"];
 
 fn channels(venue: Venue) -> [&'static str; 2] {
     if matches!(venue, Venue::BinanceSpot | Venue::BinanceUsdm) { BINANCE } else { BYBIT }
-}
-
-/// A stream's name, spelled out here as the venues' documents do.
-fn stream(venue: Venue, channel: &str, symbol: &str) -> String {
-    match venue {
-        Venue::BinanceSpot | Venue::BinanceUsdm => format!("{}@{channel}", symbol.to_lowercase()),
-        Venue::BybitSpot | Venue::BybitLinear => format!("{channel}.{symbol}"),
-    }
 }
 
 fn streams(venue: Venue, symbols: &[String]) -> BTreeSet<String> {

@@ -10,7 +10,7 @@
 mod stage;
 
 use serde_json::Value;
-use stage::{runtime, until};
+use stage::{runtime, stream, until};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::Command;
@@ -66,13 +66,6 @@ fn planned(path: &PathBuf) -> Vec<Planned> {
         streams: usize::try_from(number(&socket["streams"])).expect("a small one"),
     });
     sockets.collect()
-}
-
-fn name_of(venue: Venue, channel: &str, symbol: &str) -> String {
-    match venue {
-        Venue::BinanceSpot | Venue::BinanceUsdm => format!("{}@{channel}", symbol.to_lowercase()),
-        Venue::BybitSpot | Venue::BybitLinear => format!("{channel}.{symbol}"),
-    }
 }
 
 /// The exchange's view, checked as it grows until it is whole: on each socket the heavy streams come before any other.
@@ -155,7 +148,7 @@ fn as_planned_and_back_again(venue: Venue, symbol_count: u32, channels: &[&str])
     let endpoints = serde_json::to_string(exchange.endpoints()).unwrap();
     config.point_at(&EndpointOverrides::parse(&endpoints).unwrap()).unwrap();
     let streams = |symbols: &[String]| -> Vec<String> {
-        symbols.iter().flat_map(|symbol| channels.iter().map(move |channel| name_of(venue, channel, symbol))).collect()
+        symbols.iter().flat_map(|symbol| channels.iter().map(move |channel| stream(venue, channel, symbol))).collect()
     };
     let (wanted, heavy) = (streams(&symbols).into_iter().collect(), streams(&symbols[symbols.len() - HEAVY..]));
     let engine =

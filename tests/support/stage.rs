@@ -5,11 +5,15 @@
 //! ```
 //! Never waits without a deadline, and never for a time where it can wait for a fact.
 
+use std::sync::Arc;
 use std::time::Duration;
 use tickwire::config::{Config, ConnectionConfig, EndpointOverrides};
 use tickwire::engine::available_cpus;
+use tickwire::market::Venue;
 use tickwire::sim::Endpoints;
+use tickwire::telemetry::{ControlEvent, Happening};
 use tokio::runtime::Runtime;
+use tokio::sync::broadcast;
 
 /// No answer within this is a failure; nothing is waited for this long when things go well.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -50,4 +54,33 @@ pub(crate) fn until<T>(runtime: &Runtime, what: &str, mut look: impl FnMut() -> 
             Err(_) => panic!("not in {PATIENCE:?}: {what}; last seen: {last}"),
         }
     })
+}
+
+/// A stream's name, spelled out here as the venues' documents do.
+#[allow(dead_code, reason = "not every program of tests names streams")]
+pub(crate) fn stream(venue: Venue, channel: &str, symbol: &str) -> String {
+    match venue {
+        Venue::BinanceSpot | Venue::BinanceUsdm => format!("{}@{channel}", symbol.to_lowercase()),
+        Venue::BybitSpot | Venue::BybitLinear => format!("{channel}.{symbol}"),
+    }
+}
+
+/// Waits until `pick` takes an event, and gives what it took; fails where that takes longer than [`PATIENCE`].
+#[allow(dead_code, reason = "not every program of tests waits for events")]
+pub(crate) fn next_event<T>(
+    runtime: &Runtime,
+    events: &mut broadcast::Receiver<Arc<ControlEvent>>,
+    what: &str,
+    pick: impl Fn(&Happening) -> Option<T>,
+) -> T {
+    let hearing = async {
+        loop {
+            let event = events.recv().await.expect("the engine runs, and says little");
+            if let Some(taken) = pick(&event.what) {
+                return taken;
+            }
+        }
+    };
+    let heard = runtime.block_on(async { tokio::time::timeout(PATIENCE, hearing).await });
+    heard.unwrap_or_else(|_| panic!("not in {PATIENCE:?}: {what}"))
 }
