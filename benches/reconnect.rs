@@ -14,20 +14,25 @@
 //! where only a timer finds the loss, the ping goes out after 1 s and its answer may take 1 s. `back` counts from the loss
 //! to `Ready` of the same connection: 20 streams confirmed by the venue.
 
+#[path = "../tests/support/stage.rs"]
+#[expect(dead_code, reason = "nothing but events is waited for here")]
+mod stage;
+
+use stage::{config, next_event, runtime};
 use std::io::Write as _;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tickwire::config::{Config, EndpointOverrides, ReconnectStrategy};
-use tickwire::engine::available_cpus;
+use tickwire::config::ReconnectStrategy;
 use tickwire::prelude::*;
 use tickwire::sim::{self, Kill, SimHandle, SimOptions, Source};
-use tickwire::telemetry::Happening;
+use tickwire::telemetry::{ControlEvent, Happening};
 use tokio::runtime::Runtime;
 use tokio::sync::broadcast;
 
 const VENUE: Venue = Venue::BybitLinear;
 const LOSSES: usize = 50;
-/// Nothing here takes as long when things go well.
-const PATIENCE: Duration = Duration::from_secs(30);
+
+type Events = broadcast::Receiver<Arc<ControlEvent>>;
 
 struct Class {
     name: &'static str,
@@ -63,37 +68,19 @@ fn start(class: &Class, exchange: &SimHandle) -> RunningEngine {
     let symbols: Vec<&str> = symbols.iter().map(String::as_str).collect();
     let mut connection =
         ConnectionConfig::new("one", VENUE).subscribed_to(&symbols, &["publicTrade", "tickers"]).expect("channels");
-    connection.core = *available_cpus().last().expect("this thread runs on some CPU");
     connection.reconnect.strategy = ReconnectStrategy::Fixed;
     if class.is_found_by_timer {
         (connection.heartbeat.interval, connection.heartbeat.timeout) =
             (Duration::from_secs(1), Duration::from_secs(1));
     }
-    let mut config = Config::from_connections(vec![connection]).unwrap_or_else(|errors| panic!("{errors}"));
-    let endpoints = serde_json::to_string(exchange.endpoints()).expect("plain values");
-    config.point_at(&EndpointOverrides::parse(&endpoints).expect("its own")).expect("its own");
+    let config = config(vec![connection], exchange.endpoints());
     let make = || Strategy { state: Nothing, on_symbol };
     Engine::builder(config).strategy("nothing", make).start().expect("it starts")
 }
 
-/// The next event that fits, and when it was heard of.
-fn next(
-    runtime: &Runtime,
-    events: &mut broadcast::Receiver<std::sync::Arc<tickwire::telemetry::ControlEvent>>,
-    what: &str,
-    fits: impl Fn(&Happening) -> bool,
-) -> Instant {
-    let hearing = async {
-        loop {
-            let event = events.recv().await.expect("the engine runs, and says little");
-            if fits(&event.what) {
-                return Instant::now();
-            }
-        }
-    };
-    runtime
-        .block_on(async { tokio::time::timeout(PATIENCE, hearing).await })
-        .unwrap_or_else(|_| panic!("not in {PATIENCE:?}: {what}"))
+/// When the next event that fits was heard of.
+fn next(runtime: &Runtime, events: &mut Events, what: &str, fits: impl Fn(&Happening) -> bool) -> Instant {
+    next_event(runtime, events, what, |happening| fits(happening).then(Instant::now))
 }
 
 /// Median and worst, in milliseconds.
@@ -104,8 +91,7 @@ fn figures(mut times: Vec<Duration>) -> (f64, f64) {
 }
 
 fn measure(class: &Class, losses: usize) {
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
+    let runtime = runtime();
     let source = Source::Synthetic { seed: 7, rate: 500.0, symbols: 10 };
     let options = SimOptions { venues: vec![VENUE], source, ..SimOptions::default() };
     let exchange = runtime.block_on(sim::start(options)).expect("it starts");
@@ -141,8 +127,7 @@ const STOPS: [(&str, Option<Kill>, bool); 4] = [
 
 /// How long an engine takes to stop: close frames sent, threads joined.
 fn measure_stop(name: &str, kill: Option<Kill>, is_exchange_gone: bool, stops: usize) {
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
+    let runtime = runtime();
     let mut took = Vec::new();
     for _ in 0..stops {
         let source = Source::Synthetic { seed: 7, rate: 500.0, symbols: 10 };
