@@ -101,6 +101,7 @@ fn a_handler_that_panics_is_reported_with_its_event_and_the_rest_stops_cleanly()
     let last = engine.stop();
     assert!(last.is_final);
     assert_eq!(last.failure, Some(failure));
+    assert_eq!(last.connections[0].events, 2, "the last read is counted up to the event that was being handled");
     assert!(prices.try_recv().is_err(), "nothing was delivered after the panic");
 }
 

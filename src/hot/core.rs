@@ -563,9 +563,9 @@ impl<S> Core<S> {
             clock: &self.clock,
         };
         let message = &mut self.cold_message[..];
-        let is_data = pass.deliver(decoder, message, received, None, &mut self.desk, &mut self.outbox, sampled);
-        self.stats.pulses.mark_all(&mut self.desk.marks, received.mono);
-        socket.data_messages.add(u64::from(is_data));
+        let mut batch = pass.batch(received, None, &mut self.desk, &mut self.outbox, sampled);
+        batch.deliver(decoder, message);
+        batch.finish();
         let payload = std::mem::take(&mut self.cold_message);
         self.outbox.deliver(Notice::Spent(Spent::Buffer(payload)));
     }

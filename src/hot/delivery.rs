@@ -16,7 +16,7 @@ use super::stats::{ConnectionStats, CoreStats, Current, SocketStats};
 use super::stream::ReadOutcome;
 use crate::limits::VISIT_BYTES_MAX;
 use crate::market::{
-    AggTrade, BookUpdate, EventKind, Kline, Liquidation, MarkPrice, Meta, Quote, Received, Ticker, Trade,
+    AggTrade, BookUpdate, EventKind, Kline, Lane, Liquidation, MarkPrice, Meta, Quote, Received, Ticker, Trade,
 };
 use crate::venue::{DecodeError, Decoded, Decoder, DecoderScratch, HotSymbols, Reason, ServerPing, Sink, Tier};
 
@@ -84,120 +84,172 @@ impl Pass<'_> {
     ) -> Result<(), Closed> {
         let received = self.clock.received(at);
         self.socket.last_seen_ns.set(received.mono.0);
-        let mut data_messages = 0;
         let pings_before = connection.counters().pings_received;
+        let mut batch = self.batch(received, Some(at), desk, outbox, sampled);
         let drained = loop {
             match connection.next_message() {
-                Ok(Some(message)) => {
-                    let is_data = self.deliver(decoder, message.payload, received, Some(at), desk, outbox, sampled);
-                    data_messages += u64::from(is_data);
-                }
+                Ok(Some(message)) => batch.deliver(decoder, message.payload),
                 Ok(None) => break Ok(()),
                 Err(closed) => break Err(closed),
             }
         };
-        self.core.pulses.mark_all(&mut desk.marks, received.mono);
-        self.socket.data_messages.add(data_messages);
+        batch.finish();
         self.stats.pings.add(connection.counters().pings_received - pings_before);
         drained
     }
 
-    /// Decodes one message, gives its events to the router, and counts what became of it. False for a control-plane
-    /// message. The marks of its events wait for the caller.
+    /// An empty batch of messages that came with one read, or of one from the cold side, which has no `read_at`.
     #[inline]
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "split borrows of one core: a struct of them would be built per message"
-    )]
-    pub(super) fn deliver<S>(
-        &self,
-        decoder: &mut Decoder,
-        payload: &mut [u8],
+    pub(super) fn batch<'b, S>(
+        &'b self,
         received: Received,
         read_at: Option<Ticks>,
-        desk: &mut Desk<S>,
-        outbox: &mut Outbox,
-        sampled: &mut u16,
-    ) -> bool {
-        let stats = self.stats;
-        stats.frames.add(1);
-        stats.bytes.add(payload.len() as u64);
-        self.core.messages.add(1);
+        desk: &'b mut Desk<S>,
+        outbox: &'b mut Outbox,
+        sampled: &'b mut u16,
+    ) -> Batch<'b, S> {
+        let Desk { symbols, scratch, router, state, overlaps, marks, latency_sample_every, until_sample } = desk;
+        let Self { slot, leg, role, stats, core, .. } = *self;
+        Batch {
+            pass: self,
+            received,
+            read_at,
+            symbols,
+            scratch,
+            overlap: role.and_then(|role| overlaps.get(role)),
+            latency_sample_every: *latency_sample_every,
+            until_sample,
+            outbox,
+            sampled,
+            messages: 0,
+            control_messages: 0,
+            bytes: 0,
+            delivery: Delivery {
+                router,
+                state,
+                slot,
+                leg,
+                pulses: &core.pulses,
+                marks,
+                current: &core.current,
+                stats,
+                events: 0,
+                newest: NO_TIME,
+                refused: None,
+            },
+        }
+    }
+}
+
+/// The messages of one read on their way to the handlers. What is the same for all of them is looked up once, and what is
+/// counted of them is published once: when the batch ends, even if a handler panics.
+pub(super) struct Batch<'a, S> {
+    pass: &'a Pass<'a>,
+    received: Received,
+    read_at: Option<Ticks>,
+    symbols: &'a HotSymbols,
+    scratch: &'a mut DecoderScratch,
+    /// The overlap this connection is in, if any, and its side of it.
+    overlap: Option<(&'a mut Overlap, Side)>,
+    latency_sample_every: u32,
+    until_sample: &'a mut u32,
+    outbox: &'a mut Outbox,
+    sampled: &'a mut u16,
+    messages: u64,
+    /// Those of them that were no data.
+    control_messages: u64,
+    bytes: u64,
+    delivery: Delivery<'a, S>,
+}
+
+impl<S> Drop for Batch<'_, S> {
+    #[inline]
+    fn drop(&mut self) {
+        let Pass { stats, socket, core, .. } = self.pass;
+        let Delivery { pulses, marks, events, .. } = &mut self.delivery;
+        pulses.mark_all(marks, self.received.mono);
+        stats.frames.add(self.messages);
+        stats.bytes.add(self.bytes);
+        stats.events.add(*events);
+        stats.unrouted.add(take_unrouted());
+        socket.data_messages.add(self.messages - self.control_messages);
+        core.messages.add(self.messages);
+    }
+}
+
+impl<S> Batch<'_, S> {
+    /// Decodes one message, gives its events to the router, and counts what became of it.
+    #[inline]
+    pub(super) fn deliver(&mut self, decoder: &mut Decoder, payload: &mut [u8]) {
+        self.messages += 1;
+        self.bytes += payload.len() as u64;
+        let Pass { slot, stats, .. } = *self.pass;
         // The one place where a venue's own ping in a message is recognised: before decoding, and only where the connection
         // was told to expect one.
-        if let Some(ping) = self.server_ping
+        if let Some(ping) = self.pass.server_ping
             && ping.recognise(payload).is_some()
         {
-            outbox.control(self.slot, payload, stats);
-            return false;
+            self.control_messages += 1;
+            self.outbox.control(slot, payload, stats);
+            return;
         }
-        let current = &self.core.current;
-        current.at_message(self.slot);
-        desk.scratch.begin();
-        let mut delivery = Delivery {
-            router: &desk.router,
-            state: &mut desk.state,
-            slot: self.slot,
-            leg: self.leg,
-            overlap: self.role.and_then(|role| desk.overlaps.get(role)),
-            pulses: &self.core.pulses,
-            marks: &mut desk.marks,
-            current,
-            stats,
-            events: 0,
-            newest: None,
-            refused: None,
+        self.delivery.begin();
+        self.scratch.begin();
+        let decoded = match &mut self.overlap {
+            None => decoder.decode(payload, self.received, self.symbols, self.scratch, &mut self.delivery),
+            Some((overlap, side)) => {
+                let mut judged = Judged { delivery: &mut self.delivery, overlap, side: *side };
+                judged.decode(decoder, payload, self.received, self.symbols, self.scratch)
+            }
         };
-        let mut is_data = true;
-        let decoded = decoder.decode(payload, received, &desk.symbols, &mut desk.scratch, &mut delivery);
-        let Delivery { events, newest, refused, .. } = delivery;
-        stats.events.add(events);
         match decoded {
             Ok(Decoded::Data(Tier::One | Tier::TwoOnly)) => {}
             Ok(Decoded::Data(Tier::TwoAfterOne)) => stats.tier_two.add(1),
             // Only tier two finds a control message, and it may have rewritten it.
             Ok(Decoded::Control) => {
-                is_data = false;
-                outbox.control(self.slot, desk.scratch.pristine(), stats);
+                self.control_messages += 1;
+                self.outbox.control(slot, self.scratch.pristine(), stats);
             }
             Err(error) => {
                 count_refusal(error.reason, stats);
-                keep_sample(error, self.slot, &desk.scratch, outbox, sampled);
+                keep_sample(error, slot, self.scratch, self.outbox, self.sampled);
             }
         }
-        if let Some(reason) = refused {
-            keep_sample(DecodeError::new(reason, ""), self.slot, &desk.scratch, outbox, sampled);
+        if let Some(reason) = self.delivery.refused {
+            keep_sample(DecodeError::new(reason, ""), slot, self.scratch, self.outbox, self.sampled);
         }
-        let unrouted = take_unrouted();
-        if unrouted > 0 {
-            stats.unrouted.add(unrouted);
-        }
-        self.measure(received, read_at, newest, desk);
-        current.at_nothing();
-        is_data
+        self.measure();
     }
 
     #[inline]
-    fn measure<S>(&self, received: Received, read_at: Option<Ticks>, newest: Option<i64>, desk: &mut Desk<S>) {
-        desk.until_sample -= 1;
-        if desk.until_sample == 0 {
-            desk.until_sample = desk.latency_sample_every;
-            let now = self.clock.ticks();
-            let taken_ns = match read_at {
-                Some(read_at) => self.clock.elapsed_ns(read_at, now),
-                None => self.clock.mono(now).since_ns(received.mono),
+    fn measure(&mut self) {
+        let Pass { stats, clock, .. } = *self.pass;
+        *self.until_sample -= 1;
+        if *self.until_sample == 0 {
+            *self.until_sample = self.latency_sample_every;
+            let now = clock.ticks();
+            let taken_ns = match self.read_at {
+                Some(read_at) => clock.elapsed_ns(read_at, now),
+                None => clock.mono(now).since_ns(self.received.mono),
             };
-            self.stats.read_to_handler.record(taken_ns);
+            stats.read_to_handler.record(taken_ns);
         }
-        if let Some(event_time_ns) = newest {
-            match u64::try_from(received.wall_ns - event_time_ns) {
-                Ok(age_ns) => self.stats.venue_age.record(age_ns),
+        let newest = self.delivery.newest;
+        if newest != NO_TIME {
+            match u64::try_from(self.received.wall_ns - newest) {
+                Ok(age_ns) => stats.venue_age.record(age_ns),
                 Err(_) => {
-                    self.stats.from_the_future.add(1);
-                    self.stats.venue_age.record(0);
+                    stats.from_the_future.add(1);
+                    stats.venue_age.record(0);
                 }
             }
         }
+    }
+
+    /// The last message of the batch was delivered. Dropped without this by a panic, which has to tell what the core is on.
+    #[inline]
+    pub(super) fn finish(self) {
+        self.delivery.current.at_nothing();
     }
 }
 
@@ -218,58 +270,162 @@ fn count_refusal(reason: Reason, stats: &ConnectionStats) {
     }
 }
 
-/// The sink of one message: routes each event.
+/// No event of a message had a venue time.
+const NO_TIME: i64 = i64::MIN;
+
+/// The sink of a batch outside of an overlap: marks each event and routes it.
 struct Delivery<'a, S> {
     router: &'a Router<S>,
     state: &'a mut S,
     slot: u16,
     leg: u8,
-    /// The overlap this connection is in, if any, and its side of it.
-    overlap: Option<(&'a mut Overlap, Side)>,
     pulses: &'a Pulses,
     /// Marks of the events since the read.
     marks: &'a mut Marks,
     current: &'a Current,
     stats: &'a ConnectionStats,
+    /// Events of the batch that went to the router.
     events: u64,
     /// Newest venue time of the message's events, ns since the epoch.
-    newest: Option<i64>,
-    /// Why the first element that gave no event gave none.
+    newest: i64,
+    /// Why the first element of the message that gave no event gave none.
     refused: Option<Reason>,
 }
 
 impl<S> Delivery<'_, S> {
+    /// The next message of the batch.
     #[inline]
-    fn note(&mut self, kind: EventKind, meta: &Meta) {
-        self.events += 1;
-        self.current.at_event(self.slot, kind, meta.symbol);
+    fn begin(&mut self) {
+        self.newest = NO_TIME;
+        self.refused = None;
+        self.current.at_message(self.slot);
+    }
+
+    /// The whole way of one event. Ends in calls alone, so that nothing has to be kept over one of them.
+    #[inline]
+    fn take<E: Routed>(&mut self, event: &E) {
+        if self.marks.is_full() {
+            return self.take_after_marking(event);
+        }
+        self.mark(event);
+        self.hand_on(event);
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn take_after_marking<E: Routed>(&mut self, event: &E) {
+        self.pulses.mark_all(self.marks, event.meta().received.mono);
+        self.take(event);
+    }
+
+    #[inline]
+    fn mark<E: Routed>(&mut self, event: &E) {
+        self.marks.add(event.meta().symbol, event.lane(), self.leg);
+    }
+
+    #[inline]
+    fn hand_on<E: Routed>(&mut self, event: &E) {
+        let meta = event.meta();
+        self.events = self.events.wrapping_add(1);
+        self.current.at_event(self.slot, E::KIND, meta.symbol);
         if let Some(time) = meta.event_time {
-            self.newest = self.newest.max(Some(time.ns()));
+            self.newest = self.newest.max(time.ns());
+        }
+        event.route(self.router, self.state);
+    }
+
+    fn refuse(&mut self, reason: Reason) {
+        self.refused.get_or_insert(reason);
+        count_refusal(reason, self.stats);
+    }
+}
+
+/// The sink of a batch in an overlap: marks each event, and routes those that the strategy has not had.
+struct Judged<'a, 'd, S> {
+    delivery: &'a mut Delivery<'d, S>,
+    overlap: &'a mut Overlap,
+    side: Side,
+}
+
+impl<S> Judged<'_, '_, S> {
+    /// Decodes a message into this sink; out of the way of those that need no judgement.
+    #[cold]
+    #[inline(never)]
+    fn decode(
+        &mut self,
+        decoder: &mut Decoder,
+        payload: &mut [u8],
+        received: Received,
+        symbols: &HotSymbols,
+        scratch: &mut DecoderScratch,
+    ) -> Result<Decoded, DecodeError> {
+        decoder.decode(payload, received, symbols, scratch, self)
+    }
+
+    fn take<E: Routed>(&mut self, event: &E) {
+        let Self { delivery, overlap, side } = self;
+        let Meta { symbol, received, .. } = *event.meta();
+        if delivery.marks.is_full() {
+            delivery.pulses.mark_all(delivery.marks, received.mono);
+        }
+        delivery.mark(event);
+        if overlap.judge(*side, symbol, event.lane(), event.mark(), delivery.stats) {
+            delivery.hand_on(event);
         }
     }
 }
 
+/// An event, as far as its way to the handler needs to know it.
+trait Routed: Marked {
+    const KIND: EventKind;
+    fn meta(&self) -> &Meta;
+    fn lane(&self) -> Lane;
+    fn route<S>(&self, router: &Router<S>, state: &mut S);
+}
+
 macro_rules! route {
     ($($method:ident, $kind:ident, $event:ty;)*) => {
+        $(impl Routed for $event {
+            const KIND: EventKind = EventKind::$kind;
+
+            #[inline]
+            fn meta(&self) -> &Meta {
+                &self.meta
+            }
+
+            #[inline]
+            fn lane(&self) -> Lane {
+                self.lane()
+            }
+
+            #[inline]
+            fn route<S>(&self, router: &Router<S>, state: &mut S) {
+                router.$method(state, self);
+            }
+        })*
+
         impl<S> Sink for Delivery<'_, S> {
             $(
                 #[inline]
                 fn $method(&mut self, event: &$event) {
-                    let Meta { symbol, received, .. } = event.meta;
-                    self.marks.add(self.pulses, (symbol, event.lane(), self.leg), received.mono);
-                    if let Some((overlap, side)) = &mut self.overlap
-                        && !overlap.judge(*side, symbol, event.lane(), event.mark(), self.stats)
-                    {
-                        return;
-                    }
-                    self.note(EventKind::$kind, &event.meta);
-                    self.router.$method(self.state, event);
+                    self.take(event);
                 }
             )*
 
             fn refused(&mut self, reason: Reason) {
-                self.refused.get_or_insert(reason);
-                count_refusal(reason, self.stats);
+                self.refuse(reason);
+            }
+        }
+
+        impl<S> Sink for Judged<'_, '_, S> {
+            $(
+                fn $method(&mut self, event: &$event) {
+                    self.take(event);
+                }
+            )*
+
+            fn refused(&mut self, reason: Reason) {
+                self.delivery.refuse(reason);
             }
         }
     };

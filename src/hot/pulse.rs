@@ -58,16 +58,10 @@ impl Pulses {
     /// The events of these marks came; takes them. On the writer's thread only.
     #[inline]
     pub(super) fn mark_all(&self, marks: &mut Marks, at: MonoNs) {
-        for &word in &marks.words[..usize::from(marks.count)] {
+        for &word in &marks.words[..marks.count] {
             self.0[word as usize & (WORD_COUNT - 1)].store(at.0, Relaxed);
         }
         marks.count = 0;
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn mark_waiting(&self, marks: &mut Marks, at: MonoNs) {
-        self.mark_all(marks, at);
     }
 
     /// When the last event came on this leg, or zero. From any thread.
@@ -84,13 +78,13 @@ impl Pulses {
 /// `cargo bench --bench deliver`, trade/alone: 76 ns with such a store for each event, 70 like this, 70 without any.
 pub(super) struct Marks {
     words: [u32; MARKS_MAX],
-    count: u8,
+    count: usize,
 }
 
-/// Marks that wait at most; with the next event they go into the table.
+/// Marks that wait at most; before the next event they go into the table.
 const MARKS_MAX: usize = 128;
 
-const _: () = assert!(MARKS_MAX.is_power_of_two() && MARKS_MAX <= 128, "a mask keeps a mark inside, a u8 counts them");
+const _: () = assert!(MARKS_MAX.is_power_of_two(), "a mask keeps a mark inside");
 const _: () =
     assert!(WORD_COUNT.is_power_of_two() && WORD_COUNT <= 1 << 32, "a mask keeps a word inside, a u32 names it");
 
@@ -99,15 +93,19 @@ impl Marks {
         Self { words: [0; MARKS_MAX], count: 0 }
     }
 
-    /// An event came, `at` being the stamp of all that wait.
+    /// True where the marks that wait must go into the table before another.
+    #[inline]
+    pub(super) const fn is_full(&self) -> bool {
+        self.count == MARKS_MAX
+    }
+
+    /// An event came. Not to be called while it is full.
     #[inline]
     #[expect(clippy::cast_possible_truncation, reason = "a word is below WORD_COUNT")]
-    pub(super) fn add(&mut self, pulses: &Pulses, (symbol, lane, leg): (Symbol, Lane, u8), at: MonoNs) {
-        if usize::from(self.count) == MARKS_MAX {
-            pulses.mark_waiting(self, at);
-        }
-        self.words[usize::from(self.count) & (MARKS_MAX - 1)] = index(symbol, lane.index(), leg) as u32;
-        self.count += 1;
+    pub(super) fn add(&mut self, symbol: Symbol, lane: Lane, leg: u8) {
+        debug_assert!(!self.is_full(), "the first mark would be overwritten");
+        self.words[self.count & (MARKS_MAX - 1)] = index(symbol, lane.index(), leg) as u32;
+        self.count = self.count.wrapping_add(1);
     }
 }
 
@@ -123,7 +121,7 @@ mod tests {
 
     fn mark(pulses: &Pulses, symbol: Symbol, lane: Lane, leg: u8, at: MonoNs) {
         let mut marks = Marks::new();
-        marks.add(pulses, (symbol, lane, leg), at);
+        marks.add(symbol, lane, leg);
         pulses.mark_all(&mut marks, at);
     }
 
@@ -157,7 +155,10 @@ mod tests {
         };
         for (added, &symbol) in symbols.iter().enumerate() {
             assert_eq!(marked(&pulses), added.saturating_sub(1) / MARKS_MAX * MARKS_MAX, "with {added} added");
-            marks.add(&pulses, (symbol, Lane::QUOTE, 1), MonoNs(7));
+            if marks.is_full() {
+                pulses.mark_all(&mut marks, MonoNs(7));
+            }
+            marks.add(symbol, Lane::QUOTE, 1);
         }
         pulses.mark_all(&mut marks, MonoNs(7));
         assert_eq!(marked(&pulses), symbols.len());
