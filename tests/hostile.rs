@@ -16,9 +16,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-use tickwire::config::{Config, EndpointOverrides};
+use tickwire::config::{Config, EndpointOverrides, Idle};
+use tickwire::hot::Halted;
 use tickwire::market::TradeId;
 use tickwire::prelude::*;
 use tickwire::sim::{self, Faults, Kill, SimHandle, SimOptions, Source, TlsMode, VenueStats};
@@ -466,46 +468,162 @@ fn an_exchange_that_is_frozen_is_found_by_the_timer_and_come_back_to_when_it_tha
     assert_eq!((&stats["duplicate_subscriptions"], &stats["rate_limit_closes"]), (&0.into(), &0.into()), "{stats}");
 }
 
-/// Holds the hot thread in the first trade it is given until it is let go.
+/// Holds the hot thread in a trade until it is let go: the sender's end is dropped.
 struct Held {
-    is_held: Arc<AtomicBool>,
+    until_let_go: Receiver<()>,
+    hold: fn(&Receiver<()>),
 }
 
 fn on_held_symbol(_: &mut Held, router: &mut Router<Held>, spec: &SymbolSpec) {
-    router.on_trade(spec.symbol, |state: &mut Held, _: &Trade| {
-        while state.is_held.load(Ordering::Relaxed) {
+    router.on_trade(spec.symbol, |state: &mut Held, _: &Trade| (state.hold)(&state.until_let_go));
+}
+
+/// An overrun, as it is told: cause, what it is on, milliseconds, and whether it is over.
+type Overrun = (String, String, u64, bool);
+
+fn overrun(happening: &Happening) -> Option<Overrun> {
+    match happening {
+        Happening::Overrun { cause, on, for_ms, is_over, .. } => Some((cause.clone(), on.clone(), *for_ms, *is_over)),
+        _ => None,
+    }
+}
+
+/// The overrun of a handler that holds its thread like this, told while it lasts and when it is over, and the causes.
+fn held_by(hold: fn(&Receiver<()>)) -> [String; 2] {
+    let runtime = runtime();
+    let exchange = runtime.block_on(sim::start(options(SPOT, ""))).unwrap();
+    let symbols = exchange.symbols(SPOT);
+    let (let_go, until_let_go) = channel();
+    let until_let_go = Mutex::new(Some(until_let_go));
+    let make = move || {
+        let until_let_go = until_let_go.lock().unwrap().take().expect("one core, one strategy");
+        Strategy { state: Held { until_let_go, hold }, on_symbol: on_held_symbol }
+    };
+    let config = config(vec![connection("one", SPOT, &symbols)], exchange.endpoints());
+    let engine = Engine::builder(config).strategy("held", make).start().unwrap();
+    let mut events = engine.handle().events();
+    let mut wait = |what: &str, is_over_wanted: bool| {
+        let fits = |(_, on, _, is_over): &Overrun| *is_over == is_over_wanted && on.starts_with("Trade of");
+        next_event(&runtime, &mut events, what, |happening| overrun(happening).filter(fits))
+    };
+    let (begun_cause, on, begun_ms, _) = wait("an overrun", false);
+    assert!(on.contains("connection one") && symbols.iter().any(|symbol| on.contains(symbol.as_str())), "{on}");
+    drop(let_go);
+    let (cause, over, lasted_ms, _) = wait("its end", true);
+    assert_eq!(over, on);
+    assert!(lasted_ms >= begun_ms && begun_ms > 0, "{begun_ms} ms, then {lasted_ms} ms");
+    let status = runtime.block_on(engine.handle().status());
+    assert!(status.cores[0].overruns >= 1, "{status:?}");
+    let report = engine.stop();
+    assert!(report.failure.is_none(), "{}", report.to_json());
+    runtime.block_on(exchange.stop());
+    [begun_cause, cause]
+}
+
+#[test]
+fn a_handler_that_does_not_return_is_told_of_with_the_event_it_is_on_and_again_when_it_is_over() {
+    let causes = held_by(|until_let_go| {
+        while until_let_go.try_recv() == Err(TryRecvError::Empty) {
             std::hint::spin_loop();
+        }
+    });
+    // On a machine that is busy it may in truth not have had its core for most of the time.
+    assert!(causes.iter().all(|cause| cause == "handler" || cause == "core_taken"), "{causes:?}");
+}
+
+#[test]
+fn a_handler_that_waits_for_something_is_told_apart_from_one_that_works() {
+    let causes = held_by(|until_let_go| assert!(until_let_go.recv().is_err(), "nothing is sent"));
+    assert_eq!(causes, ["blocked", "blocked"]);
+}
+
+/// Its thread runs only where nobody else wants the CPU (SCHED_IDLE, sched(7)).
+struct Yielding;
+
+fn on_yielding_symbol(_: &mut Yielding, router: &mut Router<Yielding>, spec: &SymbolSpec) {
+    let nothing = libc::sched_param { sched_priority: 0 };
+    // SAFETY: 0 is the calling thread, and `nothing` is a valid parameter for the whole call.
+    let lowered = unsafe { libc::sched_setscheduler(0, libc::SCHED_IDLE, &raw const nothing) };
+    assert_eq!(lowered, 0, "a thread may lower itself");
+    router.on_trade(spec.symbol, |_, _| {});
+}
+
+#[test]
+fn a_core_that_was_taken_away_is_told_apart_from_a_handler_that_works() {
+    let runtime = runtime();
+    let exchange = runtime.block_on(sim::start(options(SPOT, ""))).unwrap();
+    let symbols = exchange.symbols(SPOT);
+    let mut config = config(vec![connection("one", SPOT, &symbols)], exchange.endpoints());
+    config.engine.cores[0].idle = Idle::Spin;
+    config.engine.watchdog.overrun = Duration::from_millis(60);
+    let cpu = config.engine.cores[0].cpu;
+    let make = || Strategy { state: Yielding, on_symbol: on_yielding_symbol };
+    let engine = Engine::builder(config).strategy("yielding", make).start().unwrap();
+    let mut events = engine.handle().events();
+    next_event(&runtime, &mut events, "ready", |happening| matches!(happening, Happening::Ready).then_some(()));
+    let is_wanted = AtomicBool::new(true);
+    let seen = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            assert!(core_affinity::set_for_current(core_affinity::CoreId { id: cpu }));
+            while is_wanted.load(Ordering::Relaxed) {
+                std::hint::spin_loop();
+            }
+        });
+        let is_taken = |overrun: &Overrun| overrun.0 == "core_taken";
+        let seen = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            next_event(&runtime, &mut events, "a core taken", |happening| overrun(happening).filter(is_taken))
+        }));
+        is_wanted.store(false, Ordering::Relaxed);
+        seen
+    });
+    let (_, _, stood_ms, _) = seen.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    assert!(stood_ms >= 60, "{stood_ms}");
+    let report = engine.stop();
+    assert!(report.failure.is_none(), "{}", report.to_json());
+    runtime.block_on(exchange.stop());
+}
+
+/// What a strategy that asks before each of its trades is told: each time the answer is another.
+struct Asking {
+    halted: Halted,
+    was: Option<bool>,
+    told: Sender<bool>,
+}
+
+fn on_asking_symbol(_: &mut Asking, router: &mut Router<Asking>, spec: &SymbolSpec) {
+    router.on_trade(spec.symbol, |state: &mut Asking, trade: &Trade| {
+        let is_halted = state.halted.is_halted(trade.meta.received.mono);
+        if state.was.replace(is_halted) != Some(is_halted) {
+            // The test has heard enough where nobody listens.
+            let _ = state.told.send(is_halted);
         }
     });
 }
 
 #[test]
-fn a_handler_that_does_not_return_is_told_of_with_the_event_it_is_on_and_again_when_it_is_over() {
+fn a_handler_is_told_halted_while_another_connection_is_down_and_no_longer() {
     let runtime = runtime();
-    let exchange = runtime.block_on(sim::start(options(SPOT, ""))).unwrap();
-    let symbols = exchange.symbols(SPOT);
-    let is_held = Arc::new(AtomicBool::new(true));
-    let held = Arc::clone(&is_held);
-    let make = move || Strategy { state: Held { is_held: Arc::clone(&held) }, on_symbol: on_held_symbol };
-    let config = config(vec![connection("one", SPOT, &symbols)], exchange.endpoints());
-    let engine = Engine::builder(config).strategy("held", make).start().unwrap();
-    let mut events = engine.handle().events();
-    let mut wait = |what: &str, is_over_wanted: bool| {
-        next_event(&runtime, &mut events, what, |happening| match happening {
-            Happening::Overrun { on, is_over, for_ms, .. } => {
-                (*is_over == is_over_wanted && on.starts_with("Trade of")).then(|| (on.clone(), *for_ms))
-            }
-            _ => None,
-        })
+    let options = SimOptions { venues: vec![SPOT, LINEAR], ..options(SPOT, "") };
+    let exchange = runtime.block_on(sim::start(options)).unwrap();
+    let asked = exchange.symbols(SPOT);
+    let asked: Vec<&str> = asked.iter().map(String::as_str).collect();
+    let asking = ConnectionConfig::new("asking", SPOT).subscribed_to(&asked, &["trade"]).unwrap();
+    let config = config(vec![asking, connection("other", LINEAR, &exchange.symbols(LINEAR))], exchange.endpoints());
+    let builder = Engine::builder(config);
+    let halted = builder.halted();
+    let (told, answers) = channel();
+    let make = move || {
+        let state = Asking { halted: halted.clone(), was: None, told: told.clone() };
+        Strategy { state, on_symbol: on_asking_symbol }
     };
-    let (on, begun_ms) = wait("an overrun", false);
-    assert!(on.contains("connection one") && symbols.iter().any(|symbol| on.contains(symbol.as_str())), "{on}");
-    is_held.store(false, Ordering::Relaxed);
-    let (over, lasted_ms) = wait("its end", true);
-    assert_eq!(over, on);
-    assert!(lasted_ms >= begun_ms && begun_ms > 0, "{begun_ms} ms, then {lasted_ms} ms");
-    let status = runtime.block_on(engine.handle().status());
-    assert!(status.cores[0].overruns >= 1, "{status:?}");
+    let engine = builder.strategy("asking", make).start().unwrap();
+    let answer = || answers.recv_timeout(PATIENCE).expect("another answer");
+    if answer() {
+        assert!(!answer(), "both are up");
+    }
+    exchange.kill_connections(LINEAR, Kill::Reset);
+    assert!(answer(), "the other is down");
+    assert!(!answer(), "and up again");
     let report = engine.stop();
     assert!(report.failure.is_none(), "{}", report.to_json());
     runtime.block_on(exchange.stop());

@@ -5,12 +5,12 @@
 //! every 10 ms:  turns, current (two loads) ─► changed? ─► well
 //!                                          └► the same for longer than overrun_ms ─► Overrun, once; and again when it is over
 //! ```
-//! A loop that works turns all the time, and a parked one at least every 50 ms. Which of both causes it was, the kernel
-//! says: a thread that ran all the while was in our own code; one that did not run was not given its core.
+//! A loop that works turns all the time, and a parked one at least every 50 ms. Which cause it was, the kernel says: a
+//! thread that ran all the while was in our own code; one that did not run waited there, or was not given its core.
 
 use super::shared::{CoreLink, Shared};
 use crate::hot::Doing;
-use crate::telemetry::{Happening, read_run_time};
+use crate::telemetry::{Happening, is_runnable, read_run_time};
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -60,8 +60,8 @@ struct Beat {
     changed_at: Instant,
     /// What the thread had run by then, if the kernel says.
     run_time: Option<Duration>,
-    /// What it is on, once the overrun was told.
-    told: Option<String>,
+    /// Once the overrun was told: what it is on, and why it did not run where it did not.
+    told: Option<(String, &'static str)>,
 }
 
 /// Watches until the engine stops.
@@ -84,15 +84,17 @@ pub(super) async fn run(shared: Arc<Shared>, cores: Vec<CoreLink>, overrun: Dura
 fn look(shared: &Shared, core: &CoreLink, beat: &mut Option<Beat>, overrun: Duration) {
     let now = Instant::now();
     let turns = core.stats.turns.get();
-    let run_time = || read_run_time(core.stats.thread_id.load(Ordering::Relaxed)).ok();
+    let thread_id = core.stats.thread_id.load(Ordering::Relaxed);
+    let run_time = || read_run_time(thread_id).ok();
     let stuck = match beat {
         Some(beat) if beat.turns == turns => beat,
         before => {
             let over = before.take().and_then(|before| Some((before.told?, before.changed_at, before.run_time)));
             *before = Some(Beat { turns, changed_at: now, run_time: run_time(), told: None });
             shared.beats.note(core.cpu, over.as_ref().map(|(_, since, _)| now - *since));
-            if let Some((on, since, ran)) = over {
-                tell(shared, core, on, (now - since, ran.zip(run_time())), true);
+            if let Some(((on, otherwise), since, ran)) = over {
+                let cause = cause(now - since, ran.zip(run_time()), otherwise);
+                tell(shared, core, on, (now - since, cause), true);
             }
             return;
         }
@@ -100,23 +102,27 @@ fn look(shared: &Shared, core: &CoreLink, beat: &mut Option<Beat>, overrun: Dura
     let stood = now - stuck.changed_at;
     if stood > overrun && stuck.told.is_none() {
         let on = describe(shared, core, core.stats.beat().current);
-        stuck.told = Some(on.clone());
-        tell(shared, core, on, (stood, stuck.run_time.zip(run_time())), false);
+        let otherwise = match is_runnable(thread_id) {
+            Ok(true) => "core_taken",
+            Ok(false) => "blocked",
+            Err(_) => "unknown",
+        };
+        let cause = cause(stood, stuck.run_time.zip(run_time()), otherwise);
+        stuck.told = Some((on.clone(), otherwise));
+        tell(shared, core, on, (stood, cause), false);
     }
 }
 
-fn tell(
-    shared: &Shared,
-    core: &CoreLink,
-    on: String,
-    (stood, ran): (Duration, Option<(Duration, Duration)>),
-    is_over: bool,
-) {
-    let cause = match ran {
+/// Why a core stood still: its handler, if it ran for half of the time (before and after are what it had run).
+fn cause(stood: Duration, ran: Option<(Duration, Duration)>, otherwise: &'static str) -> &'static str {
+    match ran {
         Some((before, after)) if after.saturating_sub(before) * 2 >= stood => "handler",
-        Some(_) => "core_taken",
+        Some(_) => otherwise,
         None => "unknown",
-    };
+    }
+}
+
+fn tell(shared: &Shared, core: &CoreLink, on: String, (stood, cause): (Duration, &str), is_over: bool) {
     let happening = Happening::Overrun { core: core.cpu, for_ms: ms(stood), cause: cause.to_owned(), on, is_over };
     shared.events.publish(&format!("core {}", core.cpu), happening);
 }

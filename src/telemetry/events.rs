@@ -153,7 +153,8 @@ pub enum Happening {
         core: usize,
         /// How long, milliseconds; so far, where `is_over` is false.
         for_ms: u64,
-        /// `handler`: our own code ran all the time; `core_taken`: the thread was not running.
+        /// `handler`: our own code ran all the time; `blocked`: it waited, for a lock, a file or a sleep; `core_taken`: the
+        /// thread would have run and was not given its CPU; `unknown`: the kernel does not say.
         cause: String,
         /// What it was on: kind, symbol and connection of the event.
         on: String,

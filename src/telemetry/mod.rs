@@ -31,4 +31,6 @@ pub use status::{
     PendingRequestStatus, RequestStatus, RotationStatus, SubscriptionStatus,
 };
 pub use status_text::status_text;
-pub use thread_stats::{ThreadStats, ThreadStatsError, current_thread_id, read_run_time, read_thread_stats};
+pub use thread_stats::{
+    ThreadStats, ThreadStatsError, current_thread_id, is_runnable, read_run_time, read_thread_stats,
+};

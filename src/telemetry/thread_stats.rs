@@ -109,6 +109,17 @@ pub fn read_run_time(thread_id: i32) -> io::Result<Duration> {
     Ok(Duration::new(seconds, nanos))
 }
 
+/// Whether a thread of this process runs or would run, were it given a CPU: state `R`. One that waits for anything does not.
+///
+/// # Errors
+/// [`ThreadStatsError`], with the file and what it lacked.
+///
+/// Source: proc(5), `/proc/pid/task/tid/stat` field 3.
+pub fn is_runnable(thread_id: i32) -> Result<bool, ThreadStatsError> {
+    let (path, stat) = read(thread_id, "stat")?;
+    state(&stat).map(|state| state == 'R').ok_or(ThreadStatsError::Field { path, field: "state" })
+}
+
 fn read(thread_id: i32, file: &str) -> Result<(PathBuf, String), ThreadStatsError> {
     let path = PathBuf::from(format!("/proc/self/task/{thread_id}/{file}"));
     // A thread may carry any bytes as its name, and both files quote it.
@@ -116,6 +127,11 @@ fn read(thread_id: i32, file: &str) -> Result<(PathBuf, String), ThreadStatsErro
         Ok(bytes) => Ok((path, String::from_utf8_lossy(&bytes).into_owned())),
         Err(error) => Err(ThreadStatsError::Read { path, error }),
     }
+}
+
+/// Field 3, behind the last `)`.
+fn state(stat: &str) -> Option<char> {
+    stat.rsplit_once(')')?.1.trim_start().chars().next()
 }
 
 /// Fields 10 (minflt) and 12 (majflt). Counted from the last `)`, because the name before it may hold spaces and
@@ -152,13 +168,17 @@ mod tests {
         });
         let id = hear.recv().unwrap();
         let before = read_run_time(id).unwrap();
+        while is_runnable(id).unwrap() {
+            std::thread::yield_now();
+        }
+        assert!(is_runnable(current_thread_id().unwrap()).unwrap(), "this one runs");
         go_on.send(()).unwrap();
         hear.recv().unwrap();
         let after = read_run_time(id).unwrap();
         assert!(before < Duration::from_millis(20) && after >= Duration::from_millis(20), "{before:?}, {after:?}");
         go_on.send(()).unwrap();
         thread.join().unwrap();
-        assert!(read_run_time(id).is_err(), "a thread that has ended");
+        assert!(read_run_time(id).is_err() && is_runnable(id).is_err(), "a thread that has ended");
     }
 
     #[test]
