@@ -15,16 +15,15 @@
 //! to `Ready` of the same connection: 20 streams confirmed by the venue.
 
 #[path = "../tests/support/stage.rs"]
-#[expect(dead_code, reason = "nothing but events is waited for here")]
 mod stage;
 
-use stage::{config, next_event, runtime};
+use stage::{config, next_event, runtime, until};
 use std::io::Write as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tickwire::config::ReconnectStrategy;
 use tickwire::prelude::*;
-use tickwire::sim::{self, Kill, SimHandle, SimOptions, Source};
+use tickwire::sim::{self, Faults, Kill, SimHandle, SimOptions, Source};
 use tickwire::telemetry::{ControlEvent, Happening};
 use tokio::runtime::Runtime;
 use tokio::sync::broadcast;
@@ -117,34 +116,85 @@ fn measure(class: &Class, losses: usize) {
         .expect("stdout");
 }
 
-/// In what state an engine is told to stop.
-const STOPS: [(&str, Option<Kill>, bool); 4] = [
-    ("ready", None, false),
-    ("half_open", Some(Kill::HalfOpen), false),
-    ("deaf", Some(Kill::Deaf), false),
-    ("reconnecting", None, true),
+/// A state in which an engine is told to stop.
+struct StopState {
+    name: &'static str,
+    /// What the exchange does from the start.
+    faults: &'static str,
+    /// Brings a started engine there.
+    reach: fn(&mut Stopping),
+}
+
+/// An engine on its way to the state in which it is to be stopped.
+struct Stopping {
+    runtime: Runtime,
+    /// Gone where the state needs it.
+    exchange: Option<SimHandle>,
+    engine: RunningEngine,
+    events: Events,
+}
+
+const STOPS: [StopState; 7] = [
+    StopState { name: "listing", faults: "rest-hang", reach: |to| to.until_struck("rest-delayed") },
+    StopState { name: "upgrade_hangs", faults: "hang-upgrade", reach: |to| to.until_struck("hang-upgrade") },
+    StopState { name: "ready", faults: "", reach: Stopping::until_ready },
+    StopState { name: "rotating", faults: "", reach: Stopping::until_two_are_up },
+    StopState { name: "half_open", faults: "", reach: |to| to.ready_then(Kill::HalfOpen) },
+    StopState { name: "deaf", faults: "", reach: |to| to.ready_then(Kill::Deaf) },
+    StopState { name: "reconnecting", faults: "", reach: Stopping::until_nobody_answers },
 ];
 
+impl Stopping {
+    fn until_ready(&mut self) {
+        next(&self.runtime, &mut self.events, "ready", |what| matches!(what, Happening::Ready));
+    }
+
+    fn ready_then(&mut self, kill: Kill) {
+        self.until_ready();
+        self.exchange().kill_connections(VENUE, kill);
+    }
+
+    /// The successor has its subscriptions, the old one is still there.
+    fn until_two_are_up(&mut self) {
+        self.until_ready();
+        self.runtime.block_on(self.engine.handle().rotate("one")).expect("it has one");
+        let up = || self.exchange().subscriptions(VENUE).iter().filter(|streams| !streams.is_empty()).count();
+        until(&self.runtime, "two are up", || if up() == 2 { Ok(()) } else { Err(up().to_string()) });
+    }
+
+    fn until_nobody_answers(&mut self) {
+        self.until_ready();
+        self.runtime.block_on(self.exchange.take().expect("once").stop());
+        let again = |what: &Happening| matches!(what, Happening::Reconnecting { attempt, .. } if *attempt > 1);
+        next(&self.runtime, &mut self.events, "a connect that fails", again);
+    }
+
+    /// The exchange has done what it was asked to do wrong.
+    fn until_struck(&mut self, fault: &str) {
+        let faults = || self.exchange().stats().venue(VENUE).expect("it is served").faults.clone();
+        let is_struck = || faults().get(fault).is_some_and(|&count| count > 0);
+        until(&self.runtime, fault, || if is_struck() { Ok(()) } else { Err(format!("{:?}", faults())) });
+    }
+
+    fn exchange(&self) -> &SimHandle {
+        self.exchange.as_ref().expect("still there")
+    }
+}
+
 /// How long an engine takes to stop: close frames sent, threads joined.
-fn measure_stop(name: &str, kill: Option<Kill>, is_exchange_gone: bool, stops: usize) {
-    let runtime = runtime();
+fn measure_stop(state: &StopState, stops: usize) {
     let mut took = Vec::new();
     for _ in 0..stops {
+        let runtime = runtime();
         let source = Source::Synthetic { seed: 7, rate: 500.0, symbols: 10 };
-        let options = SimOptions { venues: vec![VENUE], source, ..SimOptions::default() };
+        let faults = Faults::parse(state.faults, 1).expect("a fault of the exchange's");
+        let options = SimOptions { venues: vec![VENUE], source, faults, ..SimOptions::default() };
         let exchange = runtime.block_on(sim::start(options)).expect("it starts");
         let engine = start(&CLASSES[0], &exchange);
-        let mut events = engine.handle().events();
-        next(&runtime, &mut events, "ready", |what| matches!(what, Happening::Ready));
-        if let Some(kill) = kill {
-            exchange.kill_connections(VENUE, kill);
-        }
-        let mut exchange = Some(exchange);
-        if is_exchange_gone {
-            runtime.block_on(exchange.take().expect("just made").stop());
-            let again = |what: &Happening| matches!(what, Happening::Reconnecting { attempt, .. } if *attempt > 1);
-            next(&runtime, &mut events, "a connect that fails", again);
-        }
+        let events = engine.handle().events();
+        let mut stopping = Stopping { runtime, exchange: Some(exchange), engine, events };
+        (state.reach)(&mut stopping);
+        let Stopping { runtime, exchange, engine, .. } = stopping;
         let told_at = Instant::now();
         let report = engine.stop();
         took.push(told_at.elapsed());
@@ -154,6 +204,7 @@ fn measure_stop(name: &str, kill: Option<Kill>, is_exchange_gone: bool, stops: u
         }
     }
     let (p50, max) = figures(took);
+    let name = state.name;
     writeln!(std::io::stdout(), "stop/{name:<21} stops  {stops:>3}  took p50 {p50:>10.1} ms max {max:>9.1} ms")
         .expect("stdout");
 }
@@ -166,9 +217,7 @@ fn main() {
     for class in CLASSES.iter().filter(|class| names.is_empty() || names.iter().any(|name| class.name == *name)) {
         measure(class, losses);
     }
-    for (name, kill, is_gone) in STOPS {
-        if names.is_empty() || names.iter().any(|asked| *asked == "stop") {
-            measure_stop(name, kill, is_gone, losses);
-        }
+    if names.is_empty() || names.iter().any(|asked| *asked == "stop") {
+        STOPS.iter().for_each(|state| measure_stop(state, losses));
     }
 }

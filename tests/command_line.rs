@@ -261,6 +261,51 @@ fn a_hangup_asks_a_run_to_reload_and_ends_nothing() {
 }
 
 #[test]
+fn a_hangup_applies_what_the_files_say_now_and_a_bad_file_changes_nothing() {
+    let folder = Folder::new("hangup-reload");
+    let mut sim = Running::start(tickwire(&["sim", "--venues", "binance-spot"]));
+    let endpoints = folder.write("endpoints.json", &sim.line());
+    let of = |symbols: &str| {
+        format!(
+            "[[connection]]\nname = \"one\"\nvenue = \"binance-spot\"\nsymbols = {symbols}\nchannels = [\"trade\"]\n"
+        )
+    };
+    let config = folder.write("one.toml", &of(r#"["BTCUSDT"]"#));
+    let words = ["run", &config, "--endpoints", &endpoints, "--json", "--interval", "0.1"];
+    let mut run = Running::start(tickwire(&words));
+    let mut lines = String::new();
+    let mut until_active = |run: &mut Running, wanted: u64| {
+        for _ in 0..600 {
+            let line = run.line();
+            let subscriptions = contract(&line)["connections"][0]["subscriptions"].clone();
+            lines.push_str(&line);
+            if subscriptions["wanted"] == wanted && subscriptions["active"] == wanted {
+                return;
+            }
+        }
+        panic!("a minute without {wanted} active subscriptions: {lines}");
+    };
+    let hang_up = |run: &Running| {
+        let sent = Command::new("kill").args(["-HUP", &run.child.id().to_string()]).status().expect("kill");
+        assert!(sent.success());
+    };
+    until_active(&mut run, 1);
+    folder.write("one.toml", &of(r#"["BTCUSDT", "ETHUSDT"]"#));
+    hang_up(&run);
+    until_active(&mut run, 2);
+    folder.write("one.toml", &of(r#"["BTCUSDT""#));
+    hang_up(&run);
+    (0..5).for_each(|_| until_active(&mut run, 2));
+    let (code, rest, error) = run.end("-TERM");
+    assert_eq!(code, Some(0), "{error}");
+    let last = contracts(&(lines + &rest));
+    assert_eq!((&last["connections"][0]["reconnects"], &last["symbols"]), (&0.into(), &2.into()), "nothing was cut");
+    assert!(error.contains("ETHUSDT") && error.contains(&format!("{config}:5")), "both are told: {error}");
+    let (code, _, error) = sim.end("-TERM");
+    assert_eq!(code, Some(0), "{error}");
+}
+
+#[test]
 fn sigint_and_sigterm_end_the_sim_with_a_summary_a_machine_can_read() {
     for signal in ["-INT", "-TERM"] {
         let mut sim = Running::start(tickwire(&["sim", "--venues", "binance-spot"]));
