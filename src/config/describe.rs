@@ -1,7 +1,10 @@
 //! What `tickwire check` prints: what would be connected and subscribed. Reads the configuration and the venue's
 //! protocol; connects to nothing.
 
-use super::{Config, ConfigPlan, ConnectionConfig, EngineConfig, PlannedSocket, ReconnectStrategy};
+use super::{
+    Config, ConfigPlan, ConnectionConfig, EngineConfig, LivenessConfig, PlannedSocket, ReconnectConfig,
+    ReconnectStrategy, RequestConfig, RotationConfig,
+};
 use crate::venue::{Heartbeat, StreamClass, protocol};
 use std::fmt::{self, Write};
 use std::time::Duration;
@@ -24,6 +27,10 @@ fn write_all(config: &Config, out: &mut String) -> fmt::Result {
         let sockets: Vec<_> =
             plan.sockets.iter().filter(|planned| planned.connection.name == connection.name).collect();
         write_connection(connection, &sockets, out)?;
+        writeln!(out)?;
+    }
+    for request in &config.requests {
+        write_request(request, out)?;
         writeln!(out)?;
     }
     write_engine(config, &config.engine, out)?;
@@ -55,7 +62,8 @@ fn write_connection(connection: &ConnectionConfig, sockets: &[&PlannedSocket<'_>
     for planned in sockets {
         write_socket(planned, out)?;
     }
-    writeln!(out, "  rest         {}", connection.rest_url)?;
+    let share = connection.rest.weight_share_percent;
+    writeln!(out, "  rest         {}, at most {share} % of the address's weight", connection.rest_url)?;
     let given = connection.instruments.len();
     match connection.symbols.len().saturating_sub(given) {
         0 if given > 0 => writeln!(out, "  scales       {} from the file", count(given, "symbol"))?,
@@ -91,7 +99,7 @@ fn write_socket(planned: &PlannedSocket<'_>, out: &mut String) -> fmt::Result {
     writeln!(out, "      {}", listed(socket.streams.iter().map(|stream| &*stream.name)))
 }
 
-/// Heartbeat, reconnect, time-outs, and what is not at its default.
+/// Heartbeat, silence, rotation, reconnect, time-outs, and what is not at its default.
 fn write_keeping(connection: &ConnectionConfig, out: &mut String) -> fmt::Result {
     let (interval, timeout) = (seconds(connection.heartbeat.interval), seconds(connection.heartbeat.timeout));
     match protocol(connection.venue).heartbeat() {
@@ -105,21 +113,16 @@ fn write_keeping(connection: &ConnectionConfig, out: &mut String) -> fmt::Result
             writeln!(out, "  heartbeat    we ping every {interval}; lost after {timeout} without an answer")?;
         }
     }
-    let reconnect = &connection.reconnect;
-    let attempts = match reconnect.attempts_max {
-        0 => "without limit".to_owned(),
-        most => format!("at most {}", count(usize::try_from(most).unwrap_or(usize::MAX), "attempt")),
-    };
-    let (base, cap, jitter) = (seconds(reconnect.base), seconds(reconnect.cap), reconnect.jitter * 100.0);
-    match reconnect.strategy {
-        ReconnectStrategy::Exponential => writeln!(
-            out,
-            "  reconnect    after {base}, each delay {} times the last, up to {cap}, {jitter:.0} % random, {attempts}",
-            reconnect.factor
-        )?,
-        ReconnectStrategy::Fixed => writeln!(out, "  reconnect    every {base}, {jitter:.0} % random, {attempts}")?,
-        ReconnectStrategy::Never => writeln!(out, "  reconnect    never")?,
+    if let Some(every) = connection.heartbeat.protocol_ping {
+        writeln!(out, "  heartbeat    and a ping frame every {}", seconds(every))?;
     }
+    if connection.heartbeat.text_ping.is_some() {
+        let every = seconds(connection.heartbeat.text_ping_interval);
+        writeln!(out, "  heartbeat    and a text of our own every {every}")?;
+    }
+    write_liveness(&connection.liveness, out)?;
+    write_rotation(&connection.rotation, out)?;
+    write_reconnect(&connection.reconnect, out)?;
     let timeouts = &connection.timeouts;
     let steps = [timeouts.dns, timeouts.connect, timeouts.tls, timeouts.upgrade, timeouts.rest].map(seconds);
     let [dns, connect, tls, upgrade, rest] = steps;
@@ -147,6 +150,80 @@ fn write_keeping(connection: &ConnectionConfig, out: &mut String) -> fmt::Result
     }
 }
 
+/// When a subscription counts as silent.
+fn write_liveness(liveness: &LivenessConfig, out: &mut String) -> fmt::Result {
+    let first =
+        |wait: Option<Duration>| wait.map_or_else(|| "never".to_owned(), |wait| format!("after {}", seconds(wait)));
+    let LivenessConfig { stale_factor, stale_min, stale_max, connection_share_percent, .. } = liveness;
+    writeln!(
+        out,
+        "  silent       without first data {} (trades: {}); later after {stale_factor} of its usual gaps, {} to {}",
+        first(liveness.first_data),
+        first(liveness.trade_first_data),
+        seconds(*stale_min),
+        seconds(*stale_max),
+    )?;
+    match liveness.repair {
+        true => writeln!(
+            out,
+            "               subscribed again, then moved; from {connection_share_percent} % on the connection is replaced"
+        ),
+        false => writeln!(out, "               reported, not repaired"),
+    }
+}
+
+/// When a successor takes over.
+fn write_rotation(rotation: &RotationConfig, out: &mut String) -> fmt::Result {
+    let RotationConfig { jitter, overlap, on_notice, .. } = rotation;
+    let notice = if *on_notice { "when the venue announces its end" } else { "on demand alone" };
+    match rotation.after {
+        Some(after) => {
+            let (after, jitter) = (seconds(after), seconds(*jitter));
+            write!(out, "  rotation     at {after} of age (up to {jitter} sooner) and {notice}")?;
+        }
+        None => write!(out, "  rotation     {notice}, never by age")?,
+    }
+    writeln!(out, "; both live for {}", seconds(*overlap))
+}
+
+fn write_reconnect(reconnect: &ReconnectConfig, out: &mut String) -> fmt::Result {
+    let attempts = match reconnect.attempts_max {
+        0 => "without limit".to_owned(),
+        most => format!("at most {}", count(usize::try_from(most).unwrap_or(usize::MAX), "attempt")),
+    };
+    let (base, cap, jitter) = (seconds(reconnect.base), seconds(reconnect.cap), reconnect.jitter * 100.0);
+    match reconnect.strategy {
+        ReconnectStrategy::Exponential => writeln!(
+            out,
+            "  reconnect    after {base}, each delay {} times the last, up to {cap}, {jitter:.0} % random, {attempts}",
+            reconnect.factor
+        )?,
+        ReconnectStrategy::Fixed => writeln!(out, "  reconnect    every {base}, {jitter:.0} % random, {attempts}")?,
+        ReconnectStrategy::Never => return writeln!(out, "  reconnect    never"),
+    }
+    if reconnect.immediate_first {
+        writeln!(out, "               the first at once")?;
+    }
+    match reconnect.offset {
+        Duration::ZERO => Ok(()),
+        offset => writeln!(out, "               and {} after the loss at the earliest", seconds(offset)),
+    }
+}
+
+/// A request connection.
+fn write_request(request: &RequestConfig, out: &mut String) -> fmt::Result {
+    let RequestConfig { name, url, codec, timeout, pending_max, .. } = request;
+    writeln!(out, "{name}  requests  codec {}", codec.name())?;
+    writeln!(out, "  url          {url}")?;
+    writeln!(out, "  requests     answered within {}, at most {pending_max} at once", seconds(*timeout))?;
+    if let Some(auth) = &request.auth {
+        let variables = [Some(&auth.key), Some(&auth.secret), auth.passphrase.as_ref()];
+        let variables: Vec<&str> = variables.into_iter().flatten().map(|credential| &*credential.variable).collect();
+        writeln!(out, "  auth         from the environment: {}", variables.join(", "))?;
+    }
+    write_reconnect(&request.reconnect, out)
+}
+
 fn write_engine(config: &Config, engine: &EngineConfig, out: &mut String) -> fmt::Result {
     for core in &engine.cores {
         let owned = config.connections.iter().filter(|connection| connection.core == core.cpu).count();
@@ -154,6 +231,18 @@ fn write_engine(config: &Config, engine: &EngineConfig, out: &mut String) -> fmt
         writeln!(out, "hot core {}  idle {}{strategy}, {}", core.cpu, core.idle.name(), count(owned, "connection"))?;
     }
     writeln!(out, "cold cores  {}", super::engine::list(&engine.cold_cores))?;
+    let (overrun, lease) = (seconds(engine.watchdog.overrun), seconds(engine.halted_lease));
+    writeln!(out, "watchdog    a core that stands still for {overrun} is told of; halted is believed for {lease}")?;
+    let governor = &engine.governor;
+    writeln!(
+        out,
+        "governor    {} % of a venue's connects, {} connects and {} requests a second to a venue",
+        governor.connect_share_percent, governor.connects_per_second, governor.requests_per_second
+    )?;
+    match &engine.control_socket {
+        Some(path) => writeln!(out, "control     {}", path.display())?,
+        None => writeln!(out, "control     no socket (control_socket in the engine's file)")?,
+    }
     writeln!(
         out,
         "report every {}, latency of one message in {}",
@@ -199,6 +288,42 @@ mod tests {
         assert!(text.contains("wss://fstream.binance.com/market/stream"), "{text}");
         assert!(text.contains("btcusdt@bookTicker, ethusdt@bookTicker"), "{text}");
         assert!(text.contains("1 connection: 2 sockets, 4 streams"), "{text}");
+    }
+
+    #[test]
+    fn what_keeps_a_connection_shows_with_its_limits_and_no_credential_does() {
+        use crate::config::{AuthConfig, Credential, RequestCodec, Secret};
+
+        let mut spot =
+            ConnectionConfig::new("spot", Venue::BinanceSpot).subscribed_to(&["BTCUSDT"], &["trade"]).unwrap();
+        spot.liveness.repair = false;
+        spot.reconnect.offset = Duration::from_secs(3);
+        let bybit = ConnectionConfig::new("bybit", Venue::BybitSpot);
+        let bybit = bybit.subscribed_to(&["BTCUSDT"], &["publicTrade"]).unwrap();
+        let mut config = Config::from_connections(vec![spot, bybit]).unwrap();
+        config.engine.control_socket = Some("run/tickwire.sock".into());
+        let credential = |variable: &str| Credential { value: Secret::new("hunter2"), variable: variable.into() };
+        let auth = AuthConfig { key: credential("DESK_KEY"), secret: credential("DESK_SECRET"), passphrase: None };
+        let mut orders = RequestConfig::new("orders", "ws://127.0.0.1:1/".parse().unwrap(), RequestCodec::Binance);
+        orders.auth = Some(auth);
+        let text = describe(&config.with_requests(vec![orders]).unwrap());
+        for expected in [
+            "  silent       without first data after 30 s (trades: never); later after 20 of its usual gaps, 5 s to 600 s\n",
+            "               reported, not repaired\n",
+            "               subscribed again, then moved; from 50 % on the connection is replaced\n",
+            "  rotation     at 82800 s of age (up to 1800 s sooner) and when the venue announces its end; both live for 2 s\n",
+            "  rotation     when the venue announces its end, never by age; both live for 2 s\n",
+            "               and 3 s after the loss at the earliest\n",
+            ", at most 50 % of the address's weight\n",
+            "orders  requests  codec binance\n",
+            "  auth         from the environment: DESK_KEY, DESK_SECRET\n",
+            "watchdog    a core that stands still for 0.1 s is told of; halted is believed for 1 s\n",
+            "governor    80 % of a venue's connects, 10 connects and 50 requests a second to a venue\n",
+            "control     run/tickwire.sock\n",
+        ] {
+            assert!(text.contains(expected), "{expected}: {text}");
+        }
+        assert!(!text.contains("hunter"), "{text}");
     }
 
     #[test]
