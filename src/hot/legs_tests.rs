@@ -180,6 +180,27 @@ fn an_equal_id_on_either_leg_is_a_repeat_and_a_numbering_that_starts_again_is_ta
     }
 }
 
+#[test]
+fn a_late_quote_of_a_leg_that_had_not_spoken_yet_does_not_go_back_behind_a_new_numbering() {
+    use Side::{Leader, Successor};
+    for late in [(Leader, 1_000, false), (Leader, 999, false), (Leader, 2, true)] {
+        let stats = ConnectionStats::default();
+        let mut overlap = overlap(Venue::BybitLinear, Lane::QUOTE);
+        let told = [
+            (Successor, 1_000, true),
+            (Successor, 1, true),
+            late,
+            (Leader, 3, true),
+            (Successor, 3, false),
+            (Leader, 4, true),
+        ];
+        for (at, (side, id, is_delivered)) in told.into_iter().enumerate() {
+            let is = overlap.judge(side, symbol(), Lane::QUOTE, Mark::Number(id), &stats);
+            assert_eq!(is, is_delivered, "{late:?}, step {at}: {side:?} {id}");
+        }
+    }
+}
+
 /// Levels of a made-up book.
 const PRICES: u64 = 6;
 
