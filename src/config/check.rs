@@ -7,7 +7,7 @@ use super::exchange::{NAME_ALLOWED, Placed, is_name};
 use super::place::Places;
 use super::{ConfigError, ConnectionConfig, EngineConfig, Host, InstrumentConfig, check_upkeep, engine};
 use crate::limits::{CONNECTION_COUNT_MAX, SCALE_MAX, SYMBOL_COUNT_MAX, SYMBOL_NAME_BYTES_MAX};
-use crate::market::{InstrumentKind, Lane, Venue};
+use crate::market::{InstrumentKind, Venue};
 use crate::venue::{ChannelScope, Heartbeat, protocol};
 use std::collections::{HashMap, HashSet};
 use std::fmt::Display;
@@ -376,67 +376,41 @@ fn values(row: &InstrumentConfig) -> String {
     format!("price_scale {price_scale}, qty_scale {qty_scale}{what}")
 }
 
-/// Who carries a stream: a connection, and the index of the channel among its own.
-type Carrier<'a> = (&'a Placed, usize);
-
-fn native_of((placed, index): Carrier<'_>) -> &str {
-    &placed.connection.channels[index].native
-}
-
-/// Two streams with one symbol's events of one lane would deliver each of them twice: nothing arbitrates between them yet, and
-/// nobody could tell that one of them is silent. They may be one stream on two connections, or two channels of one name in
-/// the market's words (`depth` and `depth@100ms`, a symbol's and the whole market's).
+/// Two connections with one stream would deliver every event of it twice: nothing arbitrates between them yet.
 fn each_stream_once(placed: &[Placed], errors: &mut Vec<ConfigError>) {
-    // The symbol of an all-market stream is empty.
-    let mut carriers: HashMap<(Venue, Lane, &str), Carrier<'_>> = HashMap::new();
-    let mut first_of_lane: HashMap<(Venue, Lane), Carrier<'_>> = HashMap::new();
+    // By venue, channel, and symbol; the symbol of an all-market stream is empty.
+    let mut carriers: HashMap<(Venue, &str, &str), (&Placed, usize)> = HashMap::new();
     for placed in placed {
         let Placed { connection, places } = placed;
         for (index, channel) in connection.channels.iter().enumerate() {
-            let (venue, lane, this) = (connection.venue, channel.lane(), (placed, index));
-            // What one connection names twice is refused there.
-            let is_other =
-                |&(other, at): &Carrier<'_>| !std::ptr::eq(other, placed) || native_of((other, at)) != &*channel.native;
-            let mut shared: Vec<&str> = Vec::new();
-            let mut first: Option<Carrier<'_>> = None;
-            match channel.scope {
-                ChannelScope::AllMarket => {
-                    carriers.entry((venue, lane, "")).or_insert(this);
-                    first = Some(*first_of_lane.entry((venue, lane)).or_insert(this)).filter(is_other);
-                }
-                ChannelScope::PerSymbol => {
-                    first_of_lane.entry((venue, lane)).or_insert(this);
-                    let market = carriers.get(&(venue, lane, "")).copied();
-                    for symbol in &connection.symbols {
-                        let carrier = market.unwrap_or(*carriers.entry((venue, lane, symbol)).or_insert(this));
-                        if is_other(&carrier) {
-                            first.get_or_insert(carrier);
-                            shared.push(symbol);
-                        }
-                    }
+            let mut twice: Vec<&str> = Vec::new();
+            let mut first: Option<(&Placed, usize)> = None;
+            let symbols = match channel.scope {
+                ChannelScope::PerSymbol => connection.symbols.iter().map(String::as_str).collect(),
+                ChannelScope::AllMarket => vec![""],
+            };
+            for symbol in symbols {
+                let key = (connection.venue, &*channel.native, symbol);
+                let carrier = *carriers.entry(key).or_insert((placed, index));
+                // What one connection names twice is refused there.
+                if !std::ptr::eq(carrier.0, placed) {
+                    first.get_or_insert(carrier);
+                    twice.push(symbol);
                 }
             }
-            let Some(first) = first else { continue };
-            let of = match shared.as_slice() {
-                [] => String::new(),
+            let Some((first, at)) = first else { continue };
+            let of = match twice.as_slice() {
+                [""] | [] => String::new(),
                 [symbol] => format!(" of \"{symbol}\""),
                 [symbol, others @ ..] => format!(" of \"{symbol}\" and {} more", others.len()),
             };
-            let (name, at) = (&first.0.connection.name, seen_at(&first.0.places, &format!("channels[{}]", first.1)));
-            let (found, allowed) = if native_of(first) == &*channel.native {
-                let found = format!("\"{}\"{of}, which connection \"{name}\" carries{at}", channel.native);
-                (found, "each stream on one connection; a second leg of a feed is not arbitrated yet")
-            } else {
-                let other = native_of(first);
-                let found = format!(
-                    "\"{}\"{of}, whose events connection \"{name}\" carries as \"{other}\"{at}",
-                    channel.native
-                );
-                (
-                    found,
-                    "one stream for a symbol's events of a kind: nobody could tell two apart, or that one is silent",
-                )
-            };
+            let found = format!(
+                "\"{}\"{of}, which connection \"{}\" carries{}",
+                channel.native,
+                first.connection.name,
+                seen_at(&first.places, &format!("channels[{at}]"))
+            );
+            let allowed = "each stream on one connection; a second leg of a feed is not arbitrated yet";
             errors.push(places.of(&format!("channels[{index}]")).error(found, allowed));
         }
     }

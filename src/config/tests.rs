@@ -538,30 +538,6 @@ fn one_stream_on_two_connections_is_refused_in_one_file_or_in_two() {
 }
 
 #[test]
-fn two_streams_with_the_same_events_are_refused_on_one_connection_or_on_two() {
-    const ALLOWED: &str = "one stream for a symbol's events of a kind";
-    let of = |channels: &str| connection("").replace("[\"trade\"]", channels);
-    for (channels, second, first) in [
-        (r#"["depth", "depth@100ms"]"#, "\"depth@100ms\" of \"BTCUSDT\"", "\"depth\""),
-        (r#"["depth20@100ms", "trade", "depth20"]"#, "\"depth20\" of \"BTCUSDT\"", "\"depth20@100ms\""),
-        (r#"["ticker", "miniTicker"]"#, "\"miniTicker\" of \"BTCUSDT\"", "\"ticker\""),
-        (r#"["ticker", "!miniTicker@arr"]"#, "\"!miniTicker@arr\"", "\"ticker\""),
-        (r#"["!miniTicker@arr", "ticker"]"#, "\"ticker\" of \"BTCUSDT\"", "\"!miniTicker@arr\""),
-    ] {
-        let key = format!("connection[a].channels[{}]", channels.matches(',').count());
-        let found = format!("{second}, whose events connection \"a\" carries as {first} (");
-        refused(&of(channels), 5, &key, &found, ALLOWED);
-    }
-    let second = of("[\"depth\"]").replace("\"a\"", "\"b\"");
-    let text = format!("{}{second}", of("[\"depth@100ms\"]"));
-    let found = "\"depth\" of \"BTCUSDT\", whose events connection \"a\" carries as \"depth@100ms\" (";
-    refused(&text, 10, "connection[b].channels[0]", found, ALLOWED);
-    load_text(&text.replacen("BTCUSDT", "ETHUSDT", 1)).expect("the events of another symbol");
-    load_text(&of(r#"["depth", "depth5", "depth10@100ms", "depth20", "kline_1m", "kline_3m"]"#))
-        .expect("no two of a kind");
-}
-
-#[test]
 fn what_a_venue_is_asked_once_is_not_said_in_two_ways() {
     let second = |more: &str| connection(more).replace("\"a\"", "\"b\"").replace("\"trade\"", "\"aggTrade\"");
     let rest = "rest_url = \"http://127.0.0.1:1\"\n";

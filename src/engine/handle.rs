@@ -48,16 +48,6 @@ pub enum HandleError {
         /// Who carries it.
         owner: String,
     },
-    /// Another stream of the same symbol and kind of event is wanted.
-    #[error(
-        "the events of `{stream}` are those of `{other}`: one of them is allowed, for nobody could tell them apart"
-    )]
-    SameEvents {
-        /// The stream that was asked for.
-        stream: String,
-        /// The one that is wanted already, or was asked for with it.
-        other: String,
-    },
     /// The venue does not list it.
     #[error("{venue} does not list {}", .symbols.join(", "))]
     NotListed {

@@ -18,10 +18,10 @@ use super::{ColdFailure, EngineError, supervised};
 use crate::config::{Config, ConfigFiles, ConnectionConfig, Difference, Effect, Transport};
 use crate::control::PlanError;
 use crate::hot::ConnectionStats;
-use crate::market::{Lane, Venue};
+use crate::market::Venue;
 use crate::telemetry::{ConnectionStatus, Happening};
 use crate::venue::{Channel, ChannelScope, StreamClass, protocol};
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -207,7 +207,6 @@ impl Manager {
             let owner = taken[&**stream].clone();
             return Err(HandleError::Taken { stream: stream.to_string(), owner });
         }
-        each_event_once(venue, taken.keys().map(|stream| &**stream), wanted.iter().map(|(_, stream)| &**stream))?;
         let needs_all = channels.iter().any(|channel| channel.scope == ChannelScope::AllMarket);
         self.ensure_listed(&connection, symbols, needs_all).await?;
         let new: Vec<_> = wanted.into_iter().filter(|(_, stream)| !taken.contains_key(&**stream)).collect();
@@ -791,36 +790,6 @@ fn streams(venue: Venue, channels: &[Channel], symbols: &[String]) -> Vec<(Chann
     let mut seen = HashSet::new();
     streams.retain(|(_, stream): &(Channel, Box<str>)| seen.insert(stream.clone()));
     streams
-}
-
-/// Refuses a wanted stream whose events are those of another one, live or wanted with it: of one symbol and lane, or of the
-/// whole market and this lane.
-fn each_event_once<'a>(
-    venue: Venue,
-    live: impl Iterator<Item = &'a str>,
-    wanted: impl Iterator<Item = &'a str>,
-) -> Result<(), HandleError> {
-    let mut carried: HashMap<Lane, BTreeMap<Option<String>, &str>> = HashMap::new();
-    let mut carry = |stream: &'a str| {
-        let (channel, symbol) = protocol(venue).channel_of(stream)?;
-        let of_lane = carried.entry(channel.lane()).or_default();
-        let other = match &symbol {
-            // The whole market's stream has no symbol and comes first.
-            Some(_) => of_lane.get(&None).or_else(|| of_lane.get(&symbol)).copied(),
-            None => of_lane.values().next().copied(),
-        };
-        of_lane.entry(symbol).or_insert(stream);
-        other.filter(|&other| other != stream)
-    };
-    for stream in live {
-        carry(stream);
-    }
-    for stream in wanted {
-        if let Some(other) = carry(stream) {
-            return Err(HandleError::SameEvents { stream: stream.to_string(), other: other.to_owned() });
-        }
-    }
-    Ok(())
 }
 
 async fn send(commands: &mpsc::Sender<DriverCommand>, text: &str) -> Result<(), HandleError> {
