@@ -10,7 +10,9 @@
 //! cargo bench --bench deliver -- --test                          a few messages of each, to see that it lives
 //! ```
 //! A chunk fits one read and is timed between the quotes of a marker symbol at its ends, so no system call and no second
-//! thread is in the figure: it is what a message costs once its bytes are here. `alone`: no overlap is on. `leader`: one
+//! thread is in the figure: it is what a message costs once its bytes are here. `a_read_each`: every message comes in a
+//! read of its own, and from the end of its write to its handler counts, the read's system call included. `alone`: no
+//! overlap is on. `leader`: one
 //! is on, and the leader brings each event first. `repeated`: the successor brings what the leader brought before.
 //! Instructions, which a noisy neighbour does not change: run a row with two values of `--chunks` under
 //! `valgrind --tool=callgrind --collect-atstart=no --toggle-collect='deliver::run' --toggle-collect='deliver::next_chunk'`;
@@ -36,6 +38,8 @@ const CHUNK_BYTES_MAX: usize = 60_000;
 const SYMBOL_COUNT: u64 = 16;
 /// Chunks of a round that warm caches and predictors and are not timed.
 const WARM_UP: usize = 5;
+/// Messages of a row that reads each by itself, for every chunk of the other rows.
+const SINGLES_A_CHUNK: usize = 20;
 const MARKER: &str = "MARKUSDT";
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -56,23 +60,28 @@ struct Row {
     name: &'static str,
     kind: Kind,
     legs: Legs,
+    /// Each message comes in a read of its own, which is timed with it.
+    is_single: bool,
 }
 
-const ROWS: [Row; 9] = [
-    Row { name: "trade/alone", kind: Kind::Trade, legs: Legs::Alone },
-    Row { name: "trade/leader", kind: Kind::Trade, legs: Legs::Leader },
-    Row { name: "trade/repeated", kind: Kind::Trade, legs: Legs::Repeated },
-    Row { name: "quote/alone", kind: Kind::Quote, legs: Legs::Alone },
-    Row { name: "quote/leader", kind: Kind::Quote, legs: Legs::Leader },
-    Row { name: "quote/repeated", kind: Kind::Quote, legs: Legs::Repeated },
-    Row { name: "book/alone", kind: Kind::Book, legs: Legs::Alone },
-    Row { name: "book/leader", kind: Kind::Book, legs: Legs::Leader },
-    Row { name: "book/repeated", kind: Kind::Book, legs: Legs::Repeated },
+const ROWS: [Row; 11] = [
+    Row { name: "trade/alone", kind: Kind::Trade, legs: Legs::Alone, is_single: false },
+    Row { name: "trade/a_read_each", kind: Kind::Trade, legs: Legs::Alone, is_single: true },
+    Row { name: "trade/leader", kind: Kind::Trade, legs: Legs::Leader, is_single: false },
+    Row { name: "trade/repeated", kind: Kind::Trade, legs: Legs::Repeated, is_single: false },
+    Row { name: "quote/alone", kind: Kind::Quote, legs: Legs::Alone, is_single: false },
+    Row { name: "quote/a_read_each", kind: Kind::Quote, legs: Legs::Alone, is_single: true },
+    Row { name: "quote/leader", kind: Kind::Quote, legs: Legs::Leader, is_single: false },
+    Row { name: "quote/repeated", kind: Kind::Quote, legs: Legs::Repeated, is_single: false },
+    Row { name: "book/alone", kind: Kind::Book, legs: Legs::Alone, is_single: false },
+    Row { name: "book/leader", kind: Kind::Book, legs: Legs::Leader, is_single: false },
+    Row { name: "book/repeated", kind: Kind::Book, legs: Legs::Repeated, is_single: false },
 ];
 
 /// The strategy's state, and with it the venue: what a marker's handler needs to send the next chunk.
 struct Mine {
     kind: Kind,
+    is_single: bool,
     cold: ColdPorts,
     /// The other ends: the leader's, and the successor's if there is one.
     peers: Vec<TcpStream>,
@@ -94,10 +103,23 @@ struct Mine {
 
 fn on_trade(mine: &mut Mine, _trade: &Trade) {
     mine.handled += 1;
+    if mine.is_single {
+        handled_alone(mine);
+    }
 }
 
 fn on_quote(mine: &mut Mine, _quote: &Quote) {
     mine.handled += 1;
+    if mine.is_single {
+        handled_alone(mine);
+    }
+}
+
+/// From the end of one write, through what follows the handler before, to the handler of the next message.
+fn handled_alone(mine: &mut Mine) {
+    let started = mine.started.take().expect("it was sent");
+    next_chunk(mine, u64::try_from(started.elapsed().as_nanos()).expect("below a century"));
+    mine.started = Some(Instant::now());
 }
 
 fn on_book(mine: &mut Mine, _book: &BookUpdate<'_>) {
@@ -137,7 +159,9 @@ fn next_chunk(mine: &mut Mine, taken_ns: u64) {
 fn send_chunk(mine: &mut Mine) {
     mine.chunk.clear();
     mine.count = 0;
-    mark(mine);
+    if !mine.is_single {
+        mark(mine);
+    }
     let mut text = String::new();
     loop {
         text.clear();
@@ -148,8 +172,13 @@ fn send_chunk(mine: &mut Mine) {
         frame(&mut mine.chunk, &text);
         mine.next += 1;
         mine.count += 1;
+        if mine.is_single {
+            break;
+        }
     }
-    mark(mine);
+    if !mine.is_single {
+        mark(mine);
+    }
     mine.peers[mine.peer].write_all(&mine.chunk).expect("the core reads");
 }
 
@@ -248,6 +277,7 @@ fn attach(cold: &mut ColdPorts, slot: u16, stats: &Arc<ConnectionStats>) -> TcpS
 
 /// One round of one row: ns of a message by chunk, and messages of the last chunk.
 fn round(row: &Row, chunks: usize) -> (Vec<u64>, u64) {
+    let chunks = if row.is_single { chunks * SINGLES_A_CHUNK } else { chunks };
     let (hot, mut cold) = ports().expect("descriptors");
     let core_stats = Arc::new(CoreStats::new(0));
     let stats = Arc::new(ConnectionStats::default());
@@ -270,6 +300,7 @@ fn round(row: &Row, chunks: usize) -> (Vec<u64>, u64) {
     let silent = if row.legs == Legs::Leader { peers.pop() } else { None };
     let mut state = Mine {
         kind: row.kind,
+        is_single: row.is_single,
         cold,
         peers,
         chunks_left: chunks,
@@ -283,6 +314,7 @@ fn round(row: &Row, chunks: usize) -> (Vec<u64>, u64) {
         message_ns: Vec::with_capacity(chunks),
     };
     send_chunk(&mut state);
+    state.started = state.is_single.then(Instant::now);
     let settings = CoreSettings { idle: Idle::Spin, latency_sample_every: 1, thread_allocations: || 0 };
     let core = Core::new(settings, hot, core_stats, Strategy { state, on_symbol }).expect("a poller");
     let mine = run(core);

@@ -6,7 +6,7 @@
 # Checks the commit out into a temporary folder, gives it this tree's `benches/deliver.rs` with
 # `benches/before/COMMIT.patch` applied, builds both, and lets them take turns. Prints for each row the median of the turns'
 # least and median nanoseconds and, where valgrind is installed, the instructions of one message, which a noisy neighbour
-# does not change. Needs a Rust toolchain, git and patch; about five minutes.
+# does not change, but for the looks of a spinning core at a socket without bytes. Needs a Rust toolchain, git and patch; about five minutes.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 root=$PWD
@@ -55,23 +55,23 @@ median() {
 collected() {
     valgrind --tool=callgrind --callgrind-out-file=/dev/null --collect-atstart=no \
         --toggle-collect='deliver::run' --toggle-collect='deliver::next_chunk' "$1" --row "$2" --chunks "$3" 2>&1 |
-        awk '/Collected/ { total = $4 } / messages in the last/ { count = $(NF - 4) } END { print total, count }'
+        awk '/Collected/ { total = $4 } / messages in the last/ { count = $2 * $(NF - 4) } END { print total, count }'
 }
 instructions() {
     command -v valgrind >/dev/null || { echo -; return; }
-    local short long count
+    local short few long many
     for _ in 1 2 3; do
-        read -r short _ < <(collected "$1" "$2" 10)
-        read -r long count < <(collected "$1" "$2" 40)
-        echo $(((long - short) / 30 / count))
+        read -r short few < <(collected "$1" "$2" 10)
+        read -r long many < <(collected "$1" "$2" 40)
+        echo $(((long - short) / (many - few)))
     done | sort -n | head -1
 }
 
 echo "one message, read to empty handler: medians of $rounds turns"
-printf '%-14s %-7s %8s %8s %14s\n' row tree 'min ns' 'p50 ns' instructions
+printf '%-18s %-7s %8s %8s %14s\n' row tree 'min ns' 'p50 ns' instructions
 for row in $rows; do
     for side in before after; do
-        printf '%-14s %-7s %8s %8s %14s\n' "$row" $side "$(median $side "$row" 3)" "$(median $side "$row" 4)" \
+        printf '%-18s %-7s %8s %8s %14s\n' "$row" $side "$(median $side "$row" 3)" "$(median $side "$row" 4)" \
             "$(instructions "${bench[$side]}" "$row")"
     done
 done

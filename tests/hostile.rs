@@ -488,7 +488,7 @@ fn overrun(happening: &Happening) -> Option<Overrun> {
     }
 }
 
-/// The overrun of a handler that holds its thread like this, told while it lasts and when it is over, and the causes.
+/// The causes that are told of a handler that holds its thread like this: while it lasts, and when it is over.
 fn held_by(hold: fn(&Receiver<()>)) -> [String; 2] {
     let runtime = runtime();
     let exchange = runtime.block_on(sim::start(options(SPOT, ""))).unwrap();
@@ -537,15 +537,22 @@ fn a_handler_that_waits_for_something_is_told_apart_from_one_that_works() {
     assert_eq!(causes, ["blocked", "blocked"]);
 }
 
-/// Its thread runs only where nobody else wants the CPU (SCHED_IDLE, sched(7)).
-struct Yielding;
+/// Once it is told to, its thread runs only where nobody else wants the CPU (SCHED_IDLE, sched(7)).
+struct Yielding {
+    yields: Arc<AtomicBool>,
+    is_yielding: bool,
+}
 
 fn on_yielding_symbol(_: &mut Yielding, router: &mut Router<Yielding>, spec: &SymbolSpec) {
-    let nothing = libc::sched_param { sched_priority: 0 };
-    // SAFETY: 0 is the calling thread, and `nothing` is a valid parameter for the whole call.
-    let lowered = unsafe { libc::sched_setscheduler(0, libc::SCHED_IDLE, &raw const nothing) };
-    assert_eq!(lowered, 0, "a thread may lower itself");
-    router.on_trade(spec.symbol, |_, _| {});
+    router.on_trade(spec.symbol, |state: &mut Yielding, _: &Trade| {
+        if !state.is_yielding && state.yields.load(Ordering::Relaxed) {
+            state.is_yielding = true;
+            let nothing = libc::sched_param { sched_priority: 0 };
+            // SAFETY: 0 is the calling thread, and `nothing` is a valid parameter for the whole call.
+            let lowered = unsafe { libc::sched_setscheduler(0, libc::SCHED_IDLE, &raw const nothing) };
+            assert_eq!(lowered, 0, "a thread may lower itself");
+        }
+    });
 }
 
 #[test]
@@ -557,10 +564,16 @@ fn a_core_that_was_taken_away_is_told_apart_from_a_handler_that_works() {
     config.engine.cores[0].idle = Idle::Spin;
     config.engine.watchdog.overrun = Duration::from_millis(60);
     let cpu = config.engine.cores[0].cpu;
-    let make = || Strategy { state: Yielding, on_symbol: on_yielding_symbol };
+    let yields = Arc::new(AtomicBool::new(false));
+    let told = Arc::clone(&yields);
+    let make = move || {
+        let state = Yielding { yields: Arc::clone(&told), is_yielding: false };
+        Strategy { state, on_symbol: on_yielding_symbol }
+    };
     let engine = Engine::builder(config).strategy("yielding", make).start().unwrap();
     let mut events = engine.handle().events();
     next_event(&runtime, &mut events, "ready", |happening| matches!(happening, Happening::Ready).then_some(()));
+    yields.store(true, Ordering::Relaxed);
     let is_wanted = AtomicBool::new(true);
     let seen = std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -608,7 +621,10 @@ fn a_handler_is_told_halted_while_another_connection_is_down_and_no_longer() {
     let asked = exchange.symbols(SPOT);
     let asked: Vec<&str> = asked.iter().map(String::as_str).collect();
     let asking = ConnectionConfig::new("asking", SPOT).subscribed_to(&asked, &["trade"]).unwrap();
-    let config = config(vec![asking, connection("other", LINEAR, &exchange.symbols(LINEAR))], exchange.endpoints());
+    let mut other = connection("other", LINEAR, &exchange.symbols(LINEAR));
+    // Long enough for many trades of the other's.
+    (other.reconnect.base, other.reconnect.cap) = (Duration::from_millis(500), Duration::from_millis(500));
+    let config = config(vec![asking, other], exchange.endpoints());
     let builder = Engine::builder(config);
     let halted = builder.halted();
     let (told, answers) = channel();
@@ -617,13 +633,20 @@ fn a_handler_is_told_halted_while_another_connection_is_down_and_no_longer() {
         Strategy { state, on_symbol: on_asking_symbol }
     };
     let engine = builder.strategy("asking", make).start().unwrap();
-    let answer = || answers.recv_timeout(PATIENCE).expect("another answer");
-    if answer() {
-        assert!(!answer(), "both are up");
-    }
+    let mut events = engine.handle().events();
+    let mut wait = |what: &str, fits: fn(&Happening) -> bool| {
+        next_event(&runtime, &mut events, what, |happening| fits(happening).then_some(()));
+    };
+    let until = |wanted: bool| while answers.recv_timeout(PATIENCE).expect("another answer") != wanted {};
+    until(false);
     exchange.kill_connections(LINEAR, Kill::Reset);
-    assert!(answer(), "the other is down");
-    assert!(!answer(), "and up again");
+    wait(
+        "halted",
+        |happening| matches!(happening, Happening::Halted { connections } if connections.len() == 1 && connections[0].starts_with("other")),
+    );
+    until(true);
+    wait("resumed", |happening| matches!(happening, Happening::Resumed { .. }));
+    until(false);
     let report = engine.stop();
     assert!(report.failure.is_none(), "{}", report.to_json());
     runtime.block_on(exchange.stop());

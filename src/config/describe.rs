@@ -5,7 +5,8 @@ use super::{
     Config, ConfigPlan, ConnectionConfig, EngineConfig, LivenessConfig, PlannedSocket, ReconnectConfig,
     ReconnectStrategy, RequestConfig, RotationConfig,
 };
-use crate::venue::{Heartbeat, StreamClass, protocol};
+use crate::venue::{Channel, ChannelScope, Heartbeat, StreamClass, protocol};
+use std::collections::BTreeSet;
 use std::fmt::{self, Write};
 use std::time::Duration;
 
@@ -33,6 +34,9 @@ fn write_all(config: &Config, out: &mut String) -> fmt::Result {
         write_request(request, out)?;
         writeln!(out)?;
     }
+    for shared in shared_events(config) {
+        writeln!(out, "{shared}")?;
+    }
     write_engine(config, &config.engine, out)?;
     writeln!(
         out,
@@ -41,6 +45,45 @@ fn write_all(config: &Config, out: &mut String) -> fmt::Result {
         count(plan.sockets.len(), "socket"),
         count(plan.stream_count(), "stream")
     )
+}
+
+/// What two channels of a venue have in common where their events cannot be told apart: a note a pair.
+fn shared_events(config: &Config) -> Vec<String> {
+    // (venue, channel) to the symbols of every connection; none for the whole market.
+    let mut channels: Vec<(&Channel, BTreeSet<&str>)> = Vec::new();
+    for connection in &config.connections {
+        for channel in &connection.channels {
+            let symbols = match channel.scope {
+                ChannelScope::PerSymbol => connection.symbols.iter().map(String::as_str).collect(),
+                ChannelScope::AllMarket => BTreeSet::new(),
+            };
+            match channels.iter_mut().find(|(known, _)| *known == channel) {
+                Some((_, known)) => known.extend(symbols),
+                None => channels.push((channel, symbols)),
+            }
+        }
+    }
+    let mut notes = Vec::new();
+    for (at, (one, of_one)) in channels.iter().enumerate() {
+        for (other, of_other) in &channels[at + 1..] {
+            if (one.venue, one.lane()) != (other.venue, other.lane()) {
+                continue;
+            }
+            let shared: Vec<&str> = match (one.scope, other.scope) {
+                (ChannelScope::PerSymbol, ChannelScope::PerSymbol) => of_one.intersection(of_other).copied().collect(),
+                _ => of_one.union(of_other).copied().collect(),
+            };
+            if shared.is_empty() && one.scope == other.scope && one.scope == ChannelScope::PerSymbol {
+                continue;
+            }
+            let of = if shared.is_empty() { "every symbol".to_owned() } else { listed(shared.into_iter()) };
+            notes.push(format!(
+                "note        {} and {} of {} give the same events of {of}: while one speaks, the other's silence is not seen",
+                one.native, other.native, one.venue
+            ));
+        }
+    }
+    notes
 }
 
 fn write_connection(connection: &ConnectionConfig, sockets: &[&PlannedSocket<'_>], out: &mut String) -> fmt::Result {
@@ -166,7 +209,7 @@ fn write_liveness(liveness: &LivenessConfig, out: &mut String) -> fmt::Result {
     match liveness.repair {
         true => writeln!(
             out,
-            "               subscribed again, then moved; from {connection_share_percent} % on the connection is replaced"
+            "               subscribed again, then moved; where over {connection_share_percent} % are silent, the connection is replaced"
         ),
         false => writeln!(out, "               reported, not repaired"),
     }
@@ -174,15 +217,11 @@ fn write_liveness(liveness: &LivenessConfig, out: &mut String) -> fmt::Result {
 
 /// When a successor takes over.
 fn write_rotation(rotation: &RotationConfig, out: &mut String) -> fmt::Result {
-    let RotationConfig { jitter, overlap, on_notice, .. } = rotation;
-    let notice = if *on_notice { "when the venue announces its end" } else { "on demand alone" };
-    match rotation.after {
-        Some(after) => {
-            let (after, jitter) = (seconds(after), seconds(*jitter));
-            write!(out, "  rotation     at {after} of age (up to {jitter} sooner) and {notice}")?;
-        }
-        None => write!(out, "  rotation     {notice}, never by age")?,
-    }
+    let RotationConfig { after, jitter, overlap, on_notice, .. } = rotation;
+    let age = after.map(|after| format!("at {} of age (up to {} sooner)", seconds(after), seconds(*jitter)));
+    let notice = on_notice.then(|| "when the venue announces its end".to_owned());
+    let when: Vec<String> = age.into_iter().chain(notice).chain(["on demand".to_owned()]).collect();
+    write!(out, "  rotation     {}", when.join(", "))?;
     writeln!(out, "; both live for {}", seconds(*overlap))
 }
 
@@ -291,12 +330,37 @@ mod tests {
     }
 
     #[test]
+    fn channels_whose_events_cannot_be_told_apart_are_named_with_their_symbols() {
+        let of = |name: &str, symbols: &[&str], channels: &[&str]| {
+            ConnectionConfig::new(name, Venue::BinanceSpot).subscribed_to(symbols, channels).unwrap()
+        };
+        let noted = |connections: Vec<ConnectionConfig>| {
+            let text = describe(&Config::from_connections(connections).unwrap());
+            text.lines().filter_map(|line| line.strip_prefix("note        ").map(str::to_owned)).collect::<Vec<_>>()
+        };
+        const SILENT: &str = "while one speaks, the other's silence is not seen";
+        let two = vec![of("a", &["BTCUSDT", "ETHUSDT"], &["depth", "trade"]), of("b", &["ETHUSDT"], &["depth@100ms"])];
+        let expected = format!("depth and depth@100ms of binance-spot give the same events of 1: ETHUSDT: {SILENT}");
+        assert_eq!(noted(two), [expected]);
+        let market = vec![of("a", &["BTCUSDT"], &["!miniTicker@arr", "ticker"])];
+        let expected =
+            format!("!miniTicker@arr and ticker of binance-spot give the same events of 1: BTCUSDT: {SILENT}");
+        assert_eq!(noted(market), [expected]);
+        let apart = vec![
+            of("a", &["BTCUSDT"], &["depth", "depth20", "kline_1m", "kline_3m"]),
+            of("b", &["ETHUSDT"], &["depth@100ms"]),
+        ];
+        assert_eq!(noted(apart), Vec::<String>::new());
+    }
+
+    #[test]
     fn what_keeps_a_connection_shows_with_its_limits_and_no_credential_does() {
         use crate::config::{AuthConfig, Credential, RequestCodec, Secret};
 
         let mut spot =
             ConnectionConfig::new("spot", Venue::BinanceSpot).subscribed_to(&["BTCUSDT"], &["trade"]).unwrap();
         spot.liveness.repair = false;
+        spot.rotation.on_notice = false;
         spot.reconnect.offset = Duration::from_secs(3);
         let bybit = ConnectionConfig::new("bybit", Venue::BybitSpot);
         let bybit = bybit.subscribed_to(&["BTCUSDT"], &["publicTrade"]).unwrap();
@@ -310,9 +374,9 @@ mod tests {
         for expected in [
             "  silent       without first data after 30 s (trades: never); later after 20 of its usual gaps, 5 s to 600 s\n",
             "               reported, not repaired\n",
-            "               subscribed again, then moved; from 50 % on the connection is replaced\n",
-            "  rotation     at 82800 s of age (up to 1800 s sooner) and when the venue announces its end; both live for 2 s\n",
-            "  rotation     when the venue announces its end, never by age; both live for 2 s\n",
+            "               subscribed again, then moved; where over 50 % are silent, the connection is replaced\n",
+            "  rotation     at 82800 s of age (up to 1800 s sooner), on demand; both live for 2 s\n",
+            "  rotation     when the venue announces its end, on demand; both live for 2 s\n",
             "               and 3 s after the loss at the earliest\n",
             ", at most 50 % of the address's weight\n",
             "orders  requests  codec binance\n",

@@ -101,12 +101,18 @@ fn look(shared: &Shared, core: &CoreLink, beat: &mut Option<Beat>, overrun: Dura
     };
     let stood = now - stuck.changed_at;
     if stood > overrun && stuck.told.is_none() {
-        let on = describe(shared, core, core.stats.beat().current);
+        let current = core.stats.beat().current;
+        // A parked loop sleeps by right: only where it is on a message does a sleep say that a handler waits.
         let otherwise = match is_runnable(thread_id) {
-            Ok(true) => "core_taken",
-            Ok(false) => "blocked",
+            Ok(false) if current.is_some() => "blocked",
+            Ok(_) => "core_taken",
             Err(_) => "unknown",
         };
+        if core.stats.turns.get() != turns {
+            // It came around while it was looked at: the next look tells nothing, or tells all.
+            return;
+        }
+        let on = describe(shared, core, current);
         let cause = cause(stood, stuck.run_time.zip(run_time()), otherwise);
         stuck.told = Some((on.clone(), otherwise));
         tell(shared, core, on, (stood, cause), false);

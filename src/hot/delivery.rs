@@ -184,6 +184,7 @@ impl<S> Batch<'_, S> {
         self.messages += 1;
         self.bytes += payload.len() as u64;
         let Pass { slot, stats, .. } = *self.pass;
+        self.delivery.begin();
         // The one place where a venue's own ping in a message is recognised: before decoding, and only where the connection
         // was told to expect one.
         if let Some(ping) = self.pass.server_ping
@@ -193,7 +194,6 @@ impl<S> Batch<'_, S> {
             self.outbox.control(slot, payload, stats);
             return;
         }
-        self.delivery.begin();
         self.scratch.begin();
         let decoded = match &mut self.overlap {
             None => decoder.decode(payload, self.received, self.symbols, self.scratch, &mut self.delivery),

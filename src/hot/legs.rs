@@ -102,8 +102,8 @@ pub struct OverlapProgress {
 struct State {
     /// Id of the last delivered.
     last: u64,
-    /// By leg. Furthest: its last id, or, before its first, the last of a numbering that the other leg has left. Chain: the
-    /// furthest of its ids that was not delivered.
+    /// By leg. Furthest: its last id, or, while it has not spoken, the last of a numbering that the other leg has left.
+    /// Chain: the furthest of its ids that was not delivered.
     seen: [u64; 2],
     /// By leg. Furthest: in which numbering it is. Chain: its batches ahead since the other leg last spoke.
     epochs: [u8; 2],
@@ -326,11 +326,14 @@ impl Overlap {
 
 fn furthest(state: &mut State, side: Side, id: u64) -> Verdict {
     let at = side.index();
-    if state.raise(HAS_SPOKEN << at) {
+    if !state.has_spoken(side) {
         // Where the other leg's numbering started again before this one spoke, `seen` is where the old one ended: its late
         // numbers lie there, those of the new one near its last.
-        let is_old = state.seen[at] != 0 && id.abs_diff(state.seen[at]) < id.abs_diff(state.last);
-        state.epochs[at] = state.epoch - u8::from(is_old);
+        if state.seen[at] != 0 && id.abs_diff(state.seen[at]) < id.abs_diff(state.last) {
+            return Verdict::Repeated;
+        }
+        state.raise(HAS_SPOKEN << at);
+        state.epochs[at] = state.epoch;
     } else if id < state.seen[at] && (id == 1 || state.epochs[at] < state.epoch) {
         // Its numbering starts again; where the other leg's did before, any fall says so.
         state.epochs[at] = state.epochs[at].saturating_add(1);

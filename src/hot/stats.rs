@@ -1,8 +1,9 @@
 //! What a hot core publishes: counters and histograms, each with one named writer, read by anyone.
 //!
 //! A counter is an `AtomicU64` that only its core writes, with a relaxed load and a relaxed store: on x86-64 and ARM64
-//! the same two instructions as for a plain integer, no locked one. So nothing has to be copied out in housekeeping,
-//! and a reader sees every message within nanoseconds. A reader may see two counters a message apart, never a torn one.
+//! the same two instructions as for a plain integer, no locked one. So nothing has to be copied out in housekeeping. What
+//! is counted of every message is published when its read ends, what is rare at once: a reader may see two counters a
+//! read apart, never a torn one.
 
 use super::pulse::Pulses;
 use crate::market::{EventKind, Symbol};
@@ -185,7 +186,7 @@ impl Current {
         self.0.store(0, Relaxed);
     }
 
-    /// What the core is on, from any thread; `None` between messages.
+    /// What the core is on, from any thread; `None` between reads. Between two messages of a read: the one before.
     #[must_use]
     #[expect(clippy::cast_possible_truncation, reason = "the fields of the word, cut out of it")]
     pub fn get(&self) -> Option<Doing> {
