@@ -1,0 +1,165 @@
+//! What is raced over: messages to the venues' documented shapes, all different, and what each of them says.
+
+/// What one message says, in the units of its symbol's grid. Every contender must find exactly this.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Truth {
+    /// Which of the universe's symbols.
+    pub(crate) symbol: usize,
+    /// Trades: venue time in ms. Quotes and books: the last update id.
+    pub(crate) number: u64,
+    /// (price in 1/100, quantity in 1/1000), in the message's order.
+    pub(crate) levels: Vec<(i64, i64)>,
+}
+
+/// A message and its truth.
+#[derive(Clone, Debug)]
+pub(crate) struct Message {
+    pub(crate) text: Vec<u8>,
+    pub(crate) truth: Truth,
+}
+
+/// A channel of a venue, by its shape.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Case {
+    BinanceSpotTrade,
+    BinanceSpotQuote,
+    BinanceUsdmDepth50,
+    BybitLinearTrade,
+    BybitLinearDelta5,
+    BybitLinearSnapshot100,
+}
+
+impl Case {
+    pub(crate) const ALL: [Self; 6] = [
+        Self::BinanceSpotTrade,
+        Self::BinanceSpotQuote,
+        Self::BinanceUsdmDepth50,
+        Self::BybitLinearTrade,
+        Self::BybitLinearDelta5,
+        Self::BybitLinearSnapshot100,
+    ];
+
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::BinanceSpotTrade => "binance-spot trade",
+            Self::BinanceSpotQuote => "binance-spot bookTicker",
+            Self::BinanceUsdmDepth50 => "binance-usdm depth, 50 levels",
+            Self::BybitLinearTrade => "bybit-linear publicTrade",
+            Self::BybitLinearDelta5 => "bybit-linear orderbook.50 delta, 5 levels",
+            Self::BybitLinearSnapshot100 => "bybit-linear orderbook.50 snapshot, 100 levels",
+        }
+    }
+}
+
+/// A number that looks like chance, the same in every run.
+pub(crate) fn mixed(n: u64, salt: u64) -> u64 {
+    let mixed = (n ^ (salt << 40)).wrapping_add(0x51).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let mixed = (mixed ^ (mixed >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed ^ (mixed >> 32)
+}
+
+/// The names of a universe: short and long ones, as venues have them.
+pub(crate) fn universe(count: usize) -> Vec<String> {
+    const MAJORS: [&str; 5] = ["BTCUSDT", "ETHUSDT", "SOLUSDT", "XRPUSDT", "DOGEUSDT"];
+    let name = |n: usize| match MAJORS.get(n) {
+        Some(major) => (*major).to_owned(),
+        None => format!("{}{n}USDT", ["AB", "LONG", "1000CAT", "Q"][n % 4]),
+    };
+    (0..count).map(name).collect()
+}
+
+/// Half of the messages are of the first five symbols, as the market's are.
+fn symbol_of(n: u64, count: usize) -> usize {
+    let picked = mixed(n, 90);
+    let bound = if picked.is_multiple_of(2) { 5 } else { count as u64 };
+    usize::try_from((picked >> 8) % bound).expect("below the count")
+}
+
+fn level(n: u64, salt: u64) -> (i64, i64) {
+    let signed = |value: u64| i64::try_from(value).expect("small");
+    let size = [9, 900, 90_000, 9_000_000][usize::try_from(mixed(n, salt + 1) % 4).expect("below 4")];
+    (signed(6_000_000 + mixed(n, salt) % 900_000), signed(1 + mixed(n, salt + 2) % size))
+}
+
+fn price((price, _): (i64, i64)) -> String {
+    format!("{}.{:02}", price / 100, price % 100)
+}
+
+fn qty((_, qty): (i64, i64)) -> String {
+    format!("{}.{:03}", qty / 1_000, qty % 1_000)
+}
+
+fn list(levels: &[(i64, i64)]) -> String {
+    let levels: Vec<String> = levels.iter().map(|&level| format!(r#"["{}","{}"]"#, price(level), qty(level))).collect();
+    format!("[{}]", levels.join(","))
+}
+
+/// The `n`-th message of a case, of one of these symbols.
+pub(crate) fn message(case: Case, n: u64, names: &[String]) -> Message {
+    let symbol = symbol_of(n, names.len());
+    let name = &names[symbol];
+    let stream = name.to_ascii_lowercase();
+    let time = 1_700_000_000_000 + n;
+    let id = 50_093_239_212 + n;
+    let count = match case {
+        Case::BinanceSpotTrade | Case::BybitLinearTrade => 1,
+        Case::BinanceSpotQuote => 2,
+        Case::BinanceUsdmDepth50 => 50,
+        Case::BybitLinearDelta5 => 5,
+        Case::BybitLinearSnapshot100 => 100,
+    };
+    let levels: Vec<_> = (0..count).map(|at| level(n, 3 * at)).collect();
+    // Deltas are lopsided, the others even.
+    let (bids, asks) = levels.split_at((levels.len() + 1) / 2);
+    let is_even = mixed(n, 91).is_multiple_of(2);
+    let (text, number) = match case {
+        Case::BinanceSpotTrade => (
+            format!(
+                r#"{{"stream":"{stream}@trade","data":{{"e":"trade","E":{time},"s":"{name}","t":{id},"p":"{}000000","q":"{}00000","T":{time},"m":{is_even},"M":true}}}}"#,
+                price(levels[0]),
+                qty(levels[0])
+            ),
+            time,
+        ),
+        Case::BinanceSpotQuote => (
+            format!(
+                r#"{{"stream":"{stream}@bookTicker","data":{{"u":{id},"s":"{name}","b":"{}000000","B":"{}00000","a":"{}000000","A":"{}00000"}}}}"#,
+                price(levels[0]),
+                qty(levels[0]),
+                price(levels[1]),
+                qty(levels[1])
+            ),
+            id,
+        ),
+        Case::BinanceUsdmDepth50 => (
+            format!(
+                r#"{{"stream":"{stream}@depth@100ms","data":{{"e":"depthUpdate","E":{time},"T":{time},"s":"{name}","U":{},"u":{id},"pu":{},"b":{},"a":{}}}}}"#,
+                id - 3,
+                id - 5,
+                list(bids),
+                list(asks)
+            ),
+            id,
+        ),
+        Case::BybitLinearTrade => (
+            format!(
+                r#"{{"topic":"publicTrade.{name}","type":"snapshot","ts":{time},"data":[{{"T":{time},"s":"{name}","S":"{}","v":"{}","p":"{}","L":"PlusTick","i":"{:08x}-d8dd-5b31-9112-a178eb6023af","BT":false,"RPI":false,"seq":{id}}}]}}"#,
+                if is_even { "Buy" } else { "Sell" },
+                qty(levels[0]),
+                price(levels[0]),
+                mixed(n, 92) as u32
+            ),
+            time,
+        ),
+        Case::BybitLinearDelta5 | Case::BybitLinearSnapshot100 => {
+            let kind = if case == Case::BybitLinearDelta5 { "delta" } else { "snapshot" };
+            let text = format!(
+                r#"{{"topic":"orderbook.50.{name}","type":"{kind}","ts":{time},"data":{{"s":"{name}","b":{},"a":{},"u":{id},"seq":{id}}},"cts":{time}}}"#,
+                list(bids),
+                list(asks)
+            );
+            (text, id)
+        }
+    };
+    Message { text: text.into_bytes(), truth: Truth { symbol, number, levels } }
+}

@@ -1,0 +1,85 @@
+//! How a race is run: contenders take turns over the same messages in an order that is new in every round.
+
+use crate::messages::mixed;
+use serde::Serialize;
+use std::hint::black_box;
+use std::time::Instant;
+use tickwire::telemetry::thread_allocations;
+
+/// Name of the contender that the ratios are to.
+pub(crate) const OURS: &str = "tickwire";
+
+/// One line of the result.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Row {
+    pub(crate) work: &'static str,
+    pub(crate) case: String,
+    pub(crate) contender: String,
+    pub(crate) version: &'static str,
+    /// Median over the rounds, for one message.
+    pub(crate) ns: f64,
+    /// The contender's time over tickwire's: above 1, tickwire is faster.
+    pub(crate) ratio_to_tickwire: f64,
+    /// Heap allocations of one message.
+    pub(crate) allocations: f64,
+}
+
+/// Who takes part: a name, a version, and one pass over the messages in this order, which gives what it saw of them.
+pub(crate) struct Contender<'a> {
+    pub(crate) name: &'static str,
+    pub(crate) version: &'static str,
+    pub(crate) pass: Box<dyn FnMut(&[u32]) -> u64 + 'a>,
+}
+
+/// Runs one race of `count` messages, and gives a row a contender.
+pub(crate) fn run(
+    work: &'static str,
+    case: &str,
+    count: usize,
+    rounds: usize,
+    contenders: &mut [Contender<'_>],
+) -> Vec<Row> {
+    let mut order: Vec<u32> = (0..u32::try_from(count).expect("few messages")).collect();
+    let mut taken: Vec<Vec<f64>> = contenders.iter().map(|_| Vec::with_capacity(rounds)).collect();
+    let mut allocated = vec![0; contenders.len()];
+    // The first two rounds warm up what there is to warm.
+    for round in 0..rounds + 2 {
+        shuffle(&mut order, round as u64);
+        for turn in 0..contenders.len() {
+            let at = (turn + round) % contenders.len();
+            let before = thread_allocations();
+            let started = Instant::now();
+            black_box((contenders[at].pass)(black_box(&order)));
+            let ns = started.elapsed().as_nanos() as f64 / count as f64;
+            if round >= 2 {
+                taken[at].push(ns);
+                allocated[at] += thread_allocations() - before;
+            }
+        }
+    }
+    let medians: Vec<f64> = taken.iter_mut().map(|taken| median(taken)).collect();
+    let ours = contenders.iter().position(|contender| contender.name == OURS).map_or(f64::NAN, |at| medians[at]);
+    let row = |(at, contender): (usize, &Contender<'_>)| Row {
+        work,
+        case: case.to_owned(),
+        contender: contender.name.to_owned(),
+        version: contender.version,
+        ns: medians[at],
+        ratio_to_tickwire: medians[at] / ours,
+        allocations: allocated[at] as f64 / (rounds * count) as f64,
+    };
+    contenders.iter().enumerate().map(row).collect()
+}
+
+fn median(values: &mut [f64]) -> f64 {
+    values.sort_unstable_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// Fisher and Yates' shuffle; the same in every run.
+fn shuffle(order: &mut [u32], round: u64) {
+    for at in (1..order.len()).rev() {
+        let other = mixed(at as u64, 1_000 + round) % (at as u64 + 1);
+        order.swap(at, usize::try_from(other).expect("below the length"));
+    }
+}
