@@ -73,10 +73,11 @@ fn shared_events(config: &Config) -> Vec<String> {
                 (ChannelScope::PerSymbol, ChannelScope::PerSymbol) => of_one.intersection(of_other).copied().collect(),
                 _ => of_one.union(of_other).copied().collect(),
             };
-            if shared.is_empty() && one.scope == other.scope && one.scope == ChannelScope::PerSymbol {
-                continue;
-            }
-            let of = if shared.is_empty() { "every symbol".to_owned() } else { listed(shared.into_iter()) };
+            let of = match (shared.is_empty(), one.scope, other.scope) {
+                (false, ..) => listed(shared.into_iter()),
+                (true, ChannelScope::AllMarket, ChannelScope::AllMarket) => "every symbol".to_owned(),
+                (true, ..) => continue,
+            };
             notes.push(format!(
                 "note        {} and {} of {} give the same events of {of}: while one speaks, the other's silence is not seen",
                 one.native, other.native, one.venue

@@ -106,8 +106,8 @@ impl Engine {
 
 // ---------------------------------------------------------------------------------------------- types for the libraries
 
-/// A message's type, as a user writes it.
-trait Typed<'a>: Deserialize<'a> {
+/// What a message's type, as a user writes it, says.
+trait Typed {
     fn symbol(&self) -> &str;
     fn number(&self) -> u64;
     fn levels(&self, each: impl FnMut(f64, f64));
@@ -141,19 +141,16 @@ struct SpotTrade<'a> {
     m: bool,
 }
 
-impl<'a> Typed<'a> for Combined<SpotTrade<'a>>
-where
-    Self: Deserialize<'a>,
-{
+impl Typed for SpotTrade<'_> {
     fn symbol(&self) -> &str {
-        self.data.s
+        self.s
     }
     fn number(&self) -> u64 {
-        black_box((self.data.t, self.data.m));
-        self.data.time
+        black_box((self.t, self.m));
+        self.time
     }
     fn levels(&self, mut each: impl FnMut(f64, f64)) {
-        each(number(self.data.p), number(self.data.q));
+        each(number(self.p), number(self.q));
     }
 }
 
@@ -169,19 +166,16 @@ struct SpotQuote<'a> {
     ask_qty: &'a str,
 }
 
-impl<'a> Typed<'a> for Combined<SpotQuote<'a>>
-where
-    Self: Deserialize<'a>,
-{
+impl Typed for SpotQuote<'_> {
     fn symbol(&self) -> &str {
-        self.data.s
+        self.s
     }
     fn number(&self) -> u64 {
-        self.data.u
+        self.u
     }
     fn levels(&self, mut each: impl FnMut(f64, f64)) {
-        each(number(self.data.b), number(self.data.bid_qty));
-        each(number(self.data.a), number(self.data.ask_qty));
+        each(number(self.b), number(self.bid_qty));
+        each(number(self.a), number(self.ask_qty));
     }
 }
 
@@ -195,18 +189,15 @@ struct Book<'a> {
     a: Pairs<'a>,
 }
 
-impl<'a> Typed<'a> for Combined<Book<'a>>
-where
-    Self: Deserialize<'a>,
-{
+impl Typed for Book<'_> {
     fn symbol(&self) -> &str {
-        self.data.s
+        self.s
     }
     fn number(&self) -> u64 {
-        self.data.u
+        self.u
     }
     fn levels(&self, each: impl FnMut(f64, f64)) {
-        pairs([&self.data.b, &self.data.a], each);
+        pairs([&self.b, &self.a], each);
     }
 }
 
@@ -223,18 +214,15 @@ struct BybitTrade<'a> {
     seq: u64,
 }
 
-impl<'a> Typed<'a> for Combined<Vec<BybitTrade<'a>>>
-where
-    Self: Deserialize<'a>,
-{
+impl Typed for Vec<BybitTrade<'_>> {
     fn symbol(&self) -> &str {
-        self.data[0].s
+        self[0].s
     }
     fn number(&self) -> u64 {
-        self.data[0].time
+        self[0].time
     }
     fn levels(&self, mut each: impl FnMut(f64, f64)) {
-        for trade in &self.data {
+        for trade in self {
             black_box((trade.side, trade.i, trade.seq));
             each(number(trade.p), number(trade.v));
         }
@@ -242,13 +230,13 @@ where
 }
 
 /// What a typed message adds to the sum of a pass.
-fn used<'a>(message: &impl Typed<'a>) -> u64 {
+fn used(message: &impl Typed) -> u64 {
     let mut sum = message.number() ^ message.symbol().len() as u64;
     message.levels(|price, qty| sum = sum.wrapping_add(price.to_bits() ^ qty.to_bits()));
     sum
 }
 
-fn checked<'a>(message: &impl Typed<'a>, truth: &Truth, names: &[String]) {
+fn checked(message: &impl Typed, truth: &Truth, names: &[String]) {
     let mut levels = Vec::new();
     message.levels(|price, qty| levels.push(((price * 100.0).round() as i64, (qty * 1_000.0).round() as i64)));
     let symbol = names.iter().position(|name| name == message.symbol()).expect("a name of the universe");
@@ -260,18 +248,19 @@ macro_rules! libraries {
     ($contenders:expr, $messages:expr, $names:expr, $type:ty) => {{
         let (messages, names) = ($messages, $names);
         for Message { text, truth } in messages {
-            checked(&serde_json::from_slice::<$type>(text).expect("JSON"), truth, names);
-            checked(&sonic_rs::from_slice::<$type>(text).expect("JSON"), truth, names);
+            checked(&serde_json::from_slice::<Combined<$type>>(text).expect("JSON").data, truth, names);
+            checked(&sonic_rs::from_slice::<Combined<$type>>(text).expect("JSON").data, truth, names);
             let mut copy = text.clone();
-            checked(&simd_json::serde::from_slice::<$type>(&mut copy).expect("JSON"), truth, names);
+            checked(&simd_json::serde::from_slice::<Combined<$type>>(&mut copy).expect("JSON").data, truth, names);
             assert_eq!(copy, *text, "nothing is escaped, so nothing is rewritten: no copy has to be charged");
         }
         $contenders.push(Contender {
             name: "serde_json, &str and f64",
             version: "1.0",
             pass: Box::new(|order| {
-                let one =
-                    |&at: &u32| used(&serde_json::from_slice::<$type>(&messages[at as usize].text).expect("JSON"));
+                let one = |&at: &u32| {
+                    used(&serde_json::from_slice::<Combined<$type>>(&messages[at as usize].text).expect("JSON").data)
+                };
                 order.iter().map(one).fold(0, u64::wrapping_add)
             }),
         });
@@ -279,7 +268,9 @@ macro_rules! libraries {
             name: "sonic-rs, &str and f64",
             version: "0.5",
             pass: Box::new(|order| {
-                let one = |&at: &u32| used(&sonic_rs::from_slice::<$type>(&messages[at as usize].text).expect("JSON"));
+                let one = |&at: &u32| {
+                    used(&sonic_rs::from_slice::<Combined<$type>>(&messages[at as usize].text).expect("JSON").data)
+                };
                 order.iter().map(one).fold(0, u64::wrapping_add)
             }),
         });
@@ -292,8 +283,8 @@ macro_rules! libraries {
                 let mut sum = 0_u64;
                 for &at in order {
                     let text = &mut texts[at as usize];
-                    let message = simd_json::serde::from_slice_with_buffers::<$type>(text, &mut buffers).expect("JSON");
-                    sum = sum.wrapping_add(used(&message));
+                    let message = simd_json::serde::from_slice_with_buffers::<Combined<$type>>(text, &mut buffers);
+                    sum = sum.wrapping_add(used(&message.expect("JSON").data));
                 }
                 sum
             }),
@@ -340,11 +331,11 @@ pub(crate) fn race(case: Case, symbols: usize, rounds: usize) -> Vec<Row> {
         Contender { name: "floor:every byte once", version: "", pass: Box::new(floor) },
     ];
     match case {
-        Case::BinanceSpotTrade => libraries!(contenders, messages, names, Combined<SpotTrade<'_>>),
-        Case::BinanceSpotQuote => libraries!(contenders, messages, names, Combined<SpotQuote<'_>>),
-        Case::BybitLinearTrade => libraries!(contenders, messages, names, Combined<Vec<BybitTrade<'_>>>),
+        Case::BinanceSpotTrade => libraries!(contenders, messages, names, SpotTrade<'_>),
+        Case::BinanceSpotQuote => libraries!(contenders, messages, names, SpotQuote<'_>),
+        Case::BybitLinearTrade => libraries!(contenders, messages, names, Vec<BybitTrade<'_>>),
         Case::BinanceUsdmDepth50 | Case::BybitLinearDelta5 | Case::BybitLinearSnapshot100 => {
-            libraries!(contenders, messages, names, Combined<Book<'_>>);
+            libraries!(contenders, messages, names, Book<'_>);
         }
     }
     run("decode", &format!("{}, {symbols} symbols", case.name()), messages.len(), rounds, &mut contenders)
