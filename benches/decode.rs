@@ -1,4 +1,4 @@
-//! `decode/<venue>/<channel>/<tier>`: one message to typed events, in ns and bytes a second.
+//! `decode/<venue>/<channel>/<tier>[/<instructions>]`: one message to typed events, in ns and bytes a second.
 //!
 //! Messages are generated here to the venues' documented shapes, 512 different ones a channel. Tier two is measured on the
 //! same messages with one space in front, which tier one refuses at the first byte. Every message's result is checked
@@ -8,10 +8,11 @@
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use serde::Deserialize;
 use std::hint::black_box;
+use tickwire::limits::READ_PADDING_BYTES;
 use tickwire::market::{
     AggTrade, BookUpdate, Kline, Liquidation, MarkPrice, MonoNs, Quote, Received, SymbolTable, Ticker, Trade, Venue,
 };
-use tickwire::venue::{Decoded, Decoder, DecoderScratch, Form, HotSymbols, Reason, Sink, Tier};
+use tickwire::venue::{Cpu, Decoded, Decoder, DecoderScratch, Form, HotSymbols, Payload, Reason, Sink, Tier};
 
 const MESSAGE_COUNT: u64 = 512;
 const RECEIVED: Received = Received { mono: MonoNs(1), wall_ns: 1 };
@@ -190,17 +191,20 @@ struct Engine {
 }
 
 impl Engine {
-    fn new(venue: Venue) -> Self {
+    fn new(venue: Venue, cpu: Cpu) -> Self {
         let mut table = SymbolTable::default();
         let mut symbols = HotSymbols::new();
         let symbol = table.add(venue, "BTCUSDT", 2, 3, None).expect("one symbol fits");
         symbols.add(table.spec(symbol).expect("it was just added"));
-        Self { decoder: Decoder::new(venue, Form::Combined, None), symbols, scratch: DecoderScratch::new() }
+        Self { decoder: Decoder::with_cpu(venue, Form::Combined, None, cpu), symbols, scratch: DecoderScratch::new() }
     }
 
-    fn decode(&mut self, message: &mut [u8], sum: &mut Sum) -> Decoded {
+    /// Decodes the message in front of its padding.
+    fn decode(&mut self, padded: &mut [u8], sum: &mut Sum) -> Decoded {
+        let length = padded.len() - READ_PADDING_BYTES;
+        let message = Payload::new(padded, length).expect("it is padded");
         self.decoder
-            .decode(message, RECEIVED, &self.symbols, &mut self.scratch, sum)
+            .decode(message, &RECEIVED, &self.symbols, &mut self.scratch, sum)
             .expect("the message was generated to be decoded")
     }
 }
@@ -215,45 +219,44 @@ fn check(engine: &mut Engine, messages: &[Vec<u8>], tier: Tier) {
     assert_eq!((sum.events, sum.refused), (MESSAGE_COUNT, 0));
 }
 
-fn measure(criterion: &mut Criterion, venue: Venue, channel: &str, generate: fn(u64) -> String, has_tier_one: bool) {
-    let messages: Vec<Vec<u8>> = (0..MESSAGE_COUNT).map(|n| generate(n).into_bytes()).collect();
-    let spaced: Vec<Vec<u8>> = messages.iter().map(|message| [b" ", &message[..]].concat()).collect();
-    let mut engine = Engine::new(venue);
+/// A message as it lies in a read buffer: with readable bytes behind it.
+fn padded(message: &[u8]) -> Vec<u8> {
+    [message, &[0; READ_PADDING_BYTES]].concat()
+}
+
+fn measure(criterion: &mut Criterion, venue: Venue, channel: &str, generate: fn(u64) -> String) {
+    let texts: Vec<String> = (0..MESSAGE_COUNT).map(generate).collect();
     let mut group = criterion.benchmark_group(format!("decode/{venue}/{channel}"));
-    let bytes = messages.iter().map(Vec::len).sum::<usize>() as u64;
-    group.throughput(Throughput::Bytes(bytes / MESSAGE_COUNT));
-    let after_one = if has_tier_one { Tier::TwoAfterOne } else { Tier::TwoOnly };
-    for (name, messages, tier) in [("one", &messages, Tier::One), ("two", &spaced, after_one)] {
-        if tier == Tier::One && !has_tier_one {
-            continue;
-        }
-        check(&mut engine, messages, tier);
-        let mut next = 0;
-        let mut sum = Sum::default();
-        if tier == Tier::One {
-            // Tier one changes nothing, so the same bytes are decoded again and again.
-            let mut messages = messages.clone();
-            group.bench_function(name, |bencher| {
-                bencher.iter(|| {
-                    next = (next + 1) % messages.len();
-                    black_box(engine.decode(black_box(&mut messages[next]), &mut sum))
-                });
+    group.throughput(Throughput::Bytes(texts.iter().map(String::len).sum::<usize>() as u64 / MESSAGE_COUNT));
+    let mut next = 0;
+    let mut sum = Sum::default();
+    // Tier one changes nothing, so the same bytes are decoded again and again.
+    let mut messages: Vec<Vec<u8>> = texts.iter().map(|text| padded(text.as_bytes())).collect();
+    for cpu in Cpu::ALL.into_iter().filter(|cpu| cpu.is_here()) {
+        let mut engine = Engine::new(venue, cpu);
+        check(&mut engine, &messages, Tier::One);
+        group.bench_function(format!("one/{}", cpu.name()), |bencher| {
+            bencher.iter(|| {
+                next = (next + 1) % messages.len();
+                black_box(engine.decode(black_box(&mut messages[next]), &mut sum))
             });
-        } else {
-            // Tier two may rewrite its message: each gets a copy, made outside the measured time.
-            group.bench_function(name, |bencher| {
-                bencher.iter_batched_ref(
-                    || {
-                        next = (next + 1) % messages.len();
-                        messages[next].clone()
-                    },
-                    |message| black_box(engine.decode(message, &mut sum)),
-                    BatchSize::LargeInput,
-                );
-            });
-        }
-        black_box(sum.value);
+        });
     }
+    // Tier two may rewrite its message: each gets a copy, made outside the measured time.
+    let spaced: Vec<Vec<u8>> = texts.iter().map(|text| padded(format!(" {text}").as_bytes())).collect();
+    let mut engine = Engine::new(venue, Cpu::best());
+    check(&mut engine, &spaced, Tier::TwoAfterOne);
+    group.bench_function("two", |bencher| {
+        bencher.iter_batched_ref(
+            || {
+                next = (next + 1) % spaced.len();
+                spaced[next].clone()
+            },
+            |message| black_box(engine.decode(message, &mut sum)),
+            BatchSize::LargeInput,
+        );
+    });
+    black_box(sum.value);
     group.finish();
 }
 
@@ -293,16 +296,16 @@ fn serde_json_trade(criterion: &mut Criterion) {
 }
 
 fn benches(criterion: &mut Criterion) {
-    measure(criterion, Venue::BinanceSpot, "trade", binance_spot_trade, true);
+    measure(criterion, Venue::BinanceSpot, "trade", binance_spot_trade);
     serde_json_trade(criterion);
-    measure(criterion, Venue::BinanceSpot, "bookTicker", binance_spot_quote, true);
-    measure(criterion, Venue::BinanceUsdm, "trade", binance_usdm_trade, true);
-    measure(criterion, Venue::BinanceUsdm, "bookTicker", binance_usdm_quote, true);
-    measure(criterion, Venue::BinanceUsdm, "depth-50-levels", binance_usdm_depth, false);
-    measure(criterion, Venue::BybitSpot, "publicTrade", bybit_spot_trade, true);
-    measure(criterion, Venue::BybitLinear, "publicTrade", bybit_linear_trade, true);
-    measure(criterion, Venue::BybitLinear, "orderbook.1", bybit_linear_quote, true);
-    measure(criterion, Venue::BybitLinear, "orderbook.50-delta-5-levels", bybit_linear_depth, false);
+    measure(criterion, Venue::BinanceSpot, "bookTicker", binance_spot_quote);
+    measure(criterion, Venue::BinanceUsdm, "trade", binance_usdm_trade);
+    measure(criterion, Venue::BinanceUsdm, "bookTicker", binance_usdm_quote);
+    measure(criterion, Venue::BinanceUsdm, "depth-50-levels", binance_usdm_depth);
+    measure(criterion, Venue::BybitSpot, "publicTrade", bybit_spot_trade);
+    measure(criterion, Venue::BybitLinear, "publicTrade", bybit_linear_trade);
+    measure(criterion, Venue::BybitLinear, "orderbook.1", bybit_linear_quote);
+    measure(criterion, Venue::BybitLinear, "orderbook.50-delta-5-levels", bybit_linear_depth);
 }
 
 criterion_group!(decode, benches);

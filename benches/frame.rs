@@ -77,7 +77,7 @@ fn by_cursor(source: &mut Source, buffer: &mut ReadBuffer, cursor: &mut FrameCur
         buffer.received(count);
         while let Some(frame) = cursor.next_frame(buffer).expect("valid frames") {
             let Frame::Message(message) = frame else { panic!("only messages were sent") };
-            add(&mut answer, message.payload);
+            add(&mut answer, &message.payload);
         }
     }
 }

@@ -122,7 +122,7 @@ fn echo_received(
     while let Some(message) = connection.next_message().map_err(SendError::Closed)? {
         let kind = message.kind;
         message_copy.clear();
-        message_copy.extend_from_slice(message.payload);
+        message_copy.extend_from_slice(&message.payload);
         loop {
             let sent = match kind {
                 DataKind::Text => connection.send_text(message_copy),

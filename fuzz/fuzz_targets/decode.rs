@@ -8,7 +8,7 @@ use std::cell::RefCell;
 use tickwire::market::{
     AggTrade, BookUpdate, Kline, Liquidation, MarkPrice, MonoNs, Quote, Received, SymbolTable, Ticker, Trade, Venue,
 };
-use tickwire::venue::{Decoded, Decoder, DecoderScratch, Form, HotSymbols, Reason, Sink, Tier};
+use tickwire::venue::{Decoded, Decoder, DecoderScratch, Form, HotSymbols, Payload, Reason, Sink, Tier};
 
 #[derive(Default)]
 struct Texts(Vec<String>);
@@ -67,7 +67,7 @@ fuzz_target!(|data: &[u8]| {
         let mut read = |mut bytes: Vec<u8>| {
             let mut texts = Texts::default();
             let mut decoder = Decoder::new(venue, Form::Combined, None);
-            let decoded = decoder.decode(&mut bytes, received, symbols, scratch, &mut texts);
+            let decoded = decoder.decode(Payload::of_vec(&mut bytes), &received, symbols, scratch, &mut texts);
             (decoded, texts.0)
         };
         let (first, events) = read(message.to_vec());

@@ -361,7 +361,7 @@ impl HotConnection {
     #[must_use]
     pub fn last_message(&mut self) -> &[u8] {
         match self.last {
-            Some(placed) => self.cursor.message(&mut self.buffer, placed).payload,
+            Some(placed) => self.cursor.message(&mut self.buffer, placed).payload.into_bytes(),
             None => &[],
         }
     }

@@ -17,9 +17,9 @@ use super::pulse::Marks;
 use super::ring::{Attachment, Command, Feed, HotPorts, Notice, Spent};
 use super::router::Router;
 use super::stats::CoreStats;
-use crate::limits::{CONNECTION_COUNT_MAX, SAMPLE_BYTES, SYMBOL_COUNT_MAX};
+use crate::limits::{CONNECTION_COUNT_MAX, READ_PADDING_BYTES, SAMPLE_BYTES, SYMBOL_COUNT_MAX};
 use crate::market::{EventKind, Received, Symbol, SymbolSpec};
-use crate::venue::{DecoderScratch, HotSymbols};
+use crate::venue::{DecoderScratch, HotSymbols, Payload};
 use rtrb::Consumer;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -562,7 +562,7 @@ impl<S> Core<S> {
             core: &self.stats,
             clock: &self.clock,
         };
-        let message = &mut self.cold_message[..];
+        let message = Payload::of_vec(&mut self.cold_message);
         let mut batch = pass.batch(received, None, &mut self.desk, &mut self.outbox, sampled);
         batch.deliver(decoder, message);
         batch.finish();
@@ -608,7 +608,10 @@ impl<S> Core<S> {
         let (slot, event) = (doing.map(|doing| doing.slot), doing.and_then(|doing| doing.event));
         let message = match slot.map(|slot| &mut self.slots[usize::from(slot)].owned) {
             Some(Owned::Hot(attachment)) => attachment.connection.last_message(),
-            Some(Owned::Cold(_)) => &self.cold_message,
+            Some(Owned::Cold(_)) => {
+                let length = self.cold_message.len().saturating_sub(READ_PADDING_BYTES);
+                &self.cold_message[..length]
+            }
             Some(Owned::Nothing) | None => &[],
         };
         // Tier two may have rewritten the message; it kept it as it came.

@@ -18,7 +18,9 @@ use crate::limits::VISIT_BYTES_MAX;
 use crate::market::{
     AggTrade, BookUpdate, EventKind, Kline, Lane, Liquidation, MarkPrice, Meta, Quote, Received, Ticker, Trade,
 };
-use crate::venue::{DecodeError, Decoded, Decoder, DecoderScratch, HotSymbols, Reason, ServerPing, Sink, Tier};
+use crate::venue::{
+    DecodeError, Decoded, Decoder, DecoderScratch, HotSymbols, Payload, Reason, ServerPing, Sink, Tier,
+};
 
 /// What a message needs on its way to the handlers.
 pub(super) struct Desk<S> {
@@ -180,7 +182,7 @@ impl<S> Drop for Batch<'_, S> {
 impl<S> Batch<'_, S> {
     /// Decodes one message, gives its events to the router, and counts what became of it.
     #[inline]
-    pub(super) fn deliver(&mut self, decoder: &mut Decoder, payload: &mut [u8]) {
+    pub(super) fn deliver(&mut self, decoder: &mut Decoder, payload: Payload<'_>) {
         self.messages += 1;
         self.bytes += payload.len() as u64;
         let Pass { slot, stats, .. } = *self.pass;
@@ -188,18 +190,18 @@ impl<S> Batch<'_, S> {
         // The one place where a venue's own ping in a message is recognised: before decoding, and only where the connection
         // was told to expect one.
         if let Some(ping) = self.pass.server_ping
-            && ping.recognise(payload).is_some()
+            && ping.recognise(&payload).is_some()
         {
             self.control_messages += 1;
-            self.outbox.control(slot, payload, stats);
+            self.outbox.control(slot, &payload, stats);
             return;
         }
         self.scratch.begin();
         let decoded = match &mut self.overlap {
-            None => decoder.decode(payload, self.received, self.symbols, self.scratch, &mut self.delivery),
+            None => decoder.decode(payload, &self.received, self.symbols, self.scratch, &mut self.delivery),
             Some((overlap, side)) => {
                 let mut judged = Judged { delivery: &mut self.delivery, overlap, side: *side };
-                judged.decode(decoder, payload, self.received, self.symbols, self.scratch)
+                judged.decode(decoder, payload, &self.received, self.symbols, self.scratch)
             }
         };
         match decoded {
@@ -354,8 +356,8 @@ impl<S> Judged<'_, '_, S> {
     fn decode(
         &mut self,
         decoder: &mut Decoder,
-        payload: &mut [u8],
-        received: Received,
+        payload: Payload<'_>,
+        received: &Received,
         symbols: &HotSymbols,
         scratch: &mut DecoderScratch,
     ) -> Result<Decoded, DecodeError> {

@@ -13,6 +13,7 @@
 use super::read_buffer::ReadBuffer;
 use super::utf8::{NotUtf8, Utf8Stream};
 use crate::limits::{FRAGMENT_COUNT_MAX, READ_BUFFER_BYTES, READ_PADDING_BYTES, VISIT_BYTES_MAX};
+use crate::venue::Payload;
 
 /// A partial frame up to this long waits in the read buffer; a longer one moves to the spill as it arrives. What is left
 /// of the buffer always holds a whole visit, so that a partial frame never blocks the next read.
@@ -32,8 +33,8 @@ pub enum DataKind {
 pub struct Message<'a> {
     /// What it is.
     pub kind: DataKind,
-    /// Its bytes, which the caller may rewrite. `READ_PADDING_BYTES` readable bytes lie behind them.
-    pub payload: &'a mut [u8],
+    /// Its bytes, which the caller may rewrite.
+    pub payload: Payload<'a>,
 }
 
 /// One step of the peer's conversation.
@@ -342,8 +343,8 @@ impl FrameCursor {
     /// The message at a place that [`Self::advance`] gave.
     #[inline]
     pub(super) fn message<'b>(&'b mut self, buffer: &'b mut ReadBuffer, placed: Placed) -> Message<'b> {
-        let range = placed.start..placed.start + placed.length_bytes;
-        let payload = if placed.is_in_spill { &mut self.spill[range] } else { buffer.at(range) };
+        let padded = if placed.is_in_spill { &mut self.spill[placed.start..] } else { buffer.padded(placed.start) };
+        let payload = Payload::new(padded, placed.length_bytes).expect("both end with padding");
         Message { kind: placed.kind, payload }
     }
 

@@ -102,6 +102,12 @@ impl ReadBuffer {
         &mut self.bytes[range]
     }
 
+    /// The bytes from a place that [`Self::take`] gave to the end of the padding, until the next [`Self::compact`].
+    #[inline]
+    pub(super) fn padded(&mut self, start: usize) -> &mut [u8] {
+        &mut self.bytes[start..]
+    }
+
     #[cold]
     fn move_to_front(&mut self) {
         self.bytes.copy_within(self.parsed..self.filled, 0);

@@ -24,6 +24,7 @@ pub use event::{
 pub use fixed::{Decimal, Price, Qty, ValueError, parse_fixed};
 pub use instrument::{Instrument, InstrumentId, InstrumentKind, InstrumentTable};
 pub use lane::Lane;
+pub(crate) use symbol::pack;
 pub use symbol::{Symbol, SymbolIndex, SymbolSpec, SymbolTable, SymbolTableError};
 pub use time::{MonoNs, Received, VenueTime};
 pub use venue::Venue;

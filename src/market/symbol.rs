@@ -240,7 +240,13 @@ impl SymbolIndex {
     #[inline]
     #[must_use]
     pub fn find(&self, name: &[u8]) -> Option<Symbol> {
-        let key = pack(name);
+        self.find_packed(pack(name), name)
+    }
+
+    /// [`Self::find`] for a name whose first sixteen bytes are at hand: `key` is [`pack`] of it.
+    #[inline]
+    pub(crate) fn find_packed(&self, key: u128, name: &[u8]) -> Option<Symbol> {
+        debug_assert_eq!(key, pack(name));
         let mut at = home(key, name.len());
         loop {
             let slot = &self.slots[at & (SLOT_COUNT - 1)];
@@ -264,7 +270,7 @@ impl SymbolIndex {
 
 /// The first 16 bytes of a name, little endian, zeros behind a shorter one. Two overlapping loads, no loop.
 #[inline]
-fn pack(name: &[u8]) -> u128 {
+pub(crate) fn pack(name: &[u8]) -> u128 {
     let load8 = |at: usize| u64::from_le_bytes(name[at..at + 8].try_into().expect("eight bytes"));
     let load4 = |at: usize| u64::from(u32::from_le_bytes(name[at..at + 4].try_into().expect("four bytes")));
     match name.len() {

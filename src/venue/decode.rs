@@ -1,13 +1,83 @@
 //! The hot half of a venue: the bytes of one message become typed events.
 
 use super::fields::LevelScratch;
+use super::isa::{Cpu, Isas};
+use super::levels::BookHead;
 use super::tape::JsonScratch;
 use super::{Form, binance, bybit};
-use crate::limits::SYMBOL_COUNT_MAX;
+use crate::limits::{READ_PADDING_BYTES, SYMBOL_COUNT_MAX};
 use crate::market::{
     AggTrade, BookUpdate, Kline, Liquidation, MarkPrice, Quote, Received, Symbol, SymbolIndex, SymbolSpec, Ticker,
     Trade, ValueError, Venue,
 };
+use std::ops::{Deref, DerefMut};
+
+/// One message's bytes, with [`READ_PADDING_BYTES`] readable bytes behind them that belong to whatever follows: so that a
+/// decoder can load whole registers anywhere in the message.
+#[derive(Debug)]
+pub struct Payload<'a> {
+    padded: &'a mut [u8],
+    length: usize,
+}
+
+impl<'a> Payload<'a> {
+    /// The message in the first `length` bytes. `None` if fewer than [`READ_PADDING_BYTES`] lie behind them.
+    #[inline]
+    #[must_use]
+    pub fn new(padded: &'a mut [u8], length: usize) -> Option<Self> {
+        (length <= padded.len() && padded.len() - length >= READ_PADDING_BYTES).then_some(Self { padded, length })
+    }
+
+    /// Appends the padding to a message of one's own, and gives it. Allocates if the vector has no room for it.
+    pub fn of_vec(message: &'a mut Vec<u8>) -> Self {
+        let length = message.len();
+        message.resize(length + READ_PADDING_BYTES, 0);
+        Self { padded: message, length }
+    }
+
+    /// The message, for as long as the bytes are lent.
+    #[inline]
+    #[must_use]
+    pub fn into_bytes(self) -> &'a mut [u8] {
+        &mut self.padded[..self.length]
+    }
+
+    /// The message and what is readable behind it.
+    #[inline(always)]
+    pub(super) fn padded(&self) -> &[u8] {
+        self.padded
+    }
+
+    /// How much is readable behind the message.
+    #[inline(always)]
+    pub(super) fn behind(&self) -> usize {
+        self.padded.len() - self.length
+    }
+}
+
+impl Deref for Payload<'_> {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        &self.padded[..self.length]
+    }
+}
+
+impl DerefMut for Payload<'_> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut [u8] {
+        &mut self.padded[..self.length]
+    }
+}
+
+impl PartialEq for Payload<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self[..] == other[..]
+    }
+}
+
+impl Eq for Payload<'_> {}
 
 /// Receives what a message says, in the message's order. The hot core's router, a test's ledger, a bench's counter.
 pub trait Sink {
@@ -173,6 +243,12 @@ impl HotSymbols {
         self.index[venue.index()].find(name)
     }
 
+    /// [`Self::find`] for a name whose first sixteen bytes are at hand.
+    #[inline]
+    pub(super) fn find_packed(&self, venue: Venue, key: u128, name: &[u8]) -> Option<Symbol> {
+        self.index[venue.index()].find_packed(key, name)
+    }
+
     /// Price scale and quantity scale of a symbol.
     #[inline]
     #[must_use]
@@ -187,7 +263,69 @@ impl HotSymbols {
 pub struct DecoderScratch {
     pub(super) json: JsonScratch,
     pub(super) levels: LevelScratch,
+    pub(super) events: Events,
+}
+
+/// What tier one found in a message, until it is given to the sink: so that the scanner is compiled once and not once for
+/// every sink, and an event stays where it was built. Which of them a message left is said by what found it.
+#[derive(Debug)]
+pub(super) struct Events {
+    pub(super) trade: Option<Trade>,
+    pub(super) quote: Option<Quote>,
+    pub(super) agg_trade: Option<AggTrade>,
+    pub(super) ticker: Option<Ticker>,
+    pub(super) book: Option<BookHead>,
+    pub(super) mark_price: Option<MarkPrice>,
     pub(super) trades: Vec<Trade>,
+    pub(super) klines: Vec<Kline>,
+    pub(super) liquidations: Vec<Liquidation>,
+}
+
+/// Which of [`Events`] tier one left.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Found {
+    Trade,
+    Quote,
+    AggTrade,
+    Ticker,
+    Book,
+    MarkPrice,
+    Trades,
+    Klines,
+    Liquidations,
+}
+
+impl Events {
+    /// Room for what one message may have.
+    fn new() -> Self {
+        Self {
+            trade: None,
+            quote: None,
+            agg_trade: None,
+            ticker: None,
+            book: None,
+            mark_price: None,
+            trades: Vec::with_capacity(TRADE_COUNT_MAX),
+            klines: Vec::with_capacity(KLINE_COUNT_MAX),
+            liquidations: Vec::with_capacity(LIQUIDATION_COUNT_MAX),
+        }
+    }
+
+    /// Gives a sink what was found.
+    #[inline]
+    pub(super) fn give<S: Sink>(&self, found: Found, levels: &LevelScratch, sink: &mut S) {
+        match found {
+            Found::Trade => self.trade.iter().for_each(|event| sink.trade(event)),
+            Found::Quote => self.quote.iter().for_each(|event| sink.quote(event)),
+            Found::AggTrade => self.agg_trade.iter().for_each(|event| sink.agg_trade(event)),
+            Found::Ticker => self.ticker.iter().for_each(|event| sink.ticker(event)),
+            Found::Book => self.book.iter().for_each(|head| sink.book(&head.update(levels))),
+            Found::MarkPrice => self.mark_price.iter().for_each(|event| sink.mark_price(event)),
+            Found::Trades => self.trades.iter().for_each(|event| sink.trade(event)),
+            Found::Klines => self.klines.iter().for_each(|event| sink.kline(event)),
+            Found::Liquidations => self.liquidations.iter().for_each(|event| sink.liquidation(event)),
+        }
+    }
 }
 
 impl Default for DecoderScratch {
@@ -200,7 +338,7 @@ impl DecoderScratch {
     /// Scratch for one core.
     #[must_use]
     pub fn new() -> Self {
-        Self { json: JsonScratch::new(), levels: LevelScratch::new(), trades: Vec::with_capacity(TRADE_COUNT_MAX) }
+        Self { json: JsonScratch::new(), levels: LevelScratch::new(), events: Events::new() }
     }
 
     /// The last message that tier two read, as it came. Every [`DecodeError`] comes from tier two, so right after one
@@ -221,6 +359,12 @@ impl DecoderScratch {
 /// Trades of one message that the expected-shape scanner takes. Source: Bybit v5, publicTrade: at most 1,024.
 pub(super) const TRADE_COUNT_MAX: usize = 1_024;
 
+/// Liquidations of one message that the expected-shape scanner takes; no document bounds them.
+pub(super) const LIQUIDATION_COUNT_MAX: usize = 256;
+
+/// Candles of one message that the expected-shape scanner takes: a closed one and the next come together.
+pub(super) const KLINE_COUNT_MAX: usize = 16;
+
 /// One connection's decoder: chosen when the connection is made, so that no message asks which venue it is from.
 #[derive(Debug)]
 #[expect(
@@ -235,21 +379,27 @@ pub enum Decoder {
 }
 
 impl Decoder {
-    /// A decoder for one connection. `raw_stream`: on a raw Binance connection that carries exactly one stream, that
-    /// stream's name, because partial depth does not name its symbol.
+    /// A decoder for one connection, for this machine's best instructions. `raw_stream`: on a raw Binance connection that
+    /// carries exactly one stream, that stream's name, because partial depth does not name its symbol.
     #[must_use]
     pub fn new(venue: Venue, form: Form, raw_stream: Option<&str>) -> Self {
+        Self::with_cpu(venue, form, raw_stream, Cpu::best())
+    }
+
+    /// [`Self::new`] for these instructions, or for the best that this machine has instead.
+    #[must_use]
+    pub fn with_cpu(venue: Venue, _form: Form, raw_stream: Option<&str>, cpu: Cpu) -> Self {
         match venue {
             Venue::BinanceSpot | Venue::BinanceUsdm => {
-                Self::Binance(binance::decode::Decoder::new(venue, form, raw_stream))
+                Self::Binance(binance::decode::Decoder::new(venue, raw_stream, Isas::new(cpu)))
             }
-            Venue::BybitSpot | Venue::BybitLinear => Self::Bybit(bybit::decode::Decoder::new(venue)),
+            Venue::BybitSpot | Venue::BybitLinear => Self::Bybit(bybit::decode::Decoder::new(venue, Isas::new(cpu))),
         }
     }
 
     /// Decodes one message in place and gives its events to `sink`, all of them stamped `received`.
     ///
-    /// `message` may be rewritten (tier two unescapes strings in place).
+    /// The message may be rewritten (tier two unescapes strings in place).
     ///
     /// # Errors
     /// [`DecodeError`]: the message gave no event. A message is decoded wholly before its first event is given, except
@@ -257,8 +407,8 @@ impl Decoder {
     #[inline]
     pub fn decode<S: Sink>(
         &mut self,
-        message: &mut [u8],
-        received: Received,
+        message: Payload<'_>,
+        received: &Received,
         symbols: &HotSymbols,
         scratch: &mut DecoderScratch,
         sink: &mut S,

@@ -3,6 +3,7 @@
 //! Slots hold what a message says; these functions say what it means (a grid price, a time, a symbol), and name the
 //! member where it means nothing. Called by the builders of both tiers; allocates nothing.
 
+use super::isa::{Isa, Portable};
 use super::number::{Number, parse_grid};
 use super::shape::Slots;
 use super::tape::Document;
@@ -12,33 +13,49 @@ use crate::market::{Decimal, Level, Meta, Price, Qty, Received, Symbol, Venue, V
 
 /// What is known of a message besides its bytes.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Context<'a> {
+pub(super) struct Known<'a> {
     pub(super) venue: Venue,
-    pub(super) received: Received,
+    /// Where it was written once, for all messages of a read: what is copied into an event just after it was written there
+    /// word by word makes the copy wait.
+    pub(super) received: &'a Received,
     pub(super) symbols: &'a HotSymbols,
 }
 
-/// A symbol and its scales.
+/// [`Known`], and how bytes are asked for.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Listed {
+pub(super) struct Context<'a, I = Portable> {
+    pub(super) isa: I,
+    pub(super) known: &'a Known<'a>,
+}
+
+/// A symbol and its scales, and how its numbers are read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Listed<I> {
+    pub(super) isa: I,
     pub(super) symbol: Symbol,
     pub(super) price_scale: u8,
     pub(super) qty_scale: u8,
 }
 
-impl Context<'_> {
+impl<I: Isa> Context<'_, I> {
     /// The symbol of this name.
     #[inline(always)]
-    pub(super) fn listed(&self, name: &[u8], field: &'static str) -> Result<Listed, DecodeError> {
-        let symbol = self.symbols.find(self.venue, name).ok_or(DecodeError::new(Reason::UnknownSymbol, field))?;
-        let (price_scale, qty_scale) = self.symbols.scales(symbol);
-        Ok(Listed { symbol, price_scale, qty_scale })
+    pub(super) fn listed(&self, name: Number<'_>, field: &'static str) -> Result<Listed<I>, DecodeError> {
+        let found = self.known.symbols.find_packed(self.known.venue, name.key(self.isa), name.text());
+        let symbol = found.ok_or(DecodeError::new(Reason::UnknownSymbol, field))?;
+        let (price_scale, qty_scale) = self.known.symbols.scales(symbol);
+        Ok(Listed { isa: self.isa, symbol, price_scale, qty_scale })
     }
 
     /// What every event carries.
     #[inline(always)]
-    pub(super) fn meta(&self, listed: Listed, event_time: Option<VenueTime>, matching_time: Option<VenueTime>) -> Meta {
-        Meta { symbol: listed.symbol, received: self.received, event_time, matching_time }
+    pub(super) fn meta(
+        &self,
+        listed: Listed<I>,
+        event_time: Option<VenueTime>,
+        matching_time: Option<VenueTime>,
+    ) -> Meta {
+        Meta { symbol: listed.symbol, received: *self.known.received, event_time, matching_time }
     }
 }
 
@@ -63,8 +80,8 @@ pub(super) fn slot_time(slots: &Slots<'_>, slot: usize, field: &'static str) -> 
 
 /// A price on the symbol's grid.
 #[inline(always)]
-pub(super) fn price(number: Number<'_>, listed: Listed, field: &'static str) -> Result<Price, DecodeError> {
-    match number.grid(listed.price_scale) {
+pub(super) fn price<I: Isa>(number: Number<'_>, listed: Listed<I>, field: &'static str) -> Result<Price, DecodeError> {
+    match number.grid(listed.isa, listed.price_scale) {
         Ok(mantissa) => Ok(Price::from_mantissa(mantissa)),
         Err(error) => Err(DecodeError::value(error, field)),
     }
@@ -72,8 +89,8 @@ pub(super) fn price(number: Number<'_>, listed: Listed, field: &'static str) -> 
 
 /// A quantity on the symbol's grid.
 #[inline(always)]
-pub(super) fn qty(number: Number<'_>, listed: Listed, field: &'static str) -> Result<Qty, DecodeError> {
-    match number.grid(listed.qty_scale) {
+pub(super) fn qty<I: Isa>(number: Number<'_>, listed: Listed<I>, field: &'static str) -> Result<Qty, DecodeError> {
+    match number.grid(listed.isa, listed.qty_scale) {
         Ok(mantissa) if mantissa < 0 => Err(DecodeError::new(Reason::BadNumber, field)),
         Ok(mantissa) => Ok(Qty::from_mantissa(mantissa)),
         Err(error) => Err(DecodeError::value(error, field)),
@@ -82,10 +99,10 @@ pub(super) fn qty(number: Number<'_>, listed: Listed, field: &'static str) -> Re
 
 /// A level on the symbol's grid.
 #[inline(always)]
-pub(super) fn level(
+pub(super) fn level<I: Isa>(
     price_number: Number<'_>,
     qty_number: Number<'_>,
-    listed: Listed,
+    listed: Listed<I>,
     field: &'static str,
 ) -> Result<Level, DecodeError> {
     Ok(Level { price: price(price_number, listed, field)?, qty: qty(qty_number, listed, field)? })
@@ -93,7 +110,12 @@ pub(super) fn level(
 
 /// The best level in a [`super::shape::Kind::Touch`]; zeros for an empty side.
 #[inline(always)]
-pub(super) fn touch(slots: &Slots<'_>, slot: usize, listed: Listed, field: &'static str) -> Result<Level, DecodeError> {
+pub(super) fn touch<I: Isa>(
+    slots: &Slots<'_>,
+    slot: usize,
+    listed: Listed<I>,
+    field: &'static str,
+) -> Result<Level, DecodeError> {
     if slots.int(slot) == 0 {
         return Ok(Level::default());
     }
@@ -101,16 +123,27 @@ pub(super) fn touch(slots: &Slots<'_>, slot: usize, listed: Listed, field: &'sta
 }
 
 /// A value with its own scale.
-pub(super) fn decimal(text: &[u8], field: &'static str) -> Result<Decimal, DecodeError> {
-    Decimal::parse(text).map_err(|error| DecodeError::value(error, field))
+#[inline(always)]
+pub(super) fn decimal(number: Number<'_>, isa: impl Isa, field: &'static str) -> Result<Decimal, DecodeError> {
+    match number.decimal(isa) {
+        Ok(decimal) => Ok(decimal),
+        Err(error) => Err(DecodeError::value(error, field)),
+    }
 }
 
 /// A value with its own scale, if the member was there and not empty.
-pub(super) fn decimal_if(slots: &Slots<'_>, slot: usize, field: &'static str) -> Result<Option<Decimal>, DecodeError> {
-    match slots.text(slot) {
-        b"" => Ok(None),
-        text => decimal(text, field).map(Some),
+#[inline(always)]
+pub(super) fn decimal_if(
+    slots: &Slots<'_>,
+    slot: usize,
+    isa: impl Isa,
+    field: &'static str,
+) -> Result<Option<Decimal>, DecodeError> {
+    let number = slots.number(slot);
+    if number.text().is_empty() {
+        return Ok(None);
     }
+    decimal(number, isa, field).map(Some)
 }
 
 /// The levels of one core's book updates, both sides in one buffer, reused.
@@ -125,13 +158,25 @@ impl LevelScratch {
         Self { levels: vec![Level::default(); LEVEL_COUNT_MAX].into_boxed_slice() }
     }
 
+    /// What is not filled yet.
+    #[inline(always)]
+    pub(super) fn room(&mut self, filled: usize) -> &mut [Level] {
+        self.levels.get_mut(filled..).unwrap_or_default()
+    }
+
+    /// Levels that were read.
+    #[inline(always)]
+    pub(super) fn between(&self, start: usize, end: usize) -> &[Level] {
+        self.levels.get(start..end).unwrap_or_default()
+    }
+
     /// Reads both sides, given as (node, member name): bids and asks.
-    pub(super) fn read(
+    pub(super) fn read<I: Isa>(
         &mut self,
         document: &Document<'_>,
         bids: (u64, &'static str),
         asks: (u64, &'static str),
-        listed: Listed,
+        listed: Listed<I>,
     ) -> Result<(&[Level], &[Level]), DecodeError> {
         let bid_count = self.read_side(document, 0, bids, listed)?;
         let count = self.read_side(document, bid_count, asks, listed)?;
@@ -139,12 +184,12 @@ impl LevelScratch {
     }
 
     /// Appends one side behind the first `filled` levels; how many are filled then.
-    fn read_side(
+    fn read_side<I: Isa>(
         &mut self,
         document: &Document<'_>,
         mut filled: usize,
         (node, field): (u64, &'static str),
-        listed: Listed,
+        listed: Listed<I>,
     ) -> Result<usize, DecodeError> {
         let wrong_type = DecodeError::new(Reason::WrongType, field);
         let node = usize::try_from(node).map_err(|_| wrong_type)?;

@@ -1,6 +1,6 @@
 //! What the decoders' unit tests share: a sink that keeps everything, a few symbols, one call. Tests only.
 
-use super::{DecodeError, Decoded, Decoder, DecoderScratch, Form, HotSymbols, Reason, Sink};
+use super::{Cpu, DecodeError, Decoded, Decoder, DecoderScratch, Form, HotSymbols, Payload, Reason, Sink};
 use crate::market::{
     AggTrade, BookKind, BookUpdate, Kline, Level, Liquidation, MarkPrice, Meta, MonoNs, Quote, Received, SequenceIds,
     SymbolTable, Ticker, Trade, Venue,
@@ -75,20 +75,30 @@ pub(super) struct Bench {
 
 impl Bench {
     pub(super) fn new(venue: Venue, raw_stream: Option<&str>) -> Self {
+        Self::with_cpu(venue, raw_stream, Cpu::best())
+    }
+
+    /// [`Self::new`] for these instructions.
+    pub(super) fn with_cpu(venue: Venue, raw_stream: Option<&str>, cpu: Cpu) -> Self {
         let mut table = SymbolTable::default();
         let mut symbols = HotSymbols::new();
         for name in ["BTCUSDT", "ETHUSDT"] {
             let symbol = table.add(venue, name, 2, 3, None).unwrap();
             symbols.add(table.spec(symbol).unwrap());
         }
-        Self { decoder: Decoder::new(venue, Form::Combined, raw_stream), scratch: DecoderScratch::new(), symbols }
+        Self {
+            decoder: Decoder::with_cpu(venue, Form::Combined, raw_stream, cpu),
+            scratch: DecoderScratch::new(),
+            symbols,
+        }
     }
 
     /// Decodes one message.
     pub(super) fn decode(&mut self, message: impl AsRef<[u8]>) -> (Result<Decoded, DecodeError>, Vec<Event>) {
         let mut ledger = Ledger::default();
         let mut bytes = message.as_ref().to_vec();
-        let decoded = self.decoder.decode(&mut bytes, RECEIVED, &self.symbols, &mut self.scratch, &mut ledger);
+        let message = Payload::of_vec(&mut bytes);
+        let decoded = self.decoder.decode(message, &RECEIVED, &self.symbols, &mut self.scratch, &mut ledger);
         (decoded, ledger.events)
     }
 

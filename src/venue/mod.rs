@@ -12,7 +12,9 @@
 //!             tape.rs      any JSON: simd-json with reusable buffers (tier two)
 //!             scan.rs      the expected shape only: every literal and digit checked (tier one)
 //!             template.rs  texts with holes: pings we write, answers to a server's ping
-//!             number.rs    numbers out of text, eight bytes at a time
+//!             isa          what the scanner asks of the CPU: portable, SSE4.1, AVX-512
+//!             number.rs    numbers out of text
+//!             levels.rs    lists of book levels
 //!             fields.rs    what a shape's values mean: grid prices, times, symbols
 //! ```
 
@@ -23,8 +25,10 @@ mod fields;
 mod generate;
 mod identity;
 mod instruments;
+mod isa;
 #[cfg(test)]
 mod ledger;
+mod levels;
 mod number;
 mod protocol;
 mod request;
@@ -38,8 +42,9 @@ pub mod binance;
 pub mod bybit;
 
 pub use channel::{Channel, ChannelError, ChannelKind, ChannelScope};
-pub use decode::{DecodeError, Decoded, Decoder, DecoderScratch, HotSymbols, Reason, Sink, Tier};
+pub use decode::{DecodeError, Decoded, Decoder, DecoderScratch, HotSymbols, Payload, Reason, Sink, Tier};
 pub use identity::{Identity, identity};
+pub use isa::Cpu;
 pub use protocol::{
     Ack, AckResult, ControlMessage, Form, Heartbeat, InstrumentError, InstrumentSpec, Limits, Protocol, Refusal,
     RestLimits, StreamClass, protocol,

@@ -1,174 +1,63 @@
-//! Numbers out of text, eight bytes at a time. Used by both tiers; called several times per message.
+//! Numbers out of text. Used by both tiers; called several times per message.
 //!
-//! ```text
-//! "61837.63"   ^ 0x30 ..   ->  digit values, first digit in the lowest byte   digit_count: how many lead
-//! 61837 << 24              ->  right-aligned, zeros in front                  three multiplications: the value
-//! ```
-//! Plain `u64` arithmetic inside one register: no `unsafe`, no read behind the slice. What the quick way does not take
-//! goes to [`parse_fixed`], which alone decides what is an error.
+//! What the quick way ([`Isa`]) does not take goes to [`parse_fixed`], which alone decides what is an error.
 
-use crate::market::{TradeId, ValueError, parse_fixed};
+use super::isa::{DIGIT_COUNT_MAX, Isa, NumberEnds, Portable, WINDOW};
+use crate::market::{Decimal, TradeId, ValueError, pack, parse_fixed};
 
 /// A byte in every byte of a word.
 const fn each(byte: u8) -> u64 {
     0x0101_0101_0101_0101 * byte as u64
 }
 
-const POWERS_OF_TEN: [u64; 19] = {
-    let mut powers = [1; 19];
-    let mut at = 1;
-    while at < 19 {
-        powers[at] = powers[at - 1] * 10;
-        at += 1;
-    }
-    powers
-};
-
-/// How many bytes from the start of the word are digits: 0 to 8.
-#[inline(always)]
-pub(super) fn digit_count(word: u64) -> usize {
-    let values = word ^ each(b'0');
-    // A value of ten or more carries into the top bit of its byte; the mask keeps it from the next byte.
-    let others = (((values & each(0x7f)) + each(0x76)) | values) & each(0x80);
-    (others.trailing_zeros() / 8) as usize
-}
-
-/// The value of the first `count` bytes of a word, which are digits.
-#[inline(always)]
-pub(super) fn leading_digits(word: u64, count: usize) -> u64 {
-    debug_assert!(count <= 8 && digit_count(word) >= count);
-    leading_values(word ^ each(b'0'), count)
-}
-
-/// The number that the first `count` digit values of a word make.
-#[inline(always)]
-fn leading_values(values: u64, count: usize) -> u64 {
-    if count == 0 {
-        return 0;
-    }
-    // Shifting puts zeros where more significant digits would stand.
-    let values = values << (64 - 8 * count);
-    let pairs = values.wrapping_mul(10).wrapping_add(values >> 8);
-    let upper = (pairs & 0x0000_00ff_0000_00ff).wrapping_mul(100 + (1_000_000 << 32));
-    let lower = ((pairs >> 16) & 0x0000_00ff_0000_00ff).wrapping_mul(1 + (10_000 << 32));
-    upper.wrapping_add(lower) >> 32
-}
-
-/// `value * 10^count + digits`, for the next `count` digits of a number of at most 19 digits.
-#[inline(always)]
-pub(super) fn append(value: u64, digits: u64, count: usize) -> u64 {
-    value.wrapping_mul(POWERS_OF_TEN[count]).wrapping_add(digits)
-}
-
-/// The eight bytes at `at`, zeros behind the end of the text.
-#[inline(always)]
-pub(super) fn load(text: &[u8], at: usize) -> u64 {
-    match text.get(at..).and_then(<[u8]>::first_chunk::<8>) {
-        Some(chunk) => u64::from_le_bytes(*chunk),
-        None => load_end(text, at),
-    }
-}
-
-/// [`load`] less than eight bytes before the end.
-#[inline(never)]
-fn load_end(text: &[u8], at: usize) -> u64 {
-    if at >= text.len() {
-        return 0;
-    }
-    match text.last_chunk::<8>() {
-        Some(last) => u64::from_le_bytes(*last) >> (8 * (at + 8 - text.len())),
-        None => load_short(text) >> (8 * at),
-    }
-}
-
-/// A text of fewer than eight bytes as one word.
-#[inline(always)]
-fn load_short(text: &[u8]) -> u64 {
-    match (text.first_chunk::<4>(), text.last_chunk::<4>()) {
-        // The two loads overlap where the text is shorter than eight bytes; both say the same there.
-        (Some(first), Some(last)) => {
-            u64::from(u32::from_le_bytes(*first)) | u64::from(u32::from_le_bytes(*last)) << (8 * (text.len() - 4))
-        }
-        _ => text.iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte)),
-    }
-}
-
-/// The digits of an unsigned number with at most 15 of them before the point and 8 behind it, before its scale is known.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Digits {
-    /// What stands before the point.
-    whole: u64,
-    /// The values of the digits behind it, one a byte, the first in the lowest; zeros behind the last.
-    decimals: u64,
-}
-
-impl Digits {
-    /// Not read. No scale makes an `i64` of it.
-    const UNREAD: Self = Self { whole: u64::MAX, decimals: 0 };
-
-    /// The number at the front of a text, and its length in bytes. `None` is "not the common form", not an error; what
-    /// stands behind the length is the caller's to judge.
-    #[inline(always)]
-    pub(super) fn read(text: &[u8]) -> Option<(Self, usize)> {
-        let mut word = load(text, 0);
-        let mut count = digit_count(word);
-        let mut whole = leading_digits(word, count);
-        let mut length = count;
-        if count == 8 {
-            word = load(text, 8);
-            count = digit_count(word);
-            if count == 8 {
-                return None;
-            }
-            whole = append(whole, leading_digits(word, count), count);
-            length += count;
-        }
-        if length == 0 {
-            return None;
-        }
-        if (word >> (8 * count)) & 0xff != u64::from(b'.') {
-            return Some((Self { whole, decimals: 0 }, length));
-        }
-        let word = load(text, length + 1);
-        let count = digit_count(word);
-        if count == 0 {
-            return None;
-        }
-        let decimals = (word ^ each(b'0')) & (u64::MAX >> (64 - 8 * count));
-        Some((Self { whole, decimals }, length + 1 + count))
-    }
-
-    /// The mantissa at `scale` decimals, if it is exact and fits.
-    #[inline(always)]
-    fn grid(self, scale: usize) -> Option<i64> {
-        let scaled = self.whole.checked_mul(*POWERS_OF_TEN.get(scale)?)?;
-        let kept = scale.min(8);
-        if kept < 8 && self.decimals >> (8 * kept) != 0 {
-            return None;
-        }
-        let fraction = leading_values(self.decimals, kept) * POWERS_OF_TEN[scale - kept];
-        i64::try_from(scaled.checked_add(fraction)?).ok()
-    }
-}
-
-/// A number's text, with its digits where whoever found its end had read them already.
+/// A number's text, with its ends where whoever found them had read it already.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Number<'a> {
-    pub(super) text: &'a [u8],
-    digits: Digits,
+    text: &'a [u8],
+    /// The bytes from the text's first on, where they are known to be there.
+    window: Option<&'a [u8; WINDOW]>,
+    /// `end` zero: not read.
+    ends: NumberEnds,
 }
 
+const UNREAD: NumberEnds = NumberEnds { whole: 0, end: 0 };
+
 impl<'a> Number<'a> {
-    /// Of a text that consists of these digits.
+    /// Of the number that begins this window and ends so; `None` is "not the common form", which is no error.
     #[inline(always)]
-    pub(super) fn new(text: &'a [u8], digits: Digits) -> Self {
-        Self { text, digits }
+    pub(super) fn new(window: &'a [u8; WINDOW], ends: NumberEnds) -> Option<Self> {
+        let NumberEnds { whole, end } = ends;
+        // A digit before the point, more than the point behind it if there is one, and a byte behind it all.
+        let is_common = whole != 0 && end - whole != 1 && end <= DIGIT_COUNT_MAX;
+        let text = window.get(..end)?;
+        is_common.then_some(Self { text, window: Some(window), ends })
     }
 
     /// Of a text that nobody has read.
     #[inline(always)]
     pub(super) const fn unread(text: &'a [u8]) -> Self {
-        Self { text, digits: Digits::UNREAD }
+        Self { text, window: None, ends: UNREAD }
+    }
+
+    /// A text that is not looked at for digits, and the window that it begins.
+    #[inline(always)]
+    pub(super) fn of_text(text: &'a [u8], window: &'a [u8; WINDOW]) -> Self {
+        Self { text, window: Some(window), ends: UNREAD }
+    }
+
+    /// The first sixteen bytes of the text, zeros behind a shorter one.
+    #[inline(always)]
+    pub(super) fn key(self, isa: impl Isa) -> u128 {
+        match self.window {
+            Some(window) => isa.key(window, self.text.len().min(WINDOW)),
+            None => pack(self.text),
+        }
+    }
+
+    /// Its text.
+    #[inline(always)]
+    pub(super) fn text(self) -> &'a [u8] {
+        self.text
     }
 
     /// A price or quantity at `scale` decimals: exactly [`parse_fixed`], sooner.
@@ -176,15 +65,42 @@ impl<'a> Number<'a> {
     /// # Errors
     /// Those of [`parse_fixed`].
     #[inline(always)]
-    pub(super) fn grid(self, scale: u8) -> Result<i64, ValueError> {
-        match self.digits.grid(usize::from(scale)) {
-            Some(mantissa) => Ok(mantissa),
-            None => parse_unread(self.text, scale),
+    pub(super) fn grid(self, isa: impl Isa, scale: u8) -> Result<i64, ValueError> {
+        if self.ends.end != 0
+            && let Some(window) = self.window
+            && let Some(mantissa) = isa.grid(window, self.ends, scale)
+        {
+            return Ok(mantissa);
         }
+        parse_unread(self.text, scale)
+    }
+
+    /// A value with its own scale: exactly [`Decimal::parse`], sooner.
+    ///
+    /// # Errors
+    /// Those of [`Decimal::parse`].
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "fewer decimals than a window has bytes")]
+    pub(super) fn decimal(self, isa: impl Isa) -> Result<Decimal, ValueError> {
+        let NumberEnds { whole, end } = self.ends;
+        let scale = end.saturating_sub(whole + 1) as u8;
+        if end != 0
+            && let Some(window) = self.window
+            && let Some(mantissa) = isa.grid(window, self.ends, scale)
+        {
+            return Ok(Decimal::new(i128::from(mantissa), scale));
+        }
+        parse_decimal(self.text)
     }
 }
 
-/// Out of line: a number of tier one comes here only where its digits say nothing.
+/// Out of line, as [`parse_unread`].
+#[inline(never)]
+fn parse_decimal(text: &[u8]) -> Result<Decimal, ValueError> {
+    Decimal::parse(text)
+}
+
+/// Out of line: a number of tier one comes here only where its window says nothing.
 #[inline(never)]
 fn parse_unread(text: &[u8], scale: u8) -> Result<i64, ValueError> {
     parse_grid(text, scale)
@@ -196,11 +112,15 @@ fn parse_unread(text: &[u8], scale: u8) -> Result<i64, ValueError> {
 /// Those of [`parse_fixed`].
 #[inline(always)]
 pub(super) fn parse_grid(text: &[u8], scale: u8) -> Result<i64, ValueError> {
-    if let Some((digits, length)) = Digits::read(text)
-        && length == text.len()
-        && let Some(mantissa) = digits.grid(usize::from(scale))
-    {
-        return Ok(mantissa);
+    if text.len() <= DIGIT_COUNT_MAX {
+        let window = pack(text).to_le_bytes();
+        let ends = Portable.number_ends(&window);
+        if ends.end == text.len()
+            && Number::new(&window, ends).is_some()
+            && let Some(mantissa) = Portable.grid(&window, ends, scale)
+        {
+            return Ok(mantissa);
+        }
     }
     parse_rare(text, scale)
 }
@@ -293,7 +213,7 @@ mod tests {
         {
             for scale in 0..=18 {
                 assert_eq!(
-                    Number::unread(text.as_bytes()).grid(scale),
+                    Number::unread(text.as_bytes()).grid(Portable, scale),
                     parse_fixed(text.as_bytes(), scale),
                     "{text} at {scale}"
                 );
@@ -321,18 +241,18 @@ mod tests {
     proptest! {
         #[test]
         fn grid_numbers_agree_with_the_plain_parser(text in "-?[0-9]{0,18}(\\.[0-9]{0,12})?0{0,6}", scale in 0_u8..=18) {
-            prop_assert_eq!(Number::unread(text.as_bytes()).grid(scale), parse_fixed(text.as_bytes(), scale));
+            prop_assert_eq!(Number::unread(text.as_bytes()).grid(Portable, scale), parse_fixed(text.as_bytes(), scale));
         }
 
         #[test]
         fn common_prices_agree_with_the_plain_parser(whole in 0_u64..1_000_000_000, decimals in "[0-9]{1,8}", scale in 0_u8..=9) {
             let text = format!("{whole}.{decimals}");
-            prop_assert_eq!(Number::unread(text.as_bytes()).grid(scale), parse_fixed(text.as_bytes(), scale));
+            prop_assert_eq!(Number::unread(text.as_bytes()).grid(Portable, scale), parse_fixed(text.as_bytes(), scale));
         }
 
         #[test]
         fn any_bytes_agree_with_the_plain_parser(text in proptest::collection::vec(prop_oneof![any::<u8>(), b'0'..=b'9', Just(b'.'), Just(b'-')], 0..24), scale in 0_u8..=18) {
-            prop_assert_eq!(Number::unread(&text).grid(scale), parse_fixed(&text, scale));
+            prop_assert_eq!(Number::unread(&text).grid(Portable, scale), parse_fixed(&text, scale));
         }
 
         #[test]
@@ -340,14 +260,6 @@ mod tests {
             let word = u64::from_le_bytes(text.as_bytes().try_into().unwrap());
             let expected = if text.starts_with('+') { None } else { u32::from_str_radix(&text, 16).ok() };
             prop_assert_eq!(eight_hex(word), expected);
-        }
-
-        #[test]
-        fn leading_digits_agree_with_the_standard_library(text in "[0-9]{0,8}", tail in "[^0-9]{8}") {
-            let bytes: Vec<u8> = text.bytes().chain(tail.bytes()).take(8).collect();
-            let word = u64::from_le_bytes(bytes.try_into().unwrap());
-            prop_assert_eq!(digit_count(word), text.len());
-            prop_assert_eq!(leading_digits(word, text.len()), text.parse().unwrap_or(0));
         }
     }
 }

@@ -9,26 +9,51 @@
 //! was as expected. `None` means "not this shape": the caller asks tier two. Never reads outside the slice, never
 //! allocates, never changes the message.
 
-use super::number::{Digits, Number, append, digit_count, leading_digits, load};
+use super::isa::{Isa, WINDOW};
+use super::number::{Number, parse_uint};
 use super::shape::{Expectation, Json, Kind, Learned, Member, Shape, Slots, Step, required};
+use crate::limits::READ_PADDING_BYTES;
 
-/// The bytes not yet walked.
+/// Bytes that one step may look at without asking whether they are there. Behind every message lie as many.
+const STEP_BYTES: usize = READ_PADDING_BYTES;
+
+/// The bytes not yet walked, those behind the message's end included.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Cursor<'a> {
     rest: &'a [u8],
 }
 
 impl<'a> Cursor<'a> {
-    /// At the first byte.
+    /// At the first byte of a message and what is readable behind it.
     #[inline(always)]
-    pub(super) fn new(message: &'a [u8]) -> Self {
-        Self { rest: message }
+    pub(super) fn new(padded: &'a [u8]) -> Self {
+        Self { rest: padded }
     }
 
-    /// True if nothing is ahead.
+    /// How many readable bytes are ahead.
     #[inline(always)]
-    pub(super) fn is_at_end(&self) -> bool {
-        self.rest.is_empty()
+    pub(super) fn ahead(&self) -> usize {
+        self.rest.len()
+    }
+
+    /// The bytes ahead.
+    #[inline(always)]
+    pub(super) fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+
+    /// Whether a whole step's bytes are readable. Asked once a step, so that the step's own questions need no answer.
+    /// Never false inside a message.
+    #[inline(always)]
+    pub(super) fn has_step(&self) -> bool {
+        self.rest.len() >= STEP_BYTES
+    }
+
+    /// Steps over so many bytes that someone else read.
+    #[inline(always)]
+    pub(super) fn skip(&mut self, length: usize) -> Option<()> {
+        self.rest = self.rest.get(length..)?;
+        Some(())
     }
 
     /// Steps over exactly these bytes.
@@ -41,15 +66,24 @@ impl<'a> Cursor<'a> {
     /// A string whose opening quote was walked already, up to and over its closing quote. Plain ASCII only: a
     /// backslash, a control byte or a byte of a multi-byte character belongs to tier two.
     #[inline(always)]
-    pub(super) fn text(&mut self) -> Option<&'a [u8]> {
-        let mut at = 0;
+    pub(super) fn text(&mut self, isa: impl Isa) -> Option<Number<'a>> {
+        let window = self.rest.first_chunk::<WINDOW>()?;
+        let mut end = isa.plain_end(window);
+        if end == WINDOW {
+            end = self.text_end(isa, WINDOW)?;
+        }
+        Some(Number::of_text(self.close(end)?, window))
+    }
+
+    /// Where a string ends that does not before byte `at`.
+    #[inline(always)]
+    fn text_end(&self, isa: impl Isa, mut at: usize) -> Option<usize> {
         loop {
-            // Behind the message's end stand zeros, which end a string too.
-            let ends = string_ends(load(self.rest, at));
-            if ends != 0 {
-                return self.close(at + (ends.trailing_zeros() / 8) as usize);
+            let end = isa.plain_end(self.rest.get(at..)?.first_chunk::<WINDOW>()?);
+            if end < WINDOW {
+                return Some(at + end);
             }
-            at += 8;
+            at += WINDOW;
         }
     }
 
@@ -62,67 +96,80 @@ impl<'a> Cursor<'a> {
     }
 
     /// A decimal number in a string whose opening quote was walked already, up to and over its closing quote. Its digits
-    /// are read on the way to its end; what they mean (its scale) is not known here. A string that is no number of the
-    /// common form is taken as it is.
+    /// are looked at on the way to its end; what they mean (its scale) is not known here. A string that is no number of
+    /// the common form is taken as it is.
     #[inline(always)]
-    pub(super) fn number(&mut self) -> Option<Number<'a>> {
-        if let Some((digits, length)) = Digits::read(self.rest)
-            && let Some(text) = self.close(length)
+    pub(super) fn number(&mut self, isa: impl Isa) -> Option<Number<'a>> {
+        let window = self.rest.first_chunk::<WINDOW>()?;
+        if let Some(number) = Number::new(window, isa.number_ends(window))
+            && self.close(number.text().len()).is_some()
         {
-            return Some(Number::new(text, digits));
+            return Some(number);
         }
         // The cursor goes by value, so that its address is never taken and it stays in registers.
-        let (number, cursor) = self.number_rare()?;
+        let (number, cursor) = self.number_rare(isa)?;
         *self = cursor;
         Some(number)
     }
 
     #[cold]
     #[inline(never)]
-    fn number_rare(mut self) -> Option<(Number<'a>, Self)> {
-        let text = self.text()?;
-        Some((Number::unread(text), self))
+    fn number_rare(mut self, isa: impl Isa) -> Option<(Number<'a>, Self)> {
+        let text = self.text(isa)?;
+        Some((Number::unread(text.text()), self))
     }
 
     /// A JSON integer that is not negative and has at most 19 digits.
     #[inline(always)]
-    pub(super) fn uint(&mut self) -> Option<u64> {
-        let first = load(self.rest, 0);
-        let mut length = digit_count(first);
-        let mut value = leading_digits(first, length);
-        let mut count = length;
-        while count == 8 {
-            let word = load(self.rest, length);
-            count = digit_count(word);
-            if length + count > 19 {
-                return None;
-            }
-            value = append(value, leading_digits(word, count), count);
-            length += count;
+    pub(super) fn uint(&mut self, isa: impl Isa) -> Option<u64> {
+        let window = self.rest.first_chunk::<WINDOW>()?;
+        let (value, length) = isa.uint(window);
+        if length == WINDOW {
+            let (value, cursor) = self.uint_long()?;
+            *self = cursor;
+            return Some(value);
         }
         // JSON has no leading zeros, and what follows the digits is compared by whoever comes next.
-        if length == 0 || (length > 1 && first & 0xff == u64::from(b'0')) {
+        if length == 0 || (length > 1 && window[0] == b'0') {
             return None;
         }
         self.rest = self.rest.get(length..)?;
         Some(value)
     }
 
-    /// `true` or `false`.
+    /// An integer of sixteen digits or more.
+    #[cold]
+    #[inline(never)]
+    fn uint_long(mut self) -> Option<(u64, Self)> {
+        let length = self.rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        if length > 19 || self.rest[0] == b'0' {
+            return None;
+        }
+        let (digits, rest) = self.rest.split_at(length);
+        self.rest = rest;
+        Some((parse_uint(digits)?, self))
+    }
+
+    /// `true` or `false`. Without a branch between them, for nothing foretells which a trade will be.
     #[inline(always)]
     pub(super) fn bool(&mut self) -> Option<bool> {
-        if self.literal(b"true").is_some() {
-            return Some(true);
+        let [a, b, c, d, e] = *self.rest.first_chunk::<5>()?;
+        let word = u32::from_le_bytes([a, b, c, d]);
+        let is_true = word == u32::from_le_bytes(*b"true");
+        let is_false = (word == u32::from_le_bytes(*b"fals")) & (e == b'e');
+        if !(is_true | is_false) {
+            return None;
         }
-        self.literal(b"false").map(|()| false)
+        self.rest = self.rest.get(5 - usize::from(is_true)..)?;
+        Some(is_true)
     }
 
     /// Any scalar: a plain string, a number, `true`, `false` or `null`.
-    fn skip_scalar(&mut self) -> Option<()> {
+    fn skip_scalar(&mut self, isa: impl Isa) -> Option<()> {
         match *self.rest.first()? {
             b'"' => {
                 self.literal(b"\"")?;
-                self.text().map(|_| ())
+                self.text(isa).map(|_| ())
             }
             b't' | b'f' => self.bool().map(|_| ()),
             b'n' => self.literal(b"null"),
@@ -159,157 +206,218 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// In the top bit of each byte: is this a quote, a backslash, a control byte or not ASCII? Exact for the lowest such
-/// byte (a borrow can only mark a byte above one that is marked rightly), and only the lowest is used.
-#[inline(always)]
-fn string_ends(word: u64) -> u64 {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const TOPS: u64 = 0x8080_8080_8080_8080;
-    let quote = word ^ (ONES * b'"' as u64);
-    let backslash = word ^ (ONES * b'\\' as u64);
-    // Bytes with their top bit set are marked by `word` itself, so no term needs to leave them out.
-    let below = |x: u64, bound: u64| x.wrapping_sub(ONES * bound);
-    (below(quote, 1) | below(backslash, 1) | below(word, 0x20) | word) & TOPS
+/// What must follow an object.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum End {
+    /// Whatever the caller looks for next.
+    Open,
+    /// The message's end, and before it the brace of what was wrapped around the object.
+    Message {
+        /// Whether there is such a brace.
+        is_wrapped: bool,
+        /// Readable bytes behind the message.
+        behind: usize,
+    },
+}
+
+impl End {
+    #[inline(always)]
+    fn check(self, cursor: &mut Cursor<'_>) -> Option<()> {
+        let Self::Message { is_wrapped, behind } = self else { return Some(()) };
+        if is_wrapped {
+            cursor.literal(b"}")?;
+        }
+        (cursor.ahead() == behind).then_some(())
+    }
 }
 
 /// What tier one makes of an object's members.
 pub(super) trait Reader<'a> {
+    /// How it asks for bytes.
+    type Isa: Isa;
+
     /// What it builds.
     type Event;
+
+    /// How it asks for bytes.
+    fn isa(&self) -> Self::Isa;
 
     /// Forgets what an attempt with another order left.
     fn restart(&mut self) {}
 
-    /// Walks the whole value of a [`Kind::Nested`] member, or refuses it.
-    fn nested(&mut self, _cursor: &mut Cursor<'a>) -> Option<()> {
+    /// Walks the whole value of a [`Kind::Nested`] member, or refuses it. `slots` has the members before it.
+    fn nested(&mut self, _slots: &Slots<'a>, _cursor: &mut Cursor<'a>) -> Option<()> {
         None
     }
 
-    /// Builds from the slots. A method and not a closure, because it must be inlined in every order's walk: only then
+    /// Walks the whole value of a [`Kind::Levels`] member, or refuses it. `slots` has the members before it.
+    fn levels(&mut self, _slot: usize, _slots: &Slots<'a>, _cursor: &mut Cursor<'a>) -> Option<()> {
+        None
+    }
+
+    /// Builds from the slots; nothing is asked of the message behind this call. A method and not a closure, because it must be inlined in every order's walk: only then
     /// do the slots stay in registers.
     fn build(&mut self, slots: &Slots<'a>) -> Option<Self::Event>;
 }
 
+/// Writes a [`Reader`] of one object's members: `Name(more: Type, ...)`, and a function of `(slots, context, more ...)`.
+/// With the event's type behind it what was built is put in a place, where it stays, uncopied.
+macro_rules! reader {
+    ($name:ident($($more:ident: $type:ty),*) -> $event:ty = $build:path) => {
+        struct $name<'r, 'c, I> {
+            context: &'r $crate::venue::fields::Context<'c, I>,
+            $($more: $type),*
+        }
+
+        impl<'a, I: $crate::venue::isa::Isa> $crate::venue::scan::Reader<'a> for $name<'_, '_, I> {
+            type Isa = I;
+            type Event = $event;
+
+            #[inline(always)]
+            fn isa(&self) -> I {
+                self.context.isa
+            }
+
+            #[inline(always)]
+            fn build(&mut self, slots: &$crate::venue::shape::Slots<'a>) -> Option<$event> {
+                $build(slots, self.context $(, self.$more)*).ok()
+            }
+        }
+    };
+    ($name:ident = $build:path => $event:ty) => {
+        struct $name<'r, 'c, I> {
+            context: &'r $crate::venue::fields::Context<'c, I>,
+            place: &'r mut Option<$event>,
+        }
+
+        impl<'a, I: $crate::venue::isa::Isa> $crate::venue::scan::Reader<'a> for $name<'_, '_, I> {
+            type Isa = I;
+            type Event = ();
+
+            #[inline(always)]
+            fn isa(&self) -> I {
+                self.context.isa
+            }
+
+            #[inline(always)]
+            fn build(&mut self, slots: &$crate::venue::shape::Slots<'a>) -> Option<()> {
+                *self.place = Some($build(slots, self.context).ok()?);
+                Some(())
+            }
+        }
+    };
+}
+pub(super) use reader;
+
 /// Walks one object of shape `S` in the order its connection expects, or in another one the shape knows, and `end`
-/// behind it; then builds from its slots. The cursor moves only on success.
+/// behind it; then builds from its slots. What was built, and the cursor behind the object.
 #[inline(always)]
 pub(super) fn expect<'a, S: Shape, R: Reader<'a>>(
     expectation: &mut Expectation,
-    cursor: &mut Cursor<'a>,
-    end: &[u8],
+    cursor: Cursor<'a>,
+    end: End,
     reader: &mut R,
-) -> Option<R::Event> {
+) -> Option<(R::Event, Cursor<'a>)> {
     let (order, learned) = expectation.first();
-    if let Some((event, ahead)) = walk::<S, R>(order, learned, *cursor, end, reader) {
-        *cursor = ahead;
-        return Some(event);
+    reader.restart();
+    let walked = if order < const { S::ORDERS.len() } {
+        S::walk(order, cursor, end, reader)
+    } else {
+        walk_listed::<S, R>(None, learned, cursor, end, reader)
+    };
+    if walked.is_some() {
+        return walked;
     }
     expect_other::<S, R>(expectation, cursor, end, reader)
 }
 
+/// The other orders, member by member: a connection comes here when its venue changes what it sends.
 #[cold]
 #[inline(never)]
 fn expect_other<'a, S: Shape, R: Reader<'a>>(
     expectation: &mut Expectation,
-    cursor: &mut Cursor<'a>,
-    end: &[u8],
-    reader: &mut R,
-) -> Option<R::Event> {
-    let start = *cursor;
-    let (event, ahead) = expectation
-        .attempt_others(S::ORDERS.len(), |order, learned| walk::<S, R>(order, learned, start, end, reader))?;
-    *cursor = ahead;
-    Some(event)
-}
-
-/// One attempt with one order: the event, and the cursor behind it.
-#[inline(always)]
-fn walk<'a, S: Shape, R: Reader<'a>>(
-    order: usize,
-    learned: &Learned,
-    start: Cursor<'a>,
-    end: &[u8],
+    cursor: Cursor<'a>,
+    end: End,
     reader: &mut R,
 ) -> Option<(R::Event, Cursor<'a>)> {
-    const { assert!(S::ORDERS.len() <= 3, "as many orders as are written out here") };
-    reader.restart();
-    match order {
-        0 if !S::ORDERS.is_empty() => walk_known::<S, R, 0>(start, end, reader),
-        1 if S::ORDERS.len() > 1 => walk_known::<S, R, 1>(start, end, reader),
-        2 if S::ORDERS.len() > 2 => walk_known::<S, R, 2>(start, end, reader),
-        _ => walk_learned::<S, R>(learned, start, end, reader),
-    }
+    expectation.attempt_others(S::ORDERS.len(), |order, learned| {
+        walk_listed::<S, R>(S::ORDERS.get(order).copied(), learned, cursor, end, reader)
+    })
 }
 
-/// The slots are this function's own: where the order is a constant they never reach memory.
-#[inline(always)]
-fn walk_known<'a, S: Shape, R: Reader<'a>, const ORDER: usize>(
-    start: Cursor<'a>,
-    end: &[u8],
-    reader: &mut R,
-) -> Option<(R::Event, Cursor<'a>)> {
-    let mut ahead = start;
-    let mut slots = Slots::new();
-    scan_known::<S, ORDER>(&mut ahead, &mut slots, reader)?;
-    ahead.literal(end)?;
-    Some((reader.build(&slots)?, ahead))
-}
-
+/// One of the shape's orders, or the learned one.
 #[inline(never)]
-fn walk_learned<'a, S: Shape, R: Reader<'a>>(
+fn walk_listed<'a, S: Shape, R: Reader<'a>>(
+    order: Option<&'static [usize]>,
     learned: &Learned,
     start: Cursor<'a>,
-    end: &[u8],
+    end: End,
     reader: &mut R,
 ) -> Option<(R::Event, Cursor<'a>)> {
+    reader.restart();
     let mut ahead = start;
     let mut slots = Slots::new();
-    scan_learned(S::MEMBERS, learned, &mut ahead, &mut slots, reader)?;
-    ahead.literal(end)?;
-    Some((reader.build(&slots)?, ahead))
+    match order {
+        Some(order) => scan_order(S::MEMBERS, order, &mut ahead, &mut slots, reader)?,
+        None => scan_learned(S::MEMBERS, learned, &mut ahead, &mut slots, reader)?,
+    }
+    finish(S::MEMBERS, &slots, ahead, end, reader)
 }
 
-/// The members of one order of a shape, as slots; the first order for a number no order has.
-const fn order_of<S: Shape>(order: usize) -> &'static [usize] {
-    if order < S::ORDERS.len() { S::ORDERS[order] } else { S::ORDERS[0] }
-}
-
-/// Walks one object in order `ORDER` of its shape. Every member is a constant here, so the compiler lays the whole walk
-/// out in a straight line: no table is read, no kind is asked.
+/// Behind the last member: its brace, what must follow, and the event.
 #[inline(always)]
-fn scan_known<'a, S: Shape, const ORDER: usize>(
+pub(super) fn finish<'a, R: Reader<'a>>(
+    members: &'static [Member],
+    slots: &Slots<'a>,
+    mut cursor: Cursor<'a>,
+    end: End,
+    reader: &mut R,
+) -> Option<(R::Event, Cursor<'a>)> {
+    let required = required(members);
+    if slots.present & required != required {
+        return None;
+    }
+    cursor.literal(b"}")?;
+    end.check(&mut cursor)?;
+    Some((reader.build(slots)?, cursor))
+}
+
+/// One member of a known order.
+#[inline(always)]
+pub(super) fn step<'a>(
+    member: &'static Member,
+    slot: usize,
+    is_first: bool,
     cursor: &mut Cursor<'a>,
     slots: &mut Slots<'a>,
     reader: &mut impl Reader<'a>,
 ) -> Option<()> {
-    macro_rules! steps {
-        ($($at:literal)*) => { $(step::<S, ORDER, $at>(cursor, slots, reader)?;)* };
+    if !cursor.has_step() {
+        return None;
     }
-    const { assert!(order_of::<S>(ORDER).len() <= 16, "as many steps as are written out here") };
-    steps!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15);
-    close_object(S::MEMBERS, cursor, slots)
-}
-
-#[inline(always)]
-fn step<'a, S: Shape, const ORDER: usize, const AT: usize>(
-    cursor: &mut Cursor<'a>,
-    slots: &mut Slots<'a>,
-    reader: &mut impl Reader<'a>,
-) -> Option<()> {
-    if AT >= const { order_of::<S>(ORDER).len() } {
-        return Some(());
-    }
-    let slot = const { if AT < order_of::<S>(ORDER).len() { order_of::<S>(ORDER)[AT] } else { 0 } };
-    let member = const { &S::MEMBERS[if AT < order_of::<S>(ORDER).len() { order_of::<S>(ORDER)[AT] } else { 0 }] };
     let mut ahead = *cursor;
-    if scan_lead(member, AT == 0, &mut ahead).is_some() {
+    if scan_lead(member, is_first, &mut ahead).is_some() {
         *cursor = ahead;
         return scan_value(member, slot, cursor, slots, reader);
     }
     if member.is_required { None } else { Some(()) }
 }
 
-/// Walks one object in a learned order: exactly these members.
+/// Walks one object in this order, but for the brace that closes it.
+fn scan_order<'a>(
+    members: &'static [Member],
+    order: &'static [usize],
+    cursor: &mut Cursor<'a>,
+    slots: &mut Slots<'a>,
+    reader: &mut impl Reader<'a>,
+) -> Option<()> {
+    for (at, &slot) in order.iter().enumerate() {
+        step(members.get(slot)?, slot, at == 0, cursor, slots, reader)?;
+    }
+    Some(())
+}
+
+/// Walks one object in a learned order: exactly these members, but for the brace that closes it.
 fn scan_learned<'a>(
     members: &'static [Member],
     learned: &Learned,
@@ -332,21 +440,12 @@ fn scan_learned<'a>(
                 cursor.literal(if at == 0 { b"{\"" } else { b",\"" })?;
                 cursor.literal(step.unknown_key())?;
                 cursor.literal(b"\":")?;
-                cursor.skip_scalar()?;
+                cursor.skip_scalar(reader.isa())?;
                 slots.has_other = true;
             }
         }
     }
-    close_object(members, cursor, slots)
-}
-
-#[inline(always)]
-fn close_object(members: &'static [Member], cursor: &mut Cursor<'_>, slots: &Slots<'_>) -> Option<()> {
-    let required = required(members);
-    if slots.present & required != required {
-        return None;
-    }
-    cursor.literal(b"}")
+    Some(())
 }
 
 /// Steps over what stands before a member's value: `{"key":` or `,"key":`, with a string's opening quote.
@@ -371,22 +470,26 @@ fn scan_value<'a>(
     slots: &mut Slots<'a>,
     reader: &mut impl Reader<'a>,
 ) -> Option<()> {
+    let isa = reader.isa();
     match member.kind {
-        Kind::Int => slots.set_int(slot, cursor.uint()?),
-        Kind::Text => slots.set_text(slot, cursor.text()?),
-        Kind::Decimal => slots.set_number(slot, cursor.number()?),
+        Kind::Int => slots.set_int(slot, cursor.uint(isa)?),
+        Kind::Text => slots.set_number(slot, cursor.text(isa)?),
+        Kind::Decimal => slots.set_number(slot, cursor.number(isa)?),
         Kind::Bool => slots.set_int(slot, u64::from(cursor.bool()?)),
         Kind::Word(words) => slots.set_int(slot, scan_word(words, cursor)?),
-        Kind::Touch => scan_touch(slot, cursor, slots)?,
+        Kind::Touch => scan_touch(isa, slot, cursor, slots)?,
         Kind::Nested => {
-            reader.nested(cursor)?;
+            reader.nested(slots, cursor)?;
             slots.set_int(slot, 0);
         }
-        Kind::Levels => return None,
+        Kind::Levels => {
+            reader.levels(slot, slots, cursor)?;
+            slots.set_int(slot, 0);
+        }
         Kind::Ignored(json) => {
             match json {
-                Json::Int => cursor.uint().map(|_| ())?,
-                Json::Text => cursor.text().map(|_| ())?,
+                Json::Int => cursor.uint(isa).map(|_| ())?,
+                Json::Text => cursor.text(isa).map(|_| ())?,
                 Json::Bool => cursor.bool().map(|_| ())?,
             }
             slots.has_other = true;
@@ -411,15 +514,15 @@ fn scan_word(words: &'static [&'static str], cursor: &mut Cursor<'_>) -> Option<
 
 /// `[]` or `[["price","quantity"]]`.
 #[inline(always)]
-fn scan_touch<'a>(slot: usize, cursor: &mut Cursor<'a>, slots: &mut Slots<'a>) -> Option<()> {
+fn scan_touch<'a>(isa: impl Isa, slot: usize, cursor: &mut Cursor<'a>, slots: &mut Slots<'a>) -> Option<()> {
     if cursor.literal(b"[]").is_some() {
         slots.set_int(slot, 0);
         return Some(());
     }
     cursor.literal(b"[[\"")?;
-    let price = cursor.number()?;
+    let price = cursor.number(isa)?;
     cursor.literal(b",\"")?;
-    let qty = cursor.number()?;
+    let qty = cursor.number(isa)?;
     cursor.literal(b"]]")?;
     slots.set_touch(slot, price, qty);
     Some(())
@@ -429,42 +532,123 @@ fn scan_touch<'a>(slot: usize, cursor: &mut Cursor<'a>, slots: &mut Slots<'a>) -
 mod tests {
     use super::*;
     use crate::market::parse_fixed;
+    use crate::venue::Cpu;
+    use crate::venue::isa::{Isas, Work};
     use proptest::prelude::*;
+
+    fn padded(text: &[u8]) -> Vec<u8> {
+        [text, &[0; READ_PADDING_BYTES]].concat()
+    }
+
+    /// What is ahead of the cursor and belongs to the text.
+    fn left<'a>(cursor: &Cursor<'a>) -> &'a [u8] {
+        &cursor.rest[..cursor.ahead() - READ_PADDING_BYTES]
+    }
+
+    /// Runs a check with every kind of instructions that this machine has.
+    fn with_every_isa(check: impl FnMut(Cpu, &dyn Ask)) {
+        struct Check<F>(Cpu, F);
+        impl<F: FnMut(Cpu, &dyn Ask)> Work for Check<F> {
+            type Output = ();
+            fn run<I: Isa>(&mut self, isa: I) {
+                (self.1)(self.0, &Asked(isa));
+            }
+        }
+        let mut check = check;
+        for cpu in Cpu::ALL.into_iter().filter(|cpu| cpu.is_here()) {
+            Isas::new(cpu).run(&mut Check(cpu, &mut check));
+        }
+    }
+
+    /// The cursor's questions, whichever the instructions.
+    trait Ask {
+        fn uint(&self, cursor: &mut Cursor<'_>) -> Option<u64>;
+        fn text<'a>(&self, cursor: &mut Cursor<'a>) -> Option<&'a [u8]>;
+        fn number<'a>(&self, cursor: &mut Cursor<'a>) -> Option<Number<'a>>;
+        fn grid(&self, number: Number<'_>, scale: u8) -> Result<i64, crate::market::ValueError>;
+        fn skip_scalar(&self, cursor: &mut Cursor<'_>) -> Option<()>;
+    }
+
+    struct Asked<I>(I);
+
+    impl<I: Isa> Ask for Asked<I> {
+        fn uint(&self, cursor: &mut Cursor<'_>) -> Option<u64> {
+            cursor.uint(self.0)
+        }
+        fn text<'a>(&self, cursor: &mut Cursor<'a>) -> Option<&'a [u8]> {
+            let text = cursor.text(self.0)?;
+            let mut packed = text.text().to_vec();
+            packed.resize(packed.len().max(WINDOW), 0);
+            assert_eq!(text.key(self.0).to_le_bytes(), packed[..WINDOW]);
+            Some(text.text())
+        }
+        fn number<'a>(&self, cursor: &mut Cursor<'a>) -> Option<Number<'a>> {
+            cursor.number(self.0)
+        }
+        fn grid(&self, number: Number<'_>, scale: u8) -> Result<i64, crate::market::ValueError> {
+            let decimal = crate::market::Decimal::parse(number.text());
+            assert_eq!(number.decimal(self.0), decimal);
+            number.grid(self.0, scale)
+        }
+        fn skip_scalar(&self, cursor: &mut Cursor<'_>) -> Option<()> {
+            cursor.skip_scalar(self.0)
+        }
+    }
 
     fn is_string_end(byte: u8) -> bool {
         byte == b'"' || byte == b'\\' || !(0x20..0x80).contains(&byte)
     }
 
     #[test]
-    fn an_integer_is_read_at_every_length_and_every_distance_from_the_end() {
-        for length in 1..=19 {
-            let digits = &"1234567890123456789"[..length];
-            for tail in ["", "}", ",\"key\":1}", "aaaaaaaaaaaaaaaaaaaa"] {
-                let text = format!("{digits}{tail}");
-                let mut cursor = Cursor::new(text.as_bytes());
-                assert_eq!(cursor.uint(), digits.parse().ok(), "{text}");
-                assert_eq!(cursor.rest, tail.as_bytes());
+    fn an_integer_is_read_at_every_length_whatever_stands_behind_it() {
+        with_every_isa(|cpu, ask| {
+            for length in 1..=19 {
+                let digits = &"1234567890123456789"[..length];
+                for tail in ["", "}", ",\"key\":1}", "aaaaaaaaaaaaaaaaaaaa"] {
+                    let bytes = padded(format!("{digits}{tail}").as_bytes());
+                    let mut cursor = Cursor::new(&bytes);
+                    assert_eq!(ask.uint(&mut cursor), digits.parse().ok(), "{cpu:?}: {digits}{tail}");
+                    assert_eq!(left(&cursor), tail.as_bytes());
+                }
             }
-        }
-        for refused in ["", "01", "00000000000", "-1", "12345678901234567890", "a", "\"1\""] {
-            assert_eq!(Cursor::new(refused.as_bytes()).uint(), None, "{refused}");
-        }
+            for refused in ["", "01", "00000000000", "-1", "12345678901234567890", "a", "\"1\"", "0000000000000000"] {
+                assert_eq!(ask.uint(&mut Cursor::new(&padded(refused.as_bytes()))), None, "{cpu:?}: {refused}");
+            }
+        });
     }
 
     #[test]
     fn a_string_that_is_not_plain_is_refused_wherever_the_byte_stands() {
-        for length in 0..20 {
-            let plain = "A".repeat(length);
-            for tail in ["\"", "\",\"b\":\"62.5\""] {
-                let text = format!("{plain}{tail}");
-                assert_eq!(Cursor::new(text.as_bytes()).text(), Some(plain.as_bytes()));
-                for bad in [0x00, 0x1f, b'\\', 0x80, 0xff, b'\n'] {
-                    let mut bytes = text.clone().into_bytes();
-                    bytes.insert(length / 2, bad);
-                    assert_eq!(Cursor::new(&bytes).text(), None, "{bad:#04x} in {text}");
+        with_every_isa(|cpu, ask| {
+            for length in 0..40 {
+                let plain = "A".repeat(length);
+                for tail in ["\"", "\",\"b\":\"62.5\""] {
+                    let text = format!("{plain}{tail}");
+                    assert_eq!(ask.text(&mut Cursor::new(&padded(text.as_bytes()))), Some(plain.as_bytes()));
+                    for bad in [0x00, 0x1f, b'\\', 0x80, 0xff, b'\n'] {
+                        let mut bytes = text.clone().into_bytes();
+                        bytes.insert(length / 2, bad);
+                        assert_eq!(ask.text(&mut Cursor::new(&padded(&bytes))), None, "{cpu:?}: {bad:#04x} in {text}");
+                    }
                 }
+                assert_eq!(ask.text(&mut Cursor::new(&padded(plain.as_bytes()))), None, "no closing quote");
             }
-            assert_eq!(Cursor::new(plain.as_bytes()).text(), None, "no closing quote");
+        });
+    }
+
+    #[test]
+    fn a_bool_is_one_of_two_words() {
+        let read = |text: &str| {
+            let bytes = padded(text.as_bytes());
+            let mut cursor = Cursor::new(&bytes);
+            cursor.bool().map(|is_true| (is_true, left(&cursor).to_vec()))
+        };
+        assert_eq!(read("true"), Some((true, vec![])));
+        assert_eq!(read("false"), Some((false, vec![])));
+        assert_eq!(read("truee"), Some((true, b"e".to_vec())));
+        assert_eq!(read("false,"), Some((false, b",".to_vec())));
+        for refused in ["", "t", "tru", "fals", "falsy", "True", "null"] {
+            assert_eq!(read(refused), None, "{refused}");
         }
     }
 
@@ -473,32 +657,37 @@ mod tests {
         fn a_string_ends_where_the_plain_loop_says(bytes in proptest::collection::vec(prop_oneof![any::<u8>(), Just(b'"'), 0x20_u8..0x7f], 0..40)) {
             let end = bytes.iter().position(|&byte| is_string_end(byte));
             let expected = end.filter(|&at| bytes[at] == b'"').map(|at| &bytes[..at]);
-            prop_assert_eq!(Cursor::new(&bytes).text(), expected);
+            with_every_isa(|_, ask| assert_eq!(ask.text(&mut Cursor::new(&padded(&bytes))), expected));
         }
 
         #[test]
         fn a_number_is_the_same_text_and_value_as_the_plain_string(
-            text in "-?[0-9]{0,18}(\\.[0-9]{0,12})?[0a\\\\]?",
+            text in prop_oneof!["-?[0-9]{0,18}(\\.[0-9]{0,12})?[0a\\\\]?", "[0-9]{1,7}\\.[0-9]{1,8}"],
             tail in "(\"(\\}|,\"key\":\"1.5\"\\})?)?",
             scale in 0_u8..=18,
         ) {
-            let message = format!("{text}{tail}");
-            let [mut plain, mut cursor] = [Cursor::new(message.as_bytes()); 2];
-            let expected = plain.text();
-            let number = cursor.number();
-            prop_assert_eq!(number.map(|number| number.text), expected);
-            if let Some(number) = number {
-                prop_assert_eq!(cursor.rest, plain.rest);
-                prop_assert_eq!(number.grid(scale), parse_fixed(number.text, scale));
-            }
+            let bytes = padded(format!("{text}{tail}").as_bytes());
+            with_every_isa(|cpu, ask| {
+                let [mut plain, mut cursor] = [Cursor::new(&bytes); 2];
+                let expected = ask.text(&mut plain);
+                let number = ask.number(&mut cursor);
+                assert_eq!(number.map(Number::text), expected, "{cpu:?}: {text}");
+                if let Some(number) = number {
+                    assert_eq!(left(&cursor), left(&plain));
+                    assert_eq!(ask.grid(number, scale), parse_fixed(number.text(), scale), "{cpu:?}: {text} at {scale}");
+                }
+            });
         }
 
         #[test]
         fn a_skipped_scalar_is_one_that_json_has(text in "(-?[0-9]{1,20}(\\.[0-9]{0,3})?|true|false|null|\"[a-z\\\\]{0,12}\"|[a-z]{1,5})") {
-            let mut cursor = Cursor::new(text.as_bytes());
-            if cursor.skip_scalar().is_some() && cursor.is_at_end() {
-                prop_assert!(serde_json::from_str::<serde_json::Value>(&text).is_ok(), "{}", text);
-            }
+            with_every_isa(|_, ask| {
+                let bytes = padded(text.as_bytes());
+                let mut cursor = Cursor::new(&bytes);
+                if ask.skip_scalar(&mut cursor).is_some() && left(&cursor).is_empty() {
+                    assert!(serde_json::from_str::<serde_json::Value>(&text).is_ok(), "{text}");
+                }
+            });
         }
     }
 }

@@ -9,9 +9,10 @@
 //! Because both tiers fill the same slots from the same table and share the builder, they cannot differ in meaning.
 
 use super::number::Number;
+use super::scan::{Cursor, End, Reader};
 
 /// Most members of one object that a shape names.
-pub(super) const MEMBER_COUNT_MAX: usize = 24;
+pub(super) const MEMBER_COUNT_MAX: usize = 32;
 
 /// Most members of one object whose order can be learned.
 const STEP_COUNT_MAX: usize = 24;
@@ -45,9 +46,10 @@ pub(super) enum Kind {
     Word(&'static [&'static str]),
     /// `[]` or `[[price, quantity], ...]`, of which only the first is wanted: `int` 0 or 1, `number` and `more`.
     Touch,
-    /// `[[price, quantity], ...]`. Tier two only: `int` is the array's place on the tape.
+    /// `[[price, quantity], ...]`: `int` is its place on the tape; tier one gives them to its [`super::scan::Reader`].
     Levels,
-    /// An object or array with a shape of its own: `int` is its place on the tape; tier one calls [`super::scan::Reader`].
+    /// An object or array with a shape of its own: `int` is its place on the tape; tier one gives it to its
+    /// [`super::scan::Reader`].
     Nested,
     /// Present in the documents, used by nobody.
     Ignored(Json),
@@ -70,7 +72,7 @@ pub(super) struct Member {
 
 /// The members that a message must have, as a set of slots.
 pub(super) const fn required(members: &[Member]) -> u32 {
-    assert!(members.len() <= MEMBER_COUNT_MAX, "one slot per member");
+    assert!(members.len() <= MEMBER_COUNT_MAX && MEMBER_COUNT_MAX <= 32, "one slot per member, and one bit");
     let mut set = 0;
     let mut slot = 0;
     while slot < members.len() {
@@ -111,6 +113,50 @@ macro_rules! shape {
 }
 pub(super) use shape;
 
+/// Writes a [`Shape`] of a module that [`shape!`] wrote: its orders, the likeliest first.
+macro_rules! orders {
+    ($($(#[$doc:meta])* $name:ident of $module:ident: $([$($slot:ident)*])*;)*) => {
+        $($(#[$doc])*
+        #[derive(Debug)]
+        pub(super) struct $name;
+
+        impl $crate::venue::shape::Shape for $name {
+            const MEMBERS: &'static [$crate::venue::shape::Member] = $module::MEMBERS;
+            const ORDERS: &'static [&'static [usize]] = &[$(&[$($module::$slot),*]),*];
+
+            #[inline(always)]
+            fn walk<'a, R: $crate::venue::scan::Reader<'a>>(
+                order: usize,
+                start: $crate::venue::scan::Cursor<'a>,
+                end: $crate::venue::scan::End,
+                reader: &mut R,
+            ) -> Option<(R::Event, $crate::venue::scan::Cursor<'a>)> {
+                use $crate::venue::scan::{finish, step};
+                let mut at = 0;
+                $(
+                    if order == at {
+                        let mut cursor = start;
+                        // Of this order alone: where the members are constants the slots never reach memory.
+                        let mut slots = $crate::venue::shape::Slots::new();
+                        let mut is_first = true;
+                        $(
+                            let member = const { &$module::MEMBERS[$module::$slot] };
+                            step(member, $module::$slot, is_first, &mut cursor, &mut slots, reader)?;
+                            is_first = false;
+                        )*
+                        let _ = is_first;
+                        return finish($module::MEMBERS, &slots, cursor, end, reader);
+                    }
+                    at += 1;
+                )*
+                let _ = at;
+                None
+            }
+        })*
+    };
+}
+pub(super) use orders;
+
 /// A shape that tier one can walk.
 pub(super) trait Shape {
     /// The members; a member's position is its slot.
@@ -118,6 +164,15 @@ pub(super) trait Shape {
     /// The orders in which the documents show them and the wire has them, as slots. Optional members may be absent.
     /// The first of an order is always required.
     const ORDERS: &'static [&'static [usize]];
+
+    /// Walks one object in one of [`Self::ORDERS`], and what must follow it; then builds. Written out member by member by
+    /// [`orders!`], so that the compiler lays the whole walk out in a straight line: no table is read, no kind is asked.
+    fn walk<'a, R: Reader<'a>>(
+        order: usize,
+        start: Cursor<'a>,
+        end: End,
+        reader: &mut R,
+    ) -> Option<(R::Event, Cursor<'a>)>;
 }
 
 /// What one member's value left behind.
@@ -135,6 +190,9 @@ impl Slot<'_> {
     const EMPTY: Self = Self { int: 0, number: Number::unread(&[]), more: Number::unread(&[]) };
 }
 
+/// A constant as a whole: an array that a loop fills would not be taken apart into registers.
+const EMPTY_SLOTS: [Slot<'static>; MEMBER_COUNT_MAX] = [Slot::EMPTY; MEMBER_COUNT_MAX];
+
 /// The values of one object, by member. What both tiers fill and every builder reads.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Slots<'a> {
@@ -149,7 +207,7 @@ impl<'a> Slots<'a> {
     /// No member yet.
     #[inline(always)]
     pub(super) fn new() -> Self {
-        Self { present: 0, has_other: false, slots: [Slot::EMPTY; MEMBER_COUNT_MAX] }
+        Self { present: 0, has_other: false, slots: EMPTY_SLOTS }
     }
 
     /// True if the member was there.
@@ -173,7 +231,7 @@ impl<'a> Slots<'a> {
     /// The text of a member; empty if it was absent.
     #[inline(always)]
     pub(super) fn text(&self, slot: usize) -> &'a [u8] {
-        self.slots[slot].number.text
+        self.slots[slot].number.text()
     }
 
     /// The number of a member.

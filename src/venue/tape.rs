@@ -240,6 +240,21 @@ impl<'d> Document<'d> {
         }
     }
 
+    /// The members of an object, and the order they came in.
+    ///
+    /// # Errors
+    /// Those of [`Self::fill`].
+    pub(super) fn filled(
+        &self,
+        object: usize,
+        members: &'static [Member],
+    ) -> Result<(Slots<'d>, Learned), DecodeError> {
+        let mut slots = Slots::new();
+        let mut learned = Learned::new();
+        self.fill(object, members, &mut slots, Some(&mut learned))?;
+        Ok((slots, learned))
+    }
+
     fn fill_member(
         &self,
         member: &Member,

@@ -12,7 +12,8 @@ use tickwire::market::{
     AggTrade, BookUpdate, Kline, Level, Liquidation, MarkPrice, Meta, MonoNs, Quote, Received, SymbolTable, Ticker,
     Trade, Venue,
 };
-use tickwire::venue::{Decoder, DecoderScratch, Form, HotSymbols, Reason, Sink};
+use tickwire::limits::READ_PADDING_BYTES;
+use tickwire::venue::{Cpu, Decoder, DecoderScratch, Form, HotSymbols, Payload, Reason, Sink};
 
 /// What all messages of a race take together, at most: they stay in the second cache.
 const BYTES_MAX: usize = 384 << 10;
@@ -82,7 +83,7 @@ struct Engine {
 }
 
 impl Engine {
-    fn new(case: Case, names: &[String]) -> Self {
+    fn new(case: Case, names: &[String], cpu: Cpu) -> Self {
         let venue = match case {
             Case::BinanceSpotTrade | Case::BinanceSpotQuote => Venue::BinanceSpot,
             Case::BinanceUsdmDepth50 => Venue::BinanceUsdm,
@@ -94,12 +95,15 @@ impl Engine {
             let symbol = table.add(venue, name, 2, 3, None).expect("room for it");
             symbols.add(table.spec(symbol).expect("just added"));
         }
-        Self { decoder: Decoder::new(venue, Form::Combined, None), symbols, scratch: DecoderScratch::new() }
+        Self { decoder: Decoder::with_cpu(venue, Form::Combined, None, cpu), symbols, scratch: DecoderScratch::new() }
     }
 
-    fn decode(&mut self, text: &mut [u8], sink: &mut impl Sink) {
+    /// Decodes the message in front of its padding.
+    fn decode(&mut self, padded: &mut [u8], sink: &mut impl Sink) {
         self.scratch.begin();
-        let decoded = self.decoder.decode(text, RECEIVED, &self.symbols, &mut self.scratch, sink);
+        let length = padded.len() - READ_PADDING_BYTES;
+        let text = Payload::new(padded, length).expect("it is padded");
+        let decoded = self.decoder.decode(text, &RECEIVED, &self.symbols, &mut self.scratch, sink);
         decoded.expect("generated to be decoded");
     }
 }
@@ -292,8 +296,15 @@ macro_rules! libraries {
     }};
 }
 
+/// A message as it lies in a read buffer: with readable bytes behind it.
+fn padded(text: &[u8]) -> Vec<u8> {
+    let mut padded = text.to_vec();
+    padded.resize(text.len() + READ_PADDING_BYTES, 0);
+    padded
+}
+
 /// The race of one case over a universe of so many symbols.
-pub(crate) fn race(case: Case, symbols: usize, rounds: usize) -> Vec<Row> {
+pub(crate) fn race(case: Case, symbols: usize, rounds: usize, cpu: Cpu) -> Vec<Row> {
     let names = universe(symbols);
     let names = &names[..];
     let mut messages: Vec<Message> = Vec::new();
@@ -308,13 +319,13 @@ pub(crate) fn race(case: Case, symbols: usize, rounds: usize) -> Vec<Row> {
     }
     let messages = &messages[..];
 
-    let mut engine = Engine::new(case, names);
+    let mut engine = Engine::new(case, names, cpu);
     for Message { text, truth } in messages {
         let mut kept = Kept::default();
-        engine.decode(&mut text.clone(), &mut kept);
+        engine.decode(&mut padded(text), &mut kept);
         assert_eq!(kept.0, *truth);
     }
-    let mut texts: Vec<Vec<u8>> = messages.iter().map(|message| message.text.clone()).collect();
+    let mut texts: Vec<Vec<u8>> = messages.iter().map(|message| padded(&message.text)).collect();
     let ours = move |order: &[u32]| {
         let mut sum = Sum::default();
         for &at in order {

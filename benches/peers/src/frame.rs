@@ -102,7 +102,7 @@ pub(crate) fn race(payload_bytes: usize, rounds: usize) -> Vec<Row> {
             buffer.received(count);
             while let Some(frame) = cursor.next_frame(&mut buffer).expect("valid frames") {
                 let Frame::Message(message) = frame else { panic!("only messages were sent") };
-                sum += seen(message.payload);
+                sum += seen(&message.payload);
                 left -= 1;
             }
         }

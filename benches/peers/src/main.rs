@@ -16,6 +16,7 @@ use race::{OURS, Row};
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use tickwire::telemetry::CountingAllocator;
+use tickwire::venue::Cpu;
 
 #[global_allocator]
 static ALLOCATOR: CountingAllocator = CountingAllocator;
@@ -30,6 +31,9 @@ struct Arguments {
     /// A tenth of the rounds: good for a look, too few for a figure.
     #[arg(long)]
     quick: bool,
+    /// Keeps tickwire from AVX-512, as on a machine without it.
+    #[arg(long)]
+    no_avx512: bool,
     /// Also writes every row to this file: work, case, contender, version, ns, ratio_to_tickwire (above 1: tickwire is
     /// faster), allocations of one message.
     #[arg(long, value_name = "FILE")]
@@ -38,6 +42,8 @@ struct Arguments {
 
 fn main() -> std::io::Result<()> {
     let arguments = Arguments::parse();
+    let cpu = if arguments.no_avx512 { Cpu::Sse41 } else { Cpu::best() };
+    eprintln!("tickwire's decoders use {}", cpu.name());
     let rounds = if arguments.quick { 40 } else { 400 };
     let mut rows = Vec::new();
     let mut races: Vec<Box<dyn Fn() -> Vec<Row>>> = Vec::new();
@@ -46,7 +52,7 @@ fn main() -> std::io::Result<()> {
     }
     for case in messages::Case::ALL {
         for symbols in UNIVERSES {
-            races.push(Box::new(move || decode::race(case, symbols, rounds)));
+            races.push(Box::new(move || decode::race(case, symbols, rounds, cpu)));
         }
     }
     let count = races.len();

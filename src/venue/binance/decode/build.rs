@@ -1,13 +1,14 @@
 //! One builder per event kind: slots in, event out. Tier one uses the first two, tier two all.
 
 use super::shapes::{
-    agg_trade, candle, depth, kline, liquidation_order, mark_price, mini_ticker, partial_depth, quote, ticker, trade,
+    agg_trade, candle, depth, liquidation_order, mark_price, mini_ticker, partial_depth, quote, ticker, trade,
 };
 use crate::market::{
     AggTrade, Decimal, Kline, KlineInterval, Level, Liquidation, MarkPrice, Quote, SequenceIds, Side, Ticker,
     TickerFields, Trade, TradeId,
 };
 use crate::venue::fields::{Context, Listed, decimal, decimal_if, level, price, qty, slot_time};
+use crate::venue::isa::Isa;
 use crate::venue::number::{Number, parse_uint};
 use crate::venue::shape::Slots;
 use crate::venue::{DecodeError, Reason};
@@ -19,8 +20,8 @@ fn taker(is_buyer_maker: u64) -> Side {
 }
 
 #[inline(always)]
-pub(super) fn build_trade(slots: &Slots<'_>, context: &Context<'_>) -> Result<Trade, DecodeError> {
-    let listed = context.listed(slots.text(trade::SYMBOL), "s")?;
+pub(super) fn build_trade<I: Isa>(slots: &Slots<'_>, context: &Context<'_, I>) -> Result<Trade, DecodeError> {
+    let listed = context.listed(slots.number(trade::SYMBOL), "s")?;
     let event_time = slot_time(slots, trade::EVENT_TIME, "E")?;
     let matching_time = slot_time(slots, trade::TRADE_TIME, "T")?;
     Ok(Trade {
@@ -36,8 +37,8 @@ pub(super) fn build_trade(slots: &Slots<'_>, context: &Context<'_>) -> Result<Tr
 }
 
 #[inline(always)]
-pub(super) fn build_quote(slots: &Slots<'_>, context: &Context<'_>) -> Result<Quote, DecodeError> {
-    let listed = context.listed(slots.text(quote::SYMBOL), "s")?;
+pub(super) fn build_quote<I: Isa>(slots: &Slots<'_>, context: &Context<'_, I>) -> Result<Quote, DecodeError> {
+    let listed = context.listed(slots.number(quote::SYMBOL), "s")?;
     let event_time = slot_time(slots, quote::EVENT_TIME, "E")?;
     let matching_time = slot_time(slots, quote::MATCHING_TIME, "T")?;
     Ok(Quote {
@@ -55,13 +56,14 @@ pub(super) fn build_quote(slots: &Slots<'_>, context: &Context<'_>) -> Result<Qu
     })
 }
 
-pub(super) fn build_agg_trade(slots: &Slots<'_>, context: &Context<'_>) -> Result<AggTrade, DecodeError> {
-    let listed = context.listed(slots.text(agg_trade::SYMBOL), "s")?;
+#[inline(always)]
+pub(super) fn build_agg_trade<I: Isa>(slots: &Slots<'_>, context: &Context<'_, I>) -> Result<AggTrade, DecodeError> {
+    let listed = context.listed(slots.number(agg_trade::SYMBOL), "s")?;
     let event_time = slot_time(slots, agg_trade::EVENT_TIME, "E")?;
     let matching_time = slot_time(slots, agg_trade::TRADE_TIME, "T")?;
-    let qty_without_rpi = match slots.text(agg_trade::QTY_WITHOUT_RPI) {
-        b"" => None,
-        text => Some(qty(Number::unread(text), listed, "nq")?),
+    let qty_without_rpi = match slots.number(agg_trade::QTY_WITHOUT_RPI) {
+        number if number.text().is_empty() => None,
+        number => Some(qty(number, listed, "nq")?),
     };
     Ok(AggTrade {
         meta: context.meta(listed, event_time, matching_time),
@@ -76,20 +78,23 @@ pub(super) fn build_agg_trade(slots: &Slots<'_>, context: &Context<'_>) -> Resul
 }
 
 /// Sets a statistic that a ticker must carry.
+#[inline(always)]
 fn set(
     fields: &mut TickerFields,
     field: TickerFields,
     place: &mut Decimal,
-    text: &[u8],
+    number: Number<'_>,
+    isa: impl Isa,
     key: &'static str,
 ) -> Result<(), DecodeError> {
-    *place = decimal(text, key)?;
+    *place = decimal(number, isa, key)?;
     *fields |= field;
     Ok(())
 }
 
-pub(super) fn build_ticker(slots: &Slots<'_>, context: &Context<'_>) -> Result<Ticker, DecodeError> {
-    let listed = context.listed(slots.text(ticker::SYMBOL), "s")?;
+#[inline(always)]
+pub(super) fn build_ticker<I: Isa>(slots: &Slots<'_>, context: &Context<'_, I>) -> Result<Ticker, DecodeError> {
+    let listed = context.listed(slots.number(ticker::SYMBOL), "s")?;
     let event_time = slot_time(slots, ticker::EVENT_TIME, "E")?;
     let mut event = Ticker::unknown(context.meta(listed, event_time, None));
     let mut fields = TickerFields::LAST_PRICE | TickerFields::LAST_QTY | TickerFields::TRADE_COUNT;
@@ -104,30 +109,38 @@ pub(super) fn build_ticker(slots: &Slots<'_>, context: &Context<'_>) -> Result<T
         event.ask = ask;
         fields |= TickerFields::ASK;
     }
-    set(&mut fields, TickerFields::OPEN, &mut event.open, slots.text(ticker::OPEN), "o")?;
-    set(&mut fields, TickerFields::HIGH, &mut event.high, slots.text(ticker::HIGH), "h")?;
-    set(&mut fields, TickerFields::LOW, &mut event.low, slots.text(ticker::LOW), "l")?;
-    set(&mut fields, TickerFields::VOLUME, &mut event.volume, slots.text(ticker::VOLUME), "v")?;
-    set(&mut fields, TickerFields::TURNOVER, &mut event.turnover, slots.text(ticker::TURNOVER), "q")?;
-    let average = slots.text(ticker::WEIGHTED_AVERAGE);
-    set(&mut fields, TickerFields::WEIGHTED_AVERAGE, &mut event.weighted_average, average, "w")?;
-    let percent = decimal(slots.text(ticker::CHANGE_PERCENT), "P")?;
+    set(&mut fields, TickerFields::OPEN, &mut event.open, slots.number(ticker::OPEN), context.isa, "o")?;
+    set(&mut fields, TickerFields::HIGH, &mut event.high, slots.number(ticker::HIGH), context.isa, "h")?;
+    set(&mut fields, TickerFields::LOW, &mut event.low, slots.number(ticker::LOW), context.isa, "l")?;
+    set(&mut fields, TickerFields::VOLUME, &mut event.volume, slots.number(ticker::VOLUME), context.isa, "v")?;
+    set(&mut fields, TickerFields::TURNOVER, &mut event.turnover, slots.number(ticker::TURNOVER), context.isa, "q")?;
+    let average = slots.number(ticker::WEIGHTED_AVERAGE);
+    set(&mut fields, TickerFields::WEIGHTED_AVERAGE, &mut event.weighted_average, average, context.isa, "w")?;
+    let percent = decimal(slots.number(ticker::CHANGE_PERCENT), context.isa, "P")?;
     event.change_ratio = Decimal::new(percent.mantissa(), percent.scale() + 2);
     fields |= TickerFields::CHANGE_RATIO;
     finish_ticker(event, fields, slots)
 }
 
-pub(super) fn build_mini_ticker(slots: &Slots<'_>, context: &Context<'_>) -> Result<Ticker, DecodeError> {
-    let listed = context.listed(slots.text(mini_ticker::SYMBOL), "s")?;
+#[inline(always)]
+pub(super) fn build_mini_ticker<I: Isa>(slots: &Slots<'_>, context: &Context<'_, I>) -> Result<Ticker, DecodeError> {
+    let listed = context.listed(slots.number(mini_ticker::SYMBOL), "s")?;
     let event_time = slot_time(slots, mini_ticker::EVENT_TIME, "E")?;
     let mut event = Ticker::unknown(context.meta(listed, event_time, None));
     let mut fields = TickerFields::LAST_PRICE;
     event.last_price = price(slots.number(mini_ticker::LAST_PRICE), listed, "c")?;
-    set(&mut fields, TickerFields::OPEN, &mut event.open, slots.text(mini_ticker::OPEN), "o")?;
-    set(&mut fields, TickerFields::HIGH, &mut event.high, slots.text(mini_ticker::HIGH), "h")?;
-    set(&mut fields, TickerFields::LOW, &mut event.low, slots.text(mini_ticker::LOW), "l")?;
-    set(&mut fields, TickerFields::VOLUME, &mut event.volume, slots.text(mini_ticker::VOLUME), "v")?;
-    set(&mut fields, TickerFields::TURNOVER, &mut event.turnover, slots.text(mini_ticker::TURNOVER), "q")?;
+    set(&mut fields, TickerFields::OPEN, &mut event.open, slots.number(mini_ticker::OPEN), context.isa, "o")?;
+    set(&mut fields, TickerFields::HIGH, &mut event.high, slots.number(mini_ticker::HIGH), context.isa, "h")?;
+    set(&mut fields, TickerFields::LOW, &mut event.low, slots.number(mini_ticker::LOW), context.isa, "l")?;
+    set(&mut fields, TickerFields::VOLUME, &mut event.volume, slots.number(mini_ticker::VOLUME), context.isa, "v")?;
+    set(
+        &mut fields,
+        TickerFields::TURNOVER,
+        &mut event.turnover,
+        slots.number(mini_ticker::TURNOVER),
+        context.isa,
+        "q",
+    )?;
     finish_ticker(event, fields, slots)
 }
 
@@ -142,11 +155,11 @@ fn finish_ticker(mut event: Ticker, mut fields: TickerFields, slots: &Slots<'_>)
 }
 
 /// One side of a spot ticker, if it is there.
-fn side(
+fn side<I: Isa>(
     slots: &Slots<'_>,
     price_slot: usize,
     qty_slot: usize,
-    listed: Listed,
+    listed: Listed<I>,
     field: &'static str,
 ) -> Result<Option<Level>, DecodeError> {
     if !slots.has(price_slot) || !slots.has(qty_slot) {
@@ -169,23 +182,28 @@ pub(super) fn partial_depth_ids(slots: &Slots<'_>) -> SequenceIds {
     SequenceIds { first: last, last, previous: None, cross: None }
 }
 
-pub(super) fn build_kline(outer: &Slots<'_>, slots: &Slots<'_>, context: &Context<'_>) -> Result<Kline, DecodeError> {
-    let listed = context.listed(outer.text(kline::SYMBOL), "s")?;
-    let event_time = slot_time(outer, kline::EVENT_TIME, "E")?;
+/// A candle of the symbol that the message around it names, but for its event time, which stands there too.
+#[inline(always)]
+pub(super) fn build_kline<I: Isa>(
+    slots: &Slots<'_>,
+    context: &Context<'_, I>,
+    symbol: Number<'_>,
+) -> Result<Kline, DecodeError> {
+    let listed = context.listed(symbol, "s")?;
     let interval = interval(slots.text(candle::INTERVAL)).ok_or(DecodeError::new(Reason::WrongType, "i"))?;
     Ok(Kline {
-        meta: context.meta(listed, event_time, None),
+        meta: context.meta(listed, None, None),
         interval,
         open_time: slot_time(slots, candle::OPEN_TIME, "t")?,
         close_time: slot_time(slots, candle::CLOSE_TIME, "T")?,
-        open: decimal(slots.text(candle::OPEN), "o")?,
-        high: decimal(slots.text(candle::HIGH), "h")?,
-        low: decimal(slots.text(candle::LOW), "l")?,
-        close: decimal(slots.text(candle::CLOSE), "c")?,
-        volume: decimal(slots.text(candle::VOLUME), "v")?,
-        turnover: decimal(slots.text(candle::TURNOVER), "q")?,
+        open: decimal(slots.number(candle::OPEN), context.isa, "o")?,
+        high: decimal(slots.number(candle::HIGH), context.isa, "h")?,
+        low: decimal(slots.number(candle::LOW), context.isa, "l")?,
+        close: decimal(slots.number(candle::CLOSE), context.isa, "c")?,
+        volume: decimal(slots.number(candle::VOLUME), context.isa, "v")?,
+        turnover: decimal(slots.number(candle::TURNOVER), context.isa, "q")?,
         trade_count: Some(slots.int(candle::TRADE_COUNT)),
-        taker_buy_volume: Some(decimal(slots.text(candle::TAKER_BUY_VOLUME), "V")?),
+        taker_buy_volume: Some(decimal(slots.number(candle::TAKER_BUY_VOLUME), context.isa, "V")?),
         is_closed: slots.int(candle::IS_CLOSED) == 1,
     })
 }
@@ -205,34 +223,36 @@ pub(in crate::venue) fn interval(text: &[u8]) -> Option<KlineInterval> {
     }
 }
 
-pub(super) fn build_mark_price(slots: &Slots<'_>, context: &Context<'_>) -> Result<MarkPrice, DecodeError> {
-    let listed = context.listed(slots.text(mark_price::SYMBOL), "s")?;
+#[inline(always)]
+pub(super) fn build_mark_price<I: Isa>(slots: &Slots<'_>, context: &Context<'_, I>) -> Result<MarkPrice, DecodeError> {
+    let listed = context.listed(slots.number(mark_price::SYMBOL), "s")?;
     let event_time = slot_time(slots, mark_price::EVENT_TIME, "E")?;
     Ok(MarkPrice {
         meta: context.meta(listed, event_time, None),
-        mark: decimal(slots.text(mark_price::MARK), "p")?,
-        index: decimal_if(slots, mark_price::INDEX, "i")?,
-        settlement: decimal_if(slots, mark_price::SETTLEMENT, "P")?,
-        mark_average: decimal_if(slots, mark_price::MARK_AVERAGE, "ap")?,
-        funding_rate: decimal_if(slots, mark_price::FUNDING_RATE, "r")?,
+        mark: decimal(slots.number(mark_price::MARK), context.isa, "p")?,
+        index: decimal_if(slots, mark_price::INDEX, context.isa, "i")?,
+        settlement: decimal_if(slots, mark_price::SETTLEMENT, context.isa, "P")?,
+        mark_average: decimal_if(slots, mark_price::MARK_AVERAGE, context.isa, "ap")?,
+        funding_rate: decimal_if(slots, mark_price::FUNDING_RATE, context.isa, "r")?,
         next_funding_time: slot_time(slots, mark_price::NEXT_FUNDING_TIME, "T")?,
     })
 }
 
-pub(super) fn build_liquidation(
-    event_time: Option<crate::market::VenueTime>,
+/// A liquidation, but for its event time, which stands around its order.
+#[inline(always)]
+pub(super) fn build_liquidation<I: Isa>(
     slots: &Slots<'_>,
-    context: &Context<'_>,
+    context: &Context<'_, I>,
 ) -> Result<Liquidation, DecodeError> {
-    let listed = context.listed(slots.text(liquidation_order::SYMBOL), "s")?;
+    let listed = context.listed(slots.number(liquidation_order::SYMBOL), "s")?;
     let matching_time = slot_time(slots, liquidation_order::TRADE_TIME, "T")?;
     // The order sells what a long held: SELL, the first word, is a liquidated long.
     let position = if slots.int(liquidation_order::SIDE) == 0 { Side::Buy } else { Side::Sell };
     Ok(Liquidation {
-        meta: context.meta(listed, event_time, matching_time),
+        meta: context.meta(listed, None, matching_time),
         position,
         price: price(slots.number(liquidation_order::PRICE), listed, "p")?,
         qty: qty(slots.number(liquidation_order::QTY), listed, "q")?,
-        average_price: decimal_if(slots, liquidation_order::AVERAGE_PRICE, "ap")?,
+        average_price: decimal_if(slots, liquidation_order::AVERAGE_PRICE, context.isa, "ap")?,
     })
 }

@@ -14,101 +14,94 @@ pub(in crate::venue) use build::interval;
 mod shapes;
 #[cfg(test)]
 mod tests;
+mod tier_one;
 
 use self::shapes::{
-    QuoteShape, TradeShape, agg_trade, candle, depth, force_order, kline, liquidation_order, mark_price, mini_ticker,
-    partial_depth, quote, ticker, trade,
+    AggTradeShape, CandleShape, DepthShape, ForceOrderShape, KlineShape, LiquidationOrderShape, MarkPriceShape,
+    MiniTickerShape, PartialDepthShape, QuoteShape, TickerShape, TradeShape, agg_trade, candle, depth, force_order,
+    kline, liquidation_order, mark_price, mini_ticker, partial_depth, quote, ticker, trade,
 };
-use crate::market::{BookKind, BookUpdate, Quote, Received, Trade, Venue};
+use self::tier_one::Scan;
+use crate::market::{BookKind, BookUpdate, Received, Venue};
 use crate::venue::decode::DecoderScratch;
-use crate::venue::fields::{Context, LevelScratch, slot_time};
-use crate::venue::scan::{Cursor, Reader, expect};
-use crate::venue::shape::{Expectation, Learned, Shape, Slots};
+use crate::venue::fields::{Context, Known, LevelScratch, slot_time};
+use crate::venue::isa::{Isas, Portable};
+use crate::venue::number::Number;
+use crate::venue::shape::{Expectation, Shape, Slots};
 use crate::venue::tape::Document;
-use crate::venue::{DecodeError, Decoded, Form, HotSymbols, Reason, Sink, Tier};
+use crate::venue::{DecodeError, Decoded, HotSymbols, Payload, Reason, Sink, Tier};
 
 /// One connection's decoder.
 #[derive(Debug)]
 pub struct Decoder {
     venue: Venue,
+    isas: Isas,
     /// The one stream of a raw connection, if it carries one only.
     raw_stream: Option<Box<str>>,
-    trade: Expectation,
-    quote: Expectation,
+    orders: Orders,
 }
 
-/// What tier one can tell a message to be before it walks it.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Expected {
-    Trade,
-    Quote,
+/// The orders of members that one connection expects.
+#[derive(Debug)]
+struct Orders {
+    trade: Expectation,
+    quote: Expectation,
+    depth: Expectation,
+    partial_depth: Expectation,
+    agg_trade: Expectation,
+    ticker: Expectation,
+    mini_ticker: Expectation,
+    kline: Expectation,
+    candle: Expectation,
+    mark_price: Expectation,
+    force_order: Expectation,
+    liquidation_order: Expectation,
 }
 
 impl Decoder {
-    pub(in crate::venue) fn new(venue: Venue, _form: Form, raw_stream: Option<&str>) -> Self {
-        Self { venue, raw_stream: raw_stream.map(Box::from), trade: Expectation::new(), quote: Expectation::new() }
+    pub(in crate::venue) fn new(venue: Venue, raw_stream: Option<&str>, isas: Isas) -> Self {
+        let orders = Orders {
+            trade: Expectation::new(),
+            quote: Expectation::new(),
+            depth: Expectation::new(),
+            partial_depth: Expectation::new(),
+            agg_trade: Expectation::new(),
+            ticker: Expectation::new(),
+            mini_ticker: Expectation::new(),
+            kline: Expectation::new(),
+            candle: Expectation::new(),
+            mark_price: Expectation::new(),
+            force_order: Expectation::new(),
+            liquidation_order: Expectation::new(),
+        };
+        Self { venue, isas, raw_stream: raw_stream.map(Box::from), orders }
     }
 
     #[inline]
     pub(in crate::venue) fn decode<S: Sink>(
         &mut self,
-        message: &mut [u8],
-        received: Received,
+        mut message: Payload<'_>,
+        received: &Received,
         symbols: &HotSymbols,
         scratch: &mut DecoderScratch,
         sink: &mut S,
     ) -> Result<Decoded, DecodeError> {
-        let context = Context { venue: self.venue, received, symbols };
-        if self.scan(message, &context, sink).is_some() {
+        let known = Known { venue: self.venue, received, symbols };
+        let mut scan = Scan {
+            orders: &mut self.orders,
+            raw_stream: self.raw_stream.as_deref(),
+            known: &known,
+            padded: message.padded(),
+            behind: message.behind(),
+            levels: &mut scratch.levels,
+            events: &mut scratch.events,
+        };
+        if let Some(found) = self.isas.run(&mut scan) {
+            scratch.events.give(found, &scratch.levels, sink);
             return Ok(Decoded::Data(Tier::One));
         }
-        self.decode_any(message, &context, scratch, sink)
-    }
-
-    /// Tier one: the whole message, or nothing.
-    #[inline(always)]
-    fn scan<S: Sink>(&mut self, message: &[u8], context: &Context<'_>, sink: &mut S) -> Option<()> {
-        let mut cursor = Cursor::new(message);
-        let (expected, end): (_, &[u8]) = if cursor.literal(b"{\"stream\":\"").is_some() {
-            let stream = cursor.text()?;
-            cursor.literal(b",\"data\":")?;
-            (expected_on(stream)?, b"}")
-        } else {
-            (self.expected_bare(message)?, b"")
-        };
-        match expected {
-            Expected::Trade => {
-                let event = expect::<TradeShape, _>(&mut self.trade, &mut cursor, end, &mut TradeReader(context))?;
-                if !cursor.is_at_end() {
-                    return None;
-                }
-                sink.trade(&event);
-            }
-            Expected::Quote => {
-                let event = expect::<QuoteShape, _>(&mut self.quote, &mut cursor, end, &mut QuoteReader(context))?;
-                if !cursor.is_at_end() {
-                    return None;
-                }
-                sink.quote(&event);
-            }
-        }
-        Some(())
-    }
-
-    /// What a bare payload begins like.
-    #[inline(always)]
-    fn expected_bare(&self, message: &[u8]) -> Option<Expected> {
-        if message.starts_with(b"{\"e\":\"trade\"") {
-            return Some(Expected::Trade);
-        }
-        if message.starts_with(b"{\"u\":") || message.starts_with(b"{\"e\":\"bookTicker\"") {
-            return Some(Expected::Quote);
-        }
-        // A learned order may begin with any member.
-        if self.trade.expects_learned(TradeShape::ORDERS.len()) {
-            return Some(Expected::Trade);
-        }
-        self.quote.expects_learned(QuoteShape::ORDERS.len()).then_some(Expected::Quote)
+        let context = Context { isa: Portable, known: &known };
+        self.decode_any(&mut message, &context, scratch, sink)
     }
 
     /// Tier two.
@@ -182,40 +175,55 @@ impl Decoder {
             return self.without_kind(document, node, stream, context, levels, sink);
         };
         match document.string(kind).ok_or(DecodeError::new(Reason::WrongType, "e"))? {
-            "trade" => return self.learn_trade(document, node, context, sink),
-            "bookTicker" => return self.learn_quote(document, node, context, sink),
-            "depthUpdate" => depth_update(document, node, stream, context, levels, sink)?,
+            "trade" => {
+                let (slots, order) = document.filled(node, trade::MEMBERS)?;
+                sink.trade(&build::build_trade(&slots, context)?);
+                self.orders.trade.learn(order, TradeShape::ORDERS);
+            }
+            "bookTicker" => self.quote(document, node, context, sink)?,
+            "depthUpdate" => self.depth_update(document, node, stream, context, levels, sink)?,
             "aggTrade" => {
-                let slots = filled(document, node, agg_trade::MEMBERS)?;
+                let (slots, order) = document.filled(node, agg_trade::MEMBERS)?;
                 sink.agg_trade(&build::build_agg_trade(&slots, context)?);
+                self.orders.agg_trade.learn(order, AggTradeShape::ORDERS);
             }
             "24hrTicker" => {
-                let slots = filled(document, node, ticker::MEMBERS)?;
+                let (slots, order) = document.filled(node, ticker::MEMBERS)?;
                 sink.ticker(&build::build_ticker(&slots, context)?);
+                self.orders.ticker.learn(order, TickerShape::ORDERS);
             }
             "24hrMiniTicker" => {
-                let slots = filled(document, node, mini_ticker::MEMBERS)?;
+                let (slots, order) = document.filled(node, mini_ticker::MEMBERS)?;
                 sink.ticker(&build::build_mini_ticker(&slots, context)?);
+                self.orders.mini_ticker.learn(order, MiniTickerShape::ORDERS);
             }
             "kline" => {
-                let outer = filled(document, node, kline::MEMBERS)?;
-                let slots = filled(document, nested(&outer, kline::CANDLE), candle::MEMBERS)?;
-                sink.kline(&build::build_kline(&outer, &slots, context)?);
+                let (outer, outer_order) = document.filled(node, kline::MEMBERS)?;
+                let (slots, order) = document.filled(nested(&outer, kline::CANDLE), candle::MEMBERS)?;
+                let mut event = build::build_kline(&slots, context, outer.number(kline::SYMBOL))?;
+                event.meta.event_time = slot_time(&outer, kline::EVENT_TIME, "E")?;
+                sink.kline(&event);
+                self.orders.kline.learn(outer_order, KlineShape::ORDERS);
+                self.orders.candle.learn(order, CandleShape::ORDERS);
             }
             "markPriceUpdate" => {
-                let slots = filled(document, node, mark_price::MEMBERS)?;
+                let (slots, order) = document.filled(node, mark_price::MEMBERS)?;
                 sink.mark_price(&build::build_mark_price(&slots, context)?);
+                self.orders.mark_price.learn(order, MarkPriceShape::ORDERS);
             }
             "forceOrder" => {
-                let outer = filled(document, node, force_order::MEMBERS)?;
-                let slots = filled(document, nested(&outer, force_order::ORDER), liquidation_order::MEMBERS)?;
-                let event_time = slot_time(&outer, force_order::EVENT_TIME, "E")?;
-                sink.liquidation(&build::build_liquidation(event_time, &slots, context)?);
+                let (outer, outer_order) = document.filled(node, force_order::MEMBERS)?;
+                let (slots, order) = document.filled(nested(&outer, force_order::ORDER), liquidation_order::MEMBERS)?;
+                let mut event = build::build_liquidation(&slots, context)?;
+                event.meta.event_time = slot_time(&outer, force_order::EVENT_TIME, "E")?;
+                sink.liquidation(&event);
+                self.orders.force_order.learn(outer_order, ForceOrderShape::ORDERS);
+                self.orders.liquidation_order.learn(order, LiquidationOrderShape::ORDERS);
             }
             "serverShutdown" => return Ok(Decoded::Control),
             _ => return Err(DecodeError::new(Reason::UnknownShape, "e")),
         }
-        Ok(Decoded::Data(Tier::TwoOnly))
+        Ok(Decoded::Data(Tier::TwoAfterOne))
     }
 
     /// A payload without `e`: spot's book ticker and partial depth, or a control message.
@@ -230,11 +238,12 @@ impl Decoder {
     ) -> Result<Decoded, DecodeError> {
         let has = |wanted: &str| document.members(node).any(|(key, _)| key == wanted);
         if has("lastUpdateId") {
-            partial_depth(document, node, stream, context, levels, sink)?;
-            return Ok(Decoded::Data(Tier::TwoOnly));
+            self.partial_depth(document, node, stream, context, levels, sink)?;
+            return Ok(Decoded::Data(Tier::TwoAfterOne));
         }
         if has("u") && has("s") {
-            return self.learn_quote(document, node, context, sink);
+            self.quote(document, node, context, sink)?;
+            return Ok(Decoded::Data(Tier::TwoAfterOne));
         }
         if ["result", "code", "error"].into_iter().any(has) {
             return Ok(Decoded::Control);
@@ -242,78 +251,78 @@ impl Decoder {
         Err(DecodeError::new(Reason::UnknownShape, ""))
     }
 
-    fn learn_trade<S: Sink>(
+    fn quote<S: Sink>(
         &mut self,
         document: &Document<'_>,
         node: usize,
         context: &Context<'_>,
         sink: &mut S,
-    ) -> Result<Decoded, DecodeError> {
-        let mut learned = Learned::new();
-        let mut slots = Slots::new();
-        document.fill(node, trade::MEMBERS, &mut slots, Some(&mut learned))?;
-        sink.trade(&build::build_trade(&slots, context)?);
-        self.trade.learn(learned, TradeShape::ORDERS);
-        Ok(Decoded::Data(Tier::TwoAfterOne))
-    }
-
-    fn learn_quote<S: Sink>(
-        &mut self,
-        document: &Document<'_>,
-        node: usize,
-        context: &Context<'_>,
-        sink: &mut S,
-    ) -> Result<Decoded, DecodeError> {
-        let mut learned = Learned::new();
-        let mut slots = Slots::new();
-        document.fill(node, quote::MEMBERS, &mut slots, Some(&mut learned))?;
+    ) -> Result<(), DecodeError> {
+        let (slots, order) = document.filled(node, quote::MEMBERS)?;
         sink.quote(&build::build_quote(&slots, context)?);
-        self.quote.learn(learned, QuoteShape::ORDERS);
-        Ok(Decoded::Data(Tier::TwoAfterOne))
+        self.orders.quote.learn(order, QuoteShape::ORDERS);
+        Ok(())
     }
-}
 
-/// Tier one's trades.
-struct TradeReader<'s, 'c>(&'s Context<'c>);
-
-impl<'a> Reader<'a> for TradeReader<'_, '_> {
-    type Event = Trade;
-
-    #[inline(always)]
-    fn build(&mut self, slots: &Slots<'a>) -> Option<Trade> {
-        build::build_trade(slots, self.0).ok()
+    fn depth_update<S: Sink>(
+        &mut self,
+        document: &Document<'_>,
+        node: usize,
+        stream: &str,
+        context: &Context<'_>,
+        levels: &mut LevelScratch,
+        sink: &mut S,
+    ) -> Result<(), DecodeError> {
+        let levels_of_stream = partial_levels(stream)?;
+        let (slots, order) = document.filled(node, depth::MEMBERS)?;
+        let listed = context.listed(slots.number(depth::SYMBOL), "s")?;
+        let event_time = slot_time(&slots, depth::EVENT_TIME, "E")?;
+        let matching_time = slot_time(&slots, depth::MATCHING_TIME, "T")?;
+        let (bids, asks) =
+            levels.read(document, (slots.int(depth::BIDS), "b"), (slots.int(depth::ASKS), "a"), listed)?;
+        sink.book(&BookUpdate {
+            meta: context.meta(listed, event_time, matching_time),
+            kind: if levels_of_stream == 0 { BookKind::Delta } else { BookKind::Partial },
+            ids: build::depth_ids(&slots),
+            depth: levels_of_stream,
+            bids,
+            asks,
+        });
+        self.orders.depth.learn(order, DepthShape::ORDERS);
+        Ok(())
     }
-}
 
-/// Tier one's quotes.
-struct QuoteReader<'s, 'c>(&'s Context<'c>);
-
-impl<'a> Reader<'a> for QuoteReader<'_, '_> {
-    type Event = Quote;
-
-    #[inline(always)]
-    fn build(&mut self, slots: &Slots<'a>) -> Option<Quote> {
-        build::build_quote(slots, self.0).ok()
+    /// Spot's partial depth: only the stream's name says whose it is.
+    fn partial_depth<S: Sink>(
+        &mut self,
+        document: &Document<'_>,
+        node: usize,
+        stream: &str,
+        context: &Context<'_>,
+        levels: &mut LevelScratch,
+        sink: &mut S,
+    ) -> Result<(), DecodeError> {
+        let depth = partial_levels(stream)?;
+        if depth == 0 {
+            // A REST snapshot, or a raw connection that was not told its stream: nobody knows the symbol.
+            return Err(DecodeError::new(Reason::UnknownShape, "stream"));
+        }
+        let name = stream.split('@').next().unwrap_or(stream);
+        let listed = context.listed(Number::unread(name.as_bytes()), "stream")?;
+        let (slots, order) = document.filled(node, partial_depth::MEMBERS)?;
+        let bids = (slots.int(partial_depth::BIDS), "bids");
+        let (bids, asks) = levels.read(document, bids, (slots.int(partial_depth::ASKS), "asks"), listed)?;
+        sink.book(&BookUpdate {
+            meta: context.meta(listed, None, None),
+            kind: BookKind::Partial,
+            ids: build::partial_depth_ids(&slots),
+            depth,
+            bids,
+            asks,
+        });
+        self.orders.partial_depth.learn(order, PartialDepthShape::ORDERS);
+        Ok(())
     }
-}
-
-/// What a stream of this name carries, where tier one knows it.
-#[inline(always)]
-fn expected_on(stream: &[u8]) -> Option<Expected> {
-    if stream.ends_with(b"@trade") {
-        return Some(Expected::Trade);
-    }
-    (stream.ends_with(b"@bookTicker") || stream == b"!bookTicker").then_some(Expected::Quote)
-}
-
-fn filled<'d>(
-    document: &Document<'d>,
-    node: usize,
-    members: &'static [crate::venue::shape::Member],
-) -> Result<Slots<'d>, DecodeError> {
-    let mut slots = Slots::new();
-    document.fill(node, members, &mut slots, None)?;
-    Ok(slots)
 }
 
 /// The node in a slot; one that no tape reaches where the slot is no node.
@@ -333,59 +342,4 @@ fn partial_levels(stream: &str) -> Result<u16, DecodeError> {
         Some(levels) => levels.parse().map_err(|_| DecodeError::new(Reason::UnknownShape, "stream")),
         None => Err(DecodeError::new(Reason::UnknownShape, "stream")),
     }
-}
-
-fn depth_update<S: Sink>(
-    document: &Document<'_>,
-    node: usize,
-    stream: &str,
-    context: &Context<'_>,
-    levels: &mut LevelScratch,
-    sink: &mut S,
-) -> Result<(), DecodeError> {
-    let levels_of_stream = partial_levels(stream)?;
-    let slots = filled(document, node, depth::MEMBERS)?;
-    let listed = context.listed(slots.text(depth::SYMBOL), "s")?;
-    let event_time = slot_time(&slots, depth::EVENT_TIME, "E")?;
-    let matching_time = slot_time(&slots, depth::MATCHING_TIME, "T")?;
-    let (bids, asks) = levels.read(document, (slots.int(depth::BIDS), "b"), (slots.int(depth::ASKS), "a"), listed)?;
-    sink.book(&BookUpdate {
-        meta: context.meta(listed, event_time, matching_time),
-        kind: if levels_of_stream == 0 { BookKind::Delta } else { BookKind::Partial },
-        ids: build::depth_ids(&slots),
-        depth: levels_of_stream,
-        bids,
-        asks,
-    });
-    Ok(())
-}
-
-/// Spot's partial depth: only the stream's name says whose it is.
-fn partial_depth<S: Sink>(
-    document: &Document<'_>,
-    node: usize,
-    stream: &str,
-    context: &Context<'_>,
-    levels: &mut LevelScratch,
-    sink: &mut S,
-) -> Result<(), DecodeError> {
-    let depth = partial_levels(stream)?;
-    if depth == 0 {
-        // A REST snapshot, or a raw connection that was not told its stream: nobody knows the symbol.
-        return Err(DecodeError::new(Reason::UnknownShape, "stream"));
-    }
-    let name = stream.split('@').next().unwrap_or(stream);
-    let listed = context.listed(name.as_bytes(), "stream")?;
-    let slots = filled(document, node, partial_depth::MEMBERS)?;
-    let bids = (slots.int(partial_depth::BIDS), "bids");
-    let (bids, asks) = levels.read(document, bids, (slots.int(partial_depth::ASKS), "asks"), listed)?;
-    sink.book(&BookUpdate {
-        meta: context.meta(listed, None, None),
-        kind: BookKind::Partial,
-        ids: build::partial_depth_ids(&slots),
-        depth,
-        bids,
-        asks,
-    });
-    Ok(())
 }

@@ -2,7 +2,7 @@
 //!
 //! Source: spot documents of 2026-07-21, USD-M connector and notices of 2026-08; orders as recorded on the wire.
 
-use crate::venue::shape::{Member, Shape, shape};
+use crate::venue::shape::{orders, shape};
 
 shape! {
     /// `<symbol>@trade`.
@@ -24,46 +24,6 @@ shape! {
     }
 }
 
-/// [`trade`], for tier one.
-#[derive(Debug)]
-pub(super) struct TradeShape;
-
-impl Shape for TradeShape {
-    const MEMBERS: &'static [Member] = trade::MEMBERS;
-    const ORDERS: &'static [&'static [usize]] = &[
-        // Spot as documented; USD-M as documented (without `M`).
-        &[
-            trade::KIND,
-            trade::EVENT_TIME,
-            trade::SYMBOL,
-            trade::ID,
-            trade::PRICE,
-            trade::QTY,
-            trade::BUYER_ORDER,
-            trade::SELLER_ORDER,
-            trade::TRADE_TIME,
-            trade::IS_BUYER_MAKER,
-            trade::IGNORE,
-            trade::FAMILY,
-            trade::PAIR,
-        ],
-        // USD-M as it comes.
-        &[
-            trade::KIND,
-            trade::EVENT_TIME,
-            trade::TRADE_TIME,
-            trade::SYMBOL,
-            trade::ID,
-            trade::PRICE,
-            trade::QTY,
-            trade::EXECUTION,
-            trade::IS_BUYER_MAKER,
-            trade::FAMILY,
-            trade::PAIR,
-        ],
-    ];
-}
-
 shape! {
     /// `<symbol>@bookTicker` and `!bookTicker`. Spot has neither `e` nor any time.
     mod quote {
@@ -79,46 +39,6 @@ shape! {
         ASK_QTY = "A" needs Decimal;
         FAMILY = "st" may Ignored(J::Int);
     }
-}
-
-/// [`quote`], for tier one.
-#[derive(Debug)]
-pub(super) struct QuoteShape;
-
-impl Shape for QuoteShape {
-    const MEMBERS: &'static [Member] = quote::MEMBERS;
-    const ORDERS: &'static [&'static [usize]] = &[
-        // Spot.
-        &[quote::UPDATE_ID, quote::SYMBOL, quote::BID_PRICE, quote::BID_QTY, quote::ASK_PRICE, quote::ASK_QTY],
-        // USD-M as recorded in 2022 and 2024.
-        &[
-            quote::KIND,
-            quote::UPDATE_ID,
-            quote::SYMBOL,
-            quote::PAIR,
-            quote::BID_PRICE,
-            quote::BID_QTY,
-            quote::ASK_PRICE,
-            quote::ASK_QTY,
-            quote::MATCHING_TIME,
-            quote::EVENT_TIME,
-            quote::FAMILY,
-        ],
-        // USD-M as documented in 2026.
-        &[
-            quote::KIND,
-            quote::UPDATE_ID,
-            quote::EVENT_TIME,
-            quote::MATCHING_TIME,
-            quote::SYMBOL,
-            quote::BID_PRICE,
-            quote::BID_QTY,
-            quote::ASK_PRICE,
-            quote::ASK_QTY,
-            quote::FAMILY,
-            quote::PAIR,
-        ],
-    ];
 }
 
 shape! {
@@ -287,4 +207,51 @@ shape! {
         FILLED = "z" may Ignored(J::Text);
         TRADE_TIME = "T" may Int;
     }
+}
+
+orders! {
+    /// Spot as documented, and USD-M (without `M`); USD-M as it comes.
+    TradeShape of trade:
+        [KIND EVENT_TIME SYMBOL ID PRICE QTY BUYER_ORDER SELLER_ORDER TRADE_TIME IS_BUYER_MAKER IGNORE FAMILY PAIR]
+        [KIND EVENT_TIME TRADE_TIME SYMBOL ID PRICE QTY EXECUTION IS_BUYER_MAKER FAMILY PAIR];
+    /// Spot; USD-M as recorded in 2022 and 2024; USD-M as documented in 2026.
+    QuoteShape of quote:
+        [UPDATE_ID SYMBOL BID_PRICE BID_QTY ASK_PRICE ASK_QTY]
+        [KIND UPDATE_ID SYMBOL PAIR BID_PRICE BID_QTY ASK_PRICE ASK_QTY MATCHING_TIME EVENT_TIME FAMILY]
+        [KIND UPDATE_ID EVENT_TIME MATCHING_TIME SYMBOL BID_PRICE BID_QTY ASK_PRICE ASK_QTY FAMILY PAIR];
+    /// Spot, and USD-M as documented in 2024; USD-M as it comes.
+    AggTradeShape of agg_trade:
+        [KIND EVENT_TIME SYMBOL ID PRICE QTY QTY_WITHOUT_RPI FIRST_TRADE_ID LAST_TRADE_ID TRADE_TIME IS_BUYER_MAKER IGNORE FAMILY]
+        [KIND EVENT_TIME ID SYMBOL PRICE QTY QTY_WITHOUT_RPI FIRST_TRADE_ID LAST_TRADE_ID TRADE_TIME IS_BUYER_MAKER FAMILY];
+    /// Spot, and USD-M without the touch.
+    TickerShape of ticker:
+        [KIND EVENT_TIME SYMBOL CHANGE CHANGE_PERCENT WEIGHTED_AVERAGE PRICE_BEFORE LAST_PRICE LAST_QTY BID_PRICE BID_QTY ASK_PRICE
+         ASK_QTY OPEN HIGH LOW VOLUME TURNOVER OPEN_TIME CLOSE_TIME FIRST_TRADE_ID LAST_TRADE_ID TRADE_COUNT FAMILY];
+    /// Spot and USD-M.
+    MiniTickerShape of mini_ticker:
+        [KIND EVENT_TIME SYMBOL LAST_PRICE OPEN HIGH LOW VOLUME TURNOVER FAMILY];
+    /// Spot, and USD-M as recorded; USD-M as documented in 2026.
+    DepthShape of depth:
+        [KIND EVENT_TIME MATCHING_TIME SYMBOL FIRST_ID LAST_ID PREVIOUS_ID BIDS ASKS]
+        [KIND EVENT_TIME MATCHING_TIME SYMBOL PAIR FAMILY FIRST_ID LAST_ID PREVIOUS_ID BIDS ASKS];
+    /// Spot.
+    PartialDepthShape of partial_depth:
+        [LAST_ID BIDS ASKS];
+    /// Spot and USD-M.
+    KlineShape of kline:
+        [KIND EVENT_TIME SYMBOL CANDLE FAMILY];
+    /// Spot and USD-M.
+    CandleShape of candle:
+        [OPEN_TIME CLOSE_TIME SYMBOL INTERVAL FIRST_TRADE_ID LAST_TRADE_ID OPEN CLOSE HIGH LOW VOLUME TRADE_COUNT IS_CLOSED
+         TURNOVER TAKER_BUY_VOLUME TAKER_BUY_TURNOVER IGNORE];
+    /// As documented in 2026; as recorded before the average and the order of the index changed.
+    MarkPriceShape of mark_price:
+        [KIND EVENT_TIME SYMBOL MARK MARK_AVERAGE INDEX SETTLEMENT FUNDING_RATE NEXT_FUNDING_TIME FAMILY]
+        [KIND EVENT_TIME SYMBOL MARK SETTLEMENT INDEX FUNDING_RATE NEXT_FUNDING_TIME];
+    /// USD-M.
+    ForceOrderShape of force_order:
+        [KIND EVENT_TIME ORDER FAMILY];
+    /// USD-M.
+    LiquidationOrderShape of liquidation_order:
+        [SYMBOL SIDE ORDER_TYPE TIME_IN_FORCE QTY PRICE AVERAGE_PRICE STATUS LAST_FILLED FILLED TRADE_TIME];
 }

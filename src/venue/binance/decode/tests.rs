@@ -143,19 +143,19 @@ fn control_messages_are_not_data() {
 fn partial_depth_is_named_by_its_stream() {
     let payload = r#"{"lastUpdateId":160,"bids":[["0.24","10"]],"asks":[["0.26","100"],["0.27",1.5]]}"#;
     let wrapped = format!(r#"{{"stream":"btcusdt@depth5@100ms","data":{payload}}}"#);
-    let event = one(&mut spot(), &wrapped, Decoded::Data(Tier::TwoOnly));
+    let event = one(&mut spot(), &wrapped, Decoded::Data(Tier::TwoAfterOne));
     let Event::Book { kind, ids, depth, bids, asks, .. } = &event else { panic!("{event:?}") };
     assert_eq!((*kind, ids.first, ids.last, *depth), (BookKind::Partial, 160, 160, 5));
     assert_eq!((bids.len(), asks[1].price.mantissa(), asks[1].qty.mantissa()), (1, 27, 1500));
     let mut raw = Bench::new(Venue::BinanceSpot, Some("btcusdt@depth5@100ms"));
-    assert_eq!(one(&mut raw, payload, Decoded::Data(Tier::TwoOnly)), event);
-    assert_eq!(one(&mut raw, payload, Decoded::Data(Tier::TwoOnly)), event, "the stream's name is kept");
+    assert_eq!(one(&mut raw, payload, Decoded::Data(Tier::TwoAfterOne)), event);
+    assert_eq!(one(&mut raw, payload, Decoded::Data(Tier::TwoAfterOne)), event, "the stream's name is kept");
     let update = r#"{"e":"depthUpdate","E":123456789,"T":123456788,"s":"BTCUSDT","ps":"BTCUSDT","st":1,"U":157,"u":160,"pu":149,"b":[["0.24","10"]],"a":[]}"#;
     for (stream, kind, depth) in
         [("btcusdt@depth20", BookKind::Partial, 20), ("btcusdt@depth@100ms", BookKind::Delta, 0)]
     {
         let message = format!(r#"{{"stream":"{stream}","data":{update}}}"#);
-        let event = one(&mut usdm(), &message, Decoded::Data(Tier::TwoOnly));
+        let event = one(&mut usdm(), &message, Decoded::Data(Tier::One));
         let Event::Book { kind: found, depth: found_depth, ids, .. } = event else { panic!() };
         assert_eq!((found, found_depth, ids.previous, ids.first), (kind, depth, Some(149), 157));
     }
@@ -169,7 +169,7 @@ fn more_levels_than_the_scratch_holds_are_refused_and_as_many_are_taken() {
         format!(r#"{{"e":"depthUpdate","E":1,"s":"BTCUSDT","U":1,"u":2,"b":[{levels}],"a":[["1",2]]}}"#)
     };
     let mut bench = spot();
-    let event = one(&mut bench, &message(limit - 1), Decoded::Data(Tier::TwoOnly));
+    let event = one(&mut bench, &message(limit - 1), Decoded::Data(Tier::TwoAfterOne));
     assert!(matches!(event, Event::Book { bids, asks, .. } if bids.len() == limit - 1 && asks.len() == 1));
     assert_eq!(bench.refusal(message(limit)), (Reason::TooManyLevels, "a"));
 }
@@ -177,7 +177,7 @@ fn more_levels_than_the_scratch_holds_are_refused_and_as_many_are_taken() {
 #[test]
 fn statistics_keep_their_own_scale_and_percent_becomes_a_ratio() {
     let payload = r#"{"e":"24hrTicker","E":123456789,"s":"BTCUSDT","p":"0.0015","P":"-0.786","w":"0.0018","c":"0.25","Q":"10","o":"0.0010","h":"0.0025","l":"0.0010","v":"10000","q":"18","O":0,"C":86400000,"F":0,"L":18150,"n":18151}"#;
-    let event = one(&mut usdm(), payload, Decoded::Data(Tier::TwoOnly));
+    let event = one(&mut usdm(), payload, Decoded::Data(Tier::One));
     let Event::Ticker(ticker) = event else { panic!() };
     assert_eq!(ticker.change_ratio, Decimal::parse(b"-0.00786").unwrap());
     assert_eq!((ticker.last_price.mantissa(), ticker.trade_count), (25, 18151));
@@ -193,7 +193,7 @@ fn statistics_keep_their_own_scale_and_percent_becomes_a_ratio() {
 #[test]
 fn a_sell_order_of_the_venue_is_a_liquidated_long() {
     let payload = r#"{"e":"forceOrder","E":1568014460893,"o":{"s":"BTCUSDT","S":"SELL","o":"LIMIT","f":"IOC","q":"0.014","p":"9910","ap":"9910.12345678","X":"FILLED","l":"0.014","z":"0.014","T":1568014460893}}"#;
-    let Event::Liquidation(event) = one(&mut usdm(), payload, Decoded::Data(Tier::TwoOnly)) else { panic!() };
+    let Event::Liquidation(event) = one(&mut usdm(), payload, Decoded::Data(Tier::One)) else { panic!() };
     assert_eq!((event.position, event.price.mantissa()), (Side::Buy, 991_000));
     assert_eq!(event.average_price, Some(Decimal::parse(b"9910.12345678").unwrap()));
 }
@@ -201,15 +201,15 @@ fn a_sell_order_of_the_venue_is_a_liquidated_long() {
 #[test]
 fn klines_mark_prices_and_aggregates_are_read() {
     let candle = r#"{"e":"kline","E":1638747660000,"s":"BTCUSDT","k":{"t":1638747660000,"T":1638747719999,"s":"BTCUSDT","i":"1M","f":100,"L":200,"o":"0.0010","c":"0.0020","h":"0.0025","l":"0.0010","v":"1000","n":100,"x":true,"q":"1.0000","V":"500","Q":"0.500","B":"123456"}}"#;
-    let Event::Kline(event) = one(&mut usdm(), candle, Decoded::Data(Tier::TwoOnly)) else { panic!() };
+    let Event::Kline(event) = one(&mut usdm(), candle, Decoded::Data(Tier::One)) else { panic!() };
     assert_eq!((event.interval, event.is_closed, event.trade_count), (KlineInterval::Months(1), true, Some(100)));
     assert_eq!(usdm().refusal(candle.replace("1M", "1q")), (Reason::WrongType, "i"));
     let mark = r#"{"e":"markPriceUpdate","E":1562305380000,"s":"BTCUSDT","p":"11794.15000000","i":"11784.62659091","P":"11784.25641265","r":"","T":0,"st":1}"#;
-    let Event::MarkPrice(event) = one(&mut usdm(), mark, Decoded::Data(Tier::TwoOnly)) else { panic!() };
+    let Event::MarkPrice(event) = one(&mut usdm(), mark, Decoded::Data(Tier::One)) else { panic!() };
     assert_eq!((event.funding_rate, event.next_funding_time, event.mark_average), (None, None, None));
     assert_eq!(event.index, Some(Decimal::parse(b"11784.62659091").unwrap()));
     let aggregate = r#"{"e":"aggTrade","E":123456789,"s":"BTCUSDT","a":5933014,"p":"0.01","q":"100","nq":"90","f":100,"l":105,"T":123456785,"m":false,"st":1}"#;
-    let Event::AggTrade(event) = one(&mut usdm(), aggregate, Decoded::Data(Tier::TwoOnly)) else { panic!() };
+    let Event::AggTrade(event) = one(&mut usdm(), aggregate, Decoded::Data(Tier::One)) else { panic!() };
     assert_eq!(
         (event.id, event.qty_without_rpi, event.taker),
         (5_933_014, Some(Qty::from_mantissa(90_000)), Side::Buy)

@@ -2,7 +2,7 @@
 //!
 //! Source: v5 documents of 2026-07-24; orders as documented and as recorded on the wire (they differ by category).
 
-use crate::venue::shape::{Member, Shape, shape};
+use crate::venue::shape::{orders, shape};
 
 /// The words of an envelope's `type`, in the order of their slot values.
 pub(super) const SNAPSHOT: u64 = 0;
@@ -17,20 +17,6 @@ shape! {
         CROSS_SEQUENCE = "cs" may Int;
         MATCHING_TIME = "cts" may Int;
     }
-}
-
-/// [`envelope`], for tier one.
-#[derive(Debug)]
-pub(super) struct EnvelopeShape;
-
-impl Shape for EnvelopeShape {
-    const MEMBERS: &'static [Member] = envelope::MEMBERS;
-    const ORDERS: &'static [&'static [usize]] = &[
-        // Futures trades.
-        &[envelope::TOPIC, envelope::TYPE, envelope::TIME, envelope::DATA, envelope::MATCHING_TIME],
-        // Spot, and depth 1 everywhere.
-        &[envelope::TOPIC, envelope::TIME, envelope::TYPE, envelope::DATA, envelope::MATCHING_TIME],
-    ];
 }
 
 shape! {
@@ -49,41 +35,6 @@ shape! {
     }
 }
 
-/// [`trade`], for tier one.
-#[derive(Debug)]
-pub(super) struct TradeShape;
-
-impl Shape for TradeShape {
-    const MEMBERS: &'static [Member] = trade::MEMBERS;
-    const ORDERS: &'static [&'static [usize]] = &[
-        // Linear.
-        &[
-            trade::TRADE_TIME,
-            trade::SYMBOL,
-            trade::TAKER,
-            trade::QTY,
-            trade::PRICE,
-            trade::TICK_DIRECTION,
-            trade::ID,
-            trade::IS_BLOCK,
-            trade::IS_RPI,
-            trade::SEQUENCE,
-        ],
-        // Spot.
-        &[
-            trade::ID,
-            trade::TRADE_TIME,
-            trade::PRICE,
-            trade::QTY,
-            trade::TAKER,
-            trade::SEQUENCE,
-            trade::SYMBOL,
-            trade::IS_BLOCK,
-            trade::IS_RPI,
-        ],
-    ];
-}
-
 shape! {
     /// The data of `orderbook.1.<symbol>`.
     mod quote {
@@ -93,16 +44,6 @@ shape! {
         UPDATE_ID = "u" needs Int;
         SEQUENCE = "seq" may Int;
     }
-}
-
-/// [`quote`], for tier one.
-#[derive(Debug)]
-pub(super) struct QuoteShape;
-
-impl Shape for QuoteShape {
-    const MEMBERS: &'static [Member] = quote::MEMBERS;
-    const ORDERS: &'static [&'static [usize]] =
-        &[&[quote::SYMBOL, quote::BID, quote::ASK, quote::UPDATE_ID, quote::SEQUENCE]];
 }
 
 shape! {
@@ -179,5 +120,53 @@ shape! {
         NEXT_FUNDING_TIME = "nextFundingTime" may Decimal;
         OPEN_INTEREST = "openInterest" may Decimal;
         OPEN_INTEREST_VALUE = "openInterestValue" may Decimal;
+        TICK_DIRECTION = "tickDirection" may Ignored(J::Text);
+        HOUR_OPEN = "prevPrice1h" may Ignored(J::Text);
+        FUNDING_HOURS = "fundingIntervalHour" may Ignored(J::Text);
+        FUNDING_CAP = "fundingCap" may Ignored(J::Text);
+        SIDE_INTEREST = "singleOpenInterest" may Ignored(J::Text);
+        SIDE_INTEREST_VALUE = "singleOpenInterestValue" may Ignored(J::Text);
+        PRE_OPEN_PRICE = "preOpenPrice" may Ignored(J::Text);
+        PRE_QTY = "preQty" may Ignored(J::Text);
+        PRE_LISTING_PHASE = "curPreListingPhase" may Ignored(J::Text);
     }
+}
+
+orders! {
+    /// Trades and liquidations of futures, and books of both categories as documented; spot's, and every depth 1.
+    EnvelopeShape of envelope:
+        [TOPIC TYPE TIME DATA MATCHING_TIME]
+        [TOPIC TIME TYPE DATA MATCHING_TIME];
+    /// Futures; spot.
+    TickerEnvelopeShape of envelope:
+        [TOPIC TYPE DATA CROSS_SEQUENCE TIME]
+        [TOPIC TIME TYPE CROSS_SEQUENCE DATA];
+    /// Futures; spot.
+    KlineEnvelopeShape of envelope:
+        [TOPIC DATA TIME TYPE]
+        [TYPE TOPIC DATA TIME];
+    /// Linear; spot.
+    TradeShape of trade:
+        [TRADE_TIME SYMBOL TAKER QTY PRICE TICK_DIRECTION ID IS_BLOCK IS_RPI SEQUENCE]
+        [ID TRADE_TIME PRICE QTY TAKER SEQUENCE SYMBOL IS_BLOCK IS_RPI];
+    /// Both categories.
+    QuoteShape of quote:
+        [SYMBOL BID ASK UPDATE_ID SEQUENCE];
+    /// Both categories.
+    BookShape of book:
+        [SYMBOL BIDS ASKS UPDATE_ID SEQUENCE];
+    /// Both categories.
+    CandleShape of candle:
+        [OPEN_TIME CLOSE_TIME INTERVAL OPEN CLOSE HIGH LOW VOLUME TURNOVER IS_CLOSED MATCHING_TIME];
+    /// Futures.
+    LiquidationShape of liquidation:
+        [TIME SYMBOL POSITION QTY PRICE];
+    /// Linear as it comes; linear as documented; spot.
+    TickerShape of ticker:
+        [SYMBOL TICK_DIRECTION CHANGE_RATIO LAST_PRICE OPEN HIGH LOW HOUR_OPEN MARK_PRICE INDEX_PRICE OPEN_INTEREST OPEN_INTEREST_VALUE
+         TURNOVER VOLUME FUNDING_HOURS FUNDING_CAP SIDE_INTEREST SIDE_INTEREST_VALUE NEXT_FUNDING_TIME FUNDING_RATE BID_PRICE BID_QTY
+         ASK_PRICE ASK_QTY PRE_OPEN_PRICE PRE_QTY PRE_LISTING_PHASE]
+        [SYMBOL TICK_DIRECTION CHANGE_RATIO LAST_PRICE OPEN HIGH LOW HOUR_OPEN MARK_PRICE INDEX_PRICE OPEN_INTEREST OPEN_INTEREST_VALUE
+         TURNOVER VOLUME NEXT_FUNDING_TIME FUNDING_RATE BID_PRICE BID_QTY ASK_PRICE ASK_QTY FUNDING_HOURS]
+        [SYMBOL LAST_PRICE HIGH LOW OPEN VOLUME TURNOVER CHANGE_RATIO USD_INDEX_PRICE];
 }

@@ -70,7 +70,7 @@ fn depth_one_is_a_quote_and_an_empty_side_has_no_quantity() {
 fn books_carry_their_depth_and_both_sequences() {
     let message = r#"{"topic":"orderbook.50.BTCUSDT","type":"delta","ts":1672304484978,"data":{"s":"BTCUSDT","b":[["16493.50","0"]],"a":[["16611.00","0.029"],["16612.00","0.213"]],"u":177400507,"seq":66544703342},"cts":1672304484976}"#;
     let mut bench = linear();
-    let events = good(&mut bench, message, Tier::TwoOnly);
+    let events = good(&mut bench, message, Tier::One);
     let [Event::Book { kind, ids, depth, bids, asks, .. }] = &events[..] else { panic!("{events:?}") };
     assert_eq!((*kind, *depth, bids.len(), asks.len()), (BookKind::Delta, 50, 1, 2));
     assert_eq!((ids.first, ids.last, ids.previous, ids.cross), (177_400_507, 177_400_507, None, Some(66_544_703_342)));
@@ -83,8 +83,8 @@ fn books_carry_their_depth_and_both_sequences() {
 fn a_ticker_is_merged_and_needs_its_snapshot_on_this_connection() {
     let mut bench = linear();
     assert_eq!(bench.refusal(TICKER_DELTA), (Reason::NoSnapshot, "type"));
-    good(&mut bench, TICKER, Tier::TwoOnly);
-    let events = good(&mut bench, TICKER_DELTA, Tier::TwoOnly);
+    good(&mut bench, TICKER, Tier::One);
+    let events = good(&mut bench, TICKER_DELTA, Tier::TwoAfterOne);
     let [Event::Ticker(merged)] = &events[..] else { panic!("{events:?}") };
     assert_eq!((merged.bid.price.mantissa(), merged.bid.qty.mantissa()), (1_721_550, 1_000));
     assert_eq!(merged.mark_price, Decimal::parse(b"17217.33").unwrap());
@@ -100,14 +100,14 @@ fn a_ticker_is_merged_and_needs_its_snapshot_on_this_connection() {
 #[test]
 fn klines_and_liquidations_are_read() {
     let kline = r#"{"topic":"kline.D.BTCUSDT","data":[{"start":1672324800000,"end":1672325099999,"interval":"D","open":"16649.5","close":"16677","high":"16677","low":"16608","volume":"2.081","turnover":"34666.4005","confirm":true,"timestamp":1672324988882}],"ts":1672324988882,"type":"snapshot"}"#;
-    let events = good(&mut linear(), kline, Tier::TwoOnly);
+    let events = good(&mut linear(), kline, Tier::One);
     assert!(
         matches!(&events[..], [Event::Kline(kline)] if kline.interval == KlineInterval::Days(1) && kline.is_closed)
     );
     let all = r#"{"topic":"allLiquidation.BTCUSDT","type":"snapshot","ts":1739502303204,"data":[{"T":1739502302929,"s":"BTCUSDT","S":"Sell","v":"2","p":"0.04"}]}"#;
     let old = r#"{"topic":"liquidation.BTCUSDT","data":{"symbol":"BTCUSDT","side":"Sell","price":"0.04","qty":"2","time":1739502302929}}"#;
-    for message in [all, old] {
-        let events = good(&mut linear(), message, Tier::TwoOnly);
+    for (message, tier) in [(all, Tier::One), (old, Tier::TwoOnly)] {
+        let events = good(&mut linear(), message, tier);
         let [Event::Liquidation(event)] = &events[..] else { panic!("{events:?}") };
         assert_eq!((event.position, event.price.mantissa(), event.qty.mantissa()), (Side::Sell, 4, 2_000));
         assert_eq!(event.meta.matching_time.unwrap().ns(), 1_739_502_302_929_000_000);

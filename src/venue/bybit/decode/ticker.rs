@@ -10,6 +10,7 @@ use super::shapes::ticker;
 use crate::limits::SYMBOL_COUNT_MAX;
 use crate::market::{Decimal, Meta, Symbol, Ticker, TickerFields};
 use crate::venue::fields::{Listed, decimal, price, qty, time};
+use crate::venue::isa::Isa;
 use crate::venue::number::{Number, parse_uint};
 use crate::venue::shape::Slots;
 use crate::venue::{DecodeError, Reason};
@@ -38,18 +39,19 @@ impl Tickers {
         self.tickers.clear();
     }
 
-    /// Merges one message into what is known of its symbol. A message that is refused changes nothing.
+    /// What is known of a symbol once this message is merged into it; nothing is kept yet. Times and the sequence are the
+    /// caller's to fill in.
     ///
     /// # Errors
     /// [`Reason::NoSnapshot`] for a delta without a snapshot before it; a value's own error.
-    pub(super) fn merge(
-        &mut self,
+    #[inline(always)]
+    pub(super) fn merged<I: Isa>(
+        &self,
         slots: &Slots<'_>,
         is_snapshot: bool,
-        sequence: Option<u64>,
         meta: Meta,
-        listed: Listed,
-    ) -> Result<&Ticker, DecodeError> {
+        listed: Listed<I>,
+    ) -> Result<Ticker, DecodeError> {
         let place = usize::from(self.places[listed.symbol.index()]);
         let known = place.checked_sub(1).and_then(|place| self.tickers.get(place));
         let mut merged = match known {
@@ -57,12 +59,12 @@ impl Tickers {
             Some(known) => Ticker { meta, changed: TickerFields::NONE, ..*known },
             None => return Err(DecodeError::new(Reason::NoSnapshot, "type")),
         };
-        merged.sequence = sequence;
         apply(&mut merged, slots, listed)?;
-        Ok(self.keep(listed.symbol, merged))
+        Ok(merged)
     }
 
-    fn keep(&mut self, symbol: Symbol, merged: Ticker) -> &Ticker {
+    /// Keeps a merged ticker for the next change.
+    pub(super) fn keep(&mut self, symbol: Symbol, merged: Ticker) -> &Ticker {
         let place = &mut self.places[symbol.index()];
         if *place == 0 {
             self.tickers.push(merged);
@@ -76,22 +78,23 @@ impl Tickers {
 }
 
 /// Writes what the message carries. An empty text takes a value back to "not known".
-fn apply(merged: &mut Ticker, slots: &Slots<'_>, listed: Listed) -> Result<(), DecodeError> {
-    let mut fields = Fields { changed: TickerFields::NONE, cleared: TickerFields::NONE, slots };
-    if let Some(text) = fields.text(ticker::LAST_PRICE, TickerFields::LAST_PRICE) {
-        merged.last_price = price(Number::unread(text), listed, "lastPrice")?;
+#[inline(always)]
+fn apply<I: Isa>(merged: &mut Ticker, slots: &Slots<'_>, listed: Listed<I>) -> Result<(), DecodeError> {
+    let mut fields = Fields { isa: listed.isa, changed: TickerFields::NONE, cleared: TickerFields::NONE, slots };
+    if let Some(number) = fields.number(ticker::LAST_PRICE, TickerFields::LAST_PRICE) {
+        merged.last_price = price(number, listed, "lastPrice")?;
     }
-    if let Some(text) = fields.text(ticker::BID_PRICE, TickerFields::BID) {
-        merged.bid.price = price(Number::unread(text), listed, "bid1Price")?;
+    if let Some(number) = fields.number(ticker::BID_PRICE, TickerFields::BID) {
+        merged.bid.price = price(number, listed, "bid1Price")?;
     }
-    if let Some(text) = fields.text(ticker::BID_QTY, TickerFields::BID) {
-        merged.bid.qty = qty(Number::unread(text), listed, "bid1Size")?;
+    if let Some(number) = fields.number(ticker::BID_QTY, TickerFields::BID) {
+        merged.bid.qty = qty(number, listed, "bid1Size")?;
     }
-    if let Some(text) = fields.text(ticker::ASK_PRICE, TickerFields::ASK) {
-        merged.ask.price = price(Number::unread(text), listed, "ask1Price")?;
+    if let Some(number) = fields.number(ticker::ASK_PRICE, TickerFields::ASK) {
+        merged.ask.price = price(number, listed, "ask1Price")?;
     }
-    if let Some(text) = fields.text(ticker::ASK_QTY, TickerFields::ASK) {
-        merged.ask.qty = qty(Number::unread(text), listed, "ask1Size")?;
+    if let Some(number) = fields.number(ticker::ASK_QTY, TickerFields::ASK) {
+        merged.ask.qty = qty(number, listed, "ask1Size")?;
     }
     fields.decimal(ticker::OPEN, TickerFields::OPEN, &mut merged.open)?;
     fields.decimal(ticker::HIGH, TickerFields::HIGH, &mut merged.high)?;
@@ -106,8 +109,8 @@ fn apply(merged: &mut Ticker, slots: &Slots<'_>, listed: Listed) -> Result<(), D
     fields.decimal(ticker::OPEN_INTEREST, TickerFields::OPEN_INTEREST, &mut merged.open_interest)?;
     let value = &mut merged.open_interest_value;
     fields.decimal(ticker::OPEN_INTEREST_VALUE, TickerFields::OPEN_INTEREST_VALUE, value)?;
-    if let Some(text) = fields.text(ticker::NEXT_FUNDING_TIME, TickerFields::NEXT_FUNDING_TIME) {
-        let ms = parse_uint(text).ok_or(DecodeError::new(Reason::BadNumber, "nextFundingTime"))?;
+    if let Some(number) = fields.number(ticker::NEXT_FUNDING_TIME, TickerFields::NEXT_FUNDING_TIME) {
+        let ms = parse_uint(number.text()).ok_or(DecodeError::new(Reason::BadNumber, "nextFundingTime"))?;
         merged.next_funding_time = time(ms, "nextFundingTime")?;
     }
     if slots.has_other {
@@ -119,30 +122,33 @@ fn apply(merged: &mut Ticker, slots: &Slots<'_>, listed: Listed) -> Result<(), D
 }
 
 /// What one message changed so far.
-struct Fields<'s, 'a> {
+struct Fields<'s, 'a, I> {
+    isa: I,
     changed: TickerFields,
     cleared: TickerFields,
     slots: &'s Slots<'a>,
 }
 
-impl<'a> Fields<'_, 'a> {
-    /// The member's text, if it is there and not empty.
-    fn text(&mut self, slot: usize, field: TickerFields) -> Option<&'a [u8]> {
+impl<'a, I: Isa> Fields<'_, 'a, I> {
+    /// The member's number, if it is there and not empty.
+    #[inline(always)]
+    fn number(&mut self, slot: usize, field: TickerFields) -> Option<Number<'a>> {
         if !self.slots.has(slot) {
             return None;
         }
         self.changed |= field;
-        let text = self.slots.text(slot);
-        if text.is_empty() {
+        let number = self.slots.number(slot);
+        if number.text().is_empty() {
             self.cleared |= field;
             return None;
         }
-        Some(text)
+        Some(number)
     }
 
+    #[inline(always)]
     fn decimal(&mut self, slot: usize, field: TickerFields, place: &mut Decimal) -> Result<(), DecodeError> {
-        if let Some(text) = self.text(slot, field) {
-            *place = decimal(text, ticker::MEMBERS[slot].key)?;
+        if let Some(number) = self.number(slot, field) {
+            *place = decimal(number, self.isa, ticker::MEMBERS[slot].key)?;
         }
         Ok(())
     }

@@ -1,0 +1,467 @@
+//! Tier one: a message as its channel is expected to send it, wholly, or nothing.
+
+use super::shapes::{
+    AggTradeShape, CandleShape, DepthShape, ForceOrderShape, KlineShape, LiquidationOrderShape, MarkPriceShape,
+    MiniTickerShape, PartialDepthShape, QuoteShape, TickerShape, TradeShape, depth, force_order, kline, partial_depth,
+};
+use crate::market::{AggTrade, BookKind, Kline, Liquidation, MarkPrice, Meta, Quote, Ticker, Trade};
+use crate::venue::decode::{Events, Found};
+use crate::venue::fields::{Context, Known, LevelScratch, Listed, slot_time};
+use crate::venue::isa::{Isa, Work};
+use crate::venue::levels::{BookHead, Sides};
+use crate::venue::number::Number;
+use crate::venue::scan::{Cursor, End, Reader, expect, reader};
+use crate::venue::shape::{Expectation, Shape, Slots};
+
+use super::{Orders, build};
+
+/// What tier one can tell a message to be before it walks it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Expected {
+    Trade,
+    Quote,
+    Depth,
+    PartialDepth,
+    AggTrade,
+    Ticker,
+    MiniTicker,
+    Kline,
+    MarkPrice,
+    ForceOrder,
+}
+
+/// Tier one: the whole message, or nothing.
+pub(super) struct Scan<'s> {
+    pub(super) orders: &'s mut Orders,
+    pub(super) raw_stream: Option<&'s str>,
+    pub(super) known: &'s Known<'s>,
+    pub(super) padded: &'s [u8],
+    pub(super) behind: usize,
+    pub(super) levels: &'s mut LevelScratch,
+    pub(super) events: &'s mut Events,
+}
+
+impl Work for Scan<'_> {
+    type Output = Option<Found>;
+
+    #[inline(always)]
+    fn run<I: Isa>(&mut self, isa: I) -> Option<Found> {
+        let context = Context { isa, known: self.known };
+        let padded = self.padded;
+        let mut cursor = Cursor::new(padded);
+        let is_wrapped = cursor.literal(b"{\"stream\":\"").is_some();
+        let mut stream: &[u8] = b"";
+        if is_wrapped {
+            stream = cursor.text(isa)?.text();
+            cursor.literal(b",\"data\":")?;
+        } else if let Some(raw_stream) = self.raw_stream {
+            stream = raw_stream.as_bytes();
+        }
+        let end = End::Message { is_wrapped, behind: self.behind };
+        let walk = &mut Walk { scan: self, context: &context, at: padded.len() - cursor.ahead(), end, stream };
+        let expected = match expected_by_start(cursor.rest()) {
+            Some(expected) => expected,
+            None => expected_otherwise(stream, walk.scan.orders)?,
+        };
+        // Each channel's walk is a function of its own: its values stay in registers where no other's are beside them.
+        match expected {
+            Expected::Trade => isa.run(&mut Apart(walk, Trades)),
+            Expected::Quote => isa.run(&mut Apart(walk, Quotes)),
+            Expected::Depth => isa.run(&mut Apart(walk, Depths)),
+            Expected::PartialDepth => isa.run(&mut Apart(walk, PartialDepths)),
+            Expected::AggTrade => isa.run(&mut Apart(walk, AggTrades)),
+            Expected::Ticker => isa.run(&mut Apart(walk, Tickers)),
+            Expected::MiniTicker => isa.run(&mut Apart(walk, MiniTickers)),
+            Expected::Kline => isa.run(&mut Apart(walk, Klines)),
+            Expected::MarkPrice => isa.run(&mut Apart(walk, MarkPrices)),
+            Expected::ForceOrder => isa.run(&mut Apart(walk, ForceOrders)),
+        }
+    }
+}
+
+/// What the walk of a channel's message is given.
+struct Walk<'w, 's, I> {
+    scan: &'w mut Scan<'s>,
+    context: &'w Context<'s, I>,
+    /// Where the payload begins. A place and not a cursor, which would be copied just after it was written.
+    at: usize,
+    end: End,
+    /// The stream's name; empty where nobody knows it.
+    stream: &'s [u8],
+}
+
+/// The messages of one channel.
+trait Messages {
+    /// Walks one, and leaves its events; or says that it is another.
+    fn walk<I: Isa>(walk: &mut Walk<'_, '_, I>) -> Option<Found>;
+}
+
+/// One channel's walk, apart from the others.
+struct Apart<'r, 'w, 's, I, M>(&'r mut Walk<'w, 's, I>, M);
+
+impl<I: Isa, M: Messages> Work for Apart<'_, '_, '_, I, M> {
+    type Output = Option<Found>;
+
+    #[inline(always)]
+    fn run<J: Isa>(&mut self, _isa: J) -> Option<Found> {
+        M::walk(self.0)
+    }
+}
+
+macro_rules! messages {
+    ($($name:ident |$walk:ident| -> $found:ident $body:block)*) => {
+        $(struct $name;
+
+        impl Messages for $name {
+            #[inline(always)]
+            fn walk<I: Isa>($walk: &mut Walk<'_, '_, I>) -> Option<Found> {
+                $body
+                Some(Found::$found)
+            }
+        })*
+    };
+}
+
+messages! {
+    Trades |walk| -> Trade {
+        let Walk { scan: Scan { orders, padded, events, .. }, context, at, end, .. } = walk;
+        let cursor = Cursor::new(padded.get(*at..)?);
+        expect::<TradeShape, _>(&mut orders.trade, cursor, *end, &mut TradeReader { context, place: &mut events.trade })?;
+    }
+    Quotes |walk| -> Quote {
+        let Walk { scan: Scan { orders, padded, events, .. }, context, at, end, .. } = walk;
+        let cursor = Cursor::new(padded.get(*at..)?);
+        expect::<QuoteShape, _>(&mut orders.quote, cursor, *end, &mut QuoteReader { context, place: &mut events.quote })?;
+    }
+    Depths |walk| -> Book {
+        let Walk { scan: Scan { orders, padded, levels, events, .. }, context, at, end, stream } = walk;
+        let cursor = Cursor::new(padded.get(*at..)?);
+        let depth = partial_levels_of(stream)?;
+        let place = &mut events.book;
+        let reader = &mut DepthReader { context, sides: Sides::new(levels), listed: None, depth, place };
+        expect::<DepthShape, _>(&mut orders.depth, cursor, *end, reader)?;
+    }
+    PartialDepths |walk| -> Book {
+        let Walk { scan: Scan { orders, padded, levels, events, .. }, context, at, end, stream } = walk;
+        let cursor = Cursor::new(padded.get(*at..)?);
+        let depth = partial_levels_of(stream).filter(|&depth| depth != 0)?;
+        let name = stream.split(|&byte| byte == b'@').next()?;
+        let listed = context.listed(Number::unread(name), "stream").ok()?;
+        let place = &mut events.book;
+        let reader = &mut PartialDepthReader { context, sides: Sides::new(levels), listed, depth, place };
+        expect::<PartialDepthShape, _>(&mut orders.partial_depth, cursor, *end, reader)?;
+    }
+    AggTrades |walk| -> AggTrade {
+        let Walk { scan: Scan { orders, padded, events, .. }, context, at, end, .. } = walk;
+        let cursor = Cursor::new(padded.get(*at..)?);
+        expect::<AggTradeShape, _>(&mut orders.agg_trade, cursor, *end, &mut AggTradeReader { context, place: &mut events.agg_trade })?;
+    }
+    Tickers |walk| -> Ticker {
+        let Walk { scan: Scan { orders, padded, events, .. }, context, at, end, .. } = walk;
+        let cursor = Cursor::new(padded.get(*at..)?);
+        expect::<TickerShape, _>(&mut orders.ticker, cursor, *end, &mut TickerReader { context, place: &mut events.ticker })?;
+    }
+    MiniTickers |walk| -> Ticker {
+        let Walk { scan: Scan { orders, padded, events, .. }, context, at, end, .. } = walk;
+        let cursor = Cursor::new(padded.get(*at..)?);
+        expect::<MiniTickerShape, _>(&mut orders.mini_ticker, cursor, *end, &mut MiniTickerReader { context, place: &mut events.ticker })?;
+    }
+    Klines |walk| -> Klines {
+        let Walk { scan: Scan { orders, padded, events, .. }, context, at, end, .. } = walk;
+        let cursor = Cursor::new(padded.get(*at..)?);
+        let reader = &mut KlineReader { context, event: None, order: &mut orders.candle };
+        let (event, _) = expect::<KlineShape, _>(&mut orders.kline, cursor, *end, reader)?;
+        events.klines.clear();
+        events.klines.push(event);
+    }
+    MarkPrices |walk| -> MarkPrice {
+        let Walk { scan: Scan { orders, padded, events, .. }, context, at, end, .. } = walk;
+        let cursor = Cursor::new(padded.get(*at..)?);
+        expect::<MarkPriceShape, _>(&mut orders.mark_price, cursor, *end, &mut MarkPriceReader { context, place: &mut events.mark_price })?;
+    }
+    ForceOrders |walk| -> Liquidations {
+        let Walk { scan: Scan { orders, padded, events, .. }, context, at, end, .. } = walk;
+        let cursor = Cursor::new(padded.get(*at..)?);
+        let reader = &mut ForceOrderReader { context, event: None, order: &mut orders.liquidation_order };
+        let (event, _) = expect::<ForceOrderShape, _>(&mut orders.force_order, cursor, *end, reader)?;
+        events.liquidations.clear();
+        events.liquidations.push(event);
+    }
+}
+
+reader!(TradeReader = build::build_trade => Trade);
+reader!(QuoteReader = build::build_quote => Quote);
+reader!(AggTradeReader = build::build_agg_trade => AggTrade);
+reader!(TickerReader = build::build_ticker => Ticker);
+reader!(MiniTickerReader = build::build_mini_ticker => Ticker);
+reader!(MarkPriceReader = build::build_mark_price => MarkPrice);
+reader!(CandleReader(symbol: Number<'r>) -> Kline = build::build_kline);
+reader!(OrderReader() -> Liquidation = build::build_liquidation);
+
+/// A book's changes, or a partial book that names its symbol.
+struct DepthReader<'r, 'c, I> {
+    context: &'r Context<'c, I>,
+    sides: Sides<'r>,
+    listed: Option<Listed<I>>,
+    /// Levels a side of a partial book; 0 for changes.
+    depth: u16,
+    place: &'r mut Option<BookHead>,
+}
+
+impl<'a, I: Isa> Reader<'a> for DepthReader<'_, '_, I> {
+    type Isa = I;
+    type Event = ();
+
+    #[inline(always)]
+    fn isa(&self) -> I {
+        self.context.isa
+    }
+
+    #[inline(always)]
+    fn restart(&mut self) {
+        self.sides.restart();
+        self.listed = None;
+    }
+
+    #[inline(always)]
+    fn levels(&mut self, slot: usize, slots: &Slots<'a>, cursor: &mut Cursor<'a>) -> Option<()> {
+        let listed = match self.listed {
+            Some(listed) => listed,
+            None => self.context.listed(slots.number(depth::SYMBOL), "s").ok()?,
+        };
+        self.listed = Some(listed);
+        self.sides.read(usize::from(slot == depth::ASKS), listed, cursor)
+    }
+
+    #[inline(always)]
+    fn build(&mut self, slots: &Slots<'a>) -> Option<()> {
+        let event_time = slot_time(slots, depth::EVENT_TIME, "E").ok()?;
+        let matching_time = slot_time(slots, depth::MATCHING_TIME, "T").ok()?;
+        *self.place = Some(BookHead {
+            meta: self.context.meta(self.listed?, event_time, matching_time),
+            kind: if self.depth == 0 { BookKind::Delta } else { BookKind::Partial },
+            ids: build::depth_ids(slots),
+            depth: self.depth,
+            places: self.sides.places(),
+        });
+        Some(())
+    }
+}
+
+/// Spot's partial book, whose symbol the stream's name says.
+struct PartialDepthReader<'r, 'c, I> {
+    context: &'r Context<'c, I>,
+    sides: Sides<'r>,
+    listed: Listed<I>,
+    depth: u16,
+    place: &'r mut Option<BookHead>,
+}
+
+impl<'a, I: Isa> Reader<'a> for PartialDepthReader<'_, '_, I> {
+    type Isa = I;
+    type Event = ();
+
+    #[inline(always)]
+    fn isa(&self) -> I {
+        self.context.isa
+    }
+
+    #[inline(always)]
+    fn restart(&mut self) {
+        self.sides.restart();
+    }
+
+    #[inline(always)]
+    fn levels(&mut self, slot: usize, _slots: &Slots<'a>, cursor: &mut Cursor<'a>) -> Option<()> {
+        self.sides.read(usize::from(slot == partial_depth::ASKS), self.listed, cursor)
+    }
+
+    #[inline(always)]
+    fn build(&mut self, slots: &Slots<'a>) -> Option<()> {
+        *self.place = Some(BookHead {
+            meta: self.context.meta(self.listed, None, None),
+            kind: BookKind::Partial,
+            ids: build::partial_depth_ids(slots),
+            depth: self.depth,
+            places: self.sides.places(),
+        });
+        Some(())
+    }
+}
+
+/// A kline around its candle.
+struct KlineReader<'r, 'c, I> {
+    context: &'r Context<'c, I>,
+    event: Option<Kline>,
+    order: &'r mut Expectation,
+}
+
+impl<'a, I: Isa> Reader<'a> for KlineReader<'_, '_, I> {
+    type Isa = I;
+    type Event = Kline;
+
+    #[inline(always)]
+    fn isa(&self) -> I {
+        self.context.isa
+    }
+
+    #[inline(always)]
+    fn restart(&mut self) {
+        self.event = None;
+    }
+
+    #[inline(always)]
+    fn nested(&mut self, outer: &Slots<'a>, cursor: &mut Cursor<'a>) -> Option<()> {
+        let reader = &mut CandleReader { context: self.context, symbol: outer.number(kline::SYMBOL) };
+        let (event, ahead) = expect::<CandleShape, _>(self.order, *cursor, End::Open, reader)?;
+        self.event = Some(event);
+        *cursor = ahead;
+        Some(())
+    }
+
+    #[inline(always)]
+    fn build(&mut self, slots: &Slots<'a>) -> Option<Kline> {
+        let event_time = slot_time(slots, kline::EVENT_TIME, "E").ok()?;
+        self.event.map(|event| Kline { meta: Meta { event_time, ..event.meta }, ..event })
+    }
+}
+
+/// A liquidation around its order.
+struct ForceOrderReader<'r, 'c, I> {
+    context: &'r Context<'c, I>,
+    event: Option<Liquidation>,
+    order: &'r mut Expectation,
+}
+
+impl<'a, I: Isa> Reader<'a> for ForceOrderReader<'_, '_, I> {
+    type Isa = I;
+    type Event = Liquidation;
+
+    #[inline(always)]
+    fn isa(&self) -> I {
+        self.context.isa
+    }
+
+    #[inline(always)]
+    fn restart(&mut self) {
+        self.event = None;
+    }
+
+    #[inline(always)]
+    fn nested(&mut self, _outer: &Slots<'a>, cursor: &mut Cursor<'a>) -> Option<()> {
+        let reader = &mut OrderReader { context: self.context };
+        let (event, ahead) = expect::<LiquidationOrderShape, _>(self.order, *cursor, End::Open, reader)?;
+        self.event = Some(event);
+        *cursor = ahead;
+        Some(())
+    }
+
+    #[inline(always)]
+    fn build(&mut self, slots: &Slots<'a>) -> Option<Liquidation> {
+        let event_time = slot_time(slots, force_order::EVENT_TIME, "E").ok()?;
+        self.event.map(|event| Liquidation { meta: Meta { event_time, ..event.meta }, ..event })
+    }
+}
+
+/// What a payload is that begins like this; `None` if its first member is another one.
+#[inline(always)]
+fn expected_by_start(payload: &[u8]) -> Option<Expected> {
+    const fn word(text: &[u8; 8]) -> u64 {
+        u64::from_le_bytes(*text)
+    }
+    const TRADE: u64 = word(b"trade\",\"");
+    const QUOTE: u64 = word(b"bookTick");
+    const DEPTH: u64 = word(b"depthUpd");
+    const AGG_TRADE: u64 = word(b"aggTrade");
+    const TICKER: u64 = word(b"24hrTick");
+    const MINI_TICKER: u64 = word(b"24hrMini");
+    const KLINE: u64 = word(b"kline\",\"");
+    const MARK_PRICE: u64 = word(b"markPric");
+    const FORCE_ORDER: u64 = word(b"forceOrd");
+    let (start, rest) = payload.split_first_chunk::<6>()?;
+    if start == b"{\"e\":\"" {
+        return match u64::from_le_bytes(*rest.first_chunk()?) {
+            TRADE => Some(Expected::Trade),
+            QUOTE => Some(Expected::Quote),
+            DEPTH => Some(Expected::Depth),
+            AGG_TRADE => Some(Expected::AggTrade),
+            TICKER => Some(Expected::Ticker),
+            MINI_TICKER => Some(Expected::MiniTicker),
+            KLINE => Some(Expected::Kline),
+            MARK_PRICE => Some(Expected::MarkPrice),
+            FORCE_ORDER => Some(Expected::ForceOrder),
+            _ => None,
+        };
+    }
+    if payload.starts_with(b"{\"u\":") {
+        return Some(Expected::Quote);
+    }
+    payload.starts_with(b"{\"lastUpdateId\":").then_some(Expected::PartialDepth)
+}
+
+/// A learned order may begin with any member: by the stream's name, and without one by what has been learned.
+#[cold]
+#[inline(never)]
+fn expected_otherwise(stream: &[u8], orders: &Orders) -> Option<Expected> {
+    if !stream.is_empty() {
+        return expected_on(stream);
+    }
+    let learned = [
+        (Expected::Trade, &orders.trade, TradeShape::ORDERS.len()),
+        (Expected::Quote, &orders.quote, QuoteShape::ORDERS.len()),
+        (Expected::Depth, &orders.depth, DepthShape::ORDERS.len()),
+        (Expected::AggTrade, &orders.agg_trade, AggTradeShape::ORDERS.len()),
+        (Expected::Ticker, &orders.ticker, TickerShape::ORDERS.len()),
+        (Expected::MiniTicker, &orders.mini_ticker, MiniTickerShape::ORDERS.len()),
+        (Expected::Kline, &orders.kline, KlineShape::ORDERS.len()),
+        (Expected::MarkPrice, &orders.mark_price, MarkPriceShape::ORDERS.len()),
+        (Expected::ForceOrder, &orders.force_order, ForceOrderShape::ORDERS.len()),
+    ];
+    learned
+        .into_iter()
+        .find(|(_, order, known_count)| order.expects_learned(*known_count))
+        .map(|(expected, ..)| expected)
+}
+
+/// What a stream of this name carries.
+fn expected_on(stream: &[u8]) -> Option<Expected> {
+    let channel = match stream.iter().position(|&byte| byte == b'@') {
+        Some(at) => &stream[at + 1..],
+        None => stream.strip_prefix(b"!")?,
+    };
+    Some(match channel {
+        b"trade" => Expected::Trade,
+        b"bookTicker" => Expected::Quote,
+        b"aggTrade" => Expected::AggTrade,
+        b"ticker" => Expected::Ticker,
+        b"miniTicker" => Expected::MiniTicker,
+        b"forceOrder" => Expected::ForceOrder,
+        channel if channel.starts_with(b"depth") => Expected::Depth,
+        channel if channel.starts_with(b"kline_") => Expected::Kline,
+        channel if channel.starts_with(b"markPrice") => Expected::MarkPrice,
+        _ => return None,
+    })
+}
+
+/// [`partial_levels`] of the names that there are; `None` for any other.
+#[inline(always)]
+fn partial_levels_of(stream: &[u8]) -> Option<u16> {
+    if stream.is_empty() {
+        return Some(0);
+    }
+    let stream = match stream {
+        [name @ .., b'@', b'1' | b'2' | b'5', b'0' | b'5', b'0', b'm', b's'] | [name @ .., b'@', b'0', b'm', b's'] => {
+            name
+        }
+        name => name,
+    };
+    let (name, levels) = match stream {
+        [name @ .., b'@', b'd', b'e', b'p', b't', b'h'] => (name, 0),
+        [name @ .., b'@', b'd', b'e', b'p', b't', b'h', b'5'] => (name, 5),
+        [name @ .., b'@', b'd', b'e', b'p', b't', b'h', b'1', b'0'] => (name, 10),
+        [name @ .., b'@', b'd', b'e', b'p', b't', b'h', b'2', b'0'] => (name, 20),
+        _ => return None,
+    };
+    // Only the first `@` ends a symbol.
+    (!name.contains(&b'@')).then_some(levels)
+}

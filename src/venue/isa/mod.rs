@@ -1,0 +1,161 @@
+//! What the scanner asks of the CPU, sixteen bytes at a time, and who answers.
+//!
+//! ```text
+//! Cpu (chosen once, at start) ─► Avx512 │ Sse41 │ Portable ─► one copy of the scanner each, compiled for it
+//! ```
+//! A value of [`Avx512`] or [`Sse41`] is a proof: it is only made where the CPU was asked. The questions take a window of
+//! sixteen bytes and not a slice, so that no answer depends on where a message ends; what stands behind a value is the
+//! caller's to judge.
+
+mod portable;
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
+use super::levels::Listing;
+use crate::market::Level;
+
+pub(super) use portable::Portable;
+#[cfg(target_arch = "x86_64")]
+pub(super) use x86::{Avx512, Sse41};
+
+/// Bytes that one question is about.
+pub(super) const WINDOW: usize = 16;
+
+/// Most digits of a number that a window can answer for: the sixteenth byte must be seen to be none.
+pub(super) const DIGIT_COUNT_MAX: usize = WINDOW - 1;
+
+/// Where the parts of a decimal number end that begins at a window's first byte.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct NumberEnds {
+    /// Of the digits before the point, or of all where there is no point.
+    pub(super) whole: usize,
+    /// Of the number. [`WINDOW`] where it may go on behind the window.
+    pub(super) end: usize,
+}
+
+/// The questions.
+pub(super) trait Isa: Copy + std::fmt::Debug {
+    /// Does the work in a function of its own that is compiled for these instructions.
+    fn run<W: Work>(self, work: &mut W) -> W::Output;
+
+    /// Where a plain string ends: the first quote, backslash, control byte or byte that is not ASCII; [`WINDOW`] if none.
+    fn plain_end(self, window: &[u8; WINDOW]) -> usize;
+
+    /// Digits, and digits behind one point: where they end. Says nothing of whether there are any.
+    fn number_ends(self, window: &[u8; WINDOW]) -> NumberEnds;
+
+    /// The digits at the front as an integer, and how many they are. [`WINDOW`] digits may go on: no value then.
+    fn uint(self, window: &[u8; WINDOW]) -> (u64, usize);
+
+    /// The mantissa at `scale` decimals of the number that ends so. `None` where it is not exact or not of the common form
+    /// (the integer digits and the scale together beyond [`DIGIT_COUNT_MAX`]), which is no error.
+    fn grid(self, window: &[u8; WINDOW], ends: NumberEnds, scale: u8) -> Option<i64>;
+
+    /// The first `length` bytes, zeros behind them.
+    fn key(self, window: &[u8; WINDOW], length: usize) -> u128;
+
+    /// Reads the list of levels at the front of `padded`, at these scales of price and quantity, into `levels`.
+    fn levels(self, padded: &[u8], scales: (u8, u8), levels: &mut [Level]) -> Option<Listing>;
+}
+
+/// Work that is compiled once for each kind of instructions.
+pub(super) trait Work {
+    /// What it gives.
+    type Output;
+
+    /// Does it. Must be inlined, or it is not compiled for the instructions it asks. By reference: what was just written
+    /// member by member is slow to copy in larger pieces.
+    fn run<I: Isa>(&mut self, isa: I) -> Self::Output;
+}
+
+/// The instructions of one decoder.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Isas {
+    /// Asks for none.
+    Portable,
+    /// Proven.
+    #[cfg(target_arch = "x86_64")]
+    Sse41(Sse41),
+    /// Proven.
+    #[cfg(target_arch = "x86_64")]
+    Avx512(Avx512),
+}
+
+impl Isas {
+    /// The instructions asked for, or the next best that are here.
+    pub(super) fn new(cpu: Cpu) -> Self {
+        #[cfg(target_arch = "x86_64")]
+        {
+            if cpu == Cpu::Avx512
+                && let Some(isa) = Avx512::new()
+            {
+                return Self::Avx512(isa);
+            }
+            if cpu != Cpu::Portable
+                && let Some(isa) = Sse41::new()
+            {
+                return Self::Sse41(isa);
+            }
+        }
+        let _ = cpu;
+        Self::Portable
+    }
+
+    /// Does the work with these instructions.
+    #[inline(always)]
+    pub(super) fn run<W: Work>(self, work: &mut W) -> W::Output {
+        match self {
+            Self::Portable => Portable.run(work),
+            #[cfg(target_arch = "x86_64")]
+            Self::Sse41(isa) => isa.run(work),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(isa) => isa.run(work),
+        }
+    }
+}
+
+/// Which instructions the decoders use.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Cpu {
+    /// Any 64-bit machine: eight bytes at a time in general registers.
+    Portable,
+    /// x86-64 with SSE4.1: sixteen bytes.
+    Sse41,
+    /// x86-64 with AVX-512 (BW, VL, VBMI, VBMI2, BITALG): sixty-four bytes, four numbers at a time.
+    Avx512,
+}
+
+impl Cpu {
+    /// All, slowest first.
+    pub const ALL: [Self; 3] = [Self::Portable, Self::Sse41, Self::Avx512];
+
+    /// The best that this machine has.
+    #[must_use]
+    pub fn best() -> Self {
+        Self::ALL.into_iter().rev().find(|cpu| cpu.is_here()).unwrap_or(Self::Portable)
+    }
+
+    /// True if this machine has the instructions.
+    #[must_use]
+    pub fn is_here(self) -> bool {
+        match self {
+            Self::Portable => true,
+            #[cfg(target_arch = "x86_64")]
+            Self::Sse41 => Sse41::new().is_some(),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => Avx512::new().is_some(),
+            #[cfg(not(target_arch = "x86_64"))]
+            Self::Sse41 | Self::Avx512 => false,
+        }
+    }
+
+    /// The name used in every output.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Portable => "portable",
+            Self::Sse41 => "sse4.1",
+            Self::Avx512 => "avx512",
+        }
+    }
+}

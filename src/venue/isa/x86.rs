@@ -1,0 +1,281 @@
+//! The questions answered with SSE4.1 and with AVX-512.
+//!
+//! ```text
+//! "61837.63",...   - '0'      above nine? ─► a bit a byte ─► first: the point, second: the end
+//! shuffle by (point + scale)  ─► right-aligned, point taken out, zeros in front ─► 16 digits, pairwise: the value
+//! ```
+//! Shuffle controls and masks are cut out of two short tables at the right offset: one load each.
+
+use super::super::levels::{Listing, forward};
+use super::{DIGIT_COUNT_MAX, Isa, NumberEnds, WINDOW, Work};
+use crate::market::Level;
+use std::arch::x86_64::{
+    __m128i, _mm_and_si128, _mm_cmpeq_epi8, _mm_cmplt_epi8, _mm_cvtsi128_si64, _mm_loadu_si128, _mm_madd_epi16,
+    _mm_maddubs_epi16, _mm_min_epu8, _mm_movemask_epi8, _mm_packus_epi32, _mm_set1_epi8, _mm_set1_epi16,
+    _mm_set1_epi32, _mm_shuffle_epi8, _mm_sub_epi8, _mm_testc_si128,
+};
+
+/// The CPU has SSE4.1.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::venue) struct Sse41(());
+
+/// The CPU has what [`super::Cpu::Avx512`] names, and SSE4.1.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::venue) struct Avx512(Sse41);
+
+impl Sse41 {
+    /// The proof, if the CPU has it.
+    pub(in crate::venue) fn new() -> Option<Self> {
+        is_x86_feature_detected!("sse4.1").then_some(Self(()))
+    }
+
+    #[inline(always)]
+    fn read_levels(self, padded: &[u8], scales: (u8, u8), levels: &mut [Level]) -> Option<Listing> {
+        // SAFETY: `self` proves that the CPU has SSE4.1.
+        unsafe { levels_sse41(self, padded, scales, levels) }
+    }
+}
+
+impl Avx512 {
+    /// The proof, if the CPU has it.
+    pub(in crate::venue) fn new() -> Option<Self> {
+        let has_all = is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512vl")
+            && is_x86_feature_detected!("avx512vbmi")
+            && is_x86_feature_detected!("avx512vbmi2")
+            && is_x86_feature_detected!("avx512bitalg")
+            && is_x86_feature_detected!("bmi1")
+            && is_x86_feature_detected!("bmi2")
+            && is_x86_feature_detected!("lzcnt")
+            && is_x86_feature_detected!("popcnt");
+        Sse41::new().filter(|_| has_all).map(Self)
+    }
+
+    #[inline(always)]
+    fn read_levels(self, padded: &[u8], scales: (u8, u8), levels: &mut [Level]) -> Option<Listing> {
+        self.0.read_levels(padded, scales, levels)
+    }
+}
+
+#[inline(never)]
+#[target_feature(enable = "sse4.1")]
+fn run_sse41<W: Work>(work: &mut W, isa: Sse41) -> W::Output {
+    work.run(isa)
+}
+
+#[inline(never)]
+#[target_feature(
+    enable = "sse4.1,avx512f,avx512bw,avx512vl,avx512vbmi,avx512vbmi2,avx512bitalg,bmi1,bmi2,lzcnt,popcnt"
+)]
+fn run_avx512<W: Work>(work: &mut W, isa: Avx512) -> W::Output {
+    work.run(isa)
+}
+
+#[inline(never)]
+#[target_feature(enable = "sse4.1")]
+fn levels_sse41(isa: Sse41, padded: &[u8], scales: (u8, u8), levels: &mut [Level]) -> Option<Listing> {
+    forward(isa, padded, scales, levels)
+}
+
+/// Sixteen of them from `16 + n` on are `n, n + 1, ...`.
+const STEPS: [u8; 48] = table(0);
+
+/// Sixteen of them from `16 - n` on: all bits in the first `n`.
+const FIRST: [u8; 48] = table(1);
+
+/// Sixteen of them from `n` on: all bits in the last `n`.
+const LAST: [u8; 48] = table(2);
+
+const fn table(which: u8) -> [u8; 48] {
+    let mut table = [0; 48];
+    let mut at = 0_u8;
+    while at < 48 {
+        table[at as usize] = match which {
+            0 => at.wrapping_sub(16),
+            1 if at < 16 => 0xff,
+            2 if at >= 16 => 0xff,
+            _ => 0,
+        };
+        at += 1;
+    }
+    table
+}
+
+/// Sixteen bytes of a table from `at` on. The mask lets the compiler see that they are there.
+#[inline(always)]
+fn cut(table: &[u8; 48], at: usize) -> &[u8; WINDOW] {
+    debug_assert!(at < 32);
+    table[at & 31..].first_chunk().expect("the mask keeps it inside")
+}
+
+/// What stands in a window.
+#[inline(always)]
+fn load(_: Sse41, window: &[u8; WINDOW]) -> __m128i {
+    // SAFETY: the sixteen bytes are there, and the load asks for no alignment.
+    unsafe { _mm_loadu_si128(window.as_ptr().cast()) }
+}
+
+/// A byte in every byte.
+#[inline(always)]
+fn each(_: Sse41, byte: u8) -> __m128i {
+    // SAFETY: the CPU has it.
+    unsafe { _mm_set1_epi8(byte.cast_signed()) }
+}
+
+/// One bit for each byte that has its top bit set.
+#[inline(always)]
+fn bits(_: Sse41, marks: __m128i) -> u32 {
+    // SAFETY: the CPU has it.
+    unsafe { _mm_movemask_epi8(marks) }.cast_unsigned()
+}
+
+/// One bit for each byte that is this one.
+#[inline(always)]
+fn bits_of(isa: Sse41, window: __m128i, byte: u8) -> u32 {
+    // SAFETY: the CPU has it.
+    bits(isa, unsafe { _mm_cmpeq_epi8(window, each(isa, byte)) })
+}
+
+/// A seventeenth bit ends every search for the lowest.
+const BEHIND: u32 = 1 << WINDOW;
+
+#[inline(always)]
+fn plain_end(isa: Sse41, window: &[u8; WINDOW]) -> usize {
+    let window = load(isa, window);
+    // SAFETY: the CPU has it. As signed bytes, what is not ASCII lies below the space too.
+    let others = bits(isa, unsafe { _mm_cmplt_epi8(window, each(isa, b' ')) });
+    let ends = bits_of(isa, window, b'"') | bits_of(isa, window, b'\\') | others | BEHIND;
+    ends.trailing_zeros() as usize
+}
+
+/// Digit values; what is no digit becomes something above nine.
+#[inline(always)]
+fn values(isa: Sse41, window: __m128i) -> __m128i {
+    // SAFETY: the CPU has it.
+    unsafe { _mm_sub_epi8(window, each(isa, b'0')) }
+}
+
+/// One bit for each byte that is no digit, and one behind them.
+#[inline(always)]
+fn others(isa: Sse41, values: __m128i) -> u32 {
+    // SAFETY: the CPU has it.
+    let at_most_nine = unsafe { _mm_min_epu8(values, each(isa, 9)) };
+    // SAFETY: the CPU has it.
+    !bits(isa, unsafe { _mm_cmpeq_epi8(at_most_nine, values) }) | BEHIND
+}
+
+#[inline(always)]
+fn number_ends(isa: Sse41, window: &[u8; WINDOW]) -> NumberEnds {
+    let window = load(isa, window);
+    let others = others(isa, values(isa, window));
+    let points = bits_of(isa, window, b'.');
+    // The first byte that is no digit: if it is a point, the number goes on to the second.
+    let first = others & others.wrapping_neg();
+    let ends = others & !(first & points);
+    NumberEnds { whole: others.trailing_zeros() as usize, end: (ends | BEHIND).trailing_zeros() as usize }
+}
+
+/// The number that sixteen digit values make, the first in the lowest byte.
+#[inline(always)]
+fn sixteen(_: Sse41, values: __m128i) -> u64 {
+    // SAFETY: the CPU has it, here and below.
+    let twos = unsafe { _mm_maddubs_epi16(values, _mm_set1_epi16(0x010a)) };
+    // SAFETY: as above.
+    let fours = unsafe { _mm_madd_epi16(twos, _mm_set1_epi32(0x0001_0064)) };
+    // SAFETY: as above.
+    let eights = unsafe { _mm_madd_epi16(_mm_packus_epi32(fours, fours), _mm_set1_epi32(0x0001_2710)) };
+    // SAFETY: as above.
+    let both = unsafe { _mm_cvtsi128_si64(eights) }.cast_unsigned();
+    (both & 0xffff_ffff) * 100_000_000 + (both >> 32)
+}
+
+#[inline(always)]
+fn uint(isa: Sse41, window: &[u8; WINDOW]) -> (u64, usize) {
+    let values = values(isa, load(isa, window));
+    let length = others(isa, values).trailing_zeros() as usize;
+    // Bytes before the first get a control below zero, which makes zeros.
+    let control = load(isa, cut(&STEPS, length));
+    // SAFETY: the CPU has it.
+    (sixteen(isa, unsafe { _mm_shuffle_epi8(values, control) }), length)
+}
+
+#[inline(always)]
+fn grid(isa: Sse41, window: &[u8; WINDOW], ends: NumberEnds, scale: u8) -> Option<i64> {
+    let kept = ends.whole + usize::from(scale);
+    if kept > DIGIT_COUNT_MAX {
+        return None;
+    }
+    let number = load(isa, cut(&FIRST, WINDOW - ends.end));
+    // SAFETY: the CPU has it.
+    let values = unsafe { _mm_and_si128(values(isa, load(isa, window)), number) };
+    // What stands behind the last decimal of the scale must be zeros.
+    let kept_bytes = load(isa, cut(&FIRST, DIGIT_COUNT_MAX - kept));
+    // SAFETY: the CPU has it.
+    if unsafe { _mm_testc_si128(kept_bytes, values) } == 0 {
+        return None;
+    }
+    // Where each digit comes from: all are moved up to the window's end, those before the point one byte further.
+    // SAFETY: the CPU has it.
+    let control = unsafe { _mm_sub_epi8(load(isa, cut(&STEPS, kept)), load(isa, cut(&LAST, usize::from(scale)))) };
+    // SAFETY: the CPU has it.
+    Some(sixteen(isa, unsafe { _mm_shuffle_epi8(values, control) }).cast_signed())
+}
+
+#[inline(always)]
+fn key(isa: Sse41, window: &[u8; WINDOW], length: usize) -> u128 {
+    // SAFETY: the CPU has it.
+    let kept = unsafe { _mm_and_si128(load(isa, window), load(isa, cut(&FIRST, WINDOW - length))) };
+    // SAFETY: both are sixteen bytes of plain bits.
+    unsafe { std::mem::transmute::<__m128i, u128>(kept) }
+}
+
+macro_rules! isa {
+    ($($proof:ty: $run:ident, |$isa:ident| $sse41:expr),*) => {
+        $(impl Isa for $proof {
+            // Not for the instructions itself, so that the compiler leaves what is behind it apart.
+            #[inline(never)]
+            fn run<W: Work>(self, work: &mut W) -> W::Output {
+                // SAFETY: `self` proves that the CPU has what it is compiled for.
+                unsafe { $run(work, self) }
+            }
+
+            #[inline(always)]
+            fn plain_end(self, window: &[u8; WINDOW]) -> usize {
+                let $isa = self;
+                plain_end($sse41, window)
+            }
+
+            #[inline(always)]
+            fn number_ends(self, window: &[u8; WINDOW]) -> NumberEnds {
+                let $isa = self;
+                number_ends($sse41, window)
+            }
+
+            #[inline(always)]
+            fn uint(self, window: &[u8; WINDOW]) -> (u64, usize) {
+                let $isa = self;
+                uint($sse41, window)
+            }
+
+            #[inline(always)]
+            fn grid(self, window: &[u8; WINDOW], ends: NumberEnds, scale: u8) -> Option<i64> {
+                let $isa = self;
+                grid($sse41, window, ends, scale)
+            }
+
+            #[inline(always)]
+            fn key(self, window: &[u8; WINDOW], length: usize) -> u128 {
+                let $isa = self;
+                key($sse41, window, length)
+            }
+
+            #[inline(always)]
+            fn levels(self, padded: &[u8], scales: (u8, u8), levels: &mut [Level]) -> Option<Listing> {
+                self.read_levels(padded, scales, levels)
+            }
+        })*
+    };
+}
+
+isa!(Sse41: run_sse41, |isa| isa, Avx512: run_avx512, |isa| isa.0);
