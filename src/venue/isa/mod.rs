@@ -7,6 +7,8 @@
 //! sixteen bytes and not a slice, so that no answer depends on where a message ends; what stands behind a value is the
 //! caller's to judge.
 
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 mod portable;
 #[cfg(target_arch = "x86_64")]
 mod x86;

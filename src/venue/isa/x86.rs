@@ -7,6 +7,7 @@
 //! Shuffle controls and masks are cut out of two short tables at the right offset: one load each.
 
 use super::super::levels::{Listing, forward};
+use super::avx512;
 use super::{DIGIT_COUNT_MAX, Isa, NumberEnds, WINDOW, Work};
 use crate::market::Level;
 use std::arch::x86_64::{
@@ -54,7 +55,8 @@ impl Avx512 {
 
     #[inline(always)]
     fn read_levels(self, padded: &[u8], scales: (u8, u8), levels: &mut [Level]) -> Option<Listing> {
-        self.0.read_levels(padded, scales, levels)
+        // SAFETY: `self` proves that the CPU has what it is compiled for.
+        unsafe { avx512::levels(self, padded, scales, levels) }
     }
 }
 
