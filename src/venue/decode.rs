@@ -367,10 +367,6 @@ pub(super) const KLINE_COUNT_MAX: usize = 16;
 
 /// One connection's decoder: chosen when the connection is made, so that no message asks which venue it is from.
 #[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "one per connection, made once; a box would be one more load per message"
-)]
 pub enum Decoder {
     /// Binance spot or USD-M.
     Binance(binance::decode::Decoder),

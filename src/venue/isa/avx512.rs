@@ -15,10 +15,10 @@ use std::arch::x86_64::{
     __m128i, __m256i, __m512i, _mm_cvtsi64_si128, _mm_popcnt_epi16, _mm512_add_epi8, _mm512_add_epi64,
     _mm512_castsi128_si512, _mm512_castsi512_si256, _mm512_cmpeq_epi8_mask, _mm512_cmpgt_epu8_mask,
     _mm512_cmple_epu8_mask, _mm512_cmplt_epu8_mask, _mm512_loadu_si512, _mm512_madd_epi16, _mm512_maddubs_epi16,
-    _mm512_mask_cmpeq_epi8_mask, _mm512_mask_test_epi8_mask, _mm512_maskz_compress_epi8, _mm512_maskz_compress_epi64,
-    _mm512_maskz_sub_epi8, _mm512_max_epu8, _mm512_min_epu8, _mm512_mul_epu32, _mm512_packus_epi32,
-    _mm512_permutexvar_epi8, _mm512_set1_epi8, _mm512_set1_epi16, _mm512_set1_epi32, _mm512_set1_epi64,
-    _mm512_shuffle_epi8, _mm512_srli_epi64, _mm512_sub_epi8, _pdep_u64,
+    _mm512_mask_add_epi8, _mm512_mask_blend_epi8, _mm512_mask_cmpeq_epi8_mask, _mm512_mask_test_epi8_mask,
+    _mm512_maskz_compress_epi8, _mm512_maskz_compress_epi64, _mm512_maskz_sub_epi8, _mm512_max_epu8, _mm512_min_epu8,
+    _mm512_mul_epu32, _mm512_packus_epi32, _mm512_permutexvar_epi8, _mm512_set1_epi8, _mm512_set1_epi16,
+    _mm512_set1_epi32, _mm512_set1_epi64, _mm512_shuffle_epi8, _mm512_srli_epi64, _mm512_sub_epi8, _pdep_u64,
 };
 
 /// Bytes looked at for one pair of levels.
@@ -64,17 +64,6 @@ fn bits_of(block: __m512i, byte: u8) -> u64 {
     _mm512_cmpeq_epi8_mask(block, _mm512_set1_epi8(byte.cast_signed()))
 }
 
-/// Where the digits of a grid come from, but for the number's own place: one more behind the point. By lane: price, quantity,
-/// price, quantity.
-#[expect(clippy::cast_possible_truncation, reason = "scales of at most 18, and lanes of sixteen")]
-fn alignment(scales: [u8; 2]) -> [u8; BLOCK] {
-    std::array::from_fn(|at| {
-        let scale = scales[at / 16 % 2];
-        let place = at as u8 % 16;
-        place.wrapping_sub(16).wrapping_add(u8::from(place + scale > 15))
-    })
-}
-
 /// Reads the list at the front of `padded`: exactly [`super::super::levels::forward`], sooner.
 #[inline(never)]
 #[target_feature(
@@ -86,19 +75,28 @@ pub(super) fn levels(isa: Avx512, padded: &[u8], scales: (u8, u8), levels: &mut 
         [b'[', b'[', ..] => {}
         _ => return None,
     }
-    let alignment = load(&alignment([scales.0, scales.1]));
-    let scale_bytes: [u8; BLOCK] = std::array::from_fn(|at| if at / 16 % 2 == 0 { scales.0 } else { scales.1 });
-    let scale_bytes = load(&scale_bytes);
+    // By lane: price, quantity, price, quantity.
+    #[expect(clippy::cast_possible_wrap, reason = "scales of at most 18")]
+    let scales_of = _mm512_mask_blend_epi8(
+        0xffff_0000_ffff_0000,
+        _mm512_set1_epi8(scales.0 as i8),
+        _mm512_set1_epi8(scales.1 as i8),
+    );
+    // Where a number's digits come from, but for the number's own place: one more behind the point.
+    let lane_places = load(&LANE_PLACES);
+    let decimals = _mm512_cmpgt_epu8_mask(_mm512_add_epi8(lane_places, scales_of), _mm512_set1_epi8(15));
+    let places = _mm512_sub_epi8(lane_places, _mm512_set1_epi8(16));
+    let alignment = _mm512_mask_add_epi8(places, decimals, places, _mm512_set1_epi8(1));
     let mut at = 1;
     let mut count = 0;
     loop {
-        let pair = match (padded.get(at..).and_then(<[u8]>::first_chunk), levels.get_mut(count..count + 2)) {
-            (Some(block), Some(room)) => pair(load(block), alignment, scale_bytes, room),
+        let read = match (padded.get(at..).and_then(<[u8]>::first_chunk), levels.get_mut(count..count + 2)) {
+            (Some(block), Some(room)) => pair(load(block), alignment, scales_of, room),
             _ => None,
         };
-        if let Some(length) = pair {
+        if let Some((read, length)) = read {
             at += length;
-            count += 2;
+            count += read;
         } else {
             at += forward_level(isa, padded.get(at..)?, scales, levels.get_mut(count)?)?;
             count += 1;
@@ -111,36 +109,41 @@ pub(super) fn levels(isa: Avx512, padded: &[u8], scales: (u8, u8), levels: &mut 
     }
 }
 
-/// The two levels at the front of a block, and their bytes with the comma between them; `None` if they are not both there,
-/// or not of the common form.
+/// The two levels at the front of a block, or the last one of its list: how many, and their bytes with the comma between
+/// them. `None` if they are not wholly there, or not of the common form. Without a branch between one and two.
 #[inline]
 #[target_feature(
     enable = "sse4.1,avx512f,avx512bw,avx512vl,avx512vbmi,avx512vbmi2,avx512bitalg,bmi1,bmi2,lzcnt,popcnt"
 )]
-fn pair(block: __m512i, alignment: __m512i, scales: __m512i, room: &mut [Level]) -> Option<usize> {
+fn pair(block: __m512i, alignment: __m512i, scales: __m512i, room: &mut [Level]) -> Option<(usize, usize)> {
     let quotes = bits_of(block, b'"');
-    // The lowest eight: opening and closing ones of four numbers.
-    let opening = _pdep_u64(0b0101_0101, quotes);
-    let closing_prices = _pdep_u64(0b0010_0010, quotes);
-    let closing_qtys = _pdep_u64(0b1000_1000, quotes);
-    let first_end = closing_qtys & closing_qtys.wrapping_neg();
-    let last_end = closing_qtys & !first_end;
+    let first_end = _pdep_u64(0b1000, quotes);
+    let all_commas = bits_of(block, b',');
+    // The quote that ends the first level, if a comma and not a bracket stands behind the level's own bracket.
+    let link = first_end & all_commas >> 2;
+    let is_pair = link != 0;
+    // The lowest eight, or four: opening and closing ones of the numbers.
+    let quotes_of = if is_pair { quotes } else { quotes & ((first_end << 1).wrapping_sub(1)) };
+    let opening = _pdep_u64(0b0101_0101, quotes_of);
+    let closing_prices = _pdep_u64(0b0010_0010, quotes_of);
+    let closing_qtys = _pdep_u64(0b1000_1000, quotes_of);
+    let last_end = closing_qtys ^ link;
     if last_end == 0 || last_end >> 62 != 0 {
         return None;
     }
-    // Up to the bracket behind the second level.
+    // Up to the bracket behind the last level.
     let reach = last_end << 2;
     let within = reach.wrapping_sub(1);
     let closing = closing_prices | closing_qtys;
-    let commas = closing_prices << 1 | first_end << 2;
-    let open_brackets = 1 | first_end << 3;
+    let commas = closing_prices << 1 | link << 2;
+    let open_brackets = 1 | link << 3;
     let close_brackets = closing_qtys << 1;
     let points = bits_of(block, b'.') & within;
     let values = _mm512_sub_epi8(block, _mm512_set1_epi8(b'0'.cast_signed()));
     let digits = _mm512_cmple_epu8_mask(values, _mm512_set1_epi8(9)) & within;
     let structure = opening | closing | commas | open_brackets | close_brackets;
-    let is_expected = (opening == 0b10 | closing_prices << 2 | first_end << 4)
-        & (bits_of(block, b',') & within == commas)
+    let is_expected = (opening == 0b10 | closing_prices << 2 | link << 4)
+        & (all_commas & within == commas)
         & (bits_of(block, b'[') & within == open_brackets)
         & (bits_of(block, b']') & within == close_brackets)
         & (digits | points | structure == within)
@@ -155,7 +158,8 @@ fn pair(block: __m512i, alignment: __m512i, scales: __m512i, room: &mut [Level])
     let lane_places = load(&LANE_PLACES);
     // Each number moves to the front of its lane; what stands behind its end is nothing.
     let places = _mm512_add_epi8(_mm512_add_epi8(starts, _mm512_set1_epi8(1)), lane_places);
-    let is_number = _mm512_cmplt_epu8_mask(places, ends);
+    let lanes = if is_pair { u64::MAX } else { 0xffff_ffff };
+    let is_number = _mm512_cmplt_epu8_mask(places, ends) & lanes;
     let numbers = _mm512_permutexvar_epi8(places, block);
     let values = _mm512_maskz_sub_epi8(is_number, numbers, _mm512_set1_epi8(b'0'.cast_signed()));
     let points = _mm512_mask_cmpeq_epi8_mask(is_number, numbers, _mm512_set1_epi8(b'.'.cast_signed()));
@@ -171,12 +175,12 @@ fn pair(block: __m512i, alignment: __m512i, scales: __m512i, room: &mut [Level])
     let length = _mm512_sub_epi8(_mm512_sub_epi8(ends, starts), _mm512_set1_epi8(1));
     let whole = _mm512_min_epu8(_mm512_permutexvar_epi8(load(&OPENERS), _mm512_castsi128_si512(before)), length);
     let kept = _mm512_add_epi8(whole, scales);
-    #[expect(clippy::cast_possible_wrap, reason = "15")]
+    #[expect(clippy::cast_possible_truncation, reason = "15")]
     let digits_max = _mm512_set1_epi8(DIGIT_COUNT_MAX as i8);
     let is_long = _mm512_cmpgt_epu8_mask(_mm512_max_epu8(length, kept), digits_max);
     // What stands behind the last decimal of the scale must be zeros.
     let is_off_grid = _mm512_mask_test_epi8_mask(_mm512_cmpgt_epu8_mask(lane_places, kept), values, values);
-    if is_long | is_off_grid != 0 {
+    if is_long & lanes | is_off_grid != 0 {
         return None;
     }
     let digits = _mm512_shuffle_epi8(values, _mm512_add_epi8(alignment, kept));
@@ -189,7 +193,8 @@ fn pair(block: __m512i, alignment: __m512i, scales: __m512i, room: &mut [Level])
     // SAFETY: both are thirty-two bytes of plain bits.
     let [price, qty, next_price, next_qty] = unsafe { std::mem::transmute::<__m256i, [i64; 4]>(four) };
     let [first, second] = room else { return None };
+    // The second is nothing where there is none, and whoever comes next writes over it.
     *first = Level { price: Price::from_mantissa(price), qty: Qty::from_mantissa(qty) };
     *second = Level { price: Price::from_mantissa(next_price), qty: Qty::from_mantissa(next_qty) };
-    Some(reach.trailing_zeros() as usize)
+    Some((1 + usize::from(is_pair), reach.trailing_zeros() as usize))
 }

@@ -180,13 +180,14 @@ fn number_ends(isa: Sse41, window: &[u8; WINDOW]) -> NumberEnds {
 
 /// The number that sixteen digit values make, the first in the lowest byte.
 #[inline(always)]
+#[expect(clippy::multiple_unsafe_ops_per_block, reason = "one proof holds for all of them: the CPU has SSE4.1")]
 fn sixteen(_: Sse41, values: __m128i) -> u64 {
-    // SAFETY: the CPU has it, here and below.
-    let twos = unsafe { _mm_maddubs_epi16(values, _mm_set1_epi16(0x010a)) };
-    // SAFETY: as above.
-    let fours = unsafe { _mm_madd_epi16(twos, _mm_set1_epi32(0x0001_0064)) };
-    // SAFETY: as above.
-    let eights = unsafe { _mm_madd_epi16(_mm_packus_epi32(fours, fours), _mm_set1_epi32(0x0001_2710)) };
+    // SAFETY: the CPU has it.
+    let eights = unsafe {
+        let twos = _mm_maddubs_epi16(values, _mm_set1_epi16(0x010a));
+        let fours = _mm_madd_epi16(twos, _mm_set1_epi32(0x0001_0064));
+        _mm_madd_epi16(_mm_packus_epi32(fours, fours), _mm_set1_epi32(0x0001_2710))
+    };
     // SAFETY: as above.
     let both = unsafe { _mm_cvtsi128_si64(eights) }.cast_unsigned();
     (both & 0xffff_ffff) * 100_000_000 + (both >> 32)
