@@ -178,9 +178,11 @@ fn binance_spot_frames_mean_what_the_documents_say() {
 
 #[test]
 fn binance_usdm_frames_mean_what_the_documents_say() {
-    // One of the two is the whole market's array.
+    // Half of them are the whole market's arrays.
     let marks = Tiers { one: 1, two_only: 1, ..Tiers::default() };
-    assert_tier_one(&compare(Venue::BinanceUsdm, "binance_usdm"), &[("mark_price.single.jsonl", marks)]);
+    let tickers = Tiers { one: 2, two_only: 2, ..Tiers::default() };
+    let arrays = [("mark_price.single.jsonl", marks), ("ticker.single.jsonl", tickers)];
+    assert_tier_one(&compare(Venue::BinanceUsdm, "binance_usdm"), &arrays);
 }
 
 #[test]

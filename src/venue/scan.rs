@@ -9,10 +9,11 @@
 //! was as expected. `None` means "not this shape": the caller asks tier two. Never reads outside the slice, never
 //! allocates, never changes the message.
 
-use super::isa::{Isa, WINDOW};
+use super::isa::{Isa, WINDOW, Work};
 use super::number::{Number, parse_uint};
 use super::shape::{Expectation, Json, Kind, Learned, Member, Shape, Slots, Step, required};
 use crate::limits::READ_PADDING_BYTES;
+use std::marker::PhantomData;
 
 /// Bytes that one step may look at without asking whether they are there. Behind every message lie as many.
 const STEP_BYTES: usize = READ_PADDING_BYTES;
@@ -345,9 +346,54 @@ fn expect_other<'a, S: Shape, R: Reader<'a>>(
     })
 }
 
-/// One of the shape's orders, or the learned one.
-#[inline(never)]
+/// [`walk_table`] in a function of its own, compiled for the reader's instructions.
 fn walk_listed<'a, S: Shape, R: Reader<'a>>(
+    order: Option<&'static [usize]>,
+    learned: &Learned,
+    start: Cursor<'a>,
+    end: End,
+    reader: &mut R,
+) -> Option<(R::Event, Cursor<'a>)> {
+    reader.isa().run(&mut Listed::<'_, 'a, S, R> { order, learned, start, end, reader, shape: PhantomData })
+}
+
+struct Listed<'w, 'a, S, R> {
+    order: Option<&'static [usize]>,
+    learned: &'w Learned,
+    start: Cursor<'a>,
+    end: End,
+    reader: &'w mut R,
+    shape: PhantomData<S>,
+}
+
+impl<'a, S: Shape, R: Reader<'a>> Work for Listed<'_, 'a, S, R> {
+    type Output = Option<(R::Event, Cursor<'a>)>;
+
+    #[inline(always)]
+    fn run<I: Isa>(&mut self, _isa: I) -> Self::Output {
+        walk_table(S::MEMBERS, self.order, self.learned, self.start, self.end, self.reader)
+    }
+}
+
+/// Walks one object in this order, member by member from the table.
+#[inline(always)]
+pub(super) fn walk_order<'a, R: Reader<'a>>(
+    members: &'static [Member],
+    order: &'static [usize],
+    start: Cursor<'a>,
+    end: End,
+    reader: &mut R,
+) -> Option<(R::Event, Cursor<'a>)> {
+    let mut ahead = start;
+    let mut slots = Slots::new();
+    scan_order(members, order, &mut ahead, &mut slots, reader)?;
+    finish(members, &slots, ahead, end, reader)
+}
+
+/// Walks one object in one of the shape's orders, or in the learned one, member by member from the table.
+#[inline(always)]
+fn walk_table<'a, R: Reader<'a>>(
+    members: &'static [Member],
     order: Option<&'static [usize]>,
     learned: &Learned,
     start: Cursor<'a>,
@@ -358,10 +404,10 @@ fn walk_listed<'a, S: Shape, R: Reader<'a>>(
     let mut ahead = start;
     let mut slots = Slots::new();
     match order {
-        Some(order) => scan_order(S::MEMBERS, order, &mut ahead, &mut slots, reader)?,
-        None => scan_learned(S::MEMBERS, learned, &mut ahead, &mut slots, reader)?,
+        Some(order) => scan_order(members, order, &mut ahead, &mut slots, reader)?,
+        None => scan_learned(members, learned, &mut ahead, &mut slots, reader)?,
     }
-    finish(S::MEMBERS, &slots, ahead, end, reader)
+    finish(members, &slots, ahead, end, reader)
 }
 
 /// Behind the last member: its brace, what must follow, and the event.
@@ -404,6 +450,7 @@ pub(super) fn step<'a>(
 }
 
 /// Walks one object in this order, but for the brace that closes it.
+#[inline(always)]
 fn scan_order<'a>(
     members: &'static [Member],
     order: &'static [usize],
@@ -418,6 +465,7 @@ fn scan_order<'a>(
 }
 
 /// Walks one object in a learned order: exactly these members, but for the brace that closes it.
+#[inline(always)]
 fn scan_learned<'a>(
     members: &'static [Member],
     learned: &Learned,
@@ -533,7 +581,7 @@ mod tests {
     use super::*;
     use crate::market::parse_fixed;
     use crate::venue::Cpu;
-    use crate::venue::isa::{Isas, Work};
+    use crate::venue::isa::Isas;
     use proptest::prelude::*;
 
     fn padded(text: &[u8]) -> Vec<u8> {

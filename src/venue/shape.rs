@@ -113,8 +113,30 @@ macro_rules! shape {
 }
 pub(super) use shape;
 
-/// Writes a [`Shape`] of a module that [`shape!`] wrote: its orders, the likeliest first.
+/// Writes a [`Shape`] of a module that [`shape!`] wrote: its orders, the likeliest first. A shape that is `rare` is walked
+/// member by member from its table: some slower, and much less to compile.
 macro_rules! orders {
+    ($($(#[$doc:meta])* rare $name:ident of $module:ident: $([$($slot:ident)*])*;)*) => {
+        $($(#[$doc])*
+        #[derive(Debug)]
+        pub(super) struct $name;
+
+        impl $crate::venue::shape::Shape for $name {
+            const MEMBERS: &'static [$crate::venue::shape::Member] = $module::MEMBERS;
+            const ORDERS: &'static [&'static [usize]] = &[$(&[$($module::$slot),*]),*];
+
+            #[inline(always)]
+            fn walk<'a, R: $crate::venue::scan::Reader<'a>>(
+                order: usize,
+                start: $crate::venue::scan::Cursor<'a>,
+                end: $crate::venue::scan::End,
+                reader: &mut R,
+            ) -> Option<(R::Event, $crate::venue::scan::Cursor<'a>)> {
+                let order = Self::ORDERS.get(order).copied().unwrap_or_default();
+                $crate::venue::scan::walk_order($module::MEMBERS, order, start, end, reader)
+            }
+        })*
+    };
     ($($(#[$doc:meta])* $name:ident of $module:ident: $([$($slot:ident)*])*;)*) => {
         $($(#[$doc])*
         #[derive(Debug)]

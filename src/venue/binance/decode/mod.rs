@@ -23,7 +23,7 @@ use self::shapes::{
 };
 use self::tier_one::Scan;
 use crate::market::{BookKind, BookUpdate, Received, Venue};
-use crate::venue::decode::DecoderScratch;
+use crate::venue::decode::{DecoderScratch, Found};
 use crate::venue::fields::{Context, Known, LevelScratch, slot_time};
 use crate::venue::isa::{Isas, Portable};
 use crate::venue::number::Number;
@@ -87,21 +87,26 @@ impl Decoder {
         sink: &mut S,
     ) -> Result<Decoded, DecodeError> {
         let known = Known { venue: self.venue, received, symbols };
-        let mut scan = Scan {
-            orders: &mut self.orders,
-            raw_stream: self.raw_stream.as_deref(),
-            known: &known,
-            padded: message.padded(),
-            behind: message.behind(),
-            levels: &mut scratch.levels,
-            events: &mut scratch.events,
-        };
-        if let Some(found) = self.isas.run(&mut scan) {
+        if let Some(found) = self.scan(&message, &known, scratch) {
             scratch.events.give(found, &scratch.levels, sink);
             return Ok(Decoded::Data(Tier::One));
         }
         let context = Context { isa: Portable, known: &known };
         self.decode_any(&mut message, &context, scratch, sink)
+    }
+
+    /// Tier one. Not generic, so that it is compiled once and not once for every sink.
+    fn scan(&mut self, message: &Payload<'_>, known: &Known<'_>, scratch: &mut DecoderScratch) -> Option<Found> {
+        let mut scan = Scan {
+            orders: &mut self.orders,
+            raw_stream: self.raw_stream.as_deref(),
+            known,
+            padded: message.padded(),
+            behind: message.behind(),
+            levels: &mut scratch.levels,
+            events: &mut scratch.events,
+        };
+        self.isas.run(&mut scan)
     }
 
     /// Tier two.

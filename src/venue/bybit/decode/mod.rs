@@ -24,7 +24,7 @@ use crate::market::{
     BookKind, BookUpdate, Kline, KlineInterval, Liquidation, Quote, Received, SequenceIds, Side, Symbol, Ticker, Trade,
     Venue, VenueTime,
 };
-use crate::venue::decode::DecoderScratch;
+use crate::venue::decode::{DecoderScratch, Found};
 use crate::venue::fields::{Context, Known, LevelScratch, decimal, price, qty, slot_time, touch};
 use crate::venue::isa::{Isa, Isas, Portable};
 use crate::venue::number::{Number, parse_uint, trade_id};
@@ -87,21 +87,26 @@ impl Decoder {
         sink: &mut S,
     ) -> Result<Decoded, DecodeError> {
         let known = Known { venue: self.venue, received, symbols };
-        let mut scan = Scan {
-            orders: &mut self.orders,
-            tickers: &mut self.tickers,
-            known: &known,
-            padded: message.padded(),
-            behind: message.behind(),
-            levels: &mut scratch.levels,
-            events: &mut scratch.events,
-        };
-        if let Some(found) = self.isas.run(&mut scan) {
+        if let Some(found) = self.scan(&message, &known, scratch) {
             scratch.events.give(found, &scratch.levels, sink);
             return Ok(Decoded::Data(Tier::One));
         }
         let context = Context { isa: Portable, known: &known };
         self.decode_any(&mut message, &context, scratch, sink)
+    }
+
+    /// Tier one. Not generic, so that it is compiled once and not once for every sink.
+    fn scan(&mut self, message: &Payload<'_>, known: &Known<'_>, scratch: &mut DecoderScratch) -> Option<Found> {
+        let mut scan = Scan {
+            orders: &mut self.orders,
+            tickers: &mut self.tickers,
+            known,
+            padded: message.padded(),
+            behind: message.behind(),
+            levels: &mut scratch.levels,
+            events: &mut scratch.events,
+        };
+        self.isas.run(&mut scan)
     }
 
     pub(in crate::venue) fn connection_started(&mut self) {

@@ -137,14 +137,6 @@ orders! {
     EnvelopeShape of envelope:
         [TOPIC TYPE TIME DATA MATCHING_TIME]
         [TOPIC TIME TYPE DATA MATCHING_TIME];
-    /// Futures; spot.
-    TickerEnvelopeShape of envelope:
-        [TOPIC TYPE DATA CROSS_SEQUENCE TIME]
-        [TOPIC TIME TYPE CROSS_SEQUENCE DATA];
-    /// Futures; spot.
-    KlineEnvelopeShape of envelope:
-        [TOPIC DATA TIME TYPE]
-        [TYPE TOPIC DATA TIME];
     /// Linear; spot.
     TradeShape of trade:
         [TRADE_TIME SYMBOL TAKER QTY PRICE TICK_DIRECTION ID IS_BLOCK IS_RPI SEQUENCE]
@@ -155,17 +147,28 @@ orders! {
     /// Both categories.
     BookShape of book:
         [SYMBOL BIDS ASKS UPDATE_ID SEQUENCE];
+}
+
+orders! {
+    /// Futures; spot.
+    rare TickerEnvelopeShape of envelope:
+        [TOPIC TYPE DATA CROSS_SEQUENCE TIME]
+        [TOPIC TIME TYPE CROSS_SEQUENCE DATA];
+    /// Futures; spot.
+    rare KlineEnvelopeShape of envelope:
+        [TOPIC DATA TIME TYPE]
+        [TYPE TOPIC DATA TIME];
     /// Both categories.
-    CandleShape of candle:
+    rare CandleShape of candle:
         [OPEN_TIME CLOSE_TIME INTERVAL OPEN CLOSE HIGH LOW VOLUME TURNOVER IS_CLOSED MATCHING_TIME];
     /// Futures.
-    LiquidationShape of liquidation:
+    rare LiquidationShape of liquidation:
         [TIME SYMBOL POSITION QTY PRICE];
-    /// Linear as it comes; linear as documented; spot.
-    TickerShape of ticker:
+    /// Linear as it comes (a change has one side's interest last); linear as documented; spot.
+    rare TickerShape of ticker:
         [SYMBOL TICK_DIRECTION CHANGE_RATIO LAST_PRICE OPEN HIGH LOW HOUR_OPEN MARK_PRICE INDEX_PRICE OPEN_INTEREST OPEN_INTEREST_VALUE
          TURNOVER VOLUME FUNDING_HOURS FUNDING_CAP SIDE_INTEREST SIDE_INTEREST_VALUE NEXT_FUNDING_TIME FUNDING_RATE BID_PRICE BID_QTY
-         ASK_PRICE ASK_QTY PRE_OPEN_PRICE PRE_QTY PRE_LISTING_PHASE]
+         ASK_PRICE ASK_QTY SIDE_INTEREST SIDE_INTEREST_VALUE PRE_OPEN_PRICE PRE_QTY PRE_LISTING_PHASE]
         [SYMBOL TICK_DIRECTION CHANGE_RATIO LAST_PRICE OPEN HIGH LOW HOUR_OPEN MARK_PRICE INDEX_PRICE OPEN_INTEREST OPEN_INTEREST_VALUE
          TURNOVER VOLUME NEXT_FUNDING_TIME FUNDING_RATE BID_PRICE BID_QTY ASK_PRICE ASK_QTY FUNDING_HOURS]
         [SYMBOL LAST_PRICE HIGH LOW OPEN VOLUME TURNOVER CHANGE_RATIO USD_INDEX_PRICE];
