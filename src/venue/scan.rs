@@ -446,7 +446,8 @@ pub(super) fn step<'a>(
         *cursor = ahead;
         return scan_value(member, slot, cursor, slots, reader);
     }
-    if member.is_required { None } else { Some(()) }
+    // The first of an order has the object's brace before it: without it there is no object.
+    if member.is_required || is_first { None } else { Some(()) }
 }
 
 /// Walks one object in this order, but for the brace that closes it.

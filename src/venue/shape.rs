@@ -184,7 +184,7 @@ pub(super) trait Shape {
     /// The members; a member's position is its slot.
     const MEMBERS: &'static [Member];
     /// The orders in which the documents show them and the wire has them, as slots. Optional members may be absent.
-    /// The first of an order is always required.
+    /// The first of an order must be there, whether or not the shape requires it.
     const ORDERS: &'static [&'static [usize]];
 
     /// Walks one object in one of [`Self::ORDERS`], and what must follow it; then builds. Written out member by member by

@@ -82,6 +82,15 @@ fn a_number_without_quotes_is_read_exactly() {
 }
 
 #[test]
+fn an_object_without_its_brace_is_no_object() {
+    let mut bench = usdm();
+    // The order of a quote that begins with an optional member is the preferred one from here on.
+    one(&mut bench, FUTURES_QUOTE, Decoded::Data(Tier::One));
+    let message = r#"{"stream":"btcusdt@bookTicker","data":,"u":400900217,"s":"BTCUSDT","b":"25.35","B":"31.21","a":"25.36","A":"40.66"}}"#;
+    assert_eq!(bench.refusal(message), (Reason::NotJson, ""));
+}
+
+#[test]
 fn the_last_of_two_equal_keys_counts() {
     let twice = TRADE.replace("\"t\":12345", "\"t\":1,\"t\":12345");
     assert_eq!(
