@@ -382,6 +382,21 @@ pub(super) fn ticker_values(symbol: &SymbolMarket, now: Now) -> TickerValues {
     ]
 }
 
+/// Members of a linear ticker's snapshot that never change here and stand behind this one, in recorded order.
+fn unchanging(symbol: &SymbolMarket, key: &str, price_text: NumberText, json: &mut Json<'_>) {
+    match key {
+        "lastPrice" => json.s(",\"prevPrice24h\":\"").fixed(symbol.day.open, price_text).s("\""),
+        "lowPrice24h" => json.s(",\"prevPrice1h\":\"").fixed(symbol.day.open, price_text).s("\""),
+        "indexPrice" => json.s(",\"openInterest\":\"59891\""),
+        "volume24h" => json.s(",\"fundingIntervalHour\":\"8\",\"fundingCap\":\"0.005\""),
+        "nextFundingTime" => {
+            let rate = NumberText { scale: 8, decimals: 8, is_trimmed: true };
+            json.s(",\"fundingRate\":\"").fixed(symbol.salt % 60_000, rate).s("\"")
+        }
+        _ => json,
+    };
+}
+
 fn linear_ticker(symbol: &mut SymbolMarket, line: &mut Line, now: Now, json: &mut Json<'_>) {
     let is_snapshot = std::mem::take(&mut line.needs_snapshot);
     let mut values = ticker_values(symbol, now);
@@ -396,12 +411,7 @@ fn linear_ticker(symbol: &mut SymbolMarket, line: &mut Line, now: Now, json: &mu
     json.s("{\"topic\":\"").s(&line.name).s("\",\"type\":\"").s(if is_snapshot { "snapshot" } else { "delta" });
     json.s("\",\"data\":{\"symbol\":\"").s(&listing.name).s("\"");
     if is_snapshot {
-        json.s(",\"tickDirection\":\"ZeroPlusTick\",\"prevPrice24h\":\"").fixed(symbol.day.open, price_text);
-        json.s("\",\"prevPrice1h\":\"").fixed(symbol.day.open, price_text);
-        json.s("\",\"openInterest\":\"59891\",\"fundingIntervalHour\":\"8\",\"fundingCap\":\"0.005\"");
-        json.s(",\"fundingRate\":\"")
-            .fixed(symbol.salt % 60_000, NumberText { scale: 8, decimals: 8, is_trimmed: true });
-        json.s("\"");
+        json.s(",\"tickDirection\":\"ZeroPlusTick\"");
     }
     for (index, (&key, &value)) in TICKER_KEYS.iter().zip(&values).enumerate() {
         if !is_snapshot && line.ticker.is_some_and(|seen| seen[index] == value) {
@@ -416,6 +426,9 @@ fn linear_ticker(symbol: &mut SymbolMarket, line: &mut Line, now: Now, json: &mu
             _ => json.fixed(value.unsigned_abs(), price_text),
         };
         json.s("\"");
+        if is_snapshot {
+            unchanging(symbol, key, price_text, json);
+        }
     }
     if is_snapshot {
         json.s(",\"preOpenPrice\":\"\",\"preQty\":\"\",\"curPreListingPhase\":\"\"");

@@ -6,8 +6,9 @@
 //!  lead + word lead             lead   text
 //! ```
 //! Walks one message's bytes from left to right and leaves values in slots; the caller publishes only when the last byte
-//! was as expected. `None` means "not this shape": the caller asks tier two. Never reads outside the slice, never
-//! allocates, never changes the message.
+//! was as expected. `None` means "not this shape": the caller asks tier two. Never allocates, never changes the message. It
+//! may look at what is readable behind the message, but what it finds there changes nothing: the last byte it walks over must
+//! be the message's own last.
 
 use super::isa::{Isa, WINDOW, Work};
 use super::number::{Number, parse_uint};
