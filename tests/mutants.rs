@@ -77,6 +77,10 @@ impl Chance {
         let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         usize::try_from((mixed ^ (mixed >> 31)) % bound as u64).unwrap()
     }
+
+    fn byte(&mut self) -> u8 {
+        u8::try_from(self.below(256)).unwrap()
+    }
 }
 
 const BINANCE: &[&str] = &[
@@ -113,7 +117,7 @@ fn damage(message: &mut Vec<u8>, other: &[u8], chance: &mut Chance) {
     const TELLING: &[u8] = b"\"\\{}[],:.-+eE0123456789 \n\x00\x1f\x7f\x80\xfftfnullSBab@";
     for _ in 0..=chance.below(2) {
         let at = chance.below(message.len());
-        let byte = if chance.below(4) == 0 { chance.below(256) as u8 } else { TELLING[chance.below(TELLING.len())] };
+        let byte = if chance.below(4) == 0 { chance.byte() } else { TELLING[chance.below(TELLING.len())] };
         match chance.below(8) {
             0..=2 => message[at] = byte,
             3 => message[at] = message[at].wrapping_add(1),
@@ -220,7 +224,7 @@ fn survive(venue: Venue, written: &[&str], folder: &str) {
         damage(&mut message, other, &mut chance);
         taken += usize::from(readers.read(&message));
     }
-    println!("{venue}: {taken} of {count} damaged messages were still of the expected shape");
+    eprintln!("{venue}: {taken} of {count} damaged messages were still of the expected shape");
     assert!(taken > count / 100, "{taken} of {count}");
 }
 
