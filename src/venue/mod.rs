@@ -1,7 +1,8 @@
 //! What each exchange says: one folder per exchange, two halves each.
 //!
 //! ```text
-//! hot half    decode.rs    bytes of one message -> typed events, given to a Sink        (used by hot)
+//! hot half    decode       bytes of one message -> typed events, given to a Sink        (used by hot): shapes.rs what the
+//!                          venue's messages look like, tier_one.rs how they are walked, mod.rs any other form of them
 //! cold half   protocol.rs  names, limits, requests, acks, heartbeat, instrument list    (used by control, config)
 //! shared      channel.rs   which data a subscription asks for
 //!             request.rs   requests as JSON text, without allocating (cold)

@@ -10,7 +10,8 @@
 //! may look at what is readable behind the message, but what it finds there changes nothing: the last byte it walks over must
 //! be the message's own last.
 
-use super::isa::{Isa, WINDOW, Work};
+use super::decode::Found;
+use super::isa::{Isa, Portable, WINDOW, Work};
 use super::number::{Number, parse_uint};
 use super::shape::{Expectation, Json, Kind, Learned, Member, Shape, Slots, Step, required};
 use crate::limits::READ_PADDING_BYTES;
@@ -109,15 +110,16 @@ impl<'a> Cursor<'a> {
             return Some(number);
         }
         // The cursor goes by value, so that its address is never taken and it stays in registers.
-        let (number, cursor) = self.number_rare(isa)?;
+        let (number, cursor) = self.number_rare()?;
         *self = cursor;
         Some(number)
     }
 
     #[cold]
     #[inline(never)]
-    fn number_rare(mut self, isa: impl Isa) -> Option<(Number<'a>, Self)> {
-        let text = self.text(isa)?;
+    fn number_rare(mut self) -> Option<(Number<'a>, Self)> {
+        // A function of its own is not compiled for the reader's instructions.
+        let text = self.text(Portable)?;
         Some((Number::unread(text.text()), self))
     }
 
@@ -257,8 +259,8 @@ pub(super) trait Reader<'a> {
         None
     }
 
-    /// Builds from the slots; nothing is asked of the message behind this call. A method and not a closure, because it must be inlined in every order's walk: only then
-    /// do the slots stay in registers.
+    /// Builds from the slots; nothing is asked of the message behind this call. A method and not a closure, because it must
+    /// be inlined in every order's walk: only then do the slots stay in registers.
     fn build(&mut self, slots: &Slots<'a>) -> Option<Self::Event>;
 }
 
@@ -310,6 +312,40 @@ macro_rules! reader {
     };
 }
 pub(super) use reader;
+
+/// The messages of one channel, by what the venue's decoder gives to their walk.
+pub(super) trait Messages<W> {
+    /// Walks one, and leaves its events; or says that it is another.
+    fn walk(walk: &mut W) -> Option<Found>;
+}
+
+/// One channel's walk, apart from the others: its values stay in registers where no other's are beside them.
+pub(super) struct Apart<'r, W, M>(pub(super) &'r mut W, pub(super) M);
+
+impl<W, M: Messages<W>> Work for Apart<'_, W, M> {
+    type Output = Option<Found>;
+
+    #[inline(always)]
+    fn run<I: Isa>(&mut self, _isa: I) -> Option<Found> {
+        M::walk(self.0)
+    }
+}
+
+/// Writes the [`Messages`] of a venue's channels for its `Walk`: a name, what is found, and how it is walked.
+macro_rules! messages {
+    ($($name:ident |$walk:ident| -> $found:ident $body:block)*) => {
+        $(struct $name;
+
+        impl<I: $crate::venue::isa::Isa> $crate::venue::scan::Messages<Walk<'_, '_, I>> for $name {
+            #[inline(always)]
+            fn walk($walk: &mut Walk<'_, '_, I>) -> Option<$crate::venue::decode::Found> {
+                $body
+                Some($crate::venue::decode::Found::$found)
+            }
+        })*
+    };
+}
+pub(super) use messages;
 
 /// Walks one object of shape `S` in the order its connection expects, or in another one the shape knows, and `end`
 /// behind it; then builds from its slots. What was built, and the cursor behind the object.

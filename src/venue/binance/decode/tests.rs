@@ -82,6 +82,21 @@ fn a_number_without_quotes_is_read_exactly() {
 }
 
 #[test]
+fn a_book_whose_members_move_is_read_by_tier_two_once() {
+    let update = r#"{"e":"depthUpdate","s":"BTCUSDT","U":157,"E":5,"zz":"new","u":160,"a":[["0.26","1"]],"b":[["0.24","10"],["0.23","2"]]}"#;
+    let partial = r#"{"asks":[["0.26","1"]],"bids":[["0.24","10"],["0.23","2"]],"lastUpdateId":160}"#;
+    for (payload, stream) in [(update, "btcusdt@depth@100ms"), (partial, "btcusdt@depth5")] {
+        let mut bench = spot();
+        let message = format!(r#"{{"stream":"{stream}","data":{payload}}}"#);
+        let event = one(&mut bench, &message, Decoded::Data(Tier::TwoAfterOne));
+        let Event::Book { ids, bids, asks, .. } = &event else { panic!("{event:?}") };
+        assert_eq!((ids.last, bids.len(), asks.len(), bids[1].price.mantissa()), (160, 2, 1, 23), "{stream}");
+        assert_eq!(one(&mut bench, &message, Decoded::Data(Tier::One)), event, "the order was learned: {stream}");
+        assert_eq!(one(&mut bench, &message, Decoded::Data(Tier::One)), event, "{stream}");
+    }
+}
+
+#[test]
 fn an_object_without_its_brace_is_no_object() {
     let mut bench = usdm();
     // The order of a quote that begins with an optional member is the preferred one from here on.

@@ -4,16 +4,15 @@ use super::shapes::{
     AggTradeShape, CandleShape, DepthShape, ForceOrderShape, KlineShape, LiquidationOrderShape, MarkPriceShape,
     MiniTickerShape, PartialDepthShape, QuoteShape, TickerShape, TradeShape, depth, force_order, kline, partial_depth,
 };
+use super::{Orders, build};
 use crate::market::{AggTrade, BookKind, Kline, Liquidation, MarkPrice, Meta, Quote, Ticker, Trade};
 use crate::venue::decode::{Events, Found};
 use crate::venue::fields::{Context, Known, LevelScratch, Listed, slot_time};
 use crate::venue::isa::{Isa, Work};
 use crate::venue::levels::{BookHead, Sides};
 use crate::venue::number::Number;
-use crate::venue::scan::{Cursor, End, Reader, expect, reader};
+use crate::venue::scan::{Apart, Cursor, End, Reader, expect, messages, reader};
 use crate::venue::shape::{Expectation, Shape, Slots};
-
-use super::{Orders, build};
 
 /// What tier one can tell a message to be before it walks it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -63,7 +62,6 @@ impl Work for Scan<'_> {
             Some(expected) => expected,
             None => expected_otherwise(stream, walk.scan.orders)?,
         };
-        // Each channel's walk is a function of its own: its values stay in registers where no other's are beside them.
         match expected {
             Expected::Trade => isa.run(&mut Apart(walk, Trades)),
             Expected::Quote => isa.run(&mut Apart(walk, Quotes)),
@@ -88,38 +86,6 @@ struct Walk<'w, 's, I> {
     end: End,
     /// The stream's name; empty where nobody knows it.
     stream: &'s [u8],
-}
-
-/// The messages of one channel.
-trait Messages {
-    /// Walks one, and leaves its events; or says that it is another.
-    fn walk<I: Isa>(walk: &mut Walk<'_, '_, I>) -> Option<Found>;
-}
-
-/// One channel's walk, apart from the others.
-struct Apart<'r, 'w, 's, I, M>(&'r mut Walk<'w, 's, I>, M);
-
-impl<I: Isa, M: Messages> Work for Apart<'_, '_, '_, I, M> {
-    type Output = Option<Found>;
-
-    #[inline(always)]
-    fn run<J: Isa>(&mut self, _isa: J) -> Option<Found> {
-        M::walk(self.0)
-    }
-}
-
-macro_rules! messages {
-    ($($name:ident |$walk:ident| -> $found:ident $body:block)*) => {
-        $(struct $name;
-
-        impl Messages for $name {
-            #[inline(always)]
-            fn walk<I: Isa>($walk: &mut Walk<'_, '_, I>) -> Option<Found> {
-                $body
-                Some(Found::$found)
-            }
-        })*
-    };
 }
 
 messages! {
@@ -289,79 +255,52 @@ impl<'a, I: Isa> Reader<'a> for PartialDepthReader<'_, '_, I> {
     }
 }
 
-/// A kline around its candle.
-struct KlineReader<'r, 'c, I> {
-    context: &'r Context<'c, I>,
-    event: Option<Kline>,
-    order: &'r mut Expectation,
+/// Writes a [`Reader`] of a message around the one object that its event is built from.
+macro_rules! around {
+    ($name:ident of $event:ident: $shape:ty, |$this:ident, $outer:ident| $inner:expr, $time:expr) => {
+        struct $name<'r, 'c, I> {
+            context: &'r Context<'c, I>,
+            event: Option<$event>,
+            order: &'r mut Expectation,
+        }
+
+        impl<'a, I: Isa> Reader<'a> for $name<'_, '_, I> {
+            type Isa = I;
+            type Event = $event;
+
+            #[inline(always)]
+            fn isa(&self) -> I {
+                self.context.isa
+            }
+
+            #[inline(always)]
+            fn restart(&mut self) {
+                self.event = None;
+            }
+
+            #[inline(always)]
+            fn nested(&mut self, $outer: &Slots<'a>, cursor: &mut Cursor<'a>) -> Option<()> {
+                let $this = &*self;
+                let reader = &mut $inner;
+                let (event, ahead) = expect::<$shape, _>(self.order, *cursor, End::Open, reader)?;
+                self.event = Some(event);
+                *cursor = ahead;
+                Some(())
+            }
+
+            #[inline(always)]
+            fn build(&mut self, slots: &Slots<'a>) -> Option<$event> {
+                let event_time = slot_time(slots, $time, "E").ok()?;
+                self.event.map(|event| $event { meta: Meta { event_time, ..event.meta }, ..event })
+            }
+        }
+    };
 }
 
-impl<'a, I: Isa> Reader<'a> for KlineReader<'_, '_, I> {
-    type Isa = I;
-    type Event = Kline;
-
-    #[inline(always)]
-    fn isa(&self) -> I {
-        self.context.isa
-    }
-
-    #[inline(always)]
-    fn restart(&mut self) {
-        self.event = None;
-    }
-
-    #[inline(always)]
-    fn nested(&mut self, outer: &Slots<'a>, cursor: &mut Cursor<'a>) -> Option<()> {
-        let reader = &mut CandleReader { context: self.context, symbol: outer.number(kline::SYMBOL) };
-        let (event, ahead) = expect::<CandleShape, _>(self.order, *cursor, End::Open, reader)?;
-        self.event = Some(event);
-        *cursor = ahead;
-        Some(())
-    }
-
-    #[inline(always)]
-    fn build(&mut self, slots: &Slots<'a>) -> Option<Kline> {
-        let event_time = slot_time(slots, kline::EVENT_TIME, "E").ok()?;
-        self.event.map(|event| Kline { meta: Meta { event_time, ..event.meta }, ..event })
-    }
-}
-
-/// A liquidation around its order.
-struct ForceOrderReader<'r, 'c, I> {
-    context: &'r Context<'c, I>,
-    event: Option<Liquidation>,
-    order: &'r mut Expectation,
-}
-
-impl<'a, I: Isa> Reader<'a> for ForceOrderReader<'_, '_, I> {
-    type Isa = I;
-    type Event = Liquidation;
-
-    #[inline(always)]
-    fn isa(&self) -> I {
-        self.context.isa
-    }
-
-    #[inline(always)]
-    fn restart(&mut self) {
-        self.event = None;
-    }
-
-    #[inline(always)]
-    fn nested(&mut self, _outer: &Slots<'a>, cursor: &mut Cursor<'a>) -> Option<()> {
-        let reader = &mut OrderReader { context: self.context };
-        let (event, ahead) = expect::<LiquidationOrderShape, _>(self.order, *cursor, End::Open, reader)?;
-        self.event = Some(event);
-        *cursor = ahead;
-        Some(())
-    }
-
-    #[inline(always)]
-    fn build(&mut self, slots: &Slots<'a>) -> Option<Liquidation> {
-        let event_time = slot_time(slots, force_order::EVENT_TIME, "E").ok()?;
-        self.event.map(|event| Liquidation { meta: Meta { event_time, ..event.meta }, ..event })
-    }
-}
+around!(KlineReader of Kline: CandleShape,
+    |this, outer| CandleReader { context: this.context, symbol: outer.number(kline::SYMBOL) }, kline::EVENT_TIME);
+around!(ForceOrderReader of Liquidation: LiquidationOrderShape,
+    |this, _outer| OrderReader { context: this.context }, force_order::EVENT_TIME);
 
 /// What a payload is that begins like this; `None` if its first member is another one.
 #[inline(always)]
@@ -404,7 +343,7 @@ fn expected_by_start(payload: &[u8]) -> Option<Expected> {
 #[inline(never)]
 fn expected_otherwise(stream: &[u8], orders: &Orders) -> Option<Expected> {
     if !stream.is_empty() {
-        return expected_on(stream);
+        return expected_on(stream, orders);
     }
     let learned = [
         (Expected::Trade, &orders.trade, TradeShape::ORDERS.len()),
@@ -424,7 +363,7 @@ fn expected_otherwise(stream: &[u8], orders: &Orders) -> Option<Expected> {
 }
 
 /// What a stream of this name carries.
-fn expected_on(stream: &[u8]) -> Option<Expected> {
+fn expected_on(stream: &[u8], orders: &Orders) -> Option<Expected> {
     let channel = match stream.iter().position(|&byte| byte == b'@') {
         Some(at) => &stream[at + 1..],
         None => stream.strip_prefix(b"!")?,
@@ -436,7 +375,11 @@ fn expected_on(stream: &[u8]) -> Option<Expected> {
         b"ticker" => Expected::Ticker,
         b"miniTicker" => Expected::MiniTicker,
         b"forceOrder" => Expected::ForceOrder,
-        channel if channel.starts_with(b"depth") => Expected::Depth,
+        // Only spot's partial books have members of their own.
+        channel if channel.starts_with(b"depth") => {
+            let is_partial = orders.partial_depth.expects_learned(PartialDepthShape::ORDERS.len());
+            if is_partial { Expected::PartialDepth } else { Expected::Depth }
+        }
         channel if channel.starts_with(b"kline_") => Expected::Kline,
         channel if channel.starts_with(b"markPrice") => Expected::MarkPrice,
         _ => return None,

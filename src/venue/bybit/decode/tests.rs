@@ -80,6 +80,16 @@ fn books_carry_their_depth_and_both_sequences() {
 }
 
 #[test]
+fn a_book_whose_members_move_is_read_by_tier_two_once() {
+    let message = r#"{"type":"delta","topic":"orderbook.50.BTCUSDT","data":{"u":7,"s":"BTCUSDT","a":[["16611.00","0.029"]],"b":[["16493.50","0"],["16493","1"]]},"ts":1672304484978}"#;
+    let mut bench = linear();
+    let events = good(&mut bench, message, Tier::TwoAfterOne);
+    let [Event::Book { ids, bids, asks, .. }] = &events[..] else { panic!("{events:?}") };
+    assert_eq!((ids.last, bids.len(), asks.len(), bids[1].price.mantissa()), (7, 2, 1, 1_649_300));
+    assert_eq!(good(&mut bench, message, Tier::One), events, "the order was learned");
+}
+
+#[test]
 fn a_ticker_is_merged_and_needs_its_snapshot_on_this_connection() {
     let mut bench = linear();
     assert_eq!(bench.refusal(TICKER_DELTA), (Reason::NoSnapshot, "type"));

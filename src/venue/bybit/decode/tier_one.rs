@@ -5,13 +5,13 @@ use super::shapes::{
     TickerEnvelopeShape, TickerShape, TradeShape, book, envelope,
 };
 use super::ticker::Tickers;
-use crate::market::{BookKind, Kline, Liquidation, Quote, SequenceIds, Symbol, Ticker, Trade};
+use crate::market::{BookKind, Kline, Liquidation, Quote, SequenceIds, Symbol, Ticker, Trade, VenueTime};
 use crate::venue::decode::{Events, Found, KLINE_COUNT_MAX, LIQUIDATION_COUNT_MAX, TRADE_COUNT_MAX};
 use crate::venue::fields::{Context, Known, LevelScratch, Listed, slot_time};
 use crate::venue::isa::{Isa, Work};
 use crate::venue::levels::{BookHead, Sides};
 use crate::venue::number::parse_uint;
-use crate::venue::scan::{Cursor, End, Reader, expect, reader};
+use crate::venue::scan::{Apart, Cursor, End, Reader, expect, messages, reader};
 use crate::venue::shape::{Expectation, Shape, Slots};
 
 use super::{
@@ -54,7 +54,6 @@ impl Work for Scan<'_> {
         };
         let end = End::Message { is_wrapped: false, behind: self.behind };
         let walk = &mut Walk { scan: self, context: &context, end };
-        // Each channel's walk is a function of its own: its values stay in registers where no other's are beside them.
         match expected {
             Expected::Trades => isa.run(&mut Apart(walk, Trades)),
             Expected::Quote => isa.run(&mut Apart(walk, Quotes)),
@@ -73,42 +72,10 @@ struct Walk<'w, 's, I> {
     end: End,
 }
 
-/// The messages of one channel.
-trait Messages {
-    /// Walks one, and leaves its events; or says that it is another.
-    fn walk<I: Isa>(walk: &mut Walk<'_, '_, I>) -> Option<Found>;
-}
-
-/// One channel's walk, apart from the others.
-struct Apart<'r, 'w, 's, I, M>(&'r mut Walk<'w, 's, I>, M);
-
-impl<I: Isa, M: Messages> Work for Apart<'_, '_, '_, I, M> {
-    type Output = Option<Found>;
-
-    #[inline(always)]
-    fn run<J: Isa>(&mut self, _isa: J) -> Option<Found> {
-        M::walk(self.0)
-    }
-}
-
-macro_rules! messages {
-    ($($name:ident |$walk:ident| -> $found:ident $body:block)*) => {
-        $(struct $name;
-
-        impl Messages for $name {
-            #[inline(always)]
-            fn walk<I: Isa>($walk: &mut Walk<'_, '_, I>) -> Option<Found> {
-                $body
-                Some(Found::$found)
-            }
-        })*
-    };
-}
-
 messages! {
     Trades |walk| -> Trades {
         let Walk { scan: Scan { orders, padded, events, .. }, context, end } = walk;
-        let reader = &mut TradesReader { context, trades: &mut events.trades, order: &mut orders.trade };
+        let reader = &mut TradesReader { context, events: &mut events.trades, order: &mut orders.trade };
         expect::<EnvelopeShape, _>(&mut orders.trades, Cursor::new(padded), *end, reader)?;
     }
     Quotes |walk| -> Quote {
@@ -132,13 +99,13 @@ messages! {
     }
     Klines |walk| -> Klines {
         let Walk { scan: Scan { orders, padded, events, .. }, context, end } = walk;
-        let reader = &mut KlinesReader { context, klines: &mut events.klines, order: &mut orders.candle };
+        let reader = &mut KlinesReader { context, events: &mut events.klines, order: &mut orders.candle };
         expect::<KlineEnvelopeShape, _>(&mut orders.klines, Cursor::new(padded), *end, reader)?;
     }
     Liquidations |walk| -> Liquidations {
         let Walk { scan: Scan { orders, padded, events, .. }, context, end } = walk;
-        let liquidations = &mut events.liquidations;
-        let reader = &mut LiquidationsReader { context, liquidations, order: &mut orders.liquidation };
+        let events = &mut events.liquidations;
+        let reader = &mut LiquidationsReader { context, events, order: &mut orders.liquidation };
         expect::<EnvelopeShape, _>(&mut orders.liquidations, Cursor::new(padded), *end, reader)?;
     }
 }
@@ -216,41 +183,6 @@ fn walk_array<'a, S: Shape, R: Reader<'a>>(
         if cursor.literal(b",").is_none() {
             return cursor.literal(b"]");
         }
-    }
-}
-
-/// A trade message: every element of its array becomes a trade in the core's scratch.
-struct TradesReader<'s, 'c, I> {
-    context: &'s Context<'c, I>,
-    trades: &'s mut Vec<Trade>,
-    order: &'s mut Expectation,
-}
-
-impl<'a, I: Isa> Reader<'a> for TradesReader<'_, '_, I> {
-    type Isa = I;
-    type Event = ();
-
-    #[inline(always)]
-    fn isa(&self) -> I {
-        self.context.isa
-    }
-
-    #[inline(always)]
-    fn restart(&mut self) {
-        self.trades.clear();
-    }
-
-    #[inline(always)]
-    fn nested(&mut self, _outer: &Slots<'a>, cursor: &mut Cursor<'a>) -> Option<()> {
-        let reader = &mut TradeReader { context: self.context };
-        walk_array::<TradeShape, _>(self.order, cursor, reader, self.trades, TRADE_COUNT_MAX)
-    }
-
-    #[inline(always)]
-    fn build(&mut self, slots: &Slots<'a>) -> Option<()> {
-        let event_time = trades_time(slots).ok()?;
-        self.trades.iter_mut().for_each(|event| event.meta.event_time = event_time);
-        Some(())
     }
 }
 
@@ -425,79 +357,60 @@ impl<'a, I: Isa> Reader<'a> for TickerReader<'_, '_, I> {
     }
 }
 
-/// A message of candles: every element of its array becomes one in the core's scratch.
-struct KlinesReader<'s, 'c, I> {
-    context: &'s Context<'c, I>,
-    klines: &'s mut Vec<Kline>,
-    order: &'s mut Expectation,
-}
-
-impl<'a, I: Isa> Reader<'a> for KlinesReader<'_, '_, I> {
-    type Isa = I;
-    type Event = ();
-
-    #[inline(always)]
-    fn isa(&self) -> I {
-        self.context.isa
-    }
-
-    #[inline(always)]
-    fn restart(&mut self) {
-        self.klines.clear();
-    }
-
-    #[inline(always)]
-    fn nested(&mut self, outer: &Slots<'a>, cursor: &mut Cursor<'a>) -> Option<()> {
-        let (channel, rest) = split_at_point(outer.text(envelope::TOPIC));
-        if channel != b"kline" {
-            return None;
+/// Writes a [`Reader`] of a message whose data is an array: every element becomes an event in the core's scratch, and gets the
+/// event time that `$time` takes from the envelope, which must be such a message's.
+macro_rules! array_reader {
+    ($name:ident of $event:ty: $shape:ty, at most $count_max:expr, |$this:ident, $outer:ident| $element:expr, |$slots:ident| $time:expr) => {
+        struct $name<'s, 'c, I> {
+            context: &'s Context<'c, I>,
+            events: &'s mut Vec<$event>,
+            order: &'s mut Expectation,
         }
-        let reader = &mut CandleReader { context: self.context, name: split_at_point(rest).1 };
-        walk_array::<CandleShape, _>(self.order, cursor, reader, self.klines, KLINE_COUNT_MAX)
-    }
 
-    #[inline(always)]
-    fn build(&mut self, slots: &Slots<'a>) -> Option<()> {
-        let event_time = slot_time(slots, envelope::TIME, "ts").ok()?;
-        self.klines.iter_mut().for_each(|event| event.meta.event_time = event_time);
-        Some(())
-    }
-}
+        impl<'a, I: Isa> Reader<'a> for $name<'_, '_, I> {
+            type Isa = I;
+            type Event = ();
 
-/// A message of liquidations: every element of its array becomes one in the core's scratch.
-struct LiquidationsReader<'s, 'c, I> {
-    context: &'s Context<'c, I>,
-    liquidations: &'s mut Vec<Liquidation>,
-    order: &'s mut Expectation,
-}
+            #[inline(always)]
+            fn isa(&self) -> I {
+                self.context.isa
+            }
 
-impl<'a, I: Isa> Reader<'a> for LiquidationsReader<'_, '_, I> {
-    type Isa = I;
-    type Event = ();
+            #[inline(always)]
+            fn restart(&mut self) {
+                self.events.clear();
+            }
 
-    #[inline(always)]
-    fn isa(&self) -> I {
-        self.context.isa
-    }
+            #[inline(always)]
+            fn nested(&mut self, $outer: &Slots<'a>, cursor: &mut Cursor<'a>) -> Option<()> {
+                let $this = &*self;
+                let reader = &mut $element;
+                walk_array::<$shape, _>(self.order, cursor, reader, self.events, $count_max)
+            }
 
-    #[inline(always)]
-    fn restart(&mut self) {
-        self.liquidations.clear();
-    }
-
-    #[inline(always)]
-    fn nested(&mut self, _outer: &Slots<'a>, cursor: &mut Cursor<'a>) -> Option<()> {
-        let reader = &mut LiquidationReader { context: self.context };
-        walk_array::<LiquidationShape, _>(self.order, cursor, reader, self.liquidations, LIQUIDATION_COUNT_MAX)
-    }
-
-    #[inline(always)]
-    fn build(&mut self, slots: &Slots<'a>) -> Option<()> {
-        if split_at_point(slots.text(envelope::TOPIC)).0 != b"allLiquidation" {
-            return None;
+            #[inline(always)]
+            fn build(&mut self, $slots: &Slots<'a>) -> Option<()> {
+                let event_time = $time?;
+                self.events.iter_mut().for_each(|event| event.meta.event_time = event_time);
+                Some(())
+            }
         }
-        let event_time = slot_time(slots, envelope::TIME, "ts").ok()?;
-        self.liquidations.iter_mut().for_each(|event| event.meta.event_time = event_time);
-        Some(())
+    };
+}
+
+array_reader!(TradesReader of Trade: TradeShape, at most TRADE_COUNT_MAX,
+    |this, _outer| TradeReader { context: this.context }, |slots| trades_time(slots).ok());
+array_reader!(KlinesReader of Kline: CandleShape, at most KLINE_COUNT_MAX,
+    |this, outer| CandleReader { context: this.context, name: split_at_point(split_at_point(outer.text(envelope::TOPIC)).1).1 },
+    |slots| time_of(slots, b"kline"));
+array_reader!(LiquidationsReader of Liquidation: LiquidationShape, at most LIQUIDATION_COUNT_MAX,
+    |this, _outer| LiquidationReader { context: this.context }, |slots| time_of(slots, b"allLiquidation"));
+
+/// The event time of a message of this channel.
+#[inline(always)]
+fn time_of(outer: &Slots<'_>, channel: &[u8]) -> Option<Option<VenueTime>> {
+    if split_at_point(outer.text(envelope::TOPIC)).0 != channel {
+        return None;
     }
+    slot_time(outer, envelope::TIME, "ts").ok()
 }
