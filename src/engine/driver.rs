@@ -19,6 +19,7 @@ use crate::control::{
     Action, BudgetId, Context, Event, Leg, Relay, RelayAction, RelayEvent, RelayStatus, Report, SlotId, SlotSet, State,
 };
 use crate::hot::{Attachment, Command, ConnectionStats, Feed, HotConnection, mono_now, wall_now_ns};
+use crate::limits::READ_PADDING_BYTES;
 use crate::market::{Lane, MonoNs, Received};
 use crate::net::{ConnectError, Established, Granted, Message, Timings, WebSocketConnection, connect};
 use crate::telemetry::{ConnectionStatus, Happening, SampleReport};
@@ -661,8 +662,10 @@ impl Running {
     }
 
     /// One message of a cold connection, to the core that owns its symbols.
-    async fn forward(&mut self, leg: Leg, payload: Vec<u8>) {
+    async fn forward(&mut self, leg: Leg, mut payload: Vec<u8>) {
         if let Some(slot) = self.slot(leg) {
+            // The core puts its padding behind the message and must not allocate for it.
+            payload.reserve(READ_PADDING_BYTES);
             let received = Received { mono: mono_now(), wall_ns: wall_now_ns() };
             self.driver.command(Command::Message { slot, payload, received }).await;
         }
