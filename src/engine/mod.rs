@@ -258,6 +258,7 @@ impl EngineBuilder {
     pub fn start(self) -> Result<RunningEngine, EngineError> {
         affinity::keep_freed_memory();
         self.check_plans()?;
+        tracing::info!(instructions = crate::venue::Cpu::best().name(), "decoders chosen");
         let (ended_in, ended) = std_mpsc::channel();
         let mut cores = Vec::new();
         let mut threads = Vec::new();
