@@ -4,15 +4,15 @@
 //! tickwire, which also resolves the symbol and checks that each number lies on its grid. Every contender's answer is
 //! compared with what the generator knows of every message before anything is timed.
 
-use crate::messages::{Case, Message, Truth, message, universe};
-use crate::race::{Contender, OURS, Row, run};
+use crate::messages::{Arena, Case, Message, Truth, message, universe};
+use crate::race::{Contender, OURS, Over, Row, run};
 use serde::Deserialize;
 use std::hint::black_box;
+use tickwire::limits::READ_PADDING_BYTES;
 use tickwire::market::{
     AggTrade, BookUpdate, Kline, Level, Liquidation, MarkPrice, Meta, MonoNs, Quote, Received, SymbolTable, Ticker,
     Trade, Venue,
 };
-use tickwire::limits::READ_PADDING_BYTES;
 use tickwire::venue::{Cpu, Decoder, DecoderScratch, Form, HotSymbols, Payload, Reason, Sink};
 
 /// What all messages of a race take together, at most: they stay in the second cache.
@@ -258,49 +258,25 @@ macro_rules! libraries {
             checked(&simd_json::serde::from_slice::<Combined<$type>>(&mut copy).expect("JSON").data, truth, names);
             assert_eq!(copy, *text, "nothing is escaped, so nothing is rewritten: no copy has to be charged");
         }
-        $contenders.push(Contender {
-            name: "serde_json, &str and f64",
-            version: "1.0",
-            pass: Box::new(|order| {
-                let one = |&at: &u32| {
-                    used(&serde_json::from_slice::<Combined<$type>>(&messages[at as usize].text).expect("JSON").data)
-                };
-                order.iter().map(one).fold(0, u64::wrapping_add)
-            }),
+        let arena = Arena::new(messages.iter().map(|message| &message.text[..]));
+        let by_serde = Over(arena.clone(), |arena: &mut Arena, at| {
+            used(&serde_json::from_slice::<Combined<$type>>(arena.text(at)).expect("JSON").data)
         });
-        $contenders.push(Contender {
-            name: "sonic-rs, &str and f64",
-            version: "0.5",
-            pass: Box::new(|order| {
-                let one = |&at: &u32| {
-                    used(&sonic_rs::from_slice::<Combined<$type>>(&messages[at as usize].text).expect("JSON").data)
-                };
-                order.iter().map(one).fold(0, u64::wrapping_add)
-            }),
+        let by_sonic = Over(arena.clone(), |arena: &mut Arena, at| {
+            used(&sonic_rs::from_slice::<Combined<$type>>(arena.text(at)).expect("JSON").data)
         });
-        let mut texts: Vec<Vec<u8>> = messages.iter().map(|message| message.text.clone()).collect();
         let mut buffers = simd_json::Buffers::new(16 << 10);
-        $contenders.push(Contender {
-            name: "simd-json, &str and f64",
-            version: "0.19",
-            pass: Box::new(move |order| {
-                let mut sum = 0_u64;
-                for &at in order {
-                    let text = &mut texts[at as usize];
-                    let message = simd_json::serde::from_slice_with_buffers::<Combined<$type>>(text, &mut buffers);
-                    sum = sum.wrapping_add(used(&message.expect("JSON").data));
-                }
-                sum
-            }),
+        let by_simd = Over(arena, move |arena: &mut Arena, at| {
+            let text = arena.text_mut(at);
+            let message = simd_json::serde::from_slice_with_buffers::<Combined<$type>>(text, &mut buffers);
+            used(&message.expect("JSON").data)
         });
+        $contenders.extend([
+            Contender { name: "serde_json, &str and f64", version: "1.0", course: Box::new(by_serde) },
+            Contender { name: "sonic-rs, &str and f64", version: "0.5", course: Box::new(by_sonic) },
+            Contender { name: "simd-json, &str and f64", version: "0.19", course: Box::new(by_simd) },
+        ]);
     }};
-}
-
-/// A message as it lies in a read buffer: with readable bytes behind it.
-fn padded(text: &[u8]) -> Vec<u8> {
-    let mut padded = text.to_vec();
-    padded.resize(text.len() + READ_PADDING_BYTES, 0);
-    padded
 }
 
 /// The race of one case over a universe of so many symbols.
@@ -319,27 +295,24 @@ pub(crate) fn race(case: Case, symbols: usize, rounds: usize, cpu: Cpu) -> Vec<R
     }
     let messages = &messages[..];
 
+    let mut arena = Arena::new(messages.iter().map(|message| &message.text[..]));
     let mut engine = Engine::new(case, names, cpu);
-    for Message { text, truth } in messages {
+    for (at, message) in (0..).zip(messages) {
         let mut kept = Kept::default();
-        engine.decode(&mut padded(text), &mut kept);
-        assert_eq!(kept.0, *truth);
+        engine.decode(arena.padded_mut(at), &mut kept);
+        assert_eq!(kept.0, message.truth);
     }
-    let mut texts: Vec<Vec<u8>> = messages.iter().map(|message| padded(&message.text)).collect();
-    let ours = move |order: &[u32]| {
+    let floor = Over(arena.clone(), |arena: &mut Arena, at| {
+        u64::from(arena.text(at).iter().fold(0_u8, |sum, byte| sum ^ byte))
+    });
+    let ours = Over(arena, move |arena: &mut Arena, at| {
         let mut sum = Sum::default();
-        for &at in order {
-            engine.decode(&mut texts[at as usize], &mut sum);
-        }
+        engine.decode(arena.padded_mut(at), &mut sum);
         sum.0
-    };
-    let floor = |order: &[u32]| {
-        let one = |&at: &u32| messages[at as usize].text.iter().fold(0_u8, |sum, byte| sum ^ byte);
-        order.iter().map(|at| u64::from(one(at))).sum()
-    };
+    });
     let mut contenders = vec![
-        Contender { name: OURS, version: env!("CARGO_PKG_VERSION"), pass: Box::new(ours) },
-        Contender { name: "floor:every byte once", version: "", pass: Box::new(floor) },
+        Contender { name: OURS, version: env!("CARGO_PKG_VERSION"), course: Box::new(ours) },
+        Contender { name: "floor:every byte once", version: "", course: Box::new(floor) },
     ];
     match case {
         Case::BinanceSpotTrade => libraries!(contenders, messages, names, SpotTrade<'_>),

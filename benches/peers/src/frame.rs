@@ -138,11 +138,11 @@ pub(crate) fn race(payload_bytes: usize, rounds: usize) -> Vec<Row> {
     };
 
     let mut contenders = [
-        Contender { name: OURS, version: env!("CARGO_PKG_VERSION"), pass: Box::new(ours) },
-        Contender { name: "tokio-tungstenite, 4 KiB buffer", version: "0.30", pass: Box::new(tungstenite(4 << 10)) },
-        Contender { name: "tokio-tungstenite as shipped", version: "0.30", pass: Box::new(tungstenite(128 << 10)) },
-        Contender { name: "fastwebsockets", version: "0.10", pass: Box::new(fast) },
-        Contender { name: "floor:copy", version: "", pass: Box::new(floor) },
+        Contender { name: OURS, version: env!("CARGO_PKG_VERSION"), course: Box::new(ours) },
+        Contender { name: "tokio-tungstenite, 4 KiB buffer", version: "0.30", course: Box::new(tungstenite(4 << 10)) },
+        Contender { name: "tokio-tungstenite as shipped", version: "0.30", course: Box::new(tungstenite(128 << 10)) },
+        Contender { name: "fastwebsockets", version: "0.10", course: Box::new(fast) },
+        Contender { name: "floor:copy", version: "", course: Box::new(floor) },
     ];
     run("frame", &format!("{payload_bytes} B, one a read"), FRAMES, rounds, &mut contenders)
 }

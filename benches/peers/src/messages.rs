@@ -1,5 +1,8 @@
 //! What is raced over: messages to the venues' documented shapes, all different, and what each of them says.
 
+use std::ops::Range;
+use tickwire::limits::READ_PADDING_BYTES;
+
 /// What one message says, in the units of its symbol's grid. Every contender must find exactly this.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Truth {
@@ -16,6 +19,49 @@ pub(crate) struct Truth {
 pub(crate) struct Message {
     pub(crate) text: Vec<u8>,
     pub(crate) truth: Truth,
+}
+
+/// Messages one behind the other, each with readable bytes behind it, as in a read buffer. Every contender has its own.
+#[derive(Clone, Debug)]
+pub(crate) struct Arena {
+    bytes: Vec<u8>,
+    places: Vec<Range<usize>>,
+}
+
+impl Arena {
+    /// Of all of them, in their order.
+    pub(crate) fn new<'m>(texts: impl IntoIterator<Item = &'m [u8]>) -> Self {
+        let mut arena = Self { bytes: Vec::new(), places: Vec::new() };
+        for text in texts {
+            let start = arena.bytes.len();
+            arena.bytes.extend_from_slice(text);
+            arena.places.push(start..arena.bytes.len());
+            arena.bytes.resize(arena.bytes.len() + READ_PADDING_BYTES, 0);
+        }
+        arena
+    }
+
+    /// A message.
+    pub(crate) fn text(&self, at: u32) -> &[u8] {
+        &self.bytes[self.places[at as usize].clone()]
+    }
+
+    /// A message, for who rewrites it.
+    pub(crate) fn text_mut(&mut self, at: u32) -> &mut [u8] {
+        &mut self.bytes[self.places[at as usize].clone()]
+    }
+
+    /// A message and what is readable behind it.
+    pub(crate) fn padded_mut(&mut self, at: u32) -> &mut [u8] {
+        let place = self.places[at as usize].clone();
+        &mut self.bytes[place.start..place.end + READ_PADDING_BYTES]
+    }
+
+    /// Looks at every byte, so that all are in the second cache, as what was just received is.
+    pub(crate) fn pull(&self) -> u64 {
+        let places: usize = self.places.iter().map(|place| place.start).sum();
+        self.bytes.iter().fold(places as u64, |sum, &byte| sum.wrapping_add(u64::from(byte)))
+    }
 }
 
 /// A channel of a venue, by its shape.

@@ -1,6 +1,6 @@
 //! How a race is run: contenders take turns over the same messages in an order that is new in every round.
 
-use crate::messages::mixed;
+use crate::messages::{Arena, mixed};
 use serde::Serialize;
 use std::hint::black_box;
 use std::time::Instant;
@@ -24,11 +24,43 @@ pub(crate) struct Row {
     pub(crate) allocations: f64,
 }
 
-/// Who takes part: a name, a version, and one pass over the messages in this order, which gives what it saw of them.
+/// Who takes part: a name and a version, what it brings near before its time begins, and one pass over the messages in
+/// this order. Both give what they saw, so that nothing is left out.
 pub(crate) struct Contender<'a> {
     pub(crate) name: &'static str,
     pub(crate) version: &'static str,
-    pub(crate) pass: Box<dyn FnMut(&[u32]) -> u64 + 'a>,
+    pub(crate) course: Box<dyn Course + 'a>,
+}
+
+/// What a contender runs over.
+pub(crate) trait Course {
+    /// Before the time begins.
+    fn pull(&mut self) -> u64 {
+        0
+    }
+
+    /// In its time.
+    fn pass(&mut self, order: &[u32]) -> u64;
+}
+
+impl<F: FnMut(&[u32]) -> u64> Course for F {
+    fn pass(&mut self, order: &[u32]) -> u64 {
+        self(order)
+    }
+}
+
+/// Messages, and what is done with one of them.
+pub(crate) struct Over<F>(pub(crate) Arena, pub(crate) F);
+
+impl<F: FnMut(&mut Arena, u32) -> u64> Course for Over<F> {
+    fn pull(&mut self) -> u64 {
+        self.0.pull()
+    }
+
+    fn pass(&mut self, order: &[u32]) -> u64 {
+        let Self(arena, one) = self;
+        order.iter().fold(0, |sum, &at| sum.wrapping_add(one(arena, at)))
+    }
 }
 
 /// Runs one race of `count` messages, and gives a row a contender.
@@ -47,9 +79,11 @@ pub(crate) fn run(
         shuffle(&mut order, round as u64);
         for turn in 0..contenders.len() {
             let at = (turn + round) % contenders.len();
+            let course = &mut contenders[at].course;
+            black_box(course.pull());
             let before = thread_allocations();
             let started = Instant::now();
-            black_box((contenders[at].pass)(black_box(&order)));
+            black_box(course.pass(black_box(&order)));
             let ns = started.elapsed().as_nanos() as f64 / count as f64;
             if round >= 2 {
                 taken[at].push(ns);
