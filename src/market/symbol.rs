@@ -244,10 +244,21 @@ impl SymbolIndex {
     }
 
     /// [`Self::find`] for a name whose first sixteen bytes are at hand: `key` is [`pack`] of it.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn find_packed(&self, key: u128, name: &[u8]) -> Option<Symbol> {
         debug_assert_eq!(key, pack(name));
-        let mut at = home(key, name.len());
+        let at = home(key, name.len());
+        // Nearly every name is found where its probe starts: that alone stands in the caller's path.
+        let slot = &self.slots[at & (SLOT_COUNT - 1)];
+        if slot.key == key && slot.length as usize == name.len() && matches!(name.len(), 1..=16) {
+            return Some(Symbol(slot.symbol));
+        }
+        self.probe(at, key, name)
+    }
+
+    /// The symbol of a name whose probe starts at this slot.
+    #[inline(never)]
+    fn probe(&self, mut at: usize, key: u128, name: &[u8]) -> Option<Symbol> {
         loop {
             let slot = &self.slots[at & (SLOT_COUNT - 1)];
             if slot.key == key && slot.length as usize == name.len() && (name.len() <= 16 || self.is_long(at, name)) {

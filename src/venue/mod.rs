@@ -27,6 +27,7 @@ mod generate;
 mod identity;
 mod instruments;
 mod isa;
+mod layout;
 #[cfg(test)]
 mod ledger;
 mod levels;

@@ -60,15 +60,34 @@ impl<'a> Number<'a> {
         self.text
     }
 
+    /// The window that it begins and its length, where the window is known.
+    #[inline(always)]
+    pub(super) fn span(self) -> Option<(&'a [u8; WINDOW], usize)> {
+        Some((self.window?, self.text.len()))
+    }
+
+    /// Its ends, read now if nobody has.
+    #[inline(always)]
+    fn read(self, isa: impl Isa) -> Self {
+        match self.window {
+            Some(window) if self.ends.end == 0 => match Self::new(window, isa.number_ends(window)) {
+                Some(read) if read.text.len() == self.text.len() => read,
+                _ => self,
+            },
+            _ => self,
+        }
+    }
+
     /// A price or quantity at `scale` decimals: exactly [`parse_fixed`], sooner.
     ///
     /// # Errors
     /// Those of [`parse_fixed`].
     #[inline(always)]
     pub(super) fn grid(self, isa: impl Isa, scale: u8) -> Result<i64, ValueError> {
-        if self.ends.end != 0
-            && let Some(window) = self.window
-            && let Some(mantissa) = isa.grid(window, self.ends, scale)
+        let read = self.read(isa);
+        if read.ends.end != 0
+            && let Some(window) = read.window
+            && let Some(mantissa) = isa.grid(window, read.ends, scale)
         {
             return Ok(mantissa);
         }
@@ -82,11 +101,12 @@ impl<'a> Number<'a> {
     #[inline(always)]
     #[expect(clippy::cast_possible_truncation, reason = "fewer decimals than a window has bytes")]
     pub(super) fn decimal(self, isa: impl Isa) -> Result<Decimal, ValueError> {
-        let NumberEnds { whole, end } = self.ends;
+        let read = self.read(isa);
+        let NumberEnds { whole, end } = read.ends;
         let scale = end.saturating_sub(whole + 1) as u8;
         if end != 0
-            && let Some(window) = self.window
-            && let Some(mantissa) = isa.grid(window, self.ends, scale)
+            && let Some(window) = read.window
+            && let Some(mantissa) = isa.grid(window, read.ends, scale)
         {
             return Ok(Decimal::new(i128::from(mantissa), scale));
         }
@@ -148,11 +168,14 @@ pub(super) fn parse_uint(text: &[u8]) -> Option<u64> {
     Some(value)
 }
 
+/// Bytes of a UUID's text.
+pub(super) const UUID_BYTES: usize = 36;
+
 /// A trade's identity from the venue's text: digits are a number, a UUID its 128 bits, anything else its FNV-1a hash.
 /// A number with a leading zero is text: `01` and `1` are two ids.
-#[inline]
-pub(super) fn trade_id(text: &[u8]) -> TradeId {
-    if let Some(uuid) = uuid(text) {
+#[inline(always)]
+pub(super) fn trade_id(isa: impl Isa, text: &[u8]) -> TradeId {
+    if let Some(uuid) = text.try_into().ok().and_then(|text| isa.uuid(text)) {
         return TradeId::Uuid(uuid);
     }
     match parse_uint(text) {
@@ -168,8 +191,7 @@ fn fnv1a(text: &[u8]) -> u64 {
 
 /// The 128 bits of `8-4-4-4-12` hexadecimal text (RFC 9562 section 4).
 #[inline]
-fn uuid(text: &[u8]) -> Option<u128> {
-    let text: &[u8; 36] = text.try_into().ok()?;
+pub(super) fn uuid(text: &[u8; UUID_BYTES]) -> Option<u128> {
     if [text[8], text[13], text[18], text[23]] != [b'-'; 4] {
         return None;
     }
@@ -223,19 +245,19 @@ mod tests {
 
     #[test]
     fn an_id_is_a_number_a_uuid_or_a_hash() {
-        assert_eq!(trade_id(b"2290000001189048101"), TradeId::Number(2_290_000_001_189_048_101));
+        assert_eq!(trade_id(Portable, b"2290000001189048101"), TradeId::Number(2_290_000_001_189_048_101));
         assert_eq!(
-            trade_id(b"a9188a0a-82bc-50de-be60-03eedbe3cdd7"),
+            trade_id(Portable, b"a9188a0a-82bc-50de-be60-03eedbe3cdd7"),
             TradeId::Uuid(0xa918_8a0a_82bc_50de_be60_03ee_dbe3_cdd7)
         );
         assert_eq!(
-            trade_id(b"a9188a0a-82bc-50de-be60-03eedbe3cdg7"),
+            trade_id(Portable, b"a9188a0a-82bc-50de-be60-03eedbe3cdg7"),
             TradeId::Hash(fnv1a(b"a9188a0a-82bc-50de-be60-03eedbe3cdg7"))
         );
-        assert_eq!(trade_id(b"a"), TradeId::Hash(0xaf63_dc4c_8601_ec8c), "the published FNV-1a vector");
-        assert_eq!(trade_id(b""), TradeId::Hash(0xcbf2_9ce4_8422_2325));
-        assert!(matches!(trade_id(b"99999999999999999999"), TradeId::Hash(_)), "leaves a u64");
-        assert_ne!(trade_id(b"01"), trade_id(b"1"));
+        assert_eq!(trade_id(Portable, b"a"), TradeId::Hash(0xaf63_dc4c_8601_ec8c), "the published FNV-1a vector");
+        assert_eq!(trade_id(Portable, b""), TradeId::Hash(0xcbf2_9ce4_8422_2325));
+        assert!(matches!(trade_id(Portable, b"99999999999999999999"), TradeId::Hash(_)), "leaves a u64");
+        assert_ne!(trade_id(Portable, b"01"), trade_id(Portable, b"1"));
     }
 
     proptest! {

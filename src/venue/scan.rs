@@ -78,6 +78,20 @@ impl<'a> Cursor<'a> {
         Some(Number::of_text(self.close(end)?, window))
     }
 
+    /// [`Self::text`] for a name of which nothing foretells whether it is longer than one window: two are asked at once,
+    /// without a branch between them.
+    #[inline(always)]
+    pub(super) fn name(&mut self, isa: impl Isa) -> Option<&'a [u8]> {
+        let windows = self.rest.first_chunk::<{ 2 * WINDOW }>()?;
+        let (first, second) = windows.split_first_chunk::<WINDOW>()?;
+        let [first, second] = [isa.plain_end(first), isa.plain_end(second.first_chunk()?)];
+        let mut end = first + if first == WINDOW { second } else { 0 };
+        if end == 2 * WINDOW {
+            end = self.text_end(isa, end)?;
+        }
+        self.close(end)
+    }
+
     /// Where a string ends that does not before byte `at`.
     #[inline(always)]
     fn text_end(&self, isa: impl Isa, mut at: usize) -> Option<usize> {
@@ -225,6 +239,12 @@ pub(super) enum End {
 }
 
 impl End {
+    /// The end of a message that nothing is wrapped around.
+    #[inline(always)]
+    pub(super) fn whole(behind: usize) -> Self {
+        Self::Message { is_wrapped: false, behind }
+    }
+
     #[inline(always)]
     fn check(self, cursor: &mut Cursor<'_>) -> Option<()> {
         let Self::Message { is_wrapped, behind } = self else { return Some(()) };
@@ -265,7 +285,8 @@ pub(super) trait Reader<'a> {
 }
 
 /// Writes a [`Reader`] of one object's members: `Name(more: Type, ...)`, and a function of `(slots, context, more ...)`.
-/// With the event's type behind it what was built is put in a place, where it stays, uncopied.
+/// With the event's type behind it what was built is put in a place, where it stays, uncopied; or, where there may be some,
+/// behind those there are, as long as there is room.
 macro_rules! reader {
     ($name:ident($($more:ident: $type:ty),*) -> $event:ty = $build:path) => {
         struct $name<'r, 'c, I> {
@@ -285,6 +306,32 @@ macro_rules! reader {
             #[inline(always)]
             fn build(&mut self, slots: &$crate::venue::shape::Slots<'a>) -> Option<$event> {
                 $build(slots, self.context $(, self.$more)*).ok()
+            }
+        }
+    };
+    ($name:ident($($more:ident: $type:ty),*) = $build:path => some $event:ty, at most $count_max:expr) => {
+        struct $name<'r, 'c, I> {
+            context: &'r $crate::venue::fields::Context<'c, I>,
+            events: &'r mut Vec<$event>,
+            $($more: $type),*
+        }
+
+        impl<'a, I: $crate::venue::isa::Isa> $crate::venue::scan::Reader<'a> for $name<'_, '_, I> {
+            type Isa = I;
+            type Event = ();
+
+            #[inline(always)]
+            fn isa(&self) -> I {
+                self.context.isa
+            }
+
+            #[inline(always)]
+            fn build(&mut self, slots: &$crate::venue::shape::Slots<'a>) -> Option<()> {
+                if self.events.len() >= $count_max.min(self.events.capacity()) {
+                    return None;
+                }
+                self.events.push($build(slots, self.context $(, self.$more)*).ok()?);
+                Some(())
             }
         }
     };
@@ -356,6 +403,15 @@ pub(super) fn expect<'a, S: Shape, R: Reader<'a>>(
     end: End,
     reader: &mut R,
 ) -> Option<(R::Event, Cursor<'a>)> {
+    // Compiled only where it is ever asked.
+    if const { R::Isa::HAS_QUOTES && S::HAS_WHOLE } && expectation.tries_whole() {
+        reader.restart();
+        let walked = S::walk_whole(expectation.first().0, cursor, end, reader);
+        expectation.count_whole(walked.is_some());
+        if walked.is_some() {
+            return walked;
+        }
+    }
     let (order, learned) = expectation.first();
     reader.restart();
     let walked = if order < const { S::ORDERS.len() } {
@@ -465,26 +521,39 @@ pub(super) fn finish<'a, R: Reader<'a>>(
     Some((reader.build(slots)?, cursor))
 }
 
-/// One member of a known order.
+/// One member of a known order, whose slot the compiler knows: what the reader walks itself is compiled for those members
+/// alone that it walks.
 #[inline(always)]
-pub(super) fn step<'a>(
-    member: &'static Member,
-    slot: usize,
+pub(super) fn step<'a, S: Shape, const SLOT: usize, R: Reader<'a>>(
     is_first: bool,
     cursor: &mut Cursor<'a>,
     slots: &mut Slots<'a>,
-    reader: &mut impl Reader<'a>,
+    reader: &mut R,
 ) -> Option<()> {
+    let member = const { &S::MEMBERS[SLOT] };
+    if !begins(member, is_first, cursor)? {
+        return Some(());
+    }
+    if const { matches!(S::MEMBERS[SLOT].kind, Kind::Nested | Kind::Levels) } {
+        scan_value(member, SLOT, cursor, slots, reader)
+    } else {
+        scan_plain(member, SLOT, cursor, slots, reader.isa())
+    }
+}
+
+/// Whether a member is next, whose lead is stepped over then; `None` if one must be that is not.
+#[inline(always)]
+fn begins(member: &'static Member, is_first: bool, cursor: &mut Cursor<'_>) -> Option<bool> {
     if !cursor.has_step() {
         return None;
     }
     let mut ahead = *cursor;
     if scan_lead(member, is_first, &mut ahead).is_some() {
         *cursor = ahead;
-        return scan_value(member, slot, cursor, slots, reader);
+        return Some(true);
     }
     // The first of an order has the object's brace before it: without it there is no object.
-    if member.is_required || is_first { None } else { Some(()) }
+    if member.is_required || is_first { None } else { Some(false) }
 }
 
 /// Walks one object in this order, but for the brace that closes it.
@@ -497,7 +566,10 @@ fn scan_order<'a>(
     reader: &mut impl Reader<'a>,
 ) -> Option<()> {
     for (at, &slot) in order.iter().enumerate() {
-        step(members.get(slot)?, slot, at == 0, cursor, slots, reader)?;
+        let member = members.get(slot)?;
+        if begins(member, at == 0, cursor)? {
+            scan_value(member, slot, cursor, slots, reader)?;
+        }
     }
     Some(())
 }
@@ -537,10 +609,7 @@ fn scan_learned<'a>(
 /// Steps over what stands before a member's value: `{"key":` or `,"key":`, with a string's opening quote.
 #[inline(always)]
 fn scan_lead(member: &Member, is_first: bool, cursor: &mut Cursor<'_>) -> Option<()> {
-    let lead = match member.kind {
-        Kind::Text | Kind::Decimal | Kind::Word(_) | Kind::Ignored(Json::Text) => member.lead_quoted,
-        _ => member.lead,
-    };
+    let lead = member.lead_of_value();
     if is_first {
         cursor.literal(b"{")?;
         return cursor.literal(&lead.as_bytes()[1..]);
@@ -556,7 +625,30 @@ fn scan_value<'a>(
     slots: &mut Slots<'a>,
     reader: &mut impl Reader<'a>,
 ) -> Option<()> {
-    let isa = reader.isa();
+    match member.kind {
+        Kind::Nested => {
+            reader.nested(slots, cursor)?;
+            slots.set_int(slot, 0);
+            Some(())
+        }
+        Kind::Levels => {
+            reader.levels(slot, slots, cursor)?;
+            slots.set_int(slot, 0);
+            Some(())
+        }
+        _ => scan_plain(member, slot, cursor, slots, reader.isa()),
+    }
+}
+
+/// A value that no reader walks itself.
+#[inline(always)]
+fn scan_plain<'a>(
+    member: &Member,
+    slot: usize,
+    cursor: &mut Cursor<'a>,
+    slots: &mut Slots<'a>,
+    isa: impl Isa,
+) -> Option<()> {
     match member.kind {
         Kind::Int => slots.set_int(slot, cursor.uint(isa)?),
         Kind::Text => slots.set_number(slot, cursor.text(isa)?),
@@ -564,14 +656,7 @@ fn scan_value<'a>(
         Kind::Bool => slots.set_int(slot, u64::from(cursor.bool()?)),
         Kind::Word(words) => slots.set_int(slot, scan_word(words, cursor)?),
         Kind::Touch => scan_touch(isa, slot, cursor, slots)?,
-        Kind::Nested => {
-            reader.nested(slots, cursor)?;
-            slots.set_int(slot, 0);
-        }
-        Kind::Levels => {
-            reader.levels(slot, slots, cursor)?;
-            slots.set_int(slot, 0);
-        }
+        Kind::Nested | Kind::Levels => return None,
         Kind::Ignored(json) => {
             match json {
                 Json::Int => cursor.uint(isa).map(|_| ())?,
@@ -585,17 +670,33 @@ fn scan_value<'a>(
     Some(())
 }
 
-/// One of a few strings, and its closing quote.
+/// One of a few strings, and its closing quote. Between two there is no branch, for nothing foretells a trade's side.
 #[inline(always)]
-fn scan_word(words: &'static [&'static str], cursor: &mut Cursor<'_>) -> Option<u64> {
-    for (position, word) in words.iter().enumerate() {
-        let mut ahead = *cursor;
-        if ahead.literal(word.as_bytes()).is_some() && ahead.literal(b"\"").is_some() {
-            *cursor = ahead;
-            return Some(position as u64);
+pub(super) fn scan_word(words: &'static [&'static str], cursor: &mut Cursor<'_>) -> Option<u64> {
+    let (position, length) = match words {
+        // At most one of them is there: lengths and positions can be added up.
+        [first, second] => {
+            let [first, second] = [word_length(first, cursor), word_length(second, cursor)];
+            (u64::from(second != 0), first + second)
         }
+        words => words
+            .iter()
+            .zip(0..)
+            .map(|(word, position)| (position, word_length(word, cursor)))
+            .find(|&(_, length)| length != 0)?,
+    };
+    if length == 0 {
+        return None;
     }
-    None
+    cursor.skip(length)?;
+    Some(position)
+}
+
+/// The bytes of this word and its closing quote, if they are next; 0 if they are not.
+#[inline(always)]
+fn word_length(word: &'static str, cursor: &Cursor<'_>) -> usize {
+    let is_here = cursor.rest.starts_with(word.as_bytes()) & (cursor.rest.get(word.len()) == Some(&b'"'));
+    if is_here { word.len() + 1 } else { 0 }
 }
 
 /// `[]` or `[["price","quantity"]]`.
@@ -620,6 +721,8 @@ mod tests {
     use crate::market::parse_fixed;
     use crate::venue::Cpu;
     use crate::venue::isa::Isas;
+    use crate::venue::layout::BLOCK;
+    use crate::venue::number::{UUID_BYTES, uuid};
     use proptest::prelude::*;
 
     fn padded(text: &[u8]) -> Vec<u8> {
@@ -653,6 +756,9 @@ mod tests {
         fn number<'a>(&self, cursor: &mut Cursor<'a>) -> Option<Number<'a>>;
         fn grid(&self, number: Number<'_>, scale: u8) -> Result<i64, crate::market::ValueError>;
         fn skip_scalar(&self, cursor: &mut Cursor<'_>) -> Option<()>;
+        fn uuid(&self, text: &[u8; UUID_BYTES]) -> Option<u128>;
+        /// `None` where these instructions never answer.
+        fn four(&self, numbers: [&str; 4], scales: (u8, u8)) -> Option<Option<[i64; 4]>>;
     }
 
     struct Asked<I>(I);
@@ -662,10 +768,24 @@ mod tests {
             cursor.uint(self.0)
         }
         fn text<'a>(&self, cursor: &mut Cursor<'a>) -> Option<&'a [u8]> {
-            let text = cursor.text(self.0)?;
+            let mut other = *cursor;
+            let name = other.name(self.0);
+            let text = cursor.text(self.0);
+            assert_eq!(name, text.map(Number::text), "a name is a text");
+            let text = text?;
+            assert_eq!(other.ahead(), cursor.ahead());
             let mut packed = text.text().to_vec();
             packed.resize(packed.len().max(WINDOW), 0);
             assert_eq!(text.key(self.0).to_le_bytes(), packed[..WINDOW]);
+            let length = text.text().len();
+            if length < BLOCK {
+                let block = text.text().iter().copied().chain([b'"']).chain([0; BLOCK]).take(BLOCK).collect::<Vec<_>>();
+                let block = block.first_chunk().unwrap();
+                assert!(
+                    self.0.is_plain(block, length) && !self.0.is_plain(block, length + 1),
+                    "the quote is not plain"
+                );
+            }
             Some(text.text())
         }
         fn number<'a>(&self, cursor: &mut Cursor<'a>) -> Option<Number<'a>> {
@@ -679,6 +799,54 @@ mod tests {
         fn skip_scalar(&self, cursor: &mut Cursor<'_>) -> Option<()> {
             cursor.skip_scalar(self.0)
         }
+        fn uuid(&self, text: &[u8; UUID_BYTES]) -> Option<u128> {
+            self.0.uuid(text)
+        }
+        fn four(&self, numbers: [&str; 4], scales: (u8, u8)) -> Option<Option<[i64; 4]>> {
+            // What stands behind a number is no part of it, digits least of all.
+            let windows = numbers.map(|number| [number.as_bytes(), &[b'7'; WINDOW]].concat());
+            let windows = windows.each_ref().map(|window| window.first_chunk().unwrap());
+            I::HAS_QUOTES.then(|| self.0.four(windows, numbers.map(str::len), scales))
+        }
+    }
+
+    #[test]
+    fn a_uuid_is_read_in_either_case_and_refused_at_every_byte_that_is_not_its_own() {
+        let text = b"a9188A0a-82bc-50DE-be60-03eedbe3cdd7";
+        with_every_isa(|cpu, ask| {
+            assert_eq!(ask.uuid(text), Some(0xa918_8a0a_82bc_50de_be60_03ee_dbe3_cdd7), "{cpu:?}");
+            for (at, byte) in (0..UUID_BYTES).flat_map(|at| (0..=255).map(move |byte| (at, byte))) {
+                let mut changed = *text;
+                changed[at] = byte;
+                assert_eq!(ask.uuid(&changed), uuid(&changed), "{cpu:?}: {byte:#04x} at {at}");
+            }
+        });
+    }
+
+    #[test]
+    fn four_numbers_at_once_mean_what_each_means_alone() {
+        let numbers = ["0", "7", "12.5", "61837.63000000", "0.00000001", "9999999.9999999", "123456789012345", "100.0"];
+        let refused =
+            ["", "1.", ".1", "1..2", "1.2.3", "-1", "1e5", "12345678901234567", "1234567890.12345", "1 ", "a"];
+        with_every_isa(|cpu, ask| {
+            for scale in 0..=15 {
+                for (at, number) in numbers.into_iter().chain(refused).enumerate() {
+                    // In each lane, beside three that are common.
+                    for lane in 0..4 {
+                        let mut four = ["1", "22.0", "333", "4444.00"];
+                        four[lane] = number;
+                        let Some(found) = ask.four(four, (scale, scale)) else { continue };
+                        let alone = four.map(|number| ask.grid(Number::unread(number.as_bytes()), scale).ok());
+                        if let Some(found) = found {
+                            assert_eq!(found.map(Some), alone, "{cpu:?}: {four:?} at {scale}");
+                        }
+                        let whole = number.find('.').unwrap_or(number.len());
+                        let is_common = at < numbers.len() && whole + usize::from(scale) <= 15 && scale <= 11;
+                        assert!(found.is_some() || !is_common || alone[lane].is_none(), "{cpu:?}: {four:?} at {scale}");
+                    }
+                }
+            }
+        });
     }
 
     fn is_string_end(byte: u8) -> bool {
@@ -706,7 +874,7 @@ mod tests {
     #[test]
     fn a_string_that_is_not_plain_is_refused_wherever_the_byte_stands() {
         with_every_isa(|cpu, ask| {
-            for length in 0..40 {
+            for length in 0..70 {
                 let plain = "A".repeat(length);
                 for tail in ["\"", "\",\"b\":\"62.5\""] {
                     let text = format!("{plain}{tail}");
@@ -720,6 +888,23 @@ mod tests {
                 assert_eq!(ask.text(&mut Cursor::new(&padded(plain.as_bytes()))), None, "no closing quote");
             }
         });
+    }
+
+    #[test]
+    fn a_word_is_one_of_those_that_there_are_and_its_quote() {
+        let read = |words: &'static [&'static str], text: &str| {
+            let bytes = padded(text.as_bytes());
+            let mut cursor = Cursor::new(&bytes);
+            scan_word(words, &mut cursor).map(|position| (position, left(&cursor).to_vec()))
+        };
+        const SIDES: &[&str] = &["Buy", "Sell"];
+        assert_eq!(read(SIDES, "Buy\",\"v\""), Some((0, b",\"v\"".to_vec())));
+        assert_eq!(read(SIDES, "Sell\""), Some((1, vec![])));
+        assert_eq!(read(&["trade"], "trade\"x"), Some((0, b"x".to_vec())));
+        assert_eq!(read(&["a", "ab", "abc"], "abc\""), Some((2, vec![])));
+        for refused in ["", "\"", "Buy", "Buyer\"", "Sel\"", "sell\"", "BuySell\""] {
+            assert_eq!(read(SIDES, refused), None, "{refused}");
+        }
     }
 
     #[test]

@@ -6,14 +6,17 @@
 //! ```
 //! Shuffle controls and masks are cut out of two short tables at the right offset: one load each.
 
+use super::super::layout::{AHEAD_BYTES, BLOCK, Layout};
 use super::super::levels::{Listing, forward};
+use super::super::number::UUID_BYTES;
 use super::avx512;
 use super::{DIGIT_COUNT_MAX, Isa, NumberEnds, WINDOW, Work};
 use crate::market::Level;
 use std::arch::x86_64::{
-    __m128i, _mm_and_si128, _mm_cmpeq_epi8, _mm_cmplt_epi8, _mm_cvtsi128_si64, _mm_loadu_si128, _mm_madd_epi16,
-    _mm_maddubs_epi16, _mm_min_epu8, _mm_movemask_epi8, _mm_packus_epi32, _mm_set1_epi8, _mm_set1_epi16,
-    _mm_set1_epi32, _mm_shuffle_epi8, _mm_sub_epi8, _mm_testc_si128,
+    __m128i, _mm_add_epi8, _mm_and_si128, _mm_blend_epi16, _mm_blendv_epi8, _mm_cmpeq_epi8, _mm_cmplt_epi8,
+    _mm_cvtsi128_si64, _mm_loadu_si128, _mm_madd_epi16, _mm_maddubs_epi16, _mm_min_epu8, _mm_movemask_epi8,
+    _mm_or_si128, _mm_packus_epi16, _mm_packus_epi32, _mm_set1_epi8, _mm_set1_epi16, _mm_set1_epi32, _mm_shuffle_epi8,
+    _mm_sub_epi8, _mm_testc_si128,
 };
 
 /// The CPU has SSE4.1.
@@ -233,8 +236,56 @@ fn key(isa: Sse41, window: &[u8; WINDOW], length: usize) -> u128 {
     unsafe { std::mem::transmute::<__m128i, u128>(kept) }
 }
 
+/// Sixteen digits of a UUID as eight bytes, each in a lane of sixteen bits; `None` if one is no hexadecimal digit.
+#[inline(always)]
+#[expect(clippy::multiple_unsafe_ops_per_block, reason = "one proof holds for all of them: the CPU has SSE4.1")]
+fn nibbles(isa: Sse41, text: __m128i) -> Option<__m128i> {
+    // SAFETY: the CPU has it.
+    let (values, is_hexadecimal) = unsafe {
+        let digits = _mm_sub_epi8(text, each(isa, b'0'));
+        let is_digit = _mm_cmpeq_epi8(_mm_min_epu8(digits, each(isa, 9)), digits);
+        let letters = _mm_sub_epi8(_mm_or_si128(text, each(isa, 0x20)), each(isa, b'a'));
+        let is_letter = _mm_cmpeq_epi8(_mm_min_epu8(letters, each(isa, 5)), letters);
+        let letters = _mm_add_epi8(letters, each(isa, 10));
+        (_mm_blendv_epi8(letters, digits, is_digit), _mm_or_si128(is_digit, is_letter))
+    };
+    if bits(isa, is_hexadecimal) != 0xffff {
+        return None;
+    }
+    // SAFETY: as above.
+    Some(unsafe { _mm_maddubs_epi16(values, _mm_set1_epi16(0x0110)) })
+}
+
+/// Exactly [`super::super::number::uuid`], sixteen digits at a time.
+#[inline(always)]
+#[expect(clippy::multiple_unsafe_ops_per_block, reason = "one proof holds for all of them: the CPU has SSE4.1")]
+fn uuid(isa: Sse41, text: &[u8; UUID_BYTES]) -> Option<u128> {
+    /// No byte.
+    const NO: u8 = 0x80;
+    const SECOND: [u8; WINDOW] = [NO, NO, NO, NO, NO, NO, NO, NO, 1, 2, 3, 4, 6, 7, 8, 9];
+    const THIRD: [u8; WINDOW] = [11, 12, 13, 14, NO, NO, NO, NO, NO, NO, NO, NO, NO, NO, NO, NO];
+    const FOURTH: [u8; WINDOW] = [NO, NO, NO, NO, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15];
+    let at = |at: usize| text[at..].first_chunk::<WINDOW>().map(|window| load(isa, window));
+    // All four hyphens are in the middle window: at 8, 13, 18 and 23.
+    let [first, middle, last] = [at(0)?, at(8)?, at(20)?];
+    if bits_of(isa, middle, b'-') & 0b1000_0100_0010_0001 != 0b1000_0100_0010_0001 {
+        return None;
+    }
+    // SAFETY: the CPU has it.
+    let (upper, lower) = unsafe {
+        let second = _mm_shuffle_epi8(middle, load(isa, &SECOND));
+        let upper = _mm_blend_epi16::<0b1111_0000>(first, second);
+        let third = _mm_shuffle_epi8(middle, load(isa, &THIRD));
+        (upper, _mm_or_si128(third, _mm_shuffle_epi8(last, load(isa, &FOURTH))))
+    };
+    // SAFETY: as above.
+    let bytes = unsafe { _mm_packus_epi16(nibbles(isa, upper)?, nibbles(isa, lower)?) };
+    // SAFETY: both are sixteen bytes of plain bits.
+    Some(u128::from_be_bytes(unsafe { std::mem::transmute::<__m128i, [u8; WINDOW]>(bytes) }))
+}
+
 macro_rules! isa {
-    ($($proof:ty: $run:ident, |$isa:ident| $sse41:expr),*) => {
+    ($($proof:ty: $run:ident, |$isa:ident| $sse41:expr $(, { $($more:item)* })?;)*) => {
         $(impl Isa for $proof {
             // Not for the instructions itself, so that the compiler leaves what is behind it apart.
             #[inline(never)]
@@ -274,11 +325,42 @@ macro_rules! isa {
             }
 
             #[inline(always)]
+            fn uuid(self, text: &[u8; UUID_BYTES]) -> Option<u128> {
+                let $isa = self;
+                uuid($sse41, text)
+            }
+
+            #[inline(always)]
             fn levels(self, padded: &[u8], scales: (u8, u8), levels: &mut [Level]) -> Option<Listing> {
                 self.read_levels(padded, scales, levels)
             }
+
+            $($($more)*)?
         })*
     };
 }
 
-isa!(Sse41: run_sse41, |isa| isa, Avx512: run_avx512, |isa| isa.0);
+isa! {
+    Sse41: run_sse41, |isa| isa;
+    Avx512: run_avx512, |isa| isa.0, {
+        const HAS_QUOTES: bool = true;
+
+        #[inline(always)]
+        fn quotes(self, layout: &Layout, ahead: &[u8; AHEAD_BYTES]) -> Option<[u8; BLOCK]> {
+            // SAFETY: `self` proves that the CPU has what it is compiled for.
+            unsafe { avx512::quotes(layout, ahead) }
+        }
+
+        #[inline(always)]
+        fn is_plain(self, ahead: &[u8; BLOCK], length: usize) -> bool {
+            // SAFETY: as above.
+            unsafe { avx512::is_plain(ahead, length) }
+        }
+
+        #[inline(always)]
+        fn four(self, windows: [&[u8; WINDOW]; 4], lengths: [usize; 4], scales: (u8, u8)) -> Option<[i64; 4]> {
+            // SAFETY: as above.
+            unsafe { avx512::four(windows, lengths, scales) }
+        }
+    };
+}

@@ -7,7 +7,7 @@ use crate::market::{
     AggTrade, Decimal, Kline, KlineInterval, Level, Liquidation, MarkPrice, Quote, SequenceIds, Side, Ticker,
     TickerFields, Trade, TradeId,
 };
-use crate::venue::fields::{Context, Listed, decimal, decimal_if, level, price, qty, slot_time};
+use crate::venue::fields::{Context, Listed, decimal, decimal_if, level_of, price, qty, slot_time, two_levels};
 use crate::venue::isa::Isa;
 use crate::venue::number::{Number, parse_uint};
 use crate::venue::shape::Slots;
@@ -24,11 +24,13 @@ pub(super) fn build_trade<I: Isa>(slots: &Slots<'_>, context: &Context<'_, I>) -
     let listed = context.listed(slots.number(trade::SYMBOL), "s")?;
     let event_time = slot_time(slots, trade::EVENT_TIME, "E")?;
     let matching_time = slot_time(slots, trade::TRADE_TIME, "T")?;
+    let numbers = (slots.number(trade::PRICE), slots.number(trade::QTY));
+    let Level { price, qty } = level_of(numbers, listed, ("p", "q"))?;
     Ok(Trade {
         meta: context.meta(listed, event_time, matching_time),
         id: TradeId::Number(slots.int(trade::ID)),
-        price: price(slots.number(trade::PRICE), listed, "p")?,
-        qty: qty(slots.number(trade::QTY), listed, "q")?,
+        price,
+        qty,
         taker: taker(slots.int(trade::IS_BUYER_MAKER)),
         sequence: None,
         is_block: false,
@@ -41,16 +43,15 @@ pub(super) fn build_quote<I: Isa>(slots: &Slots<'_>, context: &Context<'_, I>) -
     let listed = context.listed(slots.number(quote::SYMBOL), "s")?;
     let event_time = slot_time(slots, quote::EVENT_TIME, "E")?;
     let matching_time = slot_time(slots, quote::MATCHING_TIME, "T")?;
+    let numbers = [
+        (slots.number(quote::BID_PRICE), slots.number(quote::BID_QTY)),
+        (slots.number(quote::ASK_PRICE), slots.number(quote::ASK_QTY)),
+    ];
+    let [bid, ask] = two_levels(numbers, listed, [("b", "B"), ("a", "A")])?;
     Ok(Quote {
         meta: context.meta(listed, event_time, matching_time),
-        bid: Level {
-            price: price(slots.number(quote::BID_PRICE), listed, "b")?,
-            qty: qty(slots.number(quote::BID_QTY), listed, "B")?,
-        },
-        ask: Level {
-            price: price(slots.number(quote::ASK_PRICE), listed, "a")?,
-            qty: qty(slots.number(quote::ASK_QTY), listed, "A")?,
-        },
+        bid,
+        ask,
         update_id: slots.int(quote::UPDATE_ID),
         sequence: None,
     })
@@ -165,7 +166,7 @@ fn side<I: Isa>(
     if !slots.has(price_slot) || !slots.has(qty_slot) {
         return Ok(None);
     }
-    level(slots.number(price_slot), slots.number(qty_slot), listed, field).map(Some)
+    level_of((slots.number(price_slot), slots.number(qty_slot)), listed, (field, field)).map(Some)
 }
 
 pub(super) fn depth_ids(slots: &Slots<'_>) -> SequenceIds {

@@ -51,13 +51,12 @@ impl Work for Scan<'_> {
         let is_wrapped = cursor.literal(b"{\"stream\":\"").is_some();
         let mut stream: &[u8] = b"";
         if is_wrapped {
-            stream = cursor.text(isa)?.text();
+            stream = cursor.name(isa)?;
             cursor.literal(b",\"data\":")?;
         } else if let Some(raw_stream) = self.raw_stream {
             stream = raw_stream.as_bytes();
         }
-        let end = End::Message { is_wrapped, behind: self.behind };
-        let walk = &mut Walk { scan: self, context: &context, at: padded.len() - cursor.ahead(), end, stream };
+        let walk = &mut Walk { scan: self, context: &context, at: padded.len() - cursor.ahead(), is_wrapped, stream };
         let expected = match expected_by_start(cursor.rest()) {
             Some(expected) => expected,
             None => expected_otherwise(stream, walk.scan.orders)?,
@@ -77,79 +76,89 @@ impl Work for Scan<'_> {
     }
 }
 
-/// What the walk of a channel's message is given.
+/// What the walk of a channel's message is given: single words, for what was just written in pieces and is copied whole
+/// makes the copy wait.
 struct Walk<'w, 's, I> {
     scan: &'w mut Scan<'s>,
     context: &'w Context<'s, I>,
-    /// Where the payload begins. A place and not a cursor, which would be copied just after it was written.
+    /// Where the payload begins.
     at: usize,
-    end: End,
+    is_wrapped: bool,
     /// The stream's name; empty where nobody knows it.
     stream: &'s [u8],
 }
 
+impl<'s, I> Walk<'_, 's, I> {
+    /// The payload, and what must stand behind it. Made in every channel's walk, where it stays in registers.
+    #[inline(always)]
+    fn open(&self) -> Option<(Cursor<'s>, End)> {
+        let cursor = Cursor::new(self.scan.padded.get(self.at..)?);
+        Some((cursor, End::Message { is_wrapped: self.is_wrapped, behind: self.scan.behind }))
+    }
+}
+
 messages! {
     Trades |walk| -> Trade {
-        let Walk { scan: Scan { orders, padded, events, .. }, context, at, end, .. } = walk;
-        let cursor = Cursor::new(padded.get(*at..)?);
-        expect::<TradeShape, _>(&mut orders.trade, cursor, *end, &mut TradeReader { context, place: &mut events.trade })?;
+        let (cursor, end) = walk.open()?;
+        let Walk { scan: Scan { orders, events, .. }, context, .. } = walk;
+        expect::<TradeShape, _>(&mut orders.trade, cursor, end, &mut TradeReader { context, place: &mut events.trade })?;
     }
     Quotes |walk| -> Quote {
-        let Walk { scan: Scan { orders, padded, events, .. }, context, at, end, .. } = walk;
-        let cursor = Cursor::new(padded.get(*at..)?);
-        expect::<QuoteShape, _>(&mut orders.quote, cursor, *end, &mut QuoteReader { context, place: &mut events.quote })?;
+        let (cursor, end) = walk.open()?;
+        let Walk { scan: Scan { orders, events, .. }, context, .. } = walk;
+        expect::<QuoteShape, _>(&mut orders.quote, cursor, end, &mut QuoteReader { context, place: &mut events.quote })?;
     }
     Depths |walk| -> Book {
-        let Walk { scan: Scan { orders, padded, levels, events, .. }, context, at, end, stream } = walk;
-        let cursor = Cursor::new(padded.get(*at..)?);
+        let (cursor, end) = walk.open()?;
+        let Walk { scan: Scan { orders, levels, events, .. }, context, stream, .. } = walk;
         let depth = partial_levels_of(stream)?;
         let place = &mut events.book;
         let reader = &mut DepthReader { context, sides: Sides::new(levels), listed: None, depth, place };
-        expect::<DepthShape, _>(&mut orders.depth, cursor, *end, reader)?;
+        expect::<DepthShape, _>(&mut orders.depth, cursor, end, reader)?;
     }
     PartialDepths |walk| -> Book {
-        let Walk { scan: Scan { orders, padded, levels, events, .. }, context, at, end, stream } = walk;
-        let cursor = Cursor::new(padded.get(*at..)?);
+        let (cursor, end) = walk.open()?;
+        let Walk { scan: Scan { orders, levels, events, .. }, context, stream, .. } = walk;
         let depth = partial_levels_of(stream).filter(|&depth| depth != 0)?;
         let name = stream.split(|&byte| byte == b'@').next()?;
         let listed = context.listed(Number::unread(name), "stream").ok()?;
         let place = &mut events.book;
         let reader = &mut PartialDepthReader { context, sides: Sides::new(levels), listed, depth, place };
-        expect::<PartialDepthShape, _>(&mut orders.partial_depth, cursor, *end, reader)?;
+        expect::<PartialDepthShape, _>(&mut orders.partial_depth, cursor, end, reader)?;
     }
     AggTrades |walk| -> AggTrade {
-        let Walk { scan: Scan { orders, padded, events, .. }, context, at, end, .. } = walk;
-        let cursor = Cursor::new(padded.get(*at..)?);
-        expect::<AggTradeShape, _>(&mut orders.agg_trade, cursor, *end, &mut AggTradeReader { context, place: &mut events.agg_trade })?;
+        let (cursor, end) = walk.open()?;
+        let Walk { scan: Scan { orders, events, .. }, context, .. } = walk;
+        expect::<AggTradeShape, _>(&mut orders.agg_trade, cursor, end, &mut AggTradeReader { context, place: &mut events.agg_trade })?;
     }
     Tickers |walk| -> Ticker {
-        let Walk { scan: Scan { orders, padded, events, .. }, context, at, end, .. } = walk;
-        let cursor = Cursor::new(padded.get(*at..)?);
-        expect::<TickerShape, _>(&mut orders.ticker, cursor, *end, &mut TickerReader { context, place: &mut events.ticker })?;
+        let (cursor, end) = walk.open()?;
+        let Walk { scan: Scan { orders, events, .. }, context, .. } = walk;
+        expect::<TickerShape, _>(&mut orders.ticker, cursor, end, &mut TickerReader { context, place: &mut events.ticker })?;
     }
     MiniTickers |walk| -> Ticker {
-        let Walk { scan: Scan { orders, padded, events, .. }, context, at, end, .. } = walk;
-        let cursor = Cursor::new(padded.get(*at..)?);
-        expect::<MiniTickerShape, _>(&mut orders.mini_ticker, cursor, *end, &mut MiniTickerReader { context, place: &mut events.ticker })?;
+        let (cursor, end) = walk.open()?;
+        let Walk { scan: Scan { orders, events, .. }, context, .. } = walk;
+        expect::<MiniTickerShape, _>(&mut orders.mini_ticker, cursor, end, &mut MiniTickerReader { context, place: &mut events.ticker })?;
     }
     Klines |walk| -> Klines {
-        let Walk { scan: Scan { orders, padded, events, .. }, context, at, end, .. } = walk;
-        let cursor = Cursor::new(padded.get(*at..)?);
+        let (cursor, end) = walk.open()?;
+        let Walk { scan: Scan { orders, events, .. }, context, .. } = walk;
         let reader = &mut KlineReader { context, event: None, order: &mut orders.candle };
-        let (event, _) = expect::<KlineShape, _>(&mut orders.kline, cursor, *end, reader)?;
+        let (event, _) = expect::<KlineShape, _>(&mut orders.kline, cursor, end, reader)?;
         events.klines.clear();
         events.klines.push(event);
     }
     MarkPrices |walk| -> MarkPrice {
-        let Walk { scan: Scan { orders, padded, events, .. }, context, at, end, .. } = walk;
-        let cursor = Cursor::new(padded.get(*at..)?);
-        expect::<MarkPriceShape, _>(&mut orders.mark_price, cursor, *end, &mut MarkPriceReader { context, place: &mut events.mark_price })?;
+        let (cursor, end) = walk.open()?;
+        let Walk { scan: Scan { orders, events, .. }, context, .. } = walk;
+        expect::<MarkPriceShape, _>(&mut orders.mark_price, cursor, end, &mut MarkPriceReader { context, place: &mut events.mark_price })?;
     }
     ForceOrders |walk| -> Liquidations {
-        let Walk { scan: Scan { orders, padded, events, .. }, context, at, end, .. } = walk;
-        let cursor = Cursor::new(padded.get(*at..)?);
+        let (cursor, end) = walk.open()?;
+        let Walk { scan: Scan { orders, events, .. }, context, .. } = walk;
         let reader = &mut ForceOrderReader { context, event: None, order: &mut orders.liquidation_order };
-        let (event, _) = expect::<ForceOrderShape, _>(&mut orders.force_order, cursor, *end, reader)?;
+        let (event, _) = expect::<ForceOrderShape, _>(&mut orders.force_order, cursor, end, reader)?;
         events.liquidations.clear();
         events.liquidations.push(event);
     }

@@ -21,11 +21,11 @@ use self::shapes::{
 use self::ticker::Tickers;
 use self::tier_one::Scan;
 use crate::market::{
-    BookKind, BookUpdate, Kline, KlineInterval, Liquidation, Quote, Received, SequenceIds, Side, Symbol, Ticker, Trade,
-    Venue, VenueTime,
+    BookKind, BookUpdate, Kline, KlineInterval, Level, Liquidation, Quote, Received, SequenceIds, Side, Symbol, Ticker,
+    Trade, Venue, VenueTime,
 };
 use crate::venue::decode::{DecoderScratch, Found};
-use crate::venue::fields::{Context, Known, LevelScratch, decimal, price, qty, slot_time, touch};
+use crate::venue::fields::{Context, Known, LevelScratch, decimal, level_of, price, qty, slot_time, touch};
 use crate::venue::isa::{Isa, Isas, Portable};
 use crate::venue::number::{Number, parse_uint, trade_id};
 use crate::venue::shape::{Expectation, Learned, Member, Shape, Slots};
@@ -166,7 +166,9 @@ impl Decoder {
                 match depth.ok_or(DecodeError::new(Reason::UnknownShape, "topic"))? {
                     1 => {
                         let (slots, data_order) = document.filled(data, quote::MEMBERS)?;
-                        sink.quote(&with_envelope(build_quote(&slots, context)?, outer)?);
+                        let mut event = build_quote(&slots, context)?;
+                        add_envelope(&mut event, outer)?;
+                        sink.quote(&event);
                         self.orders.quote.learn(data_order, QuoteShape::ORDERS);
                         self.orders.quotes.learn(order, EnvelopeShape::ORDERS);
                     }
@@ -277,13 +279,13 @@ fn trades_time(outer: &Slots<'_>) -> Result<Option<VenueTime>, DecodeError> {
     slot_time(outer, envelope::TIME, "ts")
 }
 
-/// A quote with the times of its envelope.
+/// The times of its envelope to a quote.
 #[inline(always)]
-fn with_envelope(mut event: Quote, outer: &Slots<'_>) -> Result<Quote, DecodeError> {
+fn add_envelope(event: &mut Quote, outer: &Slots<'_>) -> Result<(), DecodeError> {
     must_be_snapshot(outer, b"orderbook.1.")?;
     event.meta.event_time = slot_time(outer, envelope::TIME, "ts")?;
     event.meta.matching_time = slot_time(outer, envelope::MATCHING_TIME, "cts")?;
-    Ok(event)
+    Ok(())
 }
 
 /// Trades and depth 1 come as snapshots only; a delta of either would mean something nobody documented.
@@ -304,11 +306,13 @@ fn must_be_snapshot(outer: &Slots<'_>, topic: &[u8]) -> Result<(), DecodeError> 
 fn build_trade<I: Isa>(slots: &Slots<'_>, context: &Context<'_, I>) -> Result<Trade, DecodeError> {
     let listed = context.listed(slots.number(trade::SYMBOL), "s")?;
     let matching_time = slot_time(slots, trade::TRADE_TIME, "T")?;
+    let numbers = (slots.number(trade::PRICE), slots.number(trade::QTY));
+    let Level { price, qty } = level_of(numbers, listed, ("p", "v"))?;
     Ok(Trade {
         meta: context.meta(listed, None, matching_time),
-        id: trade_id(slots.text(trade::ID)),
-        price: price(slots.number(trade::PRICE), listed, "p")?,
-        qty: qty(slots.number(trade::QTY), listed, "v")?,
+        id: trade_id(context.isa, slots.text(trade::ID)),
+        price,
+        qty,
         taker: side(slots.int(trade::TAKER)),
         sequence: slots.int_if(trade::SEQUENCE),
         is_block: slots.int(trade::IS_BLOCK) == 1,

@@ -5,7 +5,7 @@ use super::shapes::{
     TickerEnvelopeShape, TickerShape, TradeShape, book, envelope,
 };
 use super::ticker::Tickers;
-use crate::market::{BookKind, Kline, Liquidation, Quote, SequenceIds, Symbol, Ticker, Trade, VenueTime};
+use crate::market::{BookKind, Kline, Liquidation, Quote, Symbol, Ticker, Trade, VenueTime};
 use crate::venue::decode::{Events, Found, KLINE_COUNT_MAX, LIQUIDATION_COUNT_MAX, TRADE_COUNT_MAX};
 use crate::venue::fields::{Context, Known, LevelScratch, Listed, slot_time};
 use crate::venue::isa::{Isa, Work};
@@ -15,8 +15,8 @@ use crate::venue::scan::{Apart, Cursor, End, Reader, expect, messages, reader};
 use crate::venue::shape::{Expectation, Shape, Slots};
 
 use super::{
-    Orders, book_ids, build_kline, build_liquidation, build_quote, build_ticker, build_trade, split_at_point,
-    trades_time, with_envelope,
+    Orders, add_envelope, book_ids, build_kline, build_liquidation, build_quote, build_ticker, build_trade,
+    split_at_point, trades_time,
 };
 
 /// What tier one can tell a message to be before it walks it.
@@ -52,8 +52,7 @@ impl Work for Scan<'_> {
             Some(expected) => expected,
             None => expected_otherwise(padded, self.orders)?,
         };
-        let end = End::Message { is_wrapped: false, behind: self.behind };
-        let walk = &mut Walk { scan: self, context: &context, end };
+        let walk = &mut Walk { scan: self, context: &context };
         match expected {
             Expected::Trades => isa.run(&mut Apart(walk, Trades)),
             Expected::Quote => isa.run(&mut Apart(walk, Quotes)),
@@ -69,44 +68,43 @@ impl Work for Scan<'_> {
 struct Walk<'w, 's, I> {
     scan: &'w mut Scan<'s>,
     context: &'w Context<'s, I>,
-    end: End,
 }
 
 messages! {
     Trades |walk| -> Trades {
-        let Walk { scan: Scan { orders, padded, events, .. }, context, end } = walk;
+        let Walk { scan: Scan { orders, padded, behind, events, .. }, context } = walk;
         let reader = &mut TradesReader { context, events: &mut events.trades, order: &mut orders.trade };
-        expect::<EnvelopeShape, _>(&mut orders.trades, Cursor::new(padded), *end, reader)?;
+        expect::<EnvelopeShape, _>(&mut orders.trades, Cursor::new(padded), End::whole(*behind), reader)?;
     }
     Quotes |walk| -> Quote {
-        let Walk { scan: Scan { orders, padded, events, .. }, context, end } = walk;
-        let reader = &mut QuoteReader { context, event: None, order: &mut orders.quote, place: &mut events.quote };
-        expect::<EnvelopeShape, _>(&mut orders.quotes, Cursor::new(padded), *end, reader)?;
+        let Walk { scan: Scan { orders, padded, behind, events, .. }, context } = walk;
+        let reader = &mut QuoteReader { context, order: &mut orders.quote, place: &mut events.quote };
+        expect::<EnvelopeShape, _>(&mut orders.quotes, Cursor::new(padded), End::whole(*behind), reader)?;
     }
     Books |walk| -> Book {
-        let Walk { scan: Scan { orders, padded, levels, events, .. }, context, end, .. } = walk;
+        let Walk { scan: Scan { orders, padded, behind, levels, events, .. }, context } = walk;
         let (sides, place) = (Sides::new(levels), &mut events.book);
-        let reader = &mut BookReader { context, sides, head: None, order: &mut orders.book, place };
-        expect::<EnvelopeShape, _>(&mut orders.books, Cursor::new(padded), *end, reader)?;
+        let reader = &mut BookReader { context, sides, order: &mut orders.book, place };
+        expect::<EnvelopeShape, _>(&mut orders.books, Cursor::new(padded), End::whole(*behind), reader)?;
     }
     TickerChanges |walk| -> Ticker {
-        let Walk { scan: Scan { orders, tickers, padded, events, .. }, context, end } = walk;
+        let Walk { scan: Scan { orders, tickers, padded, behind, events, .. }, context } = walk;
         let reader = &mut TickerReader { context, tickers, merged: None, order: &mut orders.ticker };
         let ((symbol, merged), _) =
-            expect::<TickerEnvelopeShape, _>(&mut orders.tickers, Cursor::new(padded), *end, reader)?;
+            expect::<TickerEnvelopeShape, _>(&mut orders.tickers, Cursor::new(padded), End::whole(*behind), reader)?;
         tickers.keep(symbol, merged);
         events.ticker = Some(merged);
     }
     Klines |walk| -> Klines {
-        let Walk { scan: Scan { orders, padded, events, .. }, context, end } = walk;
+        let Walk { scan: Scan { orders, padded, behind, events, .. }, context } = walk;
         let reader = &mut KlinesReader { context, events: &mut events.klines, order: &mut orders.candle };
-        expect::<KlineEnvelopeShape, _>(&mut orders.klines, Cursor::new(padded), *end, reader)?;
+        expect::<KlineEnvelopeShape, _>(&mut orders.klines, Cursor::new(padded), End::whole(*behind), reader)?;
     }
     Liquidations |walk| -> Liquidations {
-        let Walk { scan: Scan { orders, padded, events, .. }, context, end } = walk;
+        let Walk { scan: Scan { orders, padded, behind, events, .. }, context } = walk;
         let events = &mut events.liquidations;
         let reader = &mut LiquidationsReader { context, events, order: &mut orders.liquidation };
-        expect::<EnvelopeShape, _>(&mut orders.liquidations, Cursor::new(padded), *end, reader)?;
+        expect::<EnvelopeShape, _>(&mut orders.liquidations, Cursor::new(padded), End::whole(*behind), reader)?;
     }
 }
 
@@ -158,28 +156,22 @@ fn expected_otherwise(message: &[u8], orders: &Orders) -> Option<Expected> {
         .map(|(expected, ..)| expected)
 }
 
-reader!(TradeReader() -> Trade = build_trade);
-reader!(QuoteDataReader() -> Quote = build_quote);
-reader!(CandleReader(name: &'r [u8]) -> Kline = build_kline);
-reader!(LiquidationReader() -> Liquidation = build_liquidation);
+reader!(TradeReader() = build_trade => some Trade, at most TRADE_COUNT_MAX);
+reader!(QuoteDataReader = build_quote => Quote);
+reader!(CandleReader(name: &'r [u8]) = build_kline => some Kline, at most KLINE_COUNT_MAX);
+reader!(LiquidationReader() = build_liquidation => some Liquidation, at most LIQUIDATION_COUNT_MAX);
 
-/// Walks an array of objects, each of which becomes an event in `events`, which never grows.
+/// Walks an array of objects.
 #[inline(always)]
 fn walk_array<'a, S: Shape, R: Reader<'a>>(
     order: &mut Expectation,
     cursor: &mut Cursor<'a>,
     reader: &mut R,
-    events: &mut Vec<R::Event>,
-    count_max: usize,
 ) -> Option<()> {
     cursor.literal(b"[")?;
     loop {
-        let (event, ahead) = expect::<S, _>(order, *cursor, End::Open, reader)?;
+        let (_, ahead) = expect::<S, _>(order, *cursor, End::Open, reader)?;
         *cursor = ahead;
-        if events.len() >= count_max.min(events.capacity()) {
-            return None;
-        }
-        events.push(event);
         if cursor.literal(b",").is_none() {
             return cursor.literal(b"]");
         }
@@ -189,7 +181,6 @@ fn walk_array<'a, S: Shape, R: Reader<'a>>(
 /// A quote message.
 struct QuoteReader<'s, 'c, I> {
     context: &'s Context<'c, I>,
-    event: Option<Quote>,
     order: &'s mut Expectation,
     place: &'s mut Option<Quote>,
 }
@@ -205,22 +196,20 @@ impl<'a, I: Isa> Reader<'a> for QuoteReader<'_, '_, I> {
 
     #[inline(always)]
     fn restart(&mut self) {
-        self.event = None;
+        *self.place = None;
     }
 
     #[inline(always)]
     fn nested(&mut self, _outer: &Slots<'a>, cursor: &mut Cursor<'a>) -> Option<()> {
-        let reader = &mut QuoteDataReader { context: self.context };
-        let (event, ahead) = expect::<QuoteShape, _>(self.order, *cursor, End::Open, reader)?;
-        self.event = Some(event);
+        let reader = &mut QuoteDataReader { context: self.context, place: self.place };
+        let (_, ahead) = expect::<QuoteShape, _>(self.order, *cursor, End::Open, reader)?;
         *cursor = ahead;
         Some(())
     }
 
     #[inline(always)]
     fn build(&mut self, slots: &Slots<'a>) -> Option<()> {
-        *self.place = Some(with_envelope(self.event?, slots).ok()?);
-        Some(())
+        add_envelope(self.place.as_mut()?, slots).ok()
     }
 }
 
@@ -228,7 +217,6 @@ impl<'a, I: Isa> Reader<'a> for QuoteReader<'_, '_, I> {
 struct BookReader<'s, 'c, I> {
     context: &'s Context<'c, I>,
     sides: Sides<'s>,
-    head: Option<(Listed<I>, SequenceIds)>,
     order: &'s mut Expectation,
     place: &'s mut Option<BookHead>,
 }
@@ -244,45 +232,45 @@ impl<'a, I: Isa> Reader<'a> for BookReader<'_, '_, I> {
 
     #[inline(always)]
     fn restart(&mut self) {
-        self.head = None;
+        *self.place = None;
     }
 
     #[inline(always)]
     fn nested(&mut self, _outer: &Slots<'a>, cursor: &mut Cursor<'a>) -> Option<()> {
-        let reader = &mut BookDataReader { context: self.context, sides: &mut self.sides, listed: None };
-        let (event, ahead) = expect::<BookShape, _>(self.order, *cursor, End::Open, reader)?;
-        self.head = Some(event);
+        let (context, sides, place) = (self.context, &mut self.sides, &mut *self.place);
+        let reader = &mut BookDataReader { context, sides, listed: None, place };
+        let (_, ahead) = expect::<BookShape, _>(self.order, *cursor, End::Open, reader)?;
         *cursor = ahead;
         Some(())
     }
 
     #[inline(always)]
     fn build(&mut self, slots: &Slots<'a>) -> Option<()> {
-        let (listed, ids) = self.head?;
+        let head = self.place.as_mut()?;
         let (channel, rest) = split_at_point(slots.text(envelope::TOPIC));
         let depth = u16::try_from(parse_uint(split_at_point(rest).0)?).ok()?;
         if channel != b"orderbook" || depth == 1 {
             return None;
         }
-        let kind = if slots.int_if(envelope::TYPE)? == SNAPSHOT { BookKind::Snapshot } else { BookKind::Delta };
-        let event_time = slot_time(slots, envelope::TIME, "ts").ok()?;
-        let matching_time = slot_time(slots, envelope::MATCHING_TIME, "cts").ok()?;
-        let meta = self.context.meta(listed, event_time, matching_time);
-        *self.place = Some(BookHead { meta, kind, ids, depth, places: self.sides.places() });
+        head.kind = if slots.int_if(envelope::TYPE)? == SNAPSHOT { BookKind::Snapshot } else { BookKind::Delta };
+        head.depth = depth;
+        head.meta.event_time = slot_time(slots, envelope::TIME, "ts").ok()?;
+        head.meta.matching_time = slot_time(slots, envelope::MATCHING_TIME, "cts").ok()?;
         Some(())
     }
 }
 
-/// The data of a book message.
+/// The data of a book message: the book, but for what its envelope says.
 struct BookDataReader<'r, 's, 'c, I> {
     context: &'r Context<'c, I>,
     sides: &'r mut Sides<'s>,
     listed: Option<Listed<I>>,
+    place: &'r mut Option<BookHead>,
 }
 
 impl<'a, I: Isa> Reader<'a> for BookDataReader<'_, '_, '_, I> {
     type Isa = I;
-    type Event = (Listed<I>, SequenceIds);
+    type Event = ();
 
     #[inline(always)]
     fn isa(&self) -> I {
@@ -306,8 +294,15 @@ impl<'a, I: Isa> Reader<'a> for BookDataReader<'_, '_, '_, I> {
     }
 
     #[inline(always)]
-    fn build(&mut self, slots: &Slots<'a>) -> Option<Self::Event> {
-        Some((self.listed?, book_ids(slots)))
+    fn build(&mut self, slots: &Slots<'a>) -> Option<()> {
+        *self.place = Some(BookHead {
+            meta: self.context.meta(self.listed?, None, None),
+            kind: BookKind::Delta,
+            ids: book_ids(slots),
+            depth: 0,
+            places: self.sides.places(),
+        });
+        Some(())
     }
 }
 
@@ -360,7 +355,7 @@ impl<'a, I: Isa> Reader<'a> for TickerReader<'_, '_, I> {
 /// Writes a [`Reader`] of a message whose data is an array: every element becomes an event in the core's scratch, and gets the
 /// event time that `$time` takes from the envelope, which must be such a message's.
 macro_rules! array_reader {
-    ($name:ident of $event:ty: $shape:ty, at most $count_max:expr, |$this:ident, $outer:ident| $element:expr, |$slots:ident| $time:expr) => {
+    ($name:ident of $event:ty: $shape:ty, |$this:ident, $outer:ident| $element:expr, |$slots:ident| $time:expr) => {
         struct $name<'s, 'c, I> {
             context: &'s Context<'c, I>,
             events: &'s mut Vec<$event>,
@@ -383,9 +378,9 @@ macro_rules! array_reader {
 
             #[inline(always)]
             fn nested(&mut self, $outer: &Slots<'a>, cursor: &mut Cursor<'a>) -> Option<()> {
-                let $this = &*self;
+                let $this = self;
                 let reader = &mut $element;
-                walk_array::<$shape, _>(self.order, cursor, reader, self.events, $count_max)
+                walk_array::<$shape, _>($this.order, cursor, reader)
             }
 
             #[inline(always)]
@@ -398,13 +393,18 @@ macro_rules! array_reader {
     };
 }
 
-array_reader!(TradesReader of Trade: TradeShape, at most TRADE_COUNT_MAX,
-    |this, _outer| TradeReader { context: this.context }, |slots| trades_time(slots).ok());
-array_reader!(KlinesReader of Kline: CandleShape, at most KLINE_COUNT_MAX,
-    |this, outer| CandleReader { context: this.context, name: split_at_point(split_at_point(outer.text(envelope::TOPIC)).1).1 },
+array_reader!(TradesReader of Trade: TradeShape,
+    |this, _outer| TradeReader { context: this.context, events: this.events }, |slots| trades_time(slots).ok());
+array_reader!(KlinesReader of Kline: CandleShape,
+    |this, outer| CandleReader {
+        context: this.context,
+        events: this.events,
+        name: split_at_point(split_at_point(outer.text(envelope::TOPIC)).1).1,
+    },
     |slots| time_of(slots, b"kline"));
-array_reader!(LiquidationsReader of Liquidation: LiquidationShape, at most LIQUIDATION_COUNT_MAX,
-    |this, _outer| LiquidationReader { context: this.context }, |slots| time_of(slots, b"allLiquidation"));
+array_reader!(LiquidationsReader of Liquidation: LiquidationShape,
+    |this, _outer| LiquidationReader { context: this.context, events: this.events },
+    |slots| time_of(slots, b"allLiquidation"));
 
 /// The event time of a message of this channel.
 #[inline(always)]
