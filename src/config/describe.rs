@@ -273,6 +273,10 @@ fn write_engine(config: &Config, engine: &EngineConfig, out: &mut String) -> fmt
     writeln!(out, "cold cores  {}", super::engine::list(&engine.cold_cores))?;
     let (overrun, lease) = (seconds(engine.watchdog.overrun), seconds(engine.halted_lease));
     writeln!(out, "watchdog    a core that stands still for {overrun} is told of; halted is believed for {lease}")?;
+    match engine.host_check {
+        true => writeln!(out, "host        looked at once at the start; what is bad for a hot core is logged")?,
+        false => writeln!(out, "host        not looked at (host_check); `tickwire doctor` does")?,
+    }
     let governor = &engine.governor;
     writeln!(
         out,

@@ -70,6 +70,8 @@ pub struct EngineConfig {
     pub governor: GovernorConfig,
     /// How long `halted` may be believed after the control plane last said so.
     pub halted_lease: Duration,
+    /// The host is looked at once at the start, and what is bad for a hot core is logged.
+    pub host_check: bool,
 }
 
 /// How the cold side watches each hot core's beat.
@@ -126,6 +128,7 @@ impl Default for EngineConfig {
             watchdog: WatchdogConfig::default(),
             governor: GovernorConfig::default(),
             halted_lease: Duration::from_secs(1),
+            host_check: true,
         }
     }
 }
@@ -137,7 +140,7 @@ pub(super) fn remaining(cpus: &[usize], cores: &[CoreConfig]) -> Vec<usize> {
 }
 
 /// Keys an engine file may have, and an exchange file may not.
-const KEYS: [&str; 8] = [
+const KEYS: [&str; 9] = [
     "core",
     "cold_cores",
     "report_interval_s",
@@ -146,6 +149,7 @@ const KEYS: [&str; 8] = [
     "watchdog",
     "governor",
     "halted_lease_ms",
+    "host_check",
 ];
 
 /// True for a file that is the process's, not an exchange's: it has one of the engine's keys and none of an exchange's,
@@ -192,6 +196,7 @@ pub(super) fn read(
     section.count("latency_sample_every", &mut engine.latency_sample_every);
     section.path("control_socket", &mut engine.control_socket);
     section.millis("halted_lease_ms", &mut engine.halted_lease);
+    section.flag("host_check", &mut engine.host_check);
     if let Some(mut watchdog) = section.table("watchdog") {
         watchdog.millis("overrun_ms", &mut engine.watchdog.overrun);
         watchdog.finish();

@@ -16,6 +16,7 @@ pub mod client;
 mod clients;
 mod driver;
 mod handle;
+mod host;
 mod legs;
 mod link;
 mod listing;
@@ -53,6 +54,7 @@ use tokio::sync::{broadcast, mpsc, watch};
 pub use affinity::{available_cpus, confine_to};
 pub use client::{RequestClient, RequestClientOptions, RequestClientStatus, RequestError};
 pub use handle::{Handle, HandleError};
+pub use host::{host_question, hot_core};
 
 /// Why an engine did not start.
 #[derive(Debug, thiserror::Error)]
@@ -270,6 +272,10 @@ impl EngineBuilder {
             cold_ports.push(cold);
         }
         let runtime = cold_runtime(&self.config.engine.cold_cores).map_err(EngineError::Runtime)?;
+        if self.config.engine.host_check {
+            let question = host_question(&self.config);
+            runtime.spawn_blocking(move || host::warn(&question));
+        }
         let cold_failure = ColdFailure::default();
         let links = start_links(&runtime, &cores, cold_ports, &cold_failure);
         let (moves_in, moves) = mpsc::unbounded_channel();
