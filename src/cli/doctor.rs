@@ -36,7 +36,10 @@ fn question(arguments: &DoctorArguments, root: &Path) -> Result<Question, Comman
     if !arguments.configs.is_empty() {
         let config = config::load(&arguments.configs, arguments.engine.as_deref(), &crate::strategy::NAMES)
             .map_err(|errors| CommandError::Configuration(errors.into()))?;
-        return Ok(host_question(&config));
+        let question = host_question(&config);
+        // Which CPUs a process may use there, the copy says.
+        let allowed = question.allowed.filter(|_| arguments.root.is_none());
+        return Ok(Question { allowed, ..question });
     }
     if let Some(cores) = &arguments.cores {
         return Ok(Question { cores: spinning(cores), ..Question::default() });

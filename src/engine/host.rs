@@ -3,7 +3,7 @@
 
 use super::affinity;
 use crate::config::{Config, ConfigPlan, CoreConfig, Idle};
-use crate::telemetry::host::{HostReport, HotCore, Level, Live, Question, examine, to_list};
+use crate::telemetry::host::{Finding, HostReport, HotCore, Level, Live, Question, examine, to_list};
 use std::path::Path;
 
 /// What a configuration asks of its host.
@@ -37,7 +37,7 @@ pub(super) fn warn(question: &Question) {
 
 /// One line for each bad finding, with the first thing that mends it.
 fn warnings(report: &HostReport) -> Vec<String> {
-    let line = |finding: &crate::telemetry::host::Finding| {
+    let line = |finding: &Finding| {
         let cpus = match to_list(&finding.cpus) {
             none if none.is_empty() => String::new(),
             cpus => format!(" of CPU {cpus}"),
@@ -49,7 +49,9 @@ fn warnings(report: &HostReport) -> Vec<String> {
         let fix = finding.fixes.first().map(|fix| format!("; fix: {}{more}", fix.line())).unwrap_or_default();
         format!("host: {}{cpus}: {}; {}{fix}", finding.check, finding.fact, finding.cost)
     };
-    report.findings.iter().filter(|finding| finding.level == Level::Bad).map(line).collect()
+    // What may be locked was found out by locking, and told (`memory`).
+    let is_news = |finding: &&Finding| finding.level == Level::Bad && finding.check != "locked_memory";
+    report.findings.iter().filter(is_news).map(line).collect()
 }
 
 #[cfg(test)]
@@ -57,7 +59,6 @@ mod tests {
     use super::*;
     use crate::config::ConnectionConfig;
     use crate::market::Venue;
-    use crate::telemetry::host::Finding;
     use std::collections::BTreeSet;
 
     #[test]
@@ -92,6 +93,7 @@ mod tests {
             findings: vec![
                 finding(Level::Bad, vec![words("isolcpus=2-3"), words("x")]),
                 finding(Level::Bad, Vec::new()),
+                Finding { check: "locked_memory", ..finding(Level::Bad, Vec::new()) },
                 finding(Level::Note, vec![words("y")]),
                 finding(Level::Unknown, Vec::new()),
                 finding(Level::Ok, Vec::new()),

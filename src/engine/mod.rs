@@ -21,6 +21,7 @@ mod legs;
 mod link;
 mod listing;
 mod manager;
+mod memory;
 mod overlap;
 mod plan;
 mod report;
@@ -110,6 +111,9 @@ pub enum EngineError {
     /// A venue's REST host cannot be asked.
     #[error(transparent)]
     Rest(#[from] RestError),
+    /// Memory could not be locked, and had to be.
+    #[error("lock_memory = \"require\": {0}")]
+    LockMemory(String),
     /// A hot thread could not be pinned or started.
     #[error("core {cpu}: {error}")]
     Core {
@@ -260,6 +264,7 @@ impl EngineBuilder {
     pub fn start(self) -> Result<RunningEngine, EngineError> {
         affinity::keep_freed_memory();
         self.check_plans()?;
+        memory::lock(self.config.engine.lock_memory)?;
         tracing::info!(instructions = crate::venue::Cpu::best().name(), "decoders chosen");
         let (ended_in, ended) = std_mpsc::channel();
         let mut cores = Vec::new();
@@ -301,7 +306,8 @@ impl EngineBuilder {
         ));
         manager.connect_all()?;
         let started = Instant::now();
-        let handle = self.handle(&runtime, &manager, started)?;
+        let threads: Arc<[report::Thread]> = threads.into();
+        let handle = self.handle(&runtime, &manager, Arc::clone(&threads), started)?;
         let supervise = |name: &str, task: Tended| {
             runtime.spawn(supervised(name.to_owned(), task, Arc::clone(&cold_failure)));
         };
@@ -356,7 +362,13 @@ impl EngineBuilder {
     }
 
     /// The handle, the request connections behind it, and the control socket in front of it.
-    fn handle(&self, runtime: &Runtime, manager: &Arc<Manager>, started: Instant) -> Result<Handle, EngineError> {
+    fn handle(
+        &self,
+        runtime: &Runtime,
+        manager: &Arc<Manager>,
+        threads: Arc<[report::Thread]>,
+        started: Instant,
+    ) -> Result<Handle, EngineError> {
         let _inside = runtime.enter();
         let clients = clients::connect_all(
             &self.config.requests,
@@ -369,6 +381,7 @@ impl EngineBuilder {
             manager: Arc::clone(manager),
             clients: Arc::new(Mutex::new(clients)),
             started,
+            threads,
             strategies: self.factories.keys().cloned().collect(),
             texts,
             events_dropped: Arc::default(),
@@ -524,7 +537,7 @@ const STOP_WAIT: Duration = Duration::from_millis(130);
 pub struct RunningEngine {
     started: Instant,
     cores: Vec<CoreLink>,
-    threads: Vec<report::Thread>,
+    threads: Arc<[report::Thread]>,
     manager: Arc<Manager>,
     handle: Handle,
     halted: Halted,

@@ -1,7 +1,7 @@
 //! What one hot core has to itself: the scheduler, its frequency and its sleep, its sibling, its memory's node, its time.
 
 use super::cpus::{self, to_list};
-use super::tree::Unreadable;
+use super::tree::{Tree, Unreadable};
 use super::{Check, Finding, Fix, Host, HotCore};
 use std::collections::BTreeSet;
 
@@ -170,8 +170,8 @@ fn ticks(host: &Host<'_>, core: HotCore) -> Result<Finding, Unreadable> {
 
 /// Local timer interrupts a second since boot, where the kernel counts them.
 fn tick_rate(host: &Host<'_>, cpu: usize) -> Option<u64> {
-    let table = super::interrupts::Table::read(&host.tree).ok()?;
-    let count = table.row("LOC")?.count(&table, cpu)?;
+    let table = host.counted.as_ref().ok()?;
+    let count = table.row("LOC")?.count(table, cpu)?;
     let uptime = host.tree.text("/proc/uptime").ok()?;
     let seconds: f64 = uptime.split_ascii_whitespace().next()?.parse().ok()?;
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a positive whole number, cut down")]
@@ -279,13 +279,18 @@ fn sleep_states(host: &Host<'_>, core: HotCore) -> Result<Finding, Unreadable> {
     })
 }
 
-fn sibling(host: &Host<'_>, core: HotCore) -> Result<Finding, Unreadable> {
-    let folder = format!("/sys/devices/system/cpu/cpu{}/topology", core.cpu);
+/// The CPUs of the core that a CPU belongs to, itself among them.
+pub(super) fn threads(tree: &Tree, cpu: usize) -> Result<cpus::Cpus, Unreadable> {
+    let folder = format!("/sys/devices/system/cpu/cpu{cpu}/topology");
     // The newer name first.
-    let siblings = match host.tree.within(CPU_FOLDER, host.tree.cpu_list(&format!("{folder}/core_cpus_list")))? {
-        Some(siblings) => siblings,
-        None => host.tree.cpu_list(&format!("{folder}/thread_siblings_list"))?,
-    };
+    match tree.within(CPU_FOLDER, tree.cpu_list(&format!("{folder}/core_cpus_list")))? {
+        Some(siblings) => Ok(siblings),
+        None => tree.cpu_list(&format!("{folder}/thread_siblings_list")),
+    }
+}
+
+fn sibling(host: &Host<'_>, core: HotCore) -> Result<Finding, Unreadable> {
+    let siblings = threads(&host.tree, core.cpu)?;
     let others: BTreeSet<usize> = siblings.into_iter().filter(|&cpu| cpu != core.cpu).collect();
     if others.is_empty() {
         return Ok(SIBLING.ok("none: the core is this CPU's alone"));

@@ -3,7 +3,7 @@
 use super::cores::ALL_HOT;
 use super::cpus::{Cpus, to_list, to_mask};
 use super::tree::{Tree, Unreadable};
-use super::{Check, Finding, Fix, Host, HotCore};
+use super::{Check, Finding, Fix, Host, HotCore, known};
 
 /// Source: the kernel's `core-api/irq/irq-affinity`. An interrupt with its softirq is 2 to 20 µs.
 const INTERRUPTS: Check = Check {
@@ -43,10 +43,20 @@ const STAT_INTERVAL_S: u64 = 10;
 /// Interrupts named before a list is cut short.
 const NAMED_MAX: usize = 4;
 
-/// `/proc/interrupts`.
+/// `/proc/interrupts`, and where each of the devices' interrupts may go.
 pub(super) struct Table {
     cpus: Vec<usize>,
     rows: Vec<Row>,
+}
+
+/// One interrupt of a device: its number, and the CPUs that it may go to.
+pub(super) struct Interrupt {
+    number: usize,
+    path: String,
+    /// As somebody asked for it.
+    wanted: Cpus,
+    /// As it is, where the kernel says.
+    effective: Option<Cpus>,
 }
 
 /// One interrupt: its number or short name, its count on each CPU of the table, and what it is.
@@ -92,6 +102,20 @@ impl Row {
     }
 }
 
+/// Every interrupt of a device.
+pub(super) fn read_interrupts(tree: &Tree) -> Result<Vec<Interrupt>, Unreadable> {
+    let mut all = Vec::new();
+    for (number, name) in tree.numbered("/proc/irq", "")? {
+        let path = format!("/proc/irq/{name}/smp_affinity_list");
+        // An interrupt can go while they are listed.
+        let Some(wanted) = tree.within("/proc/irq", tree.cpu_list(&path))? else { continue };
+        let effective = tree.cpu_list(&format!("/proc/irq/{name}/effective_affinity_list"));
+        let effective = tree.within("/proc/irq", effective)?.filter(|cpus| !cpus.is_empty());
+        all.push(Interrupt { number, path, wanted, effective });
+    }
+    Ok(all)
+}
+
 /// What concerns one core.
 pub(super) fn check_core(host: &Host<'_>, core: HotCore) -> Vec<Finding> {
     vec![INTERRUPTS.answer(|| interrupts(host, core))]
@@ -115,26 +139,21 @@ pub(super) fn check(host: &Host<'_>) -> Vec<Finding> {
 }
 
 fn interrupts(host: &Host<'_>, core: HotCore) -> Result<Finding, Unreadable> {
-    let table = Table::read(&host.tree)?;
+    let table = known(&host.counted)?;
     let (mut come, mut silent, mut fixes) = (Vec::new(), 0, Vec::new());
-    for (number, name) in host.tree.numbered("/proc/irq", "")? {
-        let path = format!("/proc/irq/{name}/smp_affinity_list");
-        // An interrupt can go while they are listed.
-        let Some(wanted) = host.tree.within("/proc/irq", host.tree.cpu_list(&path))? else { continue };
-        let effective = host.tree.cpu_list(&format!("/proc/irq/{name}/effective_affinity_list"));
-        let effective = host.tree.within("/proc/irq", effective)?;
-        // What was moved goes on arriving where it did until it comes once more.
+    for Interrupt { number, path, wanted, effective } in known(&host.interrupts)? {
         let is_here = |cpus: &Cpus| cpus.contains(&core.cpu);
-        if !is_here(&wanted) || effective.as_ref().is_some_and(|cpus| !cpus.is_empty() && !is_here(cpus)) {
+        // What was moved goes on arriving where it did until it comes once more.
+        if !is_here(wanted) || !effective.as_ref().is_none_or(is_here) {
             continue;
         }
         let row = table.row(&number.to_string());
-        match row.and_then(|row| row.count(&table, core.cpu).map(|count| (count, row.what.as_str()))) {
+        match row.and_then(|row| row.count(table, core.cpu).map(|count| (count, row.what.as_str()))) {
             Some((count, what)) if count > 0 => come.push((count, format!("{number} {what} {count} times"))),
             _ => silent += 1,
         }
         if !host.cold.is_empty() {
-            let (value, was) = (to_list(&host.cold), to_list(&wanted));
+            let (path, value, was) = (path.clone(), to_list(&host.cold), to_list(wanted));
             fixes.push(Fix::Write { path, value, was, may_be_refused: true });
         }
     }

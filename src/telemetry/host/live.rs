@@ -59,8 +59,11 @@ fn clock() -> Result<ClockState, String> {
     if result < 0 {
         return Err(io::Error::last_os_error().to_string());
     }
-    let (error_us, error_us_max) = (i64::from(state.esterror), i64::from(state.maxerror));
-    Ok(ClockState { is_synchronised: state.status & libc::STA_UNSYNC == 0, error_us, error_us_max })
+    Ok(ClockState {
+        is_synchronised: state.status & libc::STA_UNSYNC == 0,
+        error_us: state.esterror,
+        error_us_max: state.maxerror,
+    })
 }
 
 /// What the kernel takes all requests together for: one number of 32 bits in the device.

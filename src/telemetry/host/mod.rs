@@ -23,6 +23,7 @@ mod tree;
 
 pub use cpus::{Cpus, parse_list, to_list};
 pub use live::{ClockState, Coalescing, Live};
+pub use process::MemoryLimit;
 pub use text::{fix_lines, host_text};
 
 use serde::Serialize;
@@ -230,8 +231,27 @@ struct Host<'a> {
     question: &'a Question,
     live: &'a Live,
     hot: Cpus,
-    /// CPUs that are online and no hot core; empty where the kernel does not say.
+    /// CPUs for everything else; empty where none is left, or the kernel does not say.
     cold: Cpus,
+    /// Read once for all cores: on a large machine they take megabytes and thousands of files.
+    counted: Result<interrupts::Table, Unreadable>,
+    interrupts: Result<Vec<interrupts::Interrupt>, Unreadable>,
+}
+
+/// What was read once, or why it was not.
+fn known<T>(read: &Result<T, Unreadable>) -> Result<&T, Unreadable> {
+    read.as_ref().map_err(|error| Unreadable::Other(error.to_string()))
+}
+
+/// CPUs that interrupts and kernel work can be moved to: online, no hot core, and neither isolated nor a hot core's sibling,
+/// if any is left then.
+fn cold_cpus(tree: &Tree, hot: &Cpus) -> Cpus {
+    let online = tree.cpu_list("/sys/devices/system/cpu/online").unwrap_or_default();
+    let cold: Cpus = online.difference(hot).copied().collect();
+    let mut spared = tree.cpu_list("/sys/devices/system/cpu/isolated").unwrap_or_default();
+    spared.extend(hot.iter().filter_map(|&cpu| cores::threads(tree, cpu).ok()).flatten());
+    let rest: Cpus = cold.difference(&spared).copied().collect();
+    if rest.is_empty() { cold } else { rest }
 }
 
 impl Host<'_> {
@@ -246,9 +266,9 @@ impl Host<'_> {
 pub fn examine(root: &Path, question: &Question, live: &Live) -> HostReport {
     let tree = Tree::new(root.to_owned());
     let hot = question.hot();
-    let online = tree.cpu_list("/sys/devices/system/cpu/online").unwrap_or_default();
-    let cold = online.difference(&hot).copied().collect();
-    let host = Host { tree, question, live, hot, cold };
+    let cold = cold_cpus(&tree, &hot);
+    let (counted, interrupts) = (interrupts::Table::read(&tree), interrupts::read_interrupts(&tree));
+    let host = Host { tree, question, live, hot, cold, counted, interrupts };
     let mut findings = Vec::new();
     for &core in &question.cores {
         let of_core = cores::check(&host, core).into_iter().chain(interrupts::check_core(&host, core));
@@ -271,6 +291,14 @@ pub fn examine(root: &Path, question: &Question, live: &Live) -> HostReport {
 /// Why they are not known.
 pub fn allowed_cpus(root: &Path) -> Result<Cpus, String> {
     process::allowed(&Tree::new(root.to_owned())).map_err(|error| error.to_string())
+}
+
+/// How much memory the process of this tree may lock.
+///
+/// # Errors
+/// Why it is not known.
+pub fn memory_limit(root: &Path) -> Result<MemoryLimit, String> {
+    process::memory_limit(&Tree::new(root.to_owned())).map_err(|error| error.to_string())
 }
 
 /// One finding for what is the same on several cores, in the order of the checks.

@@ -1,6 +1,6 @@
 //! The way of a packet from the card to the socket: interrupts gathered, packets steered to other CPUs, buffers, polling.
 
-use super::cpus::{Cpus, to_list};
+use super::cpus::{Cpus, to_list, to_mask};
 use super::tree::{Tree, Unreadable};
 use super::{Check, Coalescing, Finding, Fix, Host};
 
@@ -163,24 +163,35 @@ fn deferral(host: &Host<'_>) -> Result<Finding, Unreadable> {
 fn steering(host: &Host<'_>) -> Result<Finding, Unreadable> {
     let interface = interface(&host.tree)?;
     let folder = format!("/sys/class/net/{interface}/queues");
+    let hot_in = |cpus: &Cpus| -> Cpus { cpus.intersection(&host.hot).copied().collect() };
     let (mut here, mut fixes) = (Cpus::new(), Vec::new());
-    for (prefix, file) in [("rx-", "rps_cpus"), ("tx-", "xps_cpus")] {
-        for (_, queue) in host.tree.numbered(&folder, prefix)? {
-            let path = format!("{folder}/{queue}/{file}");
-            // A card with one queue to send by has a file for it that cannot be read.
-            let Some(cpus) = host.tree.within(&folder, host.tree.cpu_mask(&path))? else { continue };
-            let hot: Cpus = cpus.intersection(&host.hot).copied().collect();
-            if prefix == "rx-" && !hot.is_empty() {
-                let rest = cpus.difference(&host.hot).copied().collect();
-                fixes.push(Fix::write(&path, super::cpus::to_mask(&rest), super::cpus::to_mask(&cpus)));
-                here.extend(hot);
-            }
+    for (_, queue) in host.tree.numbered(&folder, "rx-")? {
+        let path = format!("{folder}/{queue}/rps_cpus");
+        let Some(cpus) = host.tree.within(&folder, host.tree.cpu_mask(&path))? else { continue };
+        let hot = hot_in(&cpus);
+        if !hot.is_empty() {
+            let rest = cpus.difference(&host.hot).copied().collect();
+            fixes.push(Fix::write(&path, to_mask(&rest), to_mask(&cpus)));
+            here.extend(hot);
         }
     }
+    let mut sends_by = Vec::new();
+    for (_, queue) in host.tree.numbered(&folder, "tx-")? {
+        // A card with one queue to send by has a file for it that cannot be read.
+        let cpus = host.tree.cpu_mask(&format!("{folder}/{queue}/xps_cpus"));
+        if host.tree.within(&folder, cpus)?.is_some_and(|cpus| !hot_in(&cpus).is_empty()) {
+            sends_by.push(queue);
+        }
+    }
+    let sends = match sends_by.as_slice() {
+        [] => String::new(),
+        queues => format!("; what they send goes by {} (xps_cpus)", queues.join(", ")),
+    };
     Ok(if here.is_empty() {
-        STEERING.ok(format!("{interface}: no received packet is sent on to a hot core (rps_cpus)"))
+        STEERING.ok(format!("{interface}: no received packet is sent on to a hot core (rps_cpus){sends}"))
     } else {
-        let fact = format!("{interface}: received packets are sent on to CPU {} (rps_cpus)", to_list(&here));
+        let here = to_list(&here);
+        let fact = format!("{interface}: received packets are sent on to CPU {here} (rps_cpus){sends}");
         if host.any_spins() { STEERING.bad(fact).with_all(fixes) } else { STEERING.note(fact).with_all(fixes) }
     })
 }

@@ -46,9 +46,6 @@ const VIRTUAL_MACHINE: Check = Check {
     cost: "interrupts, timers and sleeps leave for the hypervisor: 1 to 5 µs each; it may take the CPU away unseen",
 };
 
-/// Locked memory that the engine needs at least, bytes: its text, its buffers and tables for one hot core.
-const LOCKED_BYTES_MIN: u64 = 256 << 20;
-
 /// Descriptors that the process needs beside its sockets.
 const FILES_SPARE: u64 = 64;
 
@@ -160,6 +157,33 @@ fn limit(tree: &Tree, name: &'static str) -> Result<(Option<u64>, Option<u64>), 
     Ok((next()?, next()?))
 }
 
+/// How much memory this process may lock.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum MemoryLimit {
+    /// As much as there is: by its limit, or because CAP_IPC_LOCK sets that aside.
+    None,
+    /// So many bytes; all that is mapped counts, whether it is used or not.
+    Bytes {
+        /// What the limit allows.
+        allowed: u64,
+        /// What is mapped now.
+        mapped: u64,
+    },
+}
+
+pub(super) fn memory_limit(tree: &Tree) -> Result<MemoryLimit, Unreadable> {
+    if effective(tree)? >> CAP_IPC_LOCK & 1 == 1 {
+        return Ok(MemoryLimit::None);
+    }
+    let Some(allowed) = limit(tree, "Max locked memory")?.0 else { return Ok(MemoryLimit::None) };
+    let path = "/proc/self/status";
+    let text = tree.text(path)?;
+    let size = status_field(path, &text, "VmSize")?;
+    let kib: Option<u64> = size.strip_suffix(" kB").and_then(|kib| kib.trim().parse().ok());
+    let kib = kib.ok_or_else(|| Unreadable::form(path, size, "a size in kB"))?;
+    Ok(MemoryLimit::Bytes { allowed, mapped: kib.saturating_mul(1_024) })
+}
+
 fn shown(limit: Option<u64>) -> String {
     limit.map_or_else(|| "unlimited".to_owned(), |limit| limit.to_string())
 }
@@ -174,15 +198,15 @@ fn effective(tree: &Tree) -> Result<u64, Unreadable> {
 fn locked_memory(tree: &Tree) -> Result<Finding, Unreadable> {
     let (soft, hard) = limit(tree, "Max locked memory")?;
     let fact = format!("RLIMIT_MEMLOCK {} bytes, at most {}", shown(soft), shown(hard));
-    if effective(tree)? >> CAP_IPC_LOCK & 1 == 1 {
-        return Ok(LOCKED_MEMORY.ok(format!("{fact}; CAP_IPC_LOCK sets it aside")));
+    if soft.is_none() {
+        return Ok(LOCKED_MEMORY.ok(fact));
     }
-    Ok(if soft.is_none_or(|bytes| bytes >= LOCKED_BYTES_MIN) {
-        LOCKED_MEMORY.ok(fact)
+    Ok(if effective(tree)? >> CAP_IPC_LOCK & 1 == 1 {
+        LOCKED_MEMORY.ok(format!("{fact}; CAP_IPC_LOCK sets it aside"))
     } else {
-        LOCKED_MEMORY
-            .bad(fact)
-            .with(Fix::hand("ulimit -l unlimited (LimitMEMLOCK=infinity in the unit), or CAP_IPC_LOCK"))
+        // All that is mapped counts, reserved memory too: an engine maps gigabytes.
+        let fix = "ulimit -l unlimited (LimitMEMLOCK=infinity in the unit), or CAP_IPC_LOCK";
+        LOCKED_MEMORY.bad(fact).with(Fix::hand(fix))
     })
 }
 

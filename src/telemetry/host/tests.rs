@@ -79,11 +79,11 @@ fn a_server_as_it_is_installed_is_told_what_it_lacks_with_the_line_that_fixes_it
         ("numa_node", Level::Bad, "node 0, while eno1 is on node 1", vec!["make one of CPUs 2-3,6-7 the hot core"]),
         ("stolen_time", Level::Ok, "none since boot", vec![]),
         ("interrupts", Level::Ok, "none of a device's", vec![]),
-        ("new_interrupts", Level::Note, "may go to CPU 1", vec!["echo fd > /proc/irq/default_smp_affinity"]),
+        ("new_interrupts", Level::Note, "may go to CPU 1", vec!["echo dd > /proc/irq/default_smp_affinity"]),
         ("irqbalance", Level::Note, "runs", vec!["IRQBALANCE_BANNED_CPULIST=1 in"]),
         ("nmi_watchdog", Level::Note, "on", vec!["echo 0 > /proc/sys/kernel/nmi_watchdog"]),
         ("vm_statistics", Level::Note, "every 1 s", vec!["echo 10 > /proc/sys/vm/stat_interval"]),
-        ("workqueues", Level::Note, "may run on CPU 1", vec!["echo fd > /sys/devices/virtual/workqueue/cpumask"]),
+        ("workqueues", Level::Note, "may run on CPU 1", vec!["echo dd > /sys/devices/virtual/workqueue/cpumask"]),
         ("huge_pages", Level::Bad, "`always`", vec!["echo madvise > /sys/kernel/mm/transparent_hugepage/enabled"]),
         ("numa_balancing", Level::Bad, "on", vec!["echo 0 > /proc/sys/kernel/numa_balancing"]),
         ("ksm", Level::Note, "merged", vec!["echo 0 > /sys/kernel/mm/ksm/run"]),
@@ -110,7 +110,12 @@ fn a_server_as_it_is_installed_is_told_what_it_lacks_with_the_line_that_fixes_it
         ),
         ("coalescing", Level::Ok, "eno1 waits 0 µs", vec![]),
         ("deferral", Level::Note, "up to 20000 ns", vec!["echo 0 > /sys/class/net/eno1/gro_flush_timeout"]),
-        ("steering", Level::Bad, "to CPU 1", vec!["echo fd > /sys/class/net/eno1/queues/rx-0/rps_cpus"]),
+        (
+            "steering",
+            Level::Bad,
+            "to CPU 1 (rps_cpus); what they send goes by tx-0",
+            vec!["echo fd > /sys/class/net/eno1/queues/rx-0/rps_cpus"],
+        ),
         (
             "cpu_quota",
             Level::Bad,
@@ -399,10 +404,12 @@ fn garbage_where_a_value_is_needed_is_unknown_and_names_the_file() {
         ("/proc/sys/net/core/rmem_max", "socket_buffers"),
         ("/sys/class/net/eno1/gro_flush_timeout", "deferral"),
         ("/sys/class/net/eno1/queues/rx-0/rps_cpus", "steering"),
+        ("/sys/class/net/eno1/queues/tx-0/xps_cpus", "steering"),
         ("/proc/self/cgroup", "cpu_quota"),
         ("/sys/fs/cgroup/system.slice/cpu.max", "cpu_quota"),
         ("/proc/self/limits", "locked_memory"),
         ("/proc/self/status", "priority"),
+        ("/proc/self/status", "locked_memory"),
     ] {
         let content = machine.read(path);
         machine.write(path, "garbage\n");
@@ -454,6 +461,21 @@ fn an_interface_whose_name_is_a_command_goes_into_none() {
     let text = route("00000400", "00000003", "eno1") + &route("00000001", "00200200", "lo") + &route("x", "y", "z");
     machine.write("/proc/net/ipv6_route", &text);
     assert!(found(&machine.examine(&spinning(&[2])), "deferral").1.starts_with("eno1: "), "IPv6 leads out");
+}
+
+#[test]
+fn how_much_memory_may_be_locked_is_told_with_what_is_mapped() {
+    let machine = Machine::of(BARE_METAL);
+    let asked = || memory_limit(&machine.0);
+    assert_eq!(asked(), Ok(MemoryLimit::Bytes { allowed: 8_388_608, mapped: 2_048_000 }));
+    machine.write("/proc/self/status", "VmSize:\tmuch\nCapEff:\t0000000000000000\n");
+    assert!(asked().unwrap_err().contains("`much` is not a size"), "{:?}", asked());
+    machine.write("/proc/self/status", "CapEff:\t0000000000004000\n");
+    assert_eq!(asked(), Ok(MemoryLimit::None), "CAP_IPC_LOCK");
+    machine.write("/proc/self/status", "CapEff:\t0000000000000000\n");
+    machine.write("/proc/self/limits", "Max locked memory         unlimited            unlimited            bytes\n");
+    assert_eq!(asked(), Ok(MemoryLimit::None));
+    assert!(memory_limit(&machine.0.join("nowhere")).is_err());
 }
 
 #[test]

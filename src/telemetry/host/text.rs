@@ -229,7 +229,7 @@ mod tests {
         ];
         let report = report(vec![
             finding(Level::Bad, fixes.clone()),
-            finding(Level::Note, fixes.clone()),
+            finding(Level::Note, fixes),
             finding(Level::Ok, vec![Fix::hand("not this")]),
         ]);
         assert_eq!(

@@ -1,4 +1,5 @@
-//! `scripts/tune-host.sh`: says what `tickwire doctor` says, changes nothing until it is told, and can be undone.
+//! `tickwire doctor` and `scripts/tune-host.sh`, which says what the doctor says, changes nothing until it is told, and can
+//! be undone. What each check finds is tested beside it.
 
 #[path = "support/machine.rs"]
 mod machine;
@@ -23,10 +24,24 @@ fn tune(arguments: &[&str]) -> String {
     String::from_utf8(done.stdout).expect("UTF-8")
 }
 
-/// Fixes of the doctor's findings that are bad or to note, by kind.
-fn doctor(arguments: &[&str]) -> Vec<Value> {
-    let done = Command::new(PROGRAM).args(["doctor", "--json"]).args(arguments).output().expect("it runs");
-    let report: Value = serde_json::from_slice(&done.stdout).expect("one object");
+fn doctor(arguments: &[&str]) -> Output {
+    Command::new(PROGRAM).arg("doctor").args(arguments).env_remove("RUST_LOG").output().expect("it runs")
+}
+
+/// What it prints, where it ends well.
+fn printed(arguments: &[&str]) -> String {
+    let done = doctor(arguments);
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    String::from_utf8(done.stdout).expect("UTF-8")
+}
+
+fn report(arguments: &[&str]) -> Value {
+    serde_json::from_str(&printed(&[&["--json"], arguments].concat())).expect("one object")
+}
+
+/// Fixes of the doctor's findings that are bad or to note.
+fn fixes(arguments: &[&str]) -> Vec<Value> {
+    let report = report(arguments);
     let findings = report["findings"].as_array().expect("a list").clone();
     let matters = |finding: &&Value| finding["level"] == "bad" || finding["level"] == "note";
     let fixes =
@@ -67,12 +82,67 @@ fn corresponds(said: &str, fixes: &[Value], root: &str) {
     }
 }
 
+fn shipped(name: &str) -> String {
+    format!("{}/configs/{name}", env!("CARGO_MANIFEST_DIR"))
+}
+
+#[test]
+fn without_a_configuration_every_cpu_is_looked_at_and_the_text_fits_a_hundred_columns() {
+    let machine = Machine::of(BARE_METAL);
+    let root = machine.0.to_str().expect("UTF-8");
+    let text = printed(&["--root", root]);
+    assert!(text.starts_with("CPU 0-7 as a hot core that spins: "), "{text}");
+    assert!(text.lines().all(|line| line.starts_with("  fix") || line.chars().count() <= 100), "{text}");
+    assert!(text.contains("\nBAD      isolation, CPU 0-7\n  is     not isolated: "), "{text}");
+    let json = report(&["--root", root]);
+    assert_eq!(json["cpus"].as_array().map(Vec::len), Some(8));
+    for finding in json["findings"].as_array().expect("a list") {
+        for key in ["check", "level", "fact", "cost"] {
+            assert!(finding[key].is_string(), "{key}: {finding}");
+        }
+        assert!(finding["cpus"].is_array() && finding["fixes"].is_array(), "{finding}");
+    }
+}
+
+#[test]
+fn a_configuration_names_the_cores_and_how_they_wait() {
+    let engine = std::env::temp_dir().join(format!("tickwire-host-{}-engine.toml", std::process::id()));
+    std::fs::write(&engine, "[[core]]\ncpu = 0\nidle = \"spin\"\n").expect("a file of our own");
+    let path = engine.to_str().expect("UTF-8");
+    let json = report(&[&shipped("binance.toml"), "--engine", path]);
+    let parked = report(&[&shipped("binance.toml")]);
+    let alone = report(&["--engine", path]);
+    std::fs::remove_file(&engine).expect("still there");
+    assert_eq!((json["cpus"].to_string(), json["spinning"].to_string()), ("[0]".to_owned(), "[0]".to_owned()));
+    assert_eq!(parked["spinning"].to_string(), "[]", "a core of no engine file parks");
+    assert_eq!(alone["spinning"].to_string(), "[0]");
+}
+
+#[test]
+fn only_strict_makes_what_is_bad_a_failure() {
+    let machine = Machine::of(BARE_METAL);
+    let root = machine.0.to_str().expect("UTF-8");
+    let strict = doctor(&["--root", root, "--cores", "2", "--strict"]);
+    assert_eq!(strict.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&strict.stderr).contains("findings are bad: see what is printed"));
+    assert!(!strict.stdout.is_empty(), "it is printed all the same");
+    assert_eq!(doctor(&["--root", root, "--cores", "2"]).status.code(), Some(0));
+    // Nothing can be read: nothing is known to be bad.
+    let empty = Machine::empty();
+    let root = empty.0.to_str().expect("UTF-8");
+    assert_eq!(doctor(&["--root", root, "--cores", "2", "--strict"]).status.code(), Some(0));
+    let nowhere = doctor(&["--root", root]);
+    assert_eq!(nowhere.status.code(), Some(2), "and so no CPU is known");
+    assert!(String::from_utf8_lossy(&nowhere.stderr).contains("name them with --cores"));
+    assert_eq!(doctor(&["nosuch.toml"]).status.code(), Some(2));
+}
+
 #[test]
 fn on_this_machine_it_says_what_the_doctor_says_and_changes_nothing() {
-    let before = doctor(&["--cores", "0"]);
+    let before = fixes(&["--cores", "0"]);
     let said = tune(&["0"]);
     corresponds(&said, &before, "");
-    assert_eq!(doctor(&["--cores", "0"]), before);
+    assert_eq!(fixes(&["--cores", "0"]), before);
     assert!(said.contains("Nothing was changed.") || said.contains("Nothing is left"), "{said}");
 }
 
@@ -83,7 +153,7 @@ fn a_plan_changes_no_file_of_a_copied_machine() {
         let root = machine.0.to_str().expect("UTF-8");
         let before = contents(&machine, text);
         let said = tune(&[cores, "--root", root]);
-        corresponds(&said, &doctor(&["--cores", cores, "--root", root]), root);
+        corresponds(&said, &fixes(&["--cores", cores, "--root", root]), root);
         assert_eq!(contents(&machine, text), before);
         assert!(said.contains("Nothing was changed."), "{said}");
     }
@@ -99,7 +169,7 @@ fn applied_it_does_each_line_once_and_what_it_says_undoes_it() {
     assert_eq!(behind(&said, "done "), behind(&plan, "would "));
     assert!(said.ends_with("Done, until the next boot.\n"), "{said}");
     assert_eq!(machine.read("/sys/devices/system/cpu/cpu3/cpufreq/scaling_governor"), "performance\n");
-    assert_eq!(machine.read("/proc/irq/40/smp_affinity_list"), "0-1,4-7\n");
+    assert_eq!(machine.read("/proc/irq/40/smp_affinity_list"), "0-1,4-5\n", "neither hot nor a sibling");
     assert_eq!(machine.read("/proc/irq/16/smp_affinity_list"), "0-7\n", "it does not come to a hot core");
     assert_eq!(machine.read("/proc/sys/net/ipv4/tcp_rmem"), "4096 131072 4194304\n");
     let again = tune(&["2,3", "--root", root, "--apply"]);
