@@ -123,7 +123,7 @@ fn contract(line: &str) -> Value {
     let threads = report["hot_threads"].as_array().expect("hot threads are a list");
     assert!(!threads.is_empty());
     for thread in threads {
-        for key in ["core", "messages", "allocations", "page_faults", "involuntary_switches"] {
+        for key in HOT_THREAD_COUNTERS {
             number(thread, key);
         }
     }
@@ -131,6 +131,16 @@ fn contract(line: &str) -> Value {
 }
 
 const COUNTERS: [&str; 6] = ["frames", "events", "unparsed", "unrouted", "tier_two", "reconnects"];
+
+const HOT_THREAD_COUNTERS: [&str; 7] = [
+    "core",
+    "messages",
+    "allocations",
+    "page_faults",
+    "involuntary_switches",
+    "page_faults_major",
+    "voluntary_switches",
+];
 
 /// Every line of a run: each holds the contract, totals never decrease, the last is the only final one. Gives the last.
 fn contracts(out: &str) -> Value {

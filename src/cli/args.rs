@@ -4,6 +4,7 @@ use super::run_loop::Schedule;
 use crate::config::Idle;
 use crate::market::Venue;
 use crate::sim::{FAULT_HELP, FaultRule};
+use crate::telemetry::host::{Cpus, parse_list};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -38,6 +39,7 @@ pub(super) enum Command {
     Demo(DemoArguments),
     Run(RunArguments),
     Check(CheckArguments),
+    Doctor(DoctorArguments),
     Sim(SimArguments),
     Ctl(CtlArguments),
 }
@@ -231,6 +233,50 @@ pub(super) struct CheckArguments {
     pub(super) json: bool,
 }
 
+const DOCTOR_EXIT_CODES: &str = "\
+Exit codes:
+  0    the findings were printed, or the reader of stdout went away
+  1    with --strict: something is bad; or stdout failed
+  2    the configuration or the command line was refused; nothing was looked at";
+
+/// Says what this host does to a hot core, what it costs, and the line that fixes it.
+///
+/// Looks at the configured hot cores, as they wait (`idle`); without a configuration at every CPU this process may use, as
+/// a core that spins. Reads the kernel's files and changes nothing. Each finding is `bad` (it costs microseconds or more on
+/// the hot path, or makes a figure wrong), a `note`, `unknown` (it cannot be read here, with the reason) or `ok`. `tickwire
+/// run` makes the same checks at its start and logs what is bad. `scripts/tune-host.sh` does what the fixes say.
+///
+/// Examples:
+///   tickwire doctor
+///   tickwire doctor configs/binance.toml --engine configs/engine.toml
+///   tickwire doctor --cores 2,3 --strict
+///   tickwire doctor --json | jq '.findings[] | select(.level == "bad")'
+#[derive(Args, Debug)]
+#[command(verbatim_doc_comment, after_help = DOCTOR_EXIT_CODES)]
+pub(super) struct DoctorArguments {
+    /// Exchange files; an engine file may stand among them.
+    #[arg(value_name = "CONFIG")]
+    pub(super) configs: Vec<PathBuf>,
+    /// The engine's file: hot cores, and how they wait.
+    #[arg(long, value_name = "FILE")]
+    pub(super) engine: Option<PathBuf>,
+    /// Look at these CPUs instead, as cores that spin: numbers and ranges with commas between.
+    #[arg(long, value_name = "LIST", value_parser = parse_list, conflicts_with_all = ["configs", "engine"])]
+    pub(super) cores: Option<Cpus>,
+    /// Print one JSON object on one line.
+    #[arg(long)]
+    pub(super) json: bool,
+    /// Print only what mends it, one line a fix with tabs between its fields, as scripts/tune-host.sh reads it.
+    #[arg(long, conflicts_with = "json")]
+    pub(super) fixes: bool,
+    /// Exit with code 1 if something is bad.
+    #[arg(long)]
+    pub(super) strict: bool,
+    /// Read a machine's /proc and /sys below this folder; what is in no file is unknown then.
+    #[arg(long, value_name = "DIR")]
+    pub(super) root: Option<PathBuf>,
+}
+
 /// Serves an exchange on loopback that speaks Binance's and Bybit's protocols.
 ///
 /// The first line on stdout is one JSON object with the endpoints of each venue and the CA file of the wss ones, as
@@ -395,7 +441,7 @@ mod tests {
     #[test]
     fn the_definition_is_consistent_and_every_help_has_examples_and_exit_codes() {
         Arguments::command().debug_assert();
-        for name in ["demo", "run", "check", "sim", "ctl"] {
+        for name in ["demo", "run", "check", "doctor", "sim", "ctl"] {
             let help = parse(&format!("tickwire {name} --help")).expect_err("help is not a command");
             assert_eq!(help.kind(), ErrorKind::DisplayHelp);
             let text = help.to_string();
@@ -457,6 +503,10 @@ mod tests {
             ("tickwire sim --pace flat-out", "--frames"),
             ("tickwire sim --ca ca.pem", "--tls"),
             ("tickwire check --json a.toml", "--plan"),
+            ("tickwire doctor --cores 2;3", "2,4-7"),
+            ("tickwire doctor --cores 3-2", "2,4-7"),
+            ("tickwire doctor --cores 2 a.toml", "cannot be used with"),
+            ("tickwire doctor --json --fixes", "cannot be used with"),
             ("tickwire ctl --socket s", "Usage: tickwire ctl"),
             ("tickwire ctl --socket s --engine e status", "cannot be used with"),
             ("tickwire ctl --socket s subscribe a --symbols X", "--channels"),

@@ -38,7 +38,7 @@ fn verdict(violations: &[String]) -> Result<(), CommandError> {
 }
 
 /// Writes to stdout; a reader that went away has seen what it wanted.
-fn print(text: &str) -> Result<(), CommandError> {
+pub(super) fn print(text: &str) -> Result<(), CommandError> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {

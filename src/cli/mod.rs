@@ -3,6 +3,7 @@
 //! ```text
 //! args ──► run, demo ──► engine ──► run_loop (signals, deadlines) ──► output: JSON lines | log lines | live table
 //!      ──► check     ──► config
+//!      ──► doctor    ──► the host's files
 //!      ──► sim       ──► the embedded exchange
 //!      ──► ctl       ──► the control socket of an engine that runs
 //! ```
@@ -13,6 +14,7 @@ mod args;
 mod check;
 mod ctl;
 mod demo;
+mod doctor;
 mod exit;
 mod logging;
 mod output;
@@ -77,6 +79,7 @@ fn execute(command: Command) -> Result<(), CommandError> {
             run::run(&arguments, &mut signals?)
         }
         Command::Check(arguments) => check::run(&arguments),
+        Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Sim(arguments) => sim::run(arguments, &mut signals()?),
         Command::Ctl(arguments) => ctl::run(&arguments),
     }

@@ -2,7 +2,7 @@
 //! protocol; connects to nothing.
 
 use super::{
-    Config, ConfigPlan, ConnectionConfig, EngineConfig, LivenessConfig, PlannedSocket, ReconnectConfig,
+    Config, ConfigPlan, ConnectionConfig, EngineConfig, LivenessConfig, LockMemory, PlannedSocket, ReconnectConfig,
     ReconnectStrategy, RequestConfig, RotationConfig,
 };
 use crate::venue::{Channel, ChannelScope, Heartbeat, StreamClass, protocol};
@@ -273,6 +273,19 @@ fn write_engine(config: &Config, engine: &EngineConfig, out: &mut String) -> fmt
     writeln!(out, "cold cores  {}", super::engine::list(&engine.cold_cores))?;
     let (overrun, lease) = (seconds(engine.watchdog.overrun), seconds(engine.halted_lease));
     writeln!(out, "watchdog    a core that stands still for {overrun} is told of; halted is believed for {lease}")?;
+    writeln!(
+        out,
+        "memory      {}",
+        match engine.lock_memory {
+            LockMemory::Try => "locked where the system allows it, or a warning",
+            LockMemory::Require => "locked, or the engine does not start",
+            LockMemory::Off => "not locked (lock_memory)",
+        }
+    )?;
+    match engine.host_check {
+        true => writeln!(out, "host        looked at once at the start; what is bad for a hot core is logged")?,
+        false => writeln!(out, "host        not looked at (host_check); `tickwire doctor` does")?,
+    }
     let governor = &engine.governor;
     writeln!(
         out,

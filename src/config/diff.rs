@@ -541,7 +541,7 @@ fn engine_refusals(old: &Config, new: &Config, refused: &mut Vec<RefusedChange>)
     };
     let values = |engine: &EngineConfig| {
         let EngineConfig { cores: _, cold_cores, report_interval, latency_sample_every, control_socket, .. } = engine;
-        let EngineConfig { watchdog, governor, halted_lease, .. } = engine;
+        let EngineConfig { watchdog, governor, halted_lease, lock_memory, host_check, .. } = engine;
         [
             ("[[core]]", cores(engine)),
             ("cold_cores", super::engine::list(cold_cores)),
@@ -553,6 +553,8 @@ fn engine_refusals(old: &Config, new: &Config, refused: &mut Vec<RefusedChange>)
             ("governor.connects_per_second", governor.connects_per_second.to_string()),
             ("governor.requests_per_second", governor.requests_per_second.to_string()),
             ("halted_lease_ms", ms(*halted_lease)),
+            ("lock_memory", lock_memory.name().to_owned()),
+            ("host_check", host_check.to_string()),
         ]
     };
     for ((key, before), (_, now)) in values(&old.engine).into_iter().zip(values(&new.engine)) {

@@ -32,6 +32,33 @@ impl Idle {
     }
 }
 
+/// Whether the process's memory is locked: kept from being written to a disk, and from being read from one.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub enum LockMemory {
+    /// Locked; where the system does not allow it, that is a warning.
+    #[default]
+    Try,
+    /// Locked, or the engine does not start.
+    Require,
+    /// Left to the kernel.
+    Off,
+}
+
+impl LockMemory {
+    /// The words used in TOML.
+    pub(super) const WORDS: [(&str, Self); 3] = [("try", Self::Try), ("require", Self::Require), ("off", Self::Off)];
+
+    /// The word used in TOML and in every output.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Try => "try",
+            Self::Require => "require",
+            Self::Off => "off",
+        }
+    }
+}
+
 /// One hot core.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct CoreConfig {
@@ -70,6 +97,10 @@ pub struct EngineConfig {
     pub governor: GovernorConfig,
     /// How long `halted` may be believed after the control plane last said so.
     pub halted_lease: Duration,
+    /// What is done about memory that the kernel may take away.
+    pub lock_memory: LockMemory,
+    /// The host is looked at once at the start, and what is bad for a hot core is logged.
+    pub host_check: bool,
 }
 
 /// How the cold side watches each hot core's beat.
@@ -126,6 +157,8 @@ impl Default for EngineConfig {
             watchdog: WatchdogConfig::default(),
             governor: GovernorConfig::default(),
             halted_lease: Duration::from_secs(1),
+            lock_memory: LockMemory::default(),
+            host_check: true,
         }
     }
 }
@@ -137,7 +170,7 @@ pub(super) fn remaining(cpus: &[usize], cores: &[CoreConfig]) -> Vec<usize> {
 }
 
 /// Keys an engine file may have, and an exchange file may not.
-const KEYS: [&str; 8] = [
+const KEYS: [&str; 10] = [
     "core",
     "cold_cores",
     "report_interval_s",
@@ -146,6 +179,8 @@ const KEYS: [&str; 8] = [
     "watchdog",
     "governor",
     "halted_lease_ms",
+    "lock_memory",
+    "host_check",
 ];
 
 /// True for a file that is the process's, not an exchange's: it has one of the engine's keys and none of an exchange's,
@@ -192,6 +227,8 @@ pub(super) fn read(
     section.count("latency_sample_every", &mut engine.latency_sample_every);
     section.path("control_socket", &mut engine.control_socket);
     section.millis("halted_lease_ms", &mut engine.halted_lease);
+    section.choice("lock_memory", &LockMemory::WORDS, &mut engine.lock_memory);
+    section.flag("host_check", &mut engine.host_check);
     if let Some(mut watchdog) = section.table("watchdog") {
         watchdog.millis("overrun_ms", &mut engine.watchdog.overrun);
         watchdog.finish();

@@ -657,6 +657,9 @@ fn every_error_of_an_engine_file_is_refused_with_its_place() {
     let text = "cold_cores = [0]\n[[core]]\nidle = \"spin\"\n";
     engine_refused(text, 1, "cold_cores[0]", "where a hot core spins", "another CPU");
     engine_refused("report_interval_s = 0\n", 1, "report_interval_s", "0", "0.1 to 86400 seconds");
+    engine_refused("lock_memory = true\n", 1, "lock_memory", "type boolean", "\"try\", \"require\", \"off\"");
+    engine_refused("lock_memory = \"yes\"\n", 1, "lock_memory", "\"yes\"", "\"try\", \"require\", \"off\"");
+    engine_refused("host_check = 1\n", 1, "host_check", "type integer", "true or false");
     engine_refused("latency_sample_every = 0\n", 1, "latency_sample_every", "0", "1 or more");
 }
 

@@ -80,6 +80,8 @@ pub struct Handle {
     pub(super) manager: Arc<Manager>,
     pub(super) clients: Arc<Mutex<Vec<RequestClient>>>,
     pub(super) started: Instant,
+    /// The hot threads, as the kernel counts them.
+    pub(super) threads: Arc<[super::report::Thread]>,
     pub(super) strategies: Arc<[String]>,
     /// Every event as one JSON text, for the control socket's clients.
     pub(super) texts: broadcast::Sender<Arc<str>>,
@@ -278,7 +280,19 @@ impl Handle {
 
     fn core_status(&self, core: &super::shared::CoreLink) -> CoreStatus {
         let (beat_ms_ago, overruns, overrun_ms_max) = self.manager.shared.beats.of(core.cpu);
-        CoreStatus { cpu: core.cpu, sockets: core.slots.taken(), beat_ms_ago, overruns, overrun_ms_max }
+        let thread = self.threads.iter().find(|thread| thread.cpu() == core.cpu);
+        let since_start = thread.and_then(super::report::Thread::since_start);
+        CoreStatus {
+            cpu: core.cpu,
+            sockets: core.slots.taken(),
+            beat_ms_ago,
+            overruns,
+            overrun_ms_max,
+            page_faults: since_start.map(|since| since.page_faults()),
+            page_faults_major: since_start.map(|since| since.page_faults_major),
+            involuntary_switches: since_start.map(|since| since.switches_involuntary),
+            voluntary_switches: since_start.map(|since| since.switches_voluntary),
+        }
     }
 
     fn named(

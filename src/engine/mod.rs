@@ -16,10 +16,12 @@ pub mod client;
 mod clients;
 mod driver;
 mod handle;
+mod host;
 mod legs;
 mod link;
 mod listing;
 mod manager;
+mod memory;
 mod overlap;
 mod plan;
 mod report;
@@ -53,6 +55,7 @@ use tokio::sync::{broadcast, mpsc, watch};
 pub use affinity::{available_cpus, confine_to};
 pub use client::{RequestClient, RequestClientOptions, RequestClientStatus, RequestError};
 pub use handle::{Handle, HandleError};
+pub use host::{host_question, hot_core};
 
 /// Why an engine did not start.
 #[derive(Debug, thiserror::Error)]
@@ -108,6 +111,9 @@ pub enum EngineError {
     /// A venue's REST host cannot be asked.
     #[error(transparent)]
     Rest(#[from] RestError),
+    /// Memory could not be locked, and had to be.
+    #[error("lock_memory = \"require\": {0}")]
+    LockMemory(String),
     /// A hot thread could not be pinned or started.
     #[error("core {cpu}: {error}")]
     Core {
@@ -258,6 +264,7 @@ impl EngineBuilder {
     pub fn start(self) -> Result<RunningEngine, EngineError> {
         affinity::keep_freed_memory();
         self.check_plans()?;
+        memory::lock(self.config.engine.lock_memory)?;
         tracing::info!(instructions = crate::venue::Cpu::best().name(), "decoders chosen");
         let (ended_in, ended) = std_mpsc::channel();
         let mut cores = Vec::new();
@@ -270,6 +277,10 @@ impl EngineBuilder {
             cold_ports.push(cold);
         }
         let runtime = cold_runtime(&self.config.engine.cold_cores).map_err(EngineError::Runtime)?;
+        if self.config.engine.host_check {
+            let question = host_question(&self.config);
+            runtime.spawn_blocking(move || host::warn(&question));
+        }
         let cold_failure = ColdFailure::default();
         let links = start_links(&runtime, &cores, cold_ports, &cold_failure);
         let (moves_in, moves) = mpsc::unbounded_channel();
@@ -295,7 +306,8 @@ impl EngineBuilder {
         ));
         manager.connect_all()?;
         let started = Instant::now();
-        let handle = self.handle(&runtime, &manager, started)?;
+        let threads: Arc<[report::Thread]> = threads.into();
+        let handle = self.handle(&runtime, &manager, Arc::clone(&threads), started)?;
         let supervise = |name: &str, task: Tended| {
             runtime.spawn(supervised(name.to_owned(), task, Arc::clone(&cold_failure)));
         };
@@ -350,7 +362,13 @@ impl EngineBuilder {
     }
 
     /// The handle, the request connections behind it, and the control socket in front of it.
-    fn handle(&self, runtime: &Runtime, manager: &Arc<Manager>, started: Instant) -> Result<Handle, EngineError> {
+    fn handle(
+        &self,
+        runtime: &Runtime,
+        manager: &Arc<Manager>,
+        threads: Arc<[report::Thread]>,
+        started: Instant,
+    ) -> Result<Handle, EngineError> {
         let _inside = runtime.enter();
         let clients = clients::connect_all(
             &self.config.requests,
@@ -363,6 +381,7 @@ impl EngineBuilder {
             manager: Arc::clone(manager),
             clients: Arc::new(Mutex::new(clients)),
             started,
+            threads,
             strategies: self.factories.keys().cloned().collect(),
             texts,
             events_dropped: Arc::default(),
@@ -518,7 +537,7 @@ const STOP_WAIT: Duration = Duration::from_millis(130);
 pub struct RunningEngine {
     started: Instant,
     cores: Vec<CoreLink>,
-    threads: Vec<report::Thread>,
+    threads: Arc<[report::Thread]>,
     manager: Arc<Manager>,
     handle: Handle,
     halted: Halted,

@@ -134,20 +134,32 @@ impl Thread {
         Self { core, at_start, last: Mutex::new(at_start) }
     }
 
-    fn report(&self) -> HotThreadReport {
+    /// The CPU it is pinned to.
+    pub(super) fn cpu(&self) -> usize {
+        self.core.cpu
+    }
+
+    /// What the kernel has counted since its loop began; `None` where it does not say.
+    pub(super) fn since_start(&self) -> Option<ThreadStats> {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if let Ok(now) = read_thread_stats(self.core.thread_id.load(Ordering::Relaxed)) {
             *last = Some(now);
         }
-        let since_start = self.at_start.zip(*last);
+        self.at_start.zip(*last).map(|(start, now)| now.since(&start))
+    }
+
+    fn report(&self) -> HotThreadReport {
+        let since_start = self.since_start();
         HotThreadReport {
             core: self.core.cpu,
             messages: self.core.messages.get(),
             allocations: is_counting().then(|| self.core.allocations.get()),
-            page_faults: since_start.map(|(start, now)| now.page_faults() - start.page_faults()),
-            involuntary_switches: since_start.map(|(start, now)| now.switches_involuntary - start.switches_involuntary),
+            page_faults: since_start.map(|since| since.page_faults()),
+            involuntary_switches: since_start.map(|since| since.switches_involuntary),
             clock_error_ns_max: self.core.clock_error_ns_max.get(),
             clock_steps: self.core.clock_steps.get(),
+            page_faults_major: since_start.map(|since| since.page_faults_major),
+            voluntary_switches: since_start.map(|since| since.switches_voluntary),
         }
     }
 }

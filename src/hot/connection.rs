@@ -188,6 +188,11 @@ pub struct HotConnection {
 }
 
 impl HotConnection {
+    /// Brings the memory in that it reads into. On the thread that will read, before its first read.
+    pub(super) fn touch(&mut self) {
+        self.buffer.touch();
+    }
+
     /// A connection after its upgrade. `leftover` is plaintext that arrived behind the 101 response.
     ///
     /// # Errors

@@ -17,9 +17,9 @@ use super::pulse::Marks;
 use super::ring::{Attachment, Command, Feed, HotPorts, Notice, Spent};
 use super::router::Router;
 use super::stats::CoreStats;
-use crate::limits::{CONNECTION_COUNT_MAX, READ_PADDING_BYTES, SAMPLE_BYTES, SYMBOL_COUNT_MAX};
+use crate::limits::{CONNECTION_COUNT_MAX, READ_PADDING_BYTES, RING_SLOTS, SAMPLE_BYTES, SYMBOL_COUNT_MAX};
 use crate::market::{EventKind, Received, Symbol, SymbolSpec};
-use crate::venue::{DecoderScratch, HotSymbols, Payload};
+use crate::venue::{DecoderScratch, HotSymbols, Payload, touch};
 use rtrb::Consumer;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -148,7 +148,9 @@ pub struct Core<S> {
 }
 
 impl<S> Core<S> {
-    /// A core with its strategy, ready to run. Allocates all that the loop will ever use.
+    /// A core with its strategy, ready to run. Allocates all that the loop will ever use, and writes to it, so that no
+    /// message waits for the kernel to give memory: to be called on the thread that will run it. The ring of commands is
+    /// written by its other end; a symbol's memory comes with the symbol, a connection's with the connection.
     ///
     /// # Errors
     /// The kernel's, when no file descriptor is left.
@@ -161,18 +163,22 @@ impl<S> Core<S> {
         let clock = Clock::new();
         let now = clock.ticks();
         let slots = (0..CONNECTION_COUNT_MAX).map(|_| Slot::default()).collect();
-        let outbox = Outbox {
-            notices: ports.notices,
-            waker: ports.cold_waker,
-            pool: ports.pool,
-            waiting: VecDeque::with_capacity(4 * CONNECTION_COUNT_MAX),
-        };
+        let HotPorts { commands, mut notices, waker, cold_waker, mut pool } = ports;
+        touch_stack();
+        if let Ok(mut room) = notices.write_chunk_uninit(RING_SLOTS) {
+            let (front, back) = room.as_mut_slices();
+            touch::slots(front);
+            touch::slots(back);
+        }
+        pool.iter_mut().for_each(|buffer| touch::slots(buffer.spare_capacity_mut()));
+        let waiting = VecDeque::from(touch::vec(4 * CONNECTION_COUNT_MAX));
+        let outbox = Outbox { notices, waker: cold_waker, pool, waiting };
         Ok(Self {
             settings,
             clock,
-            poller: Poller::new(&ports.waker)?,
-            waker: ports.waker,
-            commands: ports.commands,
+            poller: Poller::new(&waker)?,
+            waker,
+            commands,
             outbox,
             stats,
             slots,
@@ -188,7 +194,7 @@ impl<S> Core<S> {
                 until_sample: 1,
             },
             on_symbol: strategy.on_symbol,
-            specs: Vec::with_capacity(SYMBOL_COUNT_MAX),
+            specs: touch::vec(SYMBOL_COUNT_MAX),
             cold_message: Vec::new(),
             housekept: now,
             watched_ns: 0,
@@ -412,6 +418,8 @@ impl<S> Core<S> {
     fn attach(&mut self, mut attachment: Box<Attachment>) {
         let index = attachment.feed.slot;
         let now = self.clock.ticks();
+        attachment.connection.touch();
+        attachment.feed.stats.touch();
         attachment.feed.decoder.connection_started();
         attachment.feed.socket.connected_ns.set(self.clock.mono(now).0);
         let fd = attachment.connection.raw_fd();
@@ -434,6 +442,7 @@ impl<S> Core<S> {
     }
 
     fn attach_cold(&mut self, mut feed: Box<Feed>) {
+        feed.stats.touch();
         feed.decoder.connection_started();
         feed.socket.connected_ns.set(self.clock.mono(self.clock.ticks()).0);
         let Some(slot) = free_slot(&mut self.slots, feed.slot) else {
@@ -619,6 +628,16 @@ impl<S> Core<S> {
         let message = if pristine.is_empty() { message } else { pristine };
         PanicReport { what, event, slot, message: message[..message.len().min(SAMPLE_BYTES)].to_vec() }
     }
+}
+
+/// Stack that the loop may reach: its deepest calls take some kilobytes each, a handler what it likes.
+const STACK_BYTES: usize = 256 * 1024;
+
+/// Brings the memory of the thread's stack in.
+#[inline(never)]
+fn touch_stack() {
+    let mut stack = [0; STACK_BYTES];
+    touch::bytes(&mut stack);
 }
 
 /// The slot with this number, if it exists and owns nothing.

@@ -9,6 +9,7 @@
 //! can neither block nor grow this side. Does no I/O and never allocates after `new`.
 
 use super::encode::{CONTROL_FRAME_BYTES_MAX, CONTROL_PAYLOAD_BYTES_MAX, MaskKeys, Opcode, frame_bytes, write_frame};
+use crate::venue::touch;
 
 /// Frames that wait for the socket.
 ///
@@ -32,8 +33,11 @@ pub(super) struct Outbound {
 impl Outbound {
     /// Room for `data_bytes_max` bytes of encoded messages.
     pub(super) fn new(data_bytes_max: usize, mask_seed: u64) -> Self {
+        let mut bytes = vec![0; data_bytes_max + 2 * CONTROL_FRAME_BYTES_MAX].into_boxed_slice();
+        // Here and not on the hot thread: it is written rarely, and is twice as large as what is read into.
+        touch::bytes(&mut bytes);
         Self {
-            bytes: vec![0; data_bytes_max + 2 * CONTROL_FRAME_BYTES_MAX].into_boxed_slice(),
+            bytes,
             start: 0,
             end: 0,
             data_bytes_max,

@@ -7,6 +7,7 @@
 //! Does no I/O and never allocates after `new`.
 
 use crate::limits::{READ_BUFFER_BYTES, READ_PADDING_BYTES};
+use crate::venue::touch;
 use std::ops::Range;
 
 /// Received bytes of one connection.
@@ -31,6 +32,11 @@ impl ReadBuffer {
     #[must_use]
     pub fn new() -> Self {
         Self { bytes: vec![0; READ_BUFFER_BYTES + READ_PADDING_BYTES].into_boxed_slice(), parsed: 0, filled: 0 }
+    }
+
+    /// Brings its memory in, on the thread that will read into it: nothing changes.
+    pub(super) fn touch(&mut self) {
+        touch::bytes(&mut self.bytes);
     }
 
     /// The bytes received and not consumed yet.

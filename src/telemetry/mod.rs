@@ -5,12 +5,14 @@
 //! /proc/self/task (thread_stats.rs) ──►                       ──► log line, tables     render.rs
 //! the allocator's counters (allocator.rs) ──►                 ──► the live table       live.rs
 //! what happens to connections             ──► events.rs       ──► subscribers
+//! the machine's /proc and /sys            ──► host/           ──► findings: `tickwire doctor`, warnings at the start
 //! ```
 //! Called by the engine (which fills a [`Report`]) and by the command line (which shows it). Nothing here runs on a hot
 //! core except the allocator's two counter updates, which a steady hot core never reaches, and nothing here decides.
 
 mod allocator;
 mod events;
+pub mod host;
 mod live;
 mod render;
 mod snapshot;

@@ -260,12 +260,14 @@ fn section(text: &mut String, title: &str, lines: &[Line<'_>]) {
 fn hot_thread_text(thread: &HotThreadReport) -> String {
     let unknown = |value: Option<u64>| value.map_or_else(|| "not counted".to_owned(), count_text);
     format!(
-        "{}: {} messages, allocations {}, page faults {}, involuntary switches {}",
+        "{}: {} messages, allocations {}, page faults {} (major {}), involuntary switches {}, voluntary {}",
         thread.core,
         count_text(thread.messages),
         unknown(thread.allocations),
         unknown(thread.page_faults),
+        unknown(thread.page_faults_major),
         unknown(thread.involuntary_switches),
+        unknown(thread.voluntary_switches),
     )
 }
 
@@ -417,7 +419,10 @@ mod tests {
         let text = plain(&live_lines(&report(3), Some(&report(2))));
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[0], "tickwire  3.0 s   2/2 ready   4 symbols   2000 messages/s");
-        assert_eq!(lines[1], "core 1: 6,000 messages, allocations 0, page faults 12, involuntary switches 3");
+        assert_eq!(
+            lines[1],
+            "core 1: 6,000 messages, allocations 0, page faults 12 (major 0), involuntary switches 3, voluntary 1,041"
+        );
         assert!(lines[3].starts_with("connection  state  messages/s  read-to-handler p50"), "{text}");
         assert!(lines[4].starts_with("binance     ready        1000               410 ns"), "{text}");
         assert!(lines[5].starts_with("bybit       ready        1000               410 ns"), "{text}");
@@ -456,7 +461,7 @@ mod tests {
             "4/4",
             "410 ns",
             "950.0 µs",
-            "core 1: 20,000 messages, allocations 0, page faults 12, involuntary switches 3",
+            "core 1: 20,000 messages, allocations 0, page faults 12 (major 0), involuntary switches 3, voluntary 1,041",
             "binance: off_grid 2\n    e.g. 151 bytes at `p`: {\"e\":\"trade\",\"p\":\"1.123456789\"",
         ] {
             assert!(text.contains(part), "{part} is missing from:\n{text}");

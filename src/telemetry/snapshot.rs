@@ -123,7 +123,7 @@ pub struct HotThreadReport {
     pub messages: u64,
     /// Memory blocks it has taken or resized since its loop began; `null` where the program does not count them.
     pub allocations: Option<u64>,
-    /// Page faults since it started, minor and major; `null` where the system does not say.
+    /// Page faults since its loop began, minor and major; `null` where the system does not say.
     pub page_faults: Option<u64>,
     /// Times the scheduler took the core away from it; `null` where the system does not say.
     pub involuntary_switches: Option<u64>,
@@ -131,6 +131,12 @@ pub struct HotThreadReport {
     pub clock_error_ns_max: u64,
     /// Times its clock stepped because it was more than a millisecond off: a suspended or paused machine.
     pub clock_steps: u64,
+    /// Those of `page_faults` that waited for a disk.
+    #[serde(default)]
+    pub page_faults_major: Option<u64>,
+    /// Times it gave the core up by itself: it slept; `null` where the system does not say.
+    #[serde(default)]
+    pub voluntary_switches: Option<u64>,
 }
 
 /// Percentiles of a time, nanoseconds, over the whole run.
@@ -320,6 +326,8 @@ pub(super) mod tests {
                 involuntary_switches: Some(3),
                 clock_error_ns_max: 80,
                 clock_steps: 0,
+                page_faults_major: Some(0),
+                voluntary_switches: Some(1_041),
             }],
             symbols: 4,
             halted: false,

@@ -216,6 +216,14 @@ pub struct CoreStatus {
     pub overruns: u64,
     /// The longest of them.
     pub overrun_ms_max: u64,
+    /// Page faults of its thread since its loop began, minor and major; `null` where the system does not say.
+    pub page_faults: Option<u64>,
+    /// Those that waited for a disk.
+    pub page_faults_major: Option<u64>,
+    /// Times the scheduler took the CPU away from it.
+    pub involuntary_switches: Option<u64>,
+    /// Times it gave the CPU up: it slept.
+    pub voluntary_switches: Option<u64>,
 }
 
 #[cfg(test)]

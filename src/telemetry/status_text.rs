@@ -31,9 +31,19 @@ pub fn status_text(status: &EngineStatus) -> String {
     if !status.cores.is_empty() {
         let rows = status.cores.iter().map(|core| {
             let overruns = format!("{} (longest {})", core.overruns, age(core.overrun_ms_max));
-            vec![core.cpu.to_string(), core.sockets.to_string(), age(core.beat_ms_ago), overruns]
+            let counted = |count: Option<u64>| count.map_or_else(|| "-".to_owned(), |count| count.to_string());
+            vec![
+                core.cpu.to_string(),
+                core.sockets.to_string(),
+                age(core.beat_ms_ago),
+                overruns,
+                format!("{} (major {})", counted(core.page_faults), counted(core.page_faults_major)),
+                counted(core.involuntary_switches),
+                counted(core.voluntary_switches),
+            ]
         });
-        table(&mut out, &["CORE", "SOCKETS", "LAST BEAT", "OVERRUNS"], rows.collect());
+        let heads = ["CORE", "SOCKETS", "LAST BEAT", "OVERRUNS", "PAGE FAULTS", "INVOLUNTARY", "VOLUNTARY SWITCHES"];
+        table(&mut out, &heads, rows.collect());
     }
     out
 }
@@ -261,7 +271,17 @@ mod tests {
                 blocked_for_ms: Some(2_000),
                 ..GovernorStatus::default()
             }],
-            cores: vec![CoreStatus { cpu: 1, sockets: 2, overruns: 1, overrun_ms_max: 120, ..CoreStatus::default() }],
+            cores: vec![
+                CoreStatus { cpu: 1, sockets: 2, overruns: 1, overrun_ms_max: 120, ..CoreStatus::default() },
+                CoreStatus {
+                    cpu: 3,
+                    page_faults: Some(14),
+                    page_faults_major: Some(2),
+                    involuntary_switches: Some(5),
+                    voluntary_switches: Some(977),
+                    ..CoreStatus::default()
+                },
+            ],
             ..EngineStatus::default()
         };
         let text = status_text(&status);
@@ -278,6 +298,8 @@ mod tests {
             "3 of 240",
             "for 2.0 s",
             "1 (longest 120 ms)",
+            "- (major -)",
+            "14 (major 2)  5            977",
         ] {
             assert!(text.contains(words), "{words}: {text}");
         }

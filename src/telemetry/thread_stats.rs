@@ -30,6 +30,17 @@ impl ThreadStats {
     pub const fn page_faults(&self) -> u64 {
         self.page_faults_minor + self.page_faults_major
     }
+
+    /// What was counted since an earlier reading of the same thread.
+    #[must_use]
+    pub const fn since(&self, earlier: &Self) -> Self {
+        Self {
+            page_faults_minor: self.page_faults_minor.saturating_sub(earlier.page_faults_minor),
+            page_faults_major: self.page_faults_major.saturating_sub(earlier.page_faults_major),
+            switches_voluntary: self.switches_voluntary.saturating_sub(earlier.switches_voluntary),
+            switches_involuntary: self.switches_involuntary.saturating_sub(earlier.switches_involuntary),
+        }
+    }
 }
 
 /// A thread whose numbers could not be read.

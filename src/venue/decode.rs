@@ -4,6 +4,7 @@ use super::fields::LevelScratch;
 use super::isa::{Cpu, Isas};
 use super::levels::BookHead;
 use super::tape::JsonScratch;
+use super::touch;
 use super::{Form, binance, bybit};
 use crate::limits::{READ_PADDING_BYTES, SYMBOL_COUNT_MAX};
 use crate::market::{
@@ -225,7 +226,8 @@ impl HotSymbols {
     pub fn new() -> Self {
         Self {
             index: Venue::ALL.map(|_| SymbolIndex::new()),
-            scales: vec![(0, 0); SYMBOL_COUNT_MAX].into_boxed_slice(),
+            // Written one by one: zeros asked for together are only promised until they are first read.
+            scales: std::iter::repeat_n((0, 0), SYMBOL_COUNT_MAX).collect(),
         }
     }
 
@@ -305,9 +307,9 @@ impl Events {
             ticker: None,
             book: None,
             mark_price: None,
-            trades: Vec::with_capacity(TRADE_COUNT_MAX),
-            klines: Vec::with_capacity(KLINE_COUNT_MAX),
-            liquidations: Vec::with_capacity(LIQUIDATION_COUNT_MAX),
+            trades: touch::vec(TRADE_COUNT_MAX),
+            klines: touch::vec(KLINE_COUNT_MAX),
+            liquidations: touch::vec(LIQUIDATION_COUNT_MAX),
         }
     }
 
