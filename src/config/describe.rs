@@ -283,12 +283,12 @@ fn write_engine(config: &Config, engine: &EngineConfig, out: &mut String) -> fmt
         Some(path) => writeln!(out, "control     {}", path.display())?,
         None => writeln!(out, "control     no socket (control_socket in the engine's file)")?,
     }
-    writeln!(
-        out,
-        "report every {}, latency of one message in {}",
-        seconds(engine.report_interval),
-        engine.latency_sample_every
-    )
+    let stamped = match engine.latency_sample_every {
+        0 => "no message is stamped".to_owned(),
+        every => format!("one message in {every} of a connection is stamped"),
+    };
+    let kernel = if engine.kernel_stamps { ", every read by the kernel too" } else { "" };
+    writeln!(out, "report every {}, {stamped}{kernel}", seconds(engine.report_interval))
 }
 
 /// `3: BTCUSDT, ETHUSDT, SOLUSDT`, cut short where it is long.

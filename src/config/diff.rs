@@ -540,13 +540,14 @@ fn engine_refusals(old: &Config, new: &Config, refused: &mut Vec<RefusedChange>)
         engine.cores.iter().map(one).collect::<Vec<_>>().join(", ")
     };
     let values = |engine: &EngineConfig| {
-        let EngineConfig { cores: _, cold_cores, report_interval, latency_sample_every, control_socket, .. } = engine;
-        let EngineConfig { watchdog, governor, halted_lease, .. } = engine;
+        let EngineConfig { cores: _, cold_cores, report_interval, latency_sample_every, kernel_stamps, .. } = engine;
+        let EngineConfig { control_socket, watchdog, governor, halted_lease, .. } = engine;
         [
             ("[[core]]", cores(engine)),
             ("cold_cores", super::engine::list(cold_cores)),
             ("report_interval_s", seconds(*report_interval)),
             ("latency_sample_every", latency_sample_every.to_string()),
+            ("kernel_stamps", kernel_stamps.to_string()),
             ("control_socket", optional(control_socket.as_ref().map(|path| path.display()))),
             ("watchdog.overrun_ms", ms(watchdog.overrun)),
             ("governor.connect_share_percent", governor.connect_share_percent.to_string()),

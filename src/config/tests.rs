@@ -657,7 +657,11 @@ fn every_error_of_an_engine_file_is_refused_with_its_place() {
     let text = "cold_cores = [0]\n[[core]]\nidle = \"spin\"\n";
     engine_refused(text, 1, "cold_cores[0]", "where a hot core spins", "another CPU");
     engine_refused("report_interval_s = 0\n", 1, "report_interval_s", "0", "0.1 to 86400 seconds");
-    engine_refused("latency_sample_every = 0\n", 1, "latency_sample_every", "0", "1 or more");
+    let text = "latency_sample_every = 1_000_001\n";
+    engine_refused(text, 1, "latency_sample_every", "1000001", "0 to 1000000: 1 stamps every message, 0 none");
+    engine_refused("latency_sample_every = -1\n", 1, "latency_sample_every", "-1", "");
+    engine_refused("kernel_stamps = 1\n", 1, "kernel_stamps", "type integer", "true or false");
+    engine_refused("kernel_stamp = true\n", 1, "kernel_stamp", "unknown key", "did you mean `kernel_stamps`?");
 }
 
 #[test]

@@ -278,7 +278,15 @@ impl Handle {
 
     fn core_status(&self, core: &super::shared::CoreLink) -> CoreStatus {
         let (beat_ms_ago, overruns, overrun_ms_max) = self.manager.shared.beats.of(core.cpu);
-        CoreStatus { cpu: core.cpu, sockets: core.slots.taken(), beat_ms_ago, overruns, overrun_ms_max }
+        CoreStatus {
+            cpu: core.cpu,
+            sockets: core.slots.taken(),
+            beat_ms_ago,
+            overruns,
+            overrun_ms_max,
+            stages: super::report::stages(&core.stats.stages),
+            stamps: super::report::stamps(&core.stats.stamp_cost),
+        }
     }
 
     fn named(

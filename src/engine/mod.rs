@@ -282,6 +282,7 @@ impl EngineBuilder {
             symbols: Symbols::default(),
             moves: moves_in,
             requests_per_second: engine.governor.requests_per_second,
+            kernel_stamps: engine.kernel_stamps,
             beats: watchdog::Beats::default(),
         });
         let (stop, stopped) = watch::channel(false);

@@ -16,6 +16,7 @@ use super::poller::{Poller, Waker};
 use super::pulse::Marks;
 use super::ring::{Attachment, Command, Feed, HotPorts, Notice, Spent};
 use super::router::Router;
+use super::stages::Sampler;
 use super::stats::CoreStats;
 use crate::limits::{CONNECTION_COUNT_MAX, READ_PADDING_BYTES, SAMPLE_BYTES, SYMBOL_COUNT_MAX};
 use crate::market::{EventKind, Received, Symbol, SymbolSpec};
@@ -51,7 +52,7 @@ pub struct Strategy<S> {
 pub struct CoreSettings {
     /// What it does when nothing came.
     pub idle: Idle,
-    /// Every how many messages read-to-handler is measured; 1 measures each.
+    /// One message of a connection in this many is stamped on its way; 1 stamps each, 0 none.
     pub latency_sample_every: u32,
     /// Heap allocations of the calling thread so far, where the process counts them.
     pub thread_allocations: fn() -> u64,
@@ -105,8 +106,8 @@ struct Slot {
     closing_since: Option<Ticks>,
     /// When the writing side was found to have failed.
     mute_since: Option<Ticks>,
-    /// Reasons of which a sample was sent.
-    sampled: u16,
+    /// What of its messages is looked at closer.
+    sampler: Sampler,
     /// Set while it is in an overlap.
     role: Option<Role>,
 }
@@ -184,8 +185,7 @@ impl<S> Core<S> {
                 state: strategy.state,
                 overlaps: Overlaps::default(),
                 marks: Marks::new(),
-                latency_sample_every: settings.latency_sample_every.max(1),
-                until_sample: 1,
+                latency_sample_every: settings.latency_sample_every,
             },
             on_symbol: strategy.on_symbol,
             specs: Vec::with_capacity(SYMBOL_COUNT_MAX),
@@ -202,6 +202,7 @@ impl<S> Core<S> {
     /// with the event and the message that it was given; the connections are closed by dropping the core.
     pub fn run(mut self) -> Result<S, Box<PanicReport>> {
         let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            self.stats.stamp_cost.measure(self.settings.latency_sample_every, &self.clock, &self.stats.stages);
             self.allocations_at_start = (self.settings.thread_allocations)();
             self.stats.is_running.store(true, Ordering::Release);
             while !self.has_stopped() {
@@ -335,12 +336,12 @@ impl<S> Core<S> {
         };
         let was_new = std::mem::take(&mut slot.is_new);
         let outcome = if was_new {
-            pass.drain(connection, decoder, started, &mut self.desk, &mut self.outbox, &mut slot.sampled)
+            pass.drain(connection, decoder, started, &mut self.desk, &mut self.outbox, &mut slot.sampler)
         } else {
             Ok(())
         };
         let outcome = outcome.and_then(|()| {
-            pass.read_within_budget(connection, decoder, &mut self.desk, &mut self.outbox, &mut slot.sampled)
+            pass.read_within_budget(connection, decoder, &mut self.desk, &mut self.outbox, &mut slot.sampler)
         });
         match outcome {
             Ok(has_worked) => {
@@ -543,7 +544,7 @@ impl<S> Core<S> {
     /// One message of a connection on the cold side, handled here so that handlers run on their core's thread only.
     fn cold_message(&mut self, slot_index: u16, payload: Vec<u8>, received: Received) {
         let slot = self.slots.get_mut(usize::from(slot_index));
-        let Some(Slot { owned: Owned::Cold(feed), sampled, role, .. }) = slot else {
+        let Some(Slot { owned: Owned::Cold(feed), sampler, role, .. }) = slot else {
             self.stats.messages_dropped.add(1);
             self.outbox.deliver(Notice::Spent(Spent::Buffer(payload)));
             return;
@@ -563,7 +564,7 @@ impl<S> Core<S> {
             clock: &self.clock,
         };
         let message = Payload::of_vec(&mut self.cold_message);
-        let mut batch = pass.batch(received, None, &mut self.desk, &mut self.outbox, sampled);
+        let mut batch = pass.batch(received, None, &mut self.desk, &mut self.outbox, sampler);
         batch.deliver(decoder, message);
         batch.finish();
         let payload = std::mem::take(&mut self.cold_message);
