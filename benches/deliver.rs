@@ -316,7 +316,7 @@ fn round(row: &Row, chunks: usize, every: u32) -> (Vec<u64>, u64) {
     };
     send_chunk(&mut state);
     state.started = state.is_single.then(Instant::now);
-    let settings = CoreSettings { idle: Idle::Spin, latency_sample_every: every, thread_allocations: || 0 };
+    let settings = CoreSettings { idle: Idle::Spin, latency_sample_every: every, ..CoreSettings::default() };
     let core = Core::new(settings, hot, core_stats, Strategy { state, on_symbol }).expect("a poller");
     let mine = run(core);
     drop(silent);
@@ -361,7 +361,9 @@ fn main() {
             }
         }
     }
-    println!("one message, read to empty handler, ns: means of chunks ({rounds} rounds of {chunks}, one message in {every} stamped)");
+    println!(
+        "one message, read to empty handler, ns: means of chunks ({rounds} rounds of {chunks}, one message in {every} stamped)"
+    );
     println!("{:<16} {:>7} {:>6} {:>6} {:>6} {:>6} {:>9}", "", "chunks", "min", "p50", "p99", "p99.9", "max");
     for (row, histogram) in ROWS.iter().zip(&histograms) {
         let Percentiles { p50, p99, p999, max } = Percentiles::of(histogram);

@@ -535,7 +535,9 @@ fn engine_refusals(old: &Config, new: &Config, refused: &mut Vec<RefusedChange>)
     let cores = |engine: &EngineConfig| {
         let one = |core: &super::CoreConfig| {
             let strategy = core.strategy.as_deref().map(|name| format!(" {name}")).unwrap_or_default();
-            format!("{} {}{strategy}", core.cpu, core.idle.name())
+            let wait = Some(core.wait.name()).filter(|&wait| wait != "auto");
+            let wait = wait.map(|wait| format!(" {wait}")).unwrap_or_default();
+            format!("{} {}{wait}{strategy}", core.cpu, core.idle.name())
         };
         engine.cores.iter().map(one).collect::<Vec<_>>().join(", ")
     };

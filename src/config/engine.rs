@@ -32,6 +32,30 @@ impl Idle {
     }
 }
 
+/// How a hot core that never sleeps looks for bytes on its sockets.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub enum Wait {
+    /// By the number of its sockets now: by a read of each where they are few, otherwise by asking the kernel.
+    #[default]
+    Auto,
+    /// A read of each socket in turn.
+    Recv,
+    /// One `epoll_wait` in front, which never waits.
+    Epoll,
+}
+
+impl Wait {
+    /// The word used in TOML and in every output.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Recv => "recv",
+            Self::Epoll => "epoll",
+        }
+    }
+}
+
 /// One hot core.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct CoreConfig {
@@ -39,6 +63,8 @@ pub struct CoreConfig {
     pub cpu: usize,
     /// Between packets.
     pub idle: Idle,
+    /// How it looks for bytes; a core that parks always asks the kernel.
+    pub wait: Wait,
     /// Name of the compiled-in strategy; `None` where no file names one and the caller chooses.
     pub strategy: Option<String>,
 }
@@ -47,7 +73,7 @@ impl CoreConfig {
     /// A parked core on this CPU, with the strategy of the caller's choice.
     #[must_use]
     pub const fn new(cpu: usize) -> Self {
-        Self { cpu, idle: Idle::Park, strategy: None }
+        Self { cpu, idle: Idle::Park, wait: Wait::Auto, strategy: None }
     }
 }
 
@@ -181,6 +207,8 @@ pub(super) fn read(
         core.count("cpu", &mut config.cpu);
         let words = [("park", Idle::Park), ("spin", Idle::Spin), ("yield", Idle::Yield)];
         core.choice("idle", &words, &mut config.idle);
+        let words = [Wait::Auto, Wait::Recv, Wait::Epoll];
+        core.choice("wait", &words.map(|word| (word.name(), word)), &mut config.wait);
         config.strategy = core.text("strategy");
         core.finish();
         engine.cores.push(config);
@@ -225,6 +253,11 @@ pub(super) fn check(engine: &EngineConfig, places: &Places, host: &Host<'_>, err
             refuse(&key, format!("CPU {}", core.cpu), cpus.clone());
         } else if engine.cores[..index].iter().any(|other| other.cpu == core.cpu) {
             refuse(&key, format!("CPU {}, a second time", core.cpu), "each CPU in one [[core]]".into());
+        }
+        if core.idle == Idle::Park && core.wait != Wait::Auto {
+            let found = format!("\"{}\", of a core that parks", core.wait.name());
+            let allowed = "\"auto\", or `idle` \"spin\" or \"yield\": a core that parks always asks the kernel";
+            refuse(&format!("core[{index}].wait"), found, allowed.into());
         }
         if let (Some(strategy), Some(known)) = (&core.strategy, host.strategies)
             && !known.contains(&strategy.as_str())

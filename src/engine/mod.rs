@@ -28,7 +28,7 @@ mod slots;
 mod status;
 mod watchdog;
 
-use crate::config::{Config, Idle};
+use crate::config::{Config, Idle, Wait};
 use crate::control::GovernorSettings;
 use crate::hot::{self, Core, CoreSettings, CoreStats, Halted, HotPorts, PanicReport, Strategy};
 use crate::limits::CONNECTION_COUNT_MAX;
@@ -336,6 +336,11 @@ impl EngineBuilder {
                     Idle::Spin => hot::Idle::Spin,
                     Idle::Yield => hot::Idle::Yield,
                     Idle::Park => hot::Idle::Park,
+                },
+                wait: match core.wait {
+                    Wait::Auto => hot::Wait::Auto,
+                    Wait::Recv => hot::Wait::Recv,
+                    Wait::Epoll => hot::Wait::Epoll,
                 },
                 latency_sample_every: self.config.engine.latency_sample_every,
                 thread_allocations,

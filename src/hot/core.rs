@@ -38,6 +38,18 @@ pub enum Idle {
     Park,
 }
 
+/// How a core that never sleeps looks for bytes on its sockets.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Wait {
+    /// By the number of its sockets now: the better of the two.
+    #[default]
+    Auto,
+    /// A `recv` of each in turn.
+    Recv,
+    /// One `epoll_wait(0)` in front.
+    Epoll,
+}
+
 /// A strategy's state, and the function that registers its handlers for a symbol.
 #[derive(Debug)]
 pub struct Strategy<S> {
@@ -52,10 +64,19 @@ pub struct Strategy<S> {
 pub struct CoreSettings {
     /// What it does when nothing came.
     pub idle: Idle,
+    /// How it looks for bytes, unless it parks.
+    pub wait: Wait,
     /// One message of a connection in this many is stamped on its way; 1 stamps each, 0 none.
     pub latency_sample_every: u32,
     /// Heap allocations of the calling thread so far, where the process counts them.
     pub thread_allocations: fn() -> u64,
+}
+
+impl Default for CoreSettings {
+    /// A core that parks, stamps one message in 64 and counts no allocations.
+    fn default() -> Self {
+        Self { idle: Idle::Park, wait: Wait::Auto, latency_sample_every: 64, thread_allocations: || 0 }
+    }
 }
 
 /// What a handler was doing when it panicked.
@@ -125,6 +146,8 @@ pub struct Core<S> {
     settings: CoreSettings,
     clock: Clock,
     poller: Poller,
+    /// Up to this many sockets are read in turn by a core that never sleeps.
+    direct_socket_count_max: usize,
     waker: Arc<Waker>,
     commands: Consumer<Command>,
     outbox: Outbox,
@@ -172,6 +195,11 @@ impl<S> Core<S> {
             settings,
             clock,
             poller: Poller::new(&ports.waker)?,
+            direct_socket_count_max: match settings.wait {
+                Wait::Auto => DIRECT_SOCKET_COUNT_MAX,
+                Wait::Recv => usize::MAX,
+                Wait::Epoll => 0,
+            },
             waker: ports.waker,
             commands: ports.commands,
             outbox,
@@ -233,7 +261,7 @@ impl<S> Core<S> {
         }
         let has_worked = match self.settings.idle {
             Idle::Park => self.visit_after_sleep(),
-            Idle::Spin | Idle::Yield if self.live.len() > DIRECT_SOCKET_COUNT_MAX => self.visit_ready(0),
+            Idle::Spin | Idle::Yield if self.live.len() > self.direct_socket_count_max => self.visit_ready(0),
             Idle::Spin | Idle::Yield => self.visit_all(),
         };
         let now = self.clock.ticks();

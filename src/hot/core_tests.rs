@@ -25,6 +25,10 @@ fn on_trade(told: &mut Told, trade: &Trade) {
     told.doing.extend(told.stats.as_ref().map(|stats| stats.current.get()));
 }
 
+fn settings(idle: Idle, wait: Wait, latency_sample_every: u32) -> CoreSettings {
+    CoreSettings { idle, wait, latency_sample_every, ..CoreSettings::default() }
+}
+
 struct Bench {
     core: Core<Told>,
     cold: ColdPorts,
@@ -46,9 +50,12 @@ impl Bench {
 
     /// A core that stamps one message in so many.
     fn stamping(every: u32) -> Self {
+        Self::with(settings(Idle::Yield, Wait::Auto, every))
+    }
+
+    fn with(settings: CoreSettings) -> Self {
         let (hot, cold) = ports().expect("descriptors");
         let stats = Arc::new(CoreStats::new(0));
-        let settings = CoreSettings { idle: Idle::Yield, latency_sample_every: every, thread_allocations: || 0 };
         let state = Told { stats: Some(Arc::clone(&stats)), ..Told::default() };
         let on_symbol =
             |_: &mut Told, router: &mut Router<Told>, spec: &SymbolSpec| router.on_trade(spec.symbol, on_trade);
@@ -387,11 +394,41 @@ fn the_kernels_stamps_are_of_reads_and_only_where_they_were_asked_for() {
 fn what_stamping_costs_is_known_once_the_loop_runs() {
     let (hot, mut cold) = ports().expect("descriptors");
     let stats = Arc::new(CoreStats::new(0));
-    let settings = CoreSettings { idle: Idle::Park, latency_sample_every: 64, thread_allocations: || 0 };
+    let settings = settings(Idle::Park, Wait::Auto, 64);
     let strategy = Strategy { state: (), on_symbol: |&mut (), _, _| {} };
     let core = Core::new(settings, hot, Arc::clone(&stats), strategy).expect("a poller");
     cold.push(Command::Stop).expect("room in the ring");
     core.run().expect("no handler, no panic");
     assert_eq!(stats.stamp_cost.every.get(), 64);
     assert!(stats.stamp_cost.counter_ps.get() > 0 && stats.stamp_cost.hot_ps.get() > 0);
+}
+
+#[test]
+fn however_a_core_waits_every_message_of_every_socket_comes_and_only_what_asks_the_kernel_asks_it() {
+    let few = DIRECT_SOCKET_COUNT_MAX;
+    let contenders = [
+        (Idle::Yield, Wait::Recv, 70, false),
+        (Idle::Yield, Wait::Epoll, 1, true),
+        (Idle::Yield, Wait::Epoll, 70, true),
+        (Idle::Spin, Wait::Auto, few, false),
+        (Idle::Spin, Wait::Auto, few + 1, true),
+        (Idle::Park, Wait::Auto, 1, true),
+        // A core that parks has no other way.
+        (Idle::Park, Wait::Recv, 1, true),
+    ];
+    for (idle, wait, count, asks) in contenders {
+        let mut bench = Bench::with(settings(idle, wait, 64));
+        let mut peers: Vec<Peer> = Vec::new();
+        for slot in 0..u16::try_from(count).expect("few") {
+            // Attached with others before it, it may have been looked at in another way.
+            let peer = bench.attach(bench.feed(slot, 0));
+            peers.push(peer);
+        }
+        let before_ns = bench.core.watched_ns;
+        for (id, peer) in (1..).zip(&mut peers) {
+            bench.say(peer, &[trade(id)]);
+        }
+        assert_eq!(bench.trades().len(), count, "{idle:?} {wait:?} {count}");
+        assert_eq!(bench.core.watched_ns > before_ns, asks, "{idle:?} {wait:?} {count}");
+    }
 }

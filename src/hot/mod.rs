@@ -32,7 +32,7 @@ mod window;
 
 pub use clock::{Clock, Ticks, mono_now, wall_now_ns};
 pub use connection::{Closed, ClosedBy, ConnectionSettings, HotConnection, SendError};
-pub use core::{Core, CoreSettings, Idle, PanicReport, Strategy};
+pub use core::{Core, CoreSettings, Idle, PanicReport, Strategy, Wait};
 pub use frame::{DataKind, FrameError, Message};
 pub use lease::Halted;
 pub use legs::{Overlap, OverlapProgress};

@@ -218,10 +218,12 @@ fn median_ps(clock: &Clock, count: u32, mut round: impl FnMut()) -> u64 {
 #[cfg(target_arch = "x86_64")]
 pub(super) fn evict<T: ?Sized>(value: &T) -> bool {
     let first = std::ptr::from_ref(value).cast::<u8>();
-    for offset in (0..size_of_val(value)).step_by(CACHE_LINE_BYTES).chain([size_of_val(value).saturating_sub(1)]) {
+    let bytes = size_of_val(value);
+    // The last byte too: a value need not begin where a line does.
+    for offset in (0..bytes).step_by(CACHE_LINE_BYTES).chain(bytes.checked_sub(1)) {
         let line = first.wrapping_add(offset);
-        // SAFETY: `line` lies in `value`, or at its start where it has no bytes, so the address is one of this process;
-        // CLFLUSH is a part of SSE2, which every x86-64 processor has, and changes no byte.
+        // SAFETY: `line` is the address of a byte of `value`; CLFLUSH is a part of SSE2, which every x86-64 processor has,
+        // and changes no byte.
         unsafe { core::arch::x86_64::_mm_clflush(line) };
     }
     // SAFETY: orders memory, nothing else; a part of SSE2.

@@ -517,7 +517,7 @@ mod tests {
             "410 ns",
             "950.0 µs",
             "core 1: 20,000 messages, allocations 0, page faults 12, involuntary switches 3",
-            "core  stage           count  p50    p99     p99.9   max      what it is\n",
+            "core  stage           count    p50     p99   p99.9      max  what it is\n",
             "1     read to framed    312  45 ns  900 ns  4.1 µs  31.0 µs  to the frame found, behind the messages",
             "core 1: one message in 64 is stamped and pays 41 ns, 402 ns with cold caches; one reading of the counter 8.2 ns",
             "core 1: 2 kernel stamps lie after the read: a clock is off; they count as 0",
