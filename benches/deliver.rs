@@ -7,6 +7,7 @@
 //!
 //! cargo bench --bench deliver                                    30 rounds of each row, interleaved
 //! cargo bench --bench deliver -- --row trade/alone --chunks 50   one row, to count its instructions
+//! cargo bench --bench deliver -- --every 1                       every message stamped; 64: one in 64, the default; 0: none
 //! cargo bench --bench deliver -- --test                          a few messages of each, to see that it lives
 //! ```
 //! A chunk fits one read and is timed between the quotes of a marker symbol at its ends, so no system call and no second
@@ -275,8 +276,8 @@ fn attach(cold: &mut ColdPorts, slot: u16, stats: &Arc<ConnectionStats>) -> TcpS
     peer
 }
 
-/// One round of one row: ns of a message by chunk, and messages of the last chunk.
-fn round(row: &Row, chunks: usize) -> (Vec<u64>, u64) {
+/// One round of one row, one message in `every` stamped: ns of a message by chunk, and messages of the last chunk.
+fn round(row: &Row, chunks: usize, every: u32) -> (Vec<u64>, u64) {
     let chunks = if row.is_single { chunks * SINGLES_A_CHUNK } else { chunks };
     let (hot, mut cold) = ports().expect("descriptors");
     let core_stats = Arc::new(CoreStats::new(0));
@@ -315,7 +316,7 @@ fn round(row: &Row, chunks: usize) -> (Vec<u64>, u64) {
     };
     send_chunk(&mut state);
     state.started = state.is_single.then(Instant::now);
-    let settings = CoreSettings { idle: Idle::Spin, latency_sample_every: 1, thread_allocations: || 0 };
+    let settings = CoreSettings { idle: Idle::Spin, latency_sample_every: every, ..CoreSettings::default() };
     let core = Core::new(settings, hot, core_stats, Strategy { state, on_symbol }).expect("a poller");
     let mine = run(core);
     drop(silent);
@@ -343,9 +344,10 @@ fn main() {
     let number = |name, default| argument(name).map_or(default, |text| text.parse().expect("a number"));
     let rounds = number("--rounds", if is_test { 1 } else { 30 });
     let chunks = number("--chunks", if is_test { WARM_UP + 1 } else { 200 });
+    let every = argument("--every").map_or(64, |text| text.parse().expect("a number"));
     let only = argument("--row");
     if let Some(row) = ROWS.iter().find(|row| only.as_deref() == Some(row.name)) {
-        let (message_ns, count) = round(row, chunks);
+        let (message_ns, count) = round(row, chunks, every);
         println!("{}: {} chunks, {count} messages in the last", row.name, message_ns.len());
         return;
     }
@@ -354,12 +356,14 @@ fn main() {
     for round_index in 0..rounds {
         for at in 0..ROWS.len() {
             let row = (at + round_index) % ROWS.len();
-            for message_ns in round(&ROWS[row], chunks).0.into_iter().skip(WARM_UP) {
+            for message_ns in round(&ROWS[row], chunks, every).0.into_iter().skip(WARM_UP) {
                 histograms[row].record(message_ns).expect("the range grows by itself");
             }
         }
     }
-    println!("one message, read to empty handler, ns: means of chunks ({rounds} rounds of {chunks})");
+    println!(
+        "one message, read to empty handler, ns: means of chunks ({rounds} rounds of {chunks}, one message in {every} stamped)"
+    );
     println!("{:<16} {:>7} {:>6} {:>6} {:>6} {:>6} {:>9}", "", "chunks", "min", "p50", "p99", "p99.9", "max");
     for (row, histogram) in ROWS.iter().zip(&histograms) {
         let Percentiles { p50, p99, p999, max } = Percentiles::of(histogram);

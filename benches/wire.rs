@@ -1,13 +1,16 @@
 //! `wire`: from the instant before the venue's write to the strategy's function, over loopback, through the whole
-//! engine: socket, (TLS,) frame, decode, route, handler. `ws` and `wss`, `park` and `spin`, in one run.
+//! engine: socket, (TLS,) frame, decode, route, handler. `ws` and `wss`, `park` and `spin`, in one run; then 16 and 64
+//! connections on one core, a tenth of them busy, beside tokio-tungstenite and serde_json on tokio's multi-thread runtime.
 //!
 //! ```text
 //! cargo bench --bench wire                    4 rounds of each, 20,000 trades a round, one every 50 us
+//! cargo bench --bench wire -- --crowds        the crowds alone
 //! cargo bench --bench wire -- --test          a few messages of each, to see that it lives
 //! ```
 //! The rounds of the contenders are interleaved and their order rotates, so that a noisy neighbour meets them all. On a
 //! machine with two CPUs the venue, the hot core and the cold threads share them: compare the rows, not machines.
 
+use futures_util::{SinkExt, StreamExt};
 use hdrhistogram::Histogram;
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
@@ -17,7 +20,7 @@ use tickwire::config::{Config, ConnectionConfig, CoreConfig, EngineConfig, Idle,
 use tickwire::engine::{Engine, available_cpus};
 use tickwire::hot::{Router, Strategy, mono_now};
 use tickwire::market::{SymbolSpec, Trade, TradeId, Venue};
-use tickwire::telemetry::Percentiles;
+use tickwire::telemetry::{ConnectionReport, Percentiles, Report};
 use tokio_tungstenite::tungstenite::{self, Message, WebSocket};
 
 /// One message every 50 microseconds: a busy symbol, never a queue.
@@ -38,6 +41,10 @@ impl Times {
     fn new(count: usize) -> Arc<Self> {
         let zeros = || (0..count).map(|_| AtomicU64::new(0)).collect();
         Arc::new(Self { sent: zeros(), handled: zeros() })
+    }
+
+    fn is_complete(&self) -> bool {
+        self.handled.iter().all(|handled| handled.load(Ordering::Acquire) > 0)
     }
 
     /// Latencies of every handled message behind the warm-up.
@@ -77,16 +84,23 @@ const CONTENDERS: [Contender; 4] = [
     Contender { name: "wss/spin", is_tls: true, idle: Idle::Spin },
 ];
 
-/// The venue: accepts one connection, answers the subscription, then sends trades at the pace and waits for the close.
-fn serve<S: std::io::Read + std::io::Write>(mut socket: WebSocket<S>, times: &Times) {
-    let request = socket.read().expect("a subscription");
-    let id: serde_json::Value = serde_json::from_str(request.to_text().expect("text")).expect("JSON");
-    let ack = format!(r#"{{"result":null,"id":{}}}"#, id["id"]);
-    socket.send(Message::text(ack)).expect("the client reads");
+/// The venue: answers the subscription of each connection, then sends trades at the pace, to the busy ones of them in turn,
+/// and waits for the close.
+fn serve<S: std::io::Read + std::io::Write>(mut sockets: Vec<WebSocket<S>>, busy: usize, times: &Times) {
+    for socket in &mut sockets {
+        let request = socket.read().expect("a subscription");
+        let id: serde_json::Value = serde_json::from_str(request.to_text().expect("text")).expect("JSON");
+        let ack = format!(r#"{{"result":null,"id":{}}}"#, id["id"]);
+        socket.send(Message::text(ack)).expect("the client reads");
+    }
     let mut due = mono_now().0 + 20_000_000;
     for (id, sent) in times.sent.iter().enumerate() {
+        // Spread over the connections, so that no order of reading favours the busy ones.
+        let at = (id % busy) * sockets.len() / busy;
+        let name = symbol_name(at);
+        let stream = name.to_ascii_lowercase();
         let text = format!(
-            r#"{{"stream":"btcusdt@trade","data":{{"e":"trade","E":1723161255343,"s":"BTCUSDT","t":{id},"p":"61837.63000000","q":"0.02000000","T":1723161255342,"m":true,"M":true}}}}"#
+            r#"{{"stream":"{stream}@trade","data":{{"e":"trade","E":1723161255343,"s":"{name}","t":{id},"p":"61837.63000000","q":"0.02000000","T":1723161255342,"m":true,"M":true}}}}"#
         );
         let message = Message::text(text);
         while mono_now().0 < due {
@@ -94,9 +108,17 @@ fn serve<S: std::io::Read + std::io::Write>(mut socket: WebSocket<S>, times: &Ti
         }
         due = due.max(mono_now().0 - 10 * PACE_NS) + PACE_NS;
         sent.store(mono_now().0, Ordering::Release);
-        socket.send(message).expect("the client reads");
+        sockets[at].send(message).expect("the client reads");
     }
-    while socket.read().is_ok() {}
+    for socket in &mut sockets {
+        while socket.read().is_ok() {}
+    }
+}
+
+/// The symbol of a connection, three letters and the quote's.
+fn symbol_name(connection: usize) -> String {
+    let letter = |index: usize| char::from(b'A' + u8::try_from(index % 26).expect("below 26"));
+    format!("{}{}CUSDT", letter(connection / 26), letter(connection))
 }
 
 fn accept(listener: &TcpListener) -> TcpStream {
@@ -116,49 +138,177 @@ fn round(contender: Contender, count: usize, tls: &Tls) -> Vec<u64> {
         if contender.is_tls {
             let session = rustls::ServerConnection::new(config).expect("a certificate");
             let stream = rustls::StreamOwned::new(session, stream);
-            serve(tungstenite::accept(stream).expect("an upgrade"), &for_server);
+            serve(vec![tungstenite::accept(stream).expect("an upgrade")], 1, &for_server);
         } else {
-            serve(tungstenite::accept(stream).expect("an upgrade"), &for_server);
+            serve(vec![tungstenite::accept(stream).expect("an upgrade")], 1, &for_server);
         }
     });
-    let for_handler = Arc::clone(&times);
-    let engine = Engine::builder(config_for(contender, port, tls))
+    run(config_for(contender, 1, port, tls), &times);
+    server.join().expect("the venue ends");
+    all_latencies(&times)
+}
+
+/// Runs the engine until the last trade has its handler.
+fn run(config: Config, times: &Arc<Times>) -> Report {
+    let for_handler = Arc::clone(times);
+    let engine = Engine::builder(config)
         .strategy("wire", move || Strategy { state: Mine { times: Arc::clone(&for_handler) }, on_symbol })
         .start()
         .expect("the engine starts");
     let deadline = Instant::now() + ROUND_TIME_MAX;
-    while times.handled.last().expect("not empty").load(Ordering::Acquire) == 0 {
+    while !times.is_complete() {
         assert!(engine.failure().is_none(), "{:?}", engine.failure());
         assert!(Instant::now() < deadline, "the last trade did not come: {}", engine.report().to_json());
         std::thread::park_timeout(Duration::from_millis(20));
     }
     let report = engine.stop();
-    assert_eq!(report.connections[0].unparsed, 0);
-    server.join().expect("the venue ends");
+    assert!(report.connections.iter().all(|connection| connection.unparsed == 0));
+    report
+}
+
+fn all_latencies(times: &Times) -> Vec<u64> {
     let latencies: Vec<u64> = times.latencies_ns().collect();
-    assert_eq!(latencies.len(), count - WARM_UP, "every message reached its handler");
+    assert_eq!(latencies.len(), times.sent.len() - WARM_UP, "every message reached its handler");
     latencies
 }
 
-fn config_for(contender: Contender, port: u16, tls: &Tls) -> Config {
+fn config_for(contender: Contender, connections: usize, port: u16, tls: &Tls) -> Config {
     let scheme = if contender.is_tls { "wss" } else { "ws" };
     let cpus = available_cpus();
     let hot = *cpus.last().expect("one CPU");
-    let mut connection = ConnectionConfig::new("wire", Venue::BinanceSpot)
-        .subscribed_to(&["BTCUSDT"], &["trade"])
-        .expect("Binance has trades");
-    connection.url = format!("{scheme}://127.0.0.1:{port}").parse().expect("a URL");
-    connection.core = hot;
-    connection.tls.ca_file = Some(tls.ca_file.clone());
-    connection.instruments =
-        vec![InstrumentConfig { symbol: "BTCUSDT".into(), price_scale: 2, qty_scale: 5, instrument: None }];
-    let mut config = Config::from_connections(vec![connection]).expect("a valid configuration");
+    let connection = |at: usize| {
+        let symbol = symbol_name(at);
+        let mut connection = ConnectionConfig::new(format!("wire-{at}"), Venue::BinanceSpot)
+            .subscribed_to(&[&symbol], &["trade"])
+            .expect("Binance has trades");
+        connection.url = format!("{scheme}://127.0.0.1:{port}").parse().expect("a URL");
+        connection.core = hot;
+        connection.tls.ca_file = Some(tls.ca_file.clone());
+        connection.instruments = vec![InstrumentConfig { symbol, price_scale: 2, qty_scale: 5, instrument: None }];
+        connection
+    };
+    let mut config =
+        Config::from_connections((0..connections).map(connection).collect()).expect("a valid configuration");
+    config.engine.governor.connects_per_second = 1_000;
     config.engine = EngineConfig {
-        cores: vec![CoreConfig { cpu: hot, idle: contender.idle, strategy: None }],
+        cores: vec![CoreConfig { idle: contender.idle, ..CoreConfig::new(hot) }],
         cold_cores: cpus,
         ..config.engine
     };
     config
+}
+
+/// So many connections on one core, and so many of them busy.
+const CROWDS: [(usize, usize); 2] = [(16, 2), (64, 7)];
+const CROWD_CONTENDERS: [&str; 3] = ["tickwire, spin", "tickwire, park", "tokio, multi-thread"];
+
+/// What one contender came to with a crowd.
+struct Crowd {
+    latencies: Histogram<u64>,
+    /// The largest p99 of a busy connection's visit gap in any round, ns; tokio does not say.
+    gap_ns: Option<u64>,
+}
+
+/// One round of one contender with a crowd of connections.
+fn crowd_round(contender: usize, (connections, busy): (usize, usize), count: usize, tls: &Tls, crowd: &mut Crowd) {
+    let times = Times::new(count);
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
+    let port = listener.local_addr().expect("bound").port();
+    let for_server = Arc::clone(&times);
+    let server = std::thread::spawn(move || {
+        let accept = |_| tungstenite::accept(accept(&listener)).expect("an upgrade");
+        serve((0..connections).map(accept).collect(), busy, &for_server);
+    });
+    if CROWD_CONTENDERS[contender].starts_with("tokio") {
+        run_on_tokio(connections, port, &times);
+    } else {
+        let idle = if contender == 0 { Idle::Spin } else { Idle::Park };
+        let report = run(config_for(Contender { name: "", is_tls: false, idle }, connections, port, tls), &times);
+        let is_busy = |connection: &&ConnectionReport| connection.events > 0;
+        let gap_ns = report.connections.iter().filter(is_busy).map(|connection| connection.visit_gap_ns.p99).max();
+        crowd.gap_ns = crowd.gap_ns.max(gap_ns);
+    }
+    server.join().expect("the venue ends");
+    for latency_ns in all_latencies(&times) {
+        crowd.latencies.record(latency_ns).expect("the range grows by itself");
+    }
+}
+
+/// A trade as a program of tokio's would read it.
+#[derive(serde::Deserialize)]
+struct Wrapped<'a> {
+    #[serde(borrow)]
+    data: Bare<'a>,
+}
+
+#[derive(serde::Deserialize)]
+struct Bare<'a> {
+    #[serde(rename = "s")]
+    symbol: &'a str,
+    #[serde(rename = "t")]
+    id: usize,
+    #[serde(rename = "p")]
+    price: &'a str,
+    #[serde(rename = "q")]
+    qty: &'a str,
+}
+
+/// One task a connection, on as many threads as there are CPUs, until the last trade is handled.
+fn run_on_tokio(connections: usize, port: u16, times: &Arc<Times>) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("threads");
+    runtime.block_on(async {
+        let mut readers = tokio::task::JoinSet::new();
+        for at in 0..connections {
+            let times = Arc::clone(times);
+            // One after the other, as the venue takes them.
+            let tcp = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.expect("the venue listens");
+            tcp.set_nodelay(true).expect("a socket");
+            let url = format!("ws://127.0.0.1:{port}/");
+            let (mut socket, _) = tokio_tungstenite::client_async(url, tcp).await.expect("an upgrade");
+            readers.spawn(async move {
+                socket.send(Message::text(format!(r#"{{"method":"SUBSCRIBE","id":{at}}}"#))).await.expect("sent");
+                socket.next().await.expect("an answer").expect("an answer");
+                while let Some(Ok(message)) = socket.next().await {
+                    let Message::Text(text) = message else { continue };
+                    let Wrapped { data } = serde_json::from_str(&text).expect("a trade");
+                    let exact = (data.price.parse::<f64>().expect("a price"), data.qty.parse::<f64>().expect("a size"));
+                    std::hint::black_box((data.symbol, exact));
+                    times.handled[data.id].store(mono_now().0, Ordering::Release);
+                }
+            });
+        }
+        let deadline = Instant::now() + ROUND_TIME_MAX;
+        while !times.is_complete() {
+            assert!(Instant::now() < deadline, "the last trade did not come");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        // Dropped sockets end the venue's reads.
+        readers.shutdown().await;
+    });
+}
+
+/// Both crowds, the contenders in turn, and a table of each.
+#[expect(clippy::print_stdout, reason = "a bench's answer is its output")]
+fn crowds(rounds: usize, count: usize, tls: &Tls) {
+    for (connections, busy) in CROWDS {
+        let empty = || Crowd { latencies: Histogram::new(3).expect("three digits are allowed"), gap_ns: None };
+        let mut results = CROWD_CONTENDERS.map(|_| empty());
+        for round in 0..rounds {
+            for at in 0..results.len() {
+                let contender = (at + round) % results.len();
+                crowd_round(contender, (connections, busy), count, tls, &mut results[contender]);
+            }
+        }
+        println!(
+            "\n{connections} connections on one core, {busy} of them busy: wire-to-handler, ns, and p99 of the visit gap"
+        );
+        println!("{:<20} {:>9} {:>9} {:>9} {:>11} {:>9}", "", "p50", "p99", "p99.9", "max", "gap p99");
+        for (name, Crowd { latencies, gap_ns }) in CROWD_CONTENDERS.iter().zip(&results) {
+            let Percentiles { p50, p99, p999, max } = Percentiles::of(latencies);
+            let gap = gap_ns.map_or("-".to_owned(), |ns| ns.to_string());
+            println!("{name:<20} {p50:>9} {p99:>9} {p999:>9} {max:>11} {gap:>9}");
+        }
+    }
 }
 
 /// A certificate authority for this run, its file, and the venue's side of TLS.
@@ -204,6 +354,9 @@ fn main() {
     let is_test = std::env::args().any(|argument| argument == "--test");
     let (rounds, count) = if is_test { (1, WARM_UP + 500) } else { (4, 20_000) };
     let tls = Tls::new();
+    if std::env::args().any(|argument| argument == "--crowds") {
+        return crowds(rounds, count, &tls);
+    }
     let mut histograms = CONTENDERS.map(|_| Histogram::<u64>::new(3).expect("three digits are allowed"));
     for round_index in 0..rounds {
         for at in 0..CONTENDERS.len() {
@@ -232,4 +385,5 @@ fn main() {
             ratio
         );
     }
+    crowds(rounds, count, &tls);
 }

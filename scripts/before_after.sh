@@ -3,8 +3,9 @@
 #
 #   scripts/before_after.sh [COMMIT [ROUNDS]]        default: 093a4a7, the last one before the control plane, and 8
 #
-# Checks the commit out into a temporary folder, gives it this tree's `benches/deliver.rs` with
-# `benches/before/COMMIT.patch` applied, builds both, and lets them take turns. Prints for each row the median of the turns'
+# Checks the commit out into a temporary folder, gives it this tree's `benches/deliver.rs`, with
+# `benches/before/COMMIT.patch` applied where there is one (a tree of another interface needs one), builds both, and lets them
+# take turns. `EVERY=N` stamps one message in N, by default 64. Prints for each row the median of the turns'
 # least and median nanoseconds and, where valgrind is installed, the instructions of one message, which a noisy neighbour
 # does not change, but for the looks of a spinning core at a socket without bytes. Needs a Rust toolchain, git and patch; about five minutes.
 set -euo pipefail
@@ -13,14 +14,15 @@ root=$PWD
 commit=${1:-093a4a7}
 rounds=${2:-8}
 patch=$root/benches/before/$commit.patch
-[[ -r "$patch" ]] || { echo "$0: no $patch: this commit's bench is not known" >&2; exit 2; }
+every=${EVERY:-64}
 
 before=$(mktemp -d)
 trap 'rm -rf "$before"; git worktree prune' EXIT
 git worktree add --quiet --detach "$before/tree" "$commit"
 cp benches/deliver.rs "$before/tree/benches/deliver.rs"
-patch -s -p1 -d "$before/tree" <"$patch"
-printf '\n[[bench]]\nname = "deliver"\nharness = false\n' >>"$before/tree/Cargo.toml"
+[[ ! -r "$patch" ]] || patch -s -p1 -d "$before/tree" <"$patch"
+grep -q '^name = "deliver"' "$before/tree/Cargo.toml" ||
+    printf '\n[[bench]]\nname = "deliver"\nharness = false\n' >>"$before/tree/Cargo.toml"
 
 # The path of the bench that a build made.
 built() {
@@ -39,7 +41,7 @@ for ((turn = 0; turn < rounds; turn++)); do
         # A copy for each turn: where the kernel happens to put a file's pages costs or saves up to 12 ns of 70, as long as
         # it keeps them.
         cp "${bench[$side]}" "$before/copy.$turn"
-        "$before/copy.$turn" --rounds 4 --chunks 150 | awk -v side=$side '$1 ~ /\// { print side, $1, $3, $4 }' >>"$turns"
+        "$before/copy.$turn" --rounds 4 --chunks 150 --every "$every" | awk -v side=$side '$1 ~ /\// { print side, $1, $3, $4 }' >>"$turns"
         rm "$before/copy.$turn"
     done
 done
@@ -54,7 +56,7 @@ median() {
 # before its bytes are there adds some.
 collected() {
     valgrind --tool=callgrind --callgrind-out-file=/dev/null --collect-atstart=no \
-        --toggle-collect='deliver::run' --toggle-collect='deliver::next_chunk' "$1" --row "$2" --chunks "$3" 2>&1 |
+        --toggle-collect='deliver::run' --toggle-collect='deliver::next_chunk' "$1" --row "$2" --chunks "$3" --every "$every" 2>&1 |
         awk '/Collected/ { total = $4 } / messages in the last/ { count = $2 * $(NF - 4) } END { print total, count }'
 }
 instructions() {
@@ -67,7 +69,7 @@ instructions() {
     done | sort -n | head -1
 }
 
-echo "one message, read to empty handler: medians of $rounds turns"
+echo "one message, read to empty handler, one in $every stamped: medians of $rounds turns"
 printf '%-18s %-7s %8s %8s %14s\n' row tree 'min ns' 'p50 ns' instructions
 for row in $rows; do
     for side in before after; do

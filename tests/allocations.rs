@@ -20,7 +20,7 @@ use tickwire::engine::Engine;
 use tickwire::hot::{Router, Strategy};
 use tickwire::market::{MonoNs, SymbolSpec, Venue};
 use tickwire::sim::{self, Faults, SimOptions, Source};
-use tickwire::telemetry::{CountingAllocator, Report, is_counting, thread_allocations};
+use tickwire::telemetry::{CountingAllocator, Report, StageReport, is_counting, thread_allocations};
 use tickwire::venue::{ServerPing, protocol};
 use venue_server::{Session, VenueServer, frame, until};
 
@@ -74,12 +74,16 @@ struct Outcome {
 
 /// Runs the engine until `message_count` messages of market data have come.
 fn run(connections: Vec<ConnectionConfig>, message_count: u64, warm_up_events: u64) -> Outcome {
+    let config = Config::from_connections(connections).expect("a configuration that works");
+    run_configured(config, message_count, warm_up_events)
+}
+
+fn run_configured(config: Config, message_count: u64, warm_up_events: u64) -> Outcome {
     assert!(is_counting(), "the allocator of this program counts");
     let marks = Arc::new(Marks::default());
     let noted = Arc::clone(&marks);
     let make =
         move || Strategy { state: State { marks: Arc::clone(&noted), warm_up_events }, on_symbol: note_everything };
-    let config = Config::from_connections(connections).expect("a configuration that works");
     let engine = Engine::builder(config).strategy("notes", make).start().expect("it starts");
     until(&engine, "every message", |report| messages(report) >= message_count);
     let report = engine.stop();
@@ -144,7 +148,27 @@ fn a_million_messages_over_ws_allocate_nothing() {
         assert_eq!(counts, (0, 0, 0, 0), "{}", connection.name);
     }
     assert_eq!(allocations, 0, "between the first event and the last");
+    let StageReport { read_to_framed_ns, decoded_to_handled_ns, .. } = report.hot_threads[0].stages;
+    let stamped = read_to_framed_ns.count;
+    assert!((2 * EACH / 80..2 * EACH / 50).contains(&stamped), "one in 64 is stamped: {stamped}");
+    assert_eq!(decoded_to_handled_ns.count, stamped);
     assert_eq!(report.hot_threads[0].allocations, Some(0), "attaching, acks and closing among them");
+}
+
+#[test]
+fn with_every_message_stamped_and_the_kernels_stamps_nothing_is_allocated_either() {
+    const COUNT: u64 = 100_000;
+    let binance = serving(COUNT, binance_trade_and_quote());
+    let connection = binance.connection("binance", Venue::BinanceSpot, &["BTCUSDT"], &["trade", "bookTicker"]);
+    let mut config = Config::from_connections(vec![connection]).expect("a configuration that works");
+    (config.engine.latency_sample_every, config.engine.kernel_stamps) = (1, true);
+    let Outcome { report, events, allocations } = run_configured(config, COUNT, 1);
+    assert_eq!((messages(&report), events, allocations), (COUNT, COUNT, 0));
+    let thread = &report.hot_threads[0];
+    assert_eq!((thread.allocations, thread.stages.framed_to_decoded_ns.count), (Some(0), COUNT));
+    let reads = thread.stages.kernel_to_read_ns.count;
+    assert!((1..=COUNT).contains(&reads), "a stamp a read: {}", report.to_json());
+    assert_eq!((thread.stamps.every, thread.stamps.counter_ns > 0.0), (1, true));
 }
 
 #[test]
@@ -234,6 +258,7 @@ fn over_wss_a_record_allocates_twice_at_most_and_how_often_is_stated() {
     let Outcome { report, events, allocations } = run(vec![connection], COUNT, 1);
     std::fs::remove_file(&ca_file).expect("still there");
     assert_eq!((messages(&report), events), (COUNT, COUNT));
+    assert!(report.hot_threads[0].stages.read_to_decrypted_ns.count > 0, "{}", report.to_json());
     let records = COUNT - 1;
     #[expect(clippy::cast_precision_loss, reason = "a ratio for people")]
     let each = allocations as f64 / records as f64;

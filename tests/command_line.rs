@@ -126,6 +126,14 @@ fn contract(line: &str) -> Value {
         for key in HOT_THREAD_COUNTERS {
             number(thread, key);
         }
+        for stage in ["kernel_to_read_ns", "read_to_decrypted_ns", "read_to_framed_ns", "framed_to_decoded_ns"] {
+            for key in ["count", "p50", "p99", "p999", "max"] {
+                number(&thread["stages"][stage], key);
+            }
+        }
+        number(&thread["stages"], "kernel_ahead");
+        number(&thread["stamps"], "every");
+        assert!(thread["stamps"]["counter_ns"].is_f64() && thread["stamps"]["hot_ns"].is_f64(), "{thread}");
     }
     report
 }

@@ -3,7 +3,7 @@
 
 use super::{
     Config, ConfigPlan, ConnectionConfig, EngineConfig, LivenessConfig, LockMemory, PlannedSocket, ReconnectConfig,
-    ReconnectStrategy, RequestConfig, RotationConfig,
+    ReconnectStrategy, RequestConfig, RotationConfig, Wait,
 };
 use crate::venue::{Channel, ChannelScope, Heartbeat, StreamClass, protocol};
 use std::collections::BTreeSet;
@@ -268,7 +268,12 @@ fn write_engine(config: &Config, engine: &EngineConfig, out: &mut String) -> fmt
     for core in &engine.cores {
         let owned = config.connections.iter().filter(|connection| connection.core == core.cpu).count();
         let strategy = core.strategy.as_deref().map(|name| format!(", strategy {name}")).unwrap_or_default();
-        writeln!(out, "hot core {}  idle {}{strategy}, {}", core.cpu, core.idle.name(), count(owned, "connection"))?;
+        let wait = match core.wait {
+            Wait::Auto => String::new(),
+            wait => format!(", wait {}", wait.name()),
+        };
+        let (idle, owned) = (core.idle.name(), count(owned, "connection"));
+        writeln!(out, "hot core {}  idle {idle}{wait}{strategy}, {owned}", core.cpu)?;
     }
     writeln!(out, "cold cores  {}", super::engine::list(&engine.cold_cores))?;
     let (overrun, lease) = (seconds(engine.watchdog.overrun), seconds(engine.halted_lease));
@@ -296,12 +301,12 @@ fn write_engine(config: &Config, engine: &EngineConfig, out: &mut String) -> fmt
         Some(path) => writeln!(out, "control     {}", path.display())?,
         None => writeln!(out, "control     no socket (control_socket in the engine's file)")?,
     }
-    writeln!(
-        out,
-        "report every {}, latency of one message in {}",
-        seconds(engine.report_interval),
-        engine.latency_sample_every
-    )
+    let stamped = match engine.latency_sample_every {
+        0 => "no message is stamped".to_owned(),
+        every => format!("one message in {every} of a connection is stamped"),
+    };
+    let kernel = if engine.kernel_stamps { ", every read by the kernel too" } else { "" };
+    writeln!(out, "report every {}, {stamped}{kernel}", seconds(engine.report_interval))
 }
 
 /// `3: BTCUSDT, ETHUSDT, SOLUSDT`, cut short where it is long.

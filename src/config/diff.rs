@@ -535,18 +535,21 @@ fn engine_refusals(old: &Config, new: &Config, refused: &mut Vec<RefusedChange>)
     let cores = |engine: &EngineConfig| {
         let one = |core: &super::CoreConfig| {
             let strategy = core.strategy.as_deref().map(|name| format!(" {name}")).unwrap_or_default();
-            format!("{} {}{strategy}", core.cpu, core.idle.name())
+            let wait = Some(core.wait.name()).filter(|&wait| wait != "auto");
+            let wait = wait.map(|wait| format!(" {wait}")).unwrap_or_default();
+            format!("{} {}{wait}{strategy}", core.cpu, core.idle.name())
         };
         engine.cores.iter().map(one).collect::<Vec<_>>().join(", ")
     };
     let values = |engine: &EngineConfig| {
-        let EngineConfig { cores: _, cold_cores, report_interval, latency_sample_every, control_socket, .. } = engine;
-        let EngineConfig { watchdog, governor, halted_lease, lock_memory, host_check, .. } = engine;
+        let EngineConfig { cores: _, cold_cores, report_interval, latency_sample_every, kernel_stamps, .. } = engine;
+        let EngineConfig { control_socket, watchdog, governor, halted_lease, lock_memory, host_check, .. } = engine;
         [
             ("[[core]]", cores(engine)),
             ("cold_cores", super::engine::list(cold_cores)),
             ("report_interval_s", seconds(*report_interval)),
             ("latency_sample_every", latency_sample_every.to_string()),
+            ("kernel_stamps", kernel_stamps.to_string()),
             ("control_socket", optional(control_socket.as_ref().map(|path| path.display()))),
             ("watchdog.overrun_ms", ms(watchdog.overrun)),
             ("governor.connect_share_percent", governor.connect_share_percent.to_string()),

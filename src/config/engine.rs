@@ -59,6 +59,30 @@ impl LockMemory {
     }
 }
 
+/// How a hot core that never sleeps looks for bytes on its sockets.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub enum Wait {
+    /// By the number of its sockets now: by a read of each where they are few, otherwise by asking the kernel.
+    #[default]
+    Auto,
+    /// A read of each socket in turn.
+    Recv,
+    /// One `epoll_wait` in front, which never waits.
+    Epoll,
+}
+
+impl Wait {
+    /// The word used in TOML and in every output.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Recv => "recv",
+            Self::Epoll => "epoll",
+        }
+    }
+}
+
 /// One hot core.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct CoreConfig {
@@ -66,6 +90,8 @@ pub struct CoreConfig {
     pub cpu: usize,
     /// Between packets.
     pub idle: Idle,
+    /// How it looks for bytes; a core that parks always asks the kernel.
+    pub wait: Wait,
     /// Name of the compiled-in strategy; `None` where no file names one and the caller chooses.
     pub strategy: Option<String>,
 }
@@ -74,9 +100,13 @@ impl CoreConfig {
     /// A parked core on this CPU, with the strategy of the caller's choice.
     #[must_use]
     pub const fn new(cpu: usize) -> Self {
-        Self { cpu, idle: Idle::Park, strategy: None }
+        Self { cpu, idle: Idle::Park, wait: Wait::Auto, strategy: None }
     }
 }
+
+/// A stamped message pays some hundred nanoseconds where its histograms have left the cache: of one in 64 that is one or two
+/// a message.
+const LATENCY_SAMPLE_EVERY_DEFAULT: u32 = 64;
 
 /// Settings of the whole process.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -87,8 +117,10 @@ pub struct EngineConfig {
     pub cold_cores: Vec<usize>,
     /// Time between two reports.
     pub report_interval: Duration,
-    /// One message in this many has its latency measured; 1 measures all.
+    /// One message of a connection in this many is stamped on its way to the handler; 1 stamps all, 0 none.
     pub latency_sample_every: u32,
+    /// Ask the kernel when it received what a hot core reads.
+    pub kernel_stamps: bool,
     /// Where the control socket is made; `None`: there is none.
     pub control_socket: Option<PathBuf>,
     /// Watching the hot cores.
@@ -152,7 +184,8 @@ impl Default for EngineConfig {
             cores: Vec::new(),
             cold_cores: Vec::new(),
             report_interval: Duration::from_secs(5),
-            latency_sample_every: 1,
+            latency_sample_every: LATENCY_SAMPLE_EVERY_DEFAULT,
+            kernel_stamps: false,
             control_socket: None,
             watchdog: WatchdogConfig::default(),
             governor: GovernorConfig::default(),
@@ -170,11 +203,12 @@ pub(super) fn remaining(cpus: &[usize], cores: &[CoreConfig]) -> Vec<usize> {
 }
 
 /// Keys an engine file may have, and an exchange file may not.
-const KEYS: [&str; 10] = [
+const KEYS: [&str; 11] = [
     "core",
     "cold_cores",
     "report_interval_s",
     "latency_sample_every",
+    "kernel_stamps",
     "control_socket",
     "watchdog",
     "governor",
@@ -208,6 +242,8 @@ pub(super) fn read(
         core.count("cpu", &mut config.cpu);
         let words = [("park", Idle::Park), ("spin", Idle::Spin), ("yield", Idle::Yield)];
         core.choice("idle", &words, &mut config.idle);
+        let words = [Wait::Auto, Wait::Recv, Wait::Epoll];
+        core.choice("wait", &words.map(|word| (word.name(), word)), &mut config.wait);
         config.strategy = core.text("strategy");
         core.finish();
         engine.cores.push(config);
@@ -225,6 +261,7 @@ pub(super) fn read(
     }
     section.seconds("report_interval_s", &mut engine.report_interval);
     section.count("latency_sample_every", &mut engine.latency_sample_every);
+    section.flag("kernel_stamps", &mut engine.kernel_stamps);
     section.path("control_socket", &mut engine.control_socket);
     section.millis("halted_lease_ms", &mut engine.halted_lease);
     section.choice("lock_memory", &LockMemory::WORDS, &mut engine.lock_memory);
@@ -254,6 +291,11 @@ pub(super) fn check(engine: &EngineConfig, places: &Places, host: &Host<'_>, err
         } else if engine.cores[..index].iter().any(|other| other.cpu == core.cpu) {
             refuse(&key, format!("CPU {}, a second time", core.cpu), "each CPU in one [[core]]".into());
         }
+        if core.idle == Idle::Park && core.wait != Wait::Auto {
+            let found = format!("\"{}\", of a core that parks", core.wait.name());
+            let allowed = "\"auto\", or `idle` \"spin\" or \"yield\": a core that parks always asks the kernel";
+            refuse(&format!("core[{index}].wait"), found, allowed.into());
+        }
         if let (Some(strategy), Some(known)) = (&core.strategy, host.strategies)
             && !known.contains(&strategy.as_str())
         {
@@ -276,8 +318,9 @@ pub(super) fn check(engine: &EngineConfig, places: &Places, host: &Host<'_>, err
     if interval < Duration::from_millis(100) || interval > Duration::from_secs(86_400) {
         refuse("report_interval_s", interval.as_secs_f64().to_string(), "0.1 to 86400 seconds".into());
     }
-    if engine.latency_sample_every == 0 {
-        refuse("latency_sample_every", "0".into(), "1 or more: 1 measures every message".into());
+    if engine.latency_sample_every > LATENCY_SAMPLE_EVERY_MAX {
+        let allowed = format!("0 to {LATENCY_SAMPLE_EVERY_MAX}: 1 stamps every message, 0 none");
+        refuse("latency_sample_every", engine.latency_sample_every.to_string(), allowed);
     }
     check_budgets(engine, &mut refuse);
     if let Some(path) = &engine.control_socket {
@@ -295,6 +338,9 @@ pub(super) fn check(engine: &EngineConfig, places: &Places, host: &Host<'_>, err
         }
     }
 }
+
+/// One message in a million is one a minute of a busy connection.
+const LATENCY_SAMPLE_EVERY_MAX: u32 = 1_000_000;
 
 /// Longest path a Unix socket can have (`sun_path`, with the closing zero).
 const SOCKET_PATH_BYTES_MAX: usize = 107;

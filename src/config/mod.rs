@@ -38,7 +38,7 @@ pub use connection::{
 pub use describe::describe;
 pub use diff::{Difference, Effect, RefusedChange, SettingChange, StreamName, StreamsChange, SymbolMove};
 pub use endpoints::{EndpointError, EndpointOverrides, VenueEndpoints};
-pub use engine::{CoreConfig, EngineConfig, GovernorConfig, Idle, LockMemory, WatchdogConfig};
+pub use engine::{CoreConfig, EngineConfig, GovernorConfig, Idle, LockMemory, Wait, WatchdogConfig};
 pub use error::{ConfigError, ConfigErrors};
 pub use header::Header;
 pub use plan::{ConfigPlan, PlannedSocket};

@@ -650,6 +650,9 @@ fn every_error_of_an_engine_file_is_refused_with_its_place() {
     let text = "[[core]]\nstrategy = \"spred\"\n";
     engine_refused(text, 2, "core[0].strategy", "\"spred\"", "did you mean \"spread\"? this build has null, print");
     engine_refused("[[core]]\nidle = \"sleep\"\n", 2, "core[0].idle", "\"sleep\"", "\"park\", \"spin\", \"yield\"");
+    engine_refused("[[core]]\nwait = \"poll\"\n", 2, "core[0].wait", "\"poll\"", "\"auto\", \"recv\", \"epoll\"");
+    let text = "[[core]]\nidle = \"park\"\nwait = \"recv\"\n";
+    engine_refused(text, 3, "core[0].wait", "\"recv\", of a core that parks", "always asks the kernel");
     engine_refused("[[core]]\nidel = \"spin\"\n", 2, "core[0].idel", "unknown key", "did you mean `idle`?");
     engine_refused("cold_cores = [0, 9]\n", 1, "cold_cores[1]", "CPU 9", "may use: 0, 1");
     engine_refused("cold_cores = []\n", 1, "cold_cores", "[]", "at least one CPU number");
@@ -660,7 +663,26 @@ fn every_error_of_an_engine_file_is_refused_with_its_place() {
     engine_refused("lock_memory = true\n", 1, "lock_memory", "type boolean", "\"try\", \"require\", \"off\"");
     engine_refused("lock_memory = \"yes\"\n", 1, "lock_memory", "\"yes\"", "\"try\", \"require\", \"off\"");
     engine_refused("host_check = 1\n", 1, "host_check", "type integer", "true or false");
-    engine_refused("latency_sample_every = 0\n", 1, "latency_sample_every", "0", "1 or more");
+    let text = "latency_sample_every = 1_000_001\n";
+    engine_refused(text, 1, "latency_sample_every", "1000001", "0 to 1000000: 1 stamps every message, 0 none");
+    engine_refused("latency_sample_every = -1\n", 1, "latency_sample_every", "-1", "");
+    engine_refused("kernel_stamps = 1\n", 1, "kernel_stamps", "type integer", "true or false");
+    engine_refused("kernel_stamp = true\n", 1, "kernel_stamp", "unknown key", "did you mean `kernel_stamps`?");
+}
+
+#[test]
+fn how_a_core_waits_is_read_and_told() {
+    let folder = Folder::new();
+    let exchange = folder.file("x.toml", &connection(""));
+    for (word, wait) in [("auto", Wait::Auto), ("recv", Wait::Recv), ("epoll", Wait::Epoll)] {
+        let text = format!("[[core]]\ncpu = 1\nidle = \"spin\"\nwait = \"{word}\"\n");
+        let engine = folder.file("engine.toml", &text);
+        let config = load_on(&[exchange.clone(), engine], None, &host()).unwrap();
+        assert_eq!(config.engine.cores, [CoreConfig { idle: Idle::Spin, wait, ..CoreConfig::new(1) }]);
+        let told = describe(&config);
+        let expected = if wait == Wait::Auto { "idle spin, 1" } else { &format!("idle spin, wait {word}, 1") };
+        assert!(told.contains(expected), "{told}");
+    }
 }
 
 #[test]
@@ -670,7 +692,10 @@ fn a_connection_on_a_core_the_engine_file_lacks_is_refused_and_a_silent_one_take
     let silent = folder.file("x.toml", &connection(""));
     let config = load_on(&[silent, engine.clone()], None, &host()).unwrap();
     assert_eq!(config.connections[0].core, 1);
-    assert_eq!(config.engine.cores[0], CoreConfig { cpu: 1, idle: Idle::Spin, strategy: Some("null".into()) });
+    assert_eq!(
+        config.engine.cores[0],
+        CoreConfig { idle: Idle::Spin, strategy: Some("null".into()), ..CoreConfig::new(1) }
+    );
     assert_eq!(config.engine.cold_cores, [0]);
     let wrong = folder.file("x.toml", &connection("core = 0\n"));
     let errors = load_on(&[wrong], Some(&engine), &host()).unwrap_err().to_string();

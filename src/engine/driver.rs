@@ -596,7 +596,8 @@ impl Running {
             }
             Link::Hot(established) => {
                 driver.note_established(describe_established(&established));
-                match HotConnection::new(established.stream, &established.leftover, &plan.hot_settings()) {
+                let settings = plan.hot_settings(driver.shared.kernel_stamps);
+                match HotConnection::new(established.stream, &established.leftover, &settings) {
                     Ok(connection) => Command::Attach(Box::new(Attachment { connection, feed })),
                     Err(error) => {
                         // The next attempt is to find the slot that the overlap knows.

@@ -292,6 +292,8 @@ impl Handle {
             page_faults_major: since_start.map(|since| since.page_faults_major),
             involuntary_switches: since_start.map(|since| since.switches_involuntary),
             voluntary_switches: since_start.map(|since| since.switches_voluntary),
+            stages: super::report::stages(&core.stats.stages),
+            stamps: super::report::stamps(&core.stats.stamp_cost),
         }
     }
 

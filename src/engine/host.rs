@@ -67,7 +67,7 @@ mod tests {
         connection = connection.subscribed_to(&["BTCUSDT"], &["bookTicker", "aggTrade"]).unwrap();
         connection.socket.receive_buffer_bytes = Some(1 << 20);
         let mut config = Config::from_connections(vec![connection]).unwrap();
-        config.engine.cores = vec![CoreConfig { cpu: 3, idle: Idle::Spin, strategy: None }, CoreConfig::new(4)];
+        config.engine.cores = vec![CoreConfig { cpu: 3, idle: Idle::Spin, ..CoreConfig::new(3) }, CoreConfig::new(4)];
         config.engine.cold_cores = vec![0];
         let question = host_question(&config);
         assert_eq!(question.cores, [HotCore { cpu: 3, spins: true }, HotCore { cpu: 4, spins: false }]);

@@ -30,7 +30,7 @@ mod slots;
 mod status;
 mod watchdog;
 
-use crate::config::{Config, Idle};
+use crate::config::{Config, Idle, Wait};
 use crate::control::GovernorSettings;
 use crate::hot::{self, Core, CoreSettings, CoreStats, Halted, HotPorts, PanicReport, Strategy};
 use crate::limits::CONNECTION_COUNT_MAX;
@@ -293,6 +293,7 @@ impl EngineBuilder {
             symbols: Symbols::default(),
             moves: moves_in,
             requests_per_second: engine.governor.requests_per_second,
+            kernel_stamps: engine.kernel_stamps,
             beats: watchdog::Beats::default(),
         });
         let (stop, stopped) = watch::channel(false);
@@ -347,6 +348,11 @@ impl EngineBuilder {
                     Idle::Spin => hot::Idle::Spin,
                     Idle::Yield => hot::Idle::Yield,
                     Idle::Park => hot::Idle::Park,
+                },
+                wait: match core.wait {
+                    Wait::Auto => hot::Wait::Auto,
+                    Wait::Recv => hot::Wait::Recv,
+                    Wait::Epoll => hot::Wait::Epoll,
                 },
                 latency_sample_every: self.config.engine.latency_sample_every,
                 thread_allocations,

@@ -171,10 +171,11 @@ impl SocketPlan {
     }
 
     /// What the hot core's end of the connection is made with; the mask's seed is fresh each time.
-    pub(super) fn hot_settings(&self) -> hot::ConnectionSettings {
+    pub(super) fn hot_settings(&self, kernel_stamps: bool) -> hot::ConnectionSettings {
         hot::ConnectionSettings {
             max_message_bytes: self.config.limits.max_message_bytes,
             mask_seed: random_seed(),
+            kernel_stamps,
             ..hot::ConnectionSettings::default()
         }
     }

@@ -2,11 +2,11 @@
 
 use super::driver::SharedStatus;
 use crate::control::{State, Status};
-use crate::hot::{ConnectionStats, CoreStats, Histogram};
+use crate::hot::{ConnectionStats, CoreStats, Histogram, Stages, StampCost};
 use crate::market::Venue;
 use crate::telemetry::{
-    AgePercentiles, ConnectionReport, Failure, HotThreadReport, Percentiles, Report, SubscriptionCounts, ThreadStats,
-    is_counting, read_thread_stats,
+    AgePercentiles, ConnectionReport, Failure, HotThreadReport, Percentiles, Report, StageReport, StageTimes,
+    StampReport, SubscriptionCounts, ThreadStats, is_counting, read_thread_stats,
 };
 use crate::venue::Reason;
 use std::sync::atomic::Ordering;
@@ -160,7 +160,36 @@ impl Thread {
             clock_steps: self.core.clock_steps.get(),
             page_faults_major: since_start.map(|since| since.page_faults_major),
             voluntary_switches: since_start.map(|since| since.switches_voluntary),
+            stages: stages(&self.core.stages),
+            stamps: stamps(&self.core.stamp_cost),
         }
+    }
+}
+
+/// A core's stages as every output has them.
+pub(super) fn stages(of: &Stages) -> StageReport {
+    let times = |histogram: &Histogram| StageTimes {
+        count: histogram.filled().map(|(_, count)| count).sum(),
+        ns: percentiles(histogram),
+    };
+    StageReport {
+        kernel_to_read_ns: times(&of.kernel_to_read),
+        read_to_decrypted_ns: times(&of.read_to_decrypted),
+        read_to_framed_ns: times(&of.read_to_framed),
+        framed_to_decoded_ns: times(&of.framed_to_decoded),
+        decoded_to_handled_ns: times(&of.decoded_to_handled),
+        kernel_ahead: of.kernel_ahead.get(),
+    }
+}
+
+/// What they cost.
+pub(super) fn stamps(cost: &StampCost) -> StampReport {
+    let ns = |ps: u64| ps as f64 / 1e3;
+    StampReport {
+        every: cost.every.get(),
+        counter_ns: ns(cost.counter_ps.get()),
+        hot_ns: ns(cost.hot_ps.get()),
+        cold_ns: Some(cost.cold_ps.get()).filter(|&ps| ps > 0).map(ns),
     }
 }
 

@@ -61,6 +61,8 @@ pub(super) struct Shared {
     pub(super) symbols: Symbols,
     pub(super) moves: mpsc::UnboundedSender<Move>,
     pub(super) requests_per_second: u32,
+    /// Hot connections ask the kernel for receive stamps.
+    pub(super) kernel_stamps: bool,
     pub(super) beats: super::watchdog::Beats,
 }
 

@@ -16,6 +16,25 @@ use crate::market::{MonoNs, Received};
 #[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Ticks(u64);
 
+/// Where ticks are read: the same in every clock of the process, so that a stamp may be taken by one who has no clock.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct TickSource {
+    is_counter: bool,
+}
+
+impl TickSource {
+    /// What this machine allows. Cold: asks the processor, and may read a file.
+    pub(super) fn detect() -> Self {
+        Self { is_counter: has_invariant_counter() }
+    }
+
+    /// The counter now.
+    #[inline]
+    pub(super) fn ticks(self) -> Ticks {
+        Ticks(if self.is_counter { counter() } else { mono_now().0 })
+    }
+}
+
 /// An error larger than this is a step, not a drift.
 const STEP_NS: u64 = 1_000_000;
 
@@ -25,7 +44,7 @@ const CALIBRATION_NS: u64 = 5_000_000;
 /// See the module.
 #[derive(Clone, Debug)]
 pub struct Clock {
-    is_counter: bool,
+    source: TickSource,
     anchor_ticks: u64,
     anchor_mono_ns: u64,
     /// Nanoseconds a tick, in units of 2^-32.
@@ -50,10 +69,11 @@ impl Clock {
     /// Calibrates against the system's clocks for five milliseconds.
     #[must_use]
     pub fn new() -> Self {
-        let is_counter = has_invariant_counter();
+        let source = TickSource::detect();
+        let is_counter = source.is_counter;
         let (origin_ticks, origin_mono_ns, wall_ns) = sample(is_counter);
         let mut clock = Self {
-            is_counter,
+            source,
             anchor_ticks: origin_ticks,
             anchor_mono_ns: origin_mono_ns,
             slope: 1 << 32,
@@ -82,7 +102,7 @@ impl Clock {
     #[inline]
     #[must_use]
     pub fn ticks(&self) -> Ticks {
-        Ticks(if self.is_counter { counter() } else { mono_now().0 })
+        self.source.ticks()
     }
 
     /// What a reading means on CLOCK_MONOTONIC.
@@ -116,7 +136,7 @@ impl Clock {
 
     /// Compares with the system's clocks and corrects. Housekeeping: every 10 ms to 1 s.
     pub fn reanchor(&mut self) {
-        let (ticks, mono_ns, wall_ns) = sample(self.is_counter);
+        let (ticks, mono_ns, wall_ns) = sample(self.source.is_counter);
         self.correct(ticks, mono_ns, wall_ns);
     }
 
@@ -134,7 +154,7 @@ impl Clock {
 
     fn correct(&mut self, ticks: u64, mono_ns: u64, wall_ns: i64) {
         self.wall_offset_ns = offset(wall_ns, mono_ns);
-        if !self.is_counter {
+        if !self.source.is_counter {
             self.anchor_ticks = ticks;
             self.anchor_mono_ns = mono_ns;
             return;
@@ -170,7 +190,7 @@ impl Clock {
     #[expect(clippy::cast_possible_truncation, reason = "a span of 2^64 ns is 584 years")]
     fn ns_between(&self, from: u64, to: u64) -> u64 {
         let ticks = to.saturating_sub(from);
-        if self.is_counter { ((u128::from(ticks) * u128::from(self.slope)) >> 32) as u64 } else { ticks }
+        if self.source.is_counter { ((u128::from(ticks) * u128::from(self.slope)) >> 32) as u64 } else { ticks }
     }
 }
 
@@ -254,7 +274,7 @@ mod tests {
 
     fn clock_at(ticks: u64, mono_ns: u64) -> Clock {
         Clock {
-            is_counter: true,
+            source: TickSource { is_counter: true },
             anchor_ticks: ticks,
             anchor_mono_ns: mono_ns,
             slope: 1 << 31,

@@ -7,9 +7,10 @@
 //!    └────────────── Outbound ◄──────┘
 //! send_*, flush ────────▲
 //! ```
-//! The core's loop calls `read` once a visit, stamps its clock, and drains `next_message`. Pings are answered and the
+//! The core's loop calls `read` once a visit and drains `next_message`. Pings are answered and the
 //! closing handshake is completed inside. Never blocks, and over a plain socket never allocates after `new`.
 
+use super::clock::Ticks;
 use super::encode::{CONTROL_PAYLOAD_BYTES_MAX, Opcode, frame_bytes};
 use super::frame::{ControlPayload, FrameCursor, FrameError, Message, Placed, Step, is_close_code};
 use super::outbound::Outbound;
@@ -31,6 +32,8 @@ pub struct ConnectionSettings {
     pub mask_seed: u64,
     /// Bytes of encoded messages that may wait for the socket.
     pub write_buffer_bytes: usize,
+    /// Ask the kernel when it received what is read; each read is then a `recvmsg`.
+    pub kernel_stamps: bool,
 }
 
 impl Default for ConnectionSettings {
@@ -41,6 +44,7 @@ impl Default for ConnectionSettings {
             strict_utf8: false,
             mask_seed: RandomState::new().build_hasher().finish(),
             write_buffer_bytes: WRITE_BUFFER_BYTES,
+            kernel_stamps: false,
         }
     }
 }
@@ -196,12 +200,15 @@ impl HotConnection {
     /// A connection after its upgrade. `leftover` is plaintext that arrived behind the 101 response.
     ///
     /// # Errors
-    /// `InvalidInput`: more leftover than the read buffer holds.
-    pub fn new(stream: Stream, leftover: &[u8], settings: &ConnectionSettings) -> io::Result<Self> {
+    /// `InvalidInput`: more leftover than the read buffer holds. The kernel's, where it was asked for stamps and has none.
+    pub fn new(mut stream: Stream, leftover: &[u8], settings: &ConnectionSettings) -> io::Result<Self> {
         let mut buffer = ReadBuffer::new();
         if !buffer.append(leftover) {
             let text = format!("{} bytes behind the upgrade: at most {}", leftover.len(), buffer.free_bytes());
             return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+        }
+        if settings.kernel_stamps {
+            stream.stamp_in_kernel()?;
         }
         Ok(Self {
             stream,
@@ -225,8 +232,25 @@ impl HotConnection {
         self.stream.raw_fd()
     }
 
-    /// One read of the socket, at most `budget_bytes` (over TLS: one record). The caller stamps its clock and drains
-    /// [`Self::next_message`]. Writes that wait are pushed first. Never answers [`ReadOutcome::End`].
+    /// When the bytes of the last read came, see [`Stream::received_at`].
+    #[inline]
+    pub(super) fn received_at(&self) -> Ticks {
+        self.stream.received_at()
+    }
+
+    /// The kernel's stamp of the last read, once.
+    #[inline]
+    pub(super) fn take_kernel_stamp(&mut self) -> Option<i64> {
+        self.stream.take_kernel_stamp()
+    }
+
+    /// True over TLS: between the return of a read and its first frame lies the opening of a record.
+    #[inline]
+    pub(super) fn is_tls(&self) -> bool {
+        matches!(self.stream, Stream::Tls(_))
+    }
+
+    /// One read of the socket, at most `budget_bytes` (over TLS: one record). The caller drains [`Self::next_message`]. Writes that wait are pushed first. Never answers [`ReadOutcome::End`].
     ///
     /// # Errors
     /// [`Closed`]: the connection has ended.

@@ -16,6 +16,7 @@ use super::poller::{Poller, Waker};
 use super::pulse::Marks;
 use super::ring::{Attachment, Command, Feed, HotPorts, Notice, Spent};
 use super::router::Router;
+use super::stages::Sampler;
 use super::stats::CoreStats;
 use crate::limits::{CONNECTION_COUNT_MAX, READ_PADDING_BYTES, RING_SLOTS, SAMPLE_BYTES, SYMBOL_COUNT_MAX};
 use crate::market::{EventKind, Received, Symbol, SymbolSpec};
@@ -37,6 +38,18 @@ pub enum Idle {
     Park,
 }
 
+/// How a core that never sleeps looks for bytes on its sockets.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Wait {
+    /// By the number of its sockets now: the better of the two.
+    #[default]
+    Auto,
+    /// A `recv` of each in turn.
+    Recv,
+    /// One `epoll_wait(0)` in front.
+    Epoll,
+}
+
 /// A strategy's state, and the function that registers its handlers for a symbol.
 #[derive(Debug)]
 pub struct Strategy<S> {
@@ -51,10 +64,19 @@ pub struct Strategy<S> {
 pub struct CoreSettings {
     /// What it does when nothing came.
     pub idle: Idle,
-    /// Every how many messages read-to-handler is measured; 1 measures each.
+    /// How it looks for bytes, unless it parks.
+    pub wait: Wait,
+    /// One message of a connection in this many is stamped on its way; 1 stamps each, 0 none.
     pub latency_sample_every: u32,
     /// Heap allocations of the calling thread so far, where the process counts them.
     pub thread_allocations: fn() -> u64,
+}
+
+impl Default for CoreSettings {
+    /// A core that parks, stamps one message in 64 and counts no allocations.
+    fn default() -> Self {
+        Self { idle: Idle::Park, wait: Wait::Auto, latency_sample_every: 64, thread_allocations: || 0 }
+    }
 }
 
 /// What a handler was doing when it panicked.
@@ -105,8 +127,8 @@ struct Slot {
     closing_since: Option<Ticks>,
     /// When the writing side was found to have failed.
     mute_since: Option<Ticks>,
-    /// Reasons of which a sample was sent.
-    sampled: u16,
+    /// What of its messages is looked at closer.
+    sampler: Sampler,
     /// Set while it is in an overlap.
     role: Option<Role>,
 }
@@ -124,6 +146,8 @@ pub struct Core<S> {
     settings: CoreSettings,
     clock: Clock,
     poller: Poller,
+    /// Up to this many sockets are read in turn by a core that never sleeps.
+    direct_socket_count_max: usize,
     waker: Arc<Waker>,
     commands: Consumer<Command>,
     outbox: Outbox,
@@ -177,6 +201,11 @@ impl<S> Core<S> {
             settings,
             clock,
             poller: Poller::new(&waker)?,
+            direct_socket_count_max: match settings.wait {
+                Wait::Auto => DIRECT_SOCKET_COUNT_MAX,
+                Wait::Recv => usize::MAX,
+                Wait::Epoll => 0,
+            },
             waker,
             commands,
             outbox,
@@ -190,8 +219,7 @@ impl<S> Core<S> {
                 state: strategy.state,
                 overlaps: Overlaps::default(),
                 marks: Marks::new(),
-                latency_sample_every: settings.latency_sample_every.max(1),
-                until_sample: 1,
+                latency_sample_every: settings.latency_sample_every,
             },
             on_symbol: strategy.on_symbol,
             specs: touch::vec(SYMBOL_COUNT_MAX),
@@ -208,6 +236,7 @@ impl<S> Core<S> {
     /// with the event and the message that it was given; the connections are closed by dropping the core.
     pub fn run(mut self) -> Result<S, Box<PanicReport>> {
         let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            self.stats.stamp_cost.measure(self.settings.latency_sample_every, &self.clock, &self.stats.stages);
             self.allocations_at_start = (self.settings.thread_allocations)();
             self.stats.is_running.store(true, Ordering::Release);
             while !self.has_stopped() {
@@ -238,7 +267,7 @@ impl<S> Core<S> {
         }
         let has_worked = match self.settings.idle {
             Idle::Park => self.visit_after_sleep(),
-            Idle::Spin | Idle::Yield if self.live.len() > DIRECT_SOCKET_COUNT_MAX => self.visit_ready(0),
+            Idle::Spin | Idle::Yield if self.live.len() > self.direct_socket_count_max => self.visit_ready(0),
             Idle::Spin | Idle::Yield => self.visit_all(),
         };
         let now = self.clock.ticks();
@@ -341,12 +370,12 @@ impl<S> Core<S> {
         };
         let was_new = std::mem::take(&mut slot.is_new);
         let outcome = if was_new {
-            pass.drain(connection, decoder, started, &mut self.desk, &mut self.outbox, &mut slot.sampled)
+            pass.drain(connection, decoder, started, &mut self.desk, &mut self.outbox, &mut slot.sampler)
         } else {
             Ok(())
         };
         let outcome = outcome.and_then(|()| {
-            pass.read_within_budget(connection, decoder, &mut self.desk, &mut self.outbox, &mut slot.sampled)
+            pass.read_within_budget(connection, decoder, &mut self.desk, &mut self.outbox, &mut slot.sampler)
         });
         match outcome {
             Ok(has_worked) => {
@@ -552,7 +581,7 @@ impl<S> Core<S> {
     /// One message of a connection on the cold side, handled here so that handlers run on their core's thread only.
     fn cold_message(&mut self, slot_index: u16, payload: Vec<u8>, received: Received) {
         let slot = self.slots.get_mut(usize::from(slot_index));
-        let Some(Slot { owned: Owned::Cold(feed), sampled, role, .. }) = slot else {
+        let Some(Slot { owned: Owned::Cold(feed), sampler, role, .. }) = slot else {
             self.stats.messages_dropped.add(1);
             self.outbox.deliver(Notice::Spent(Spent::Buffer(payload)));
             return;
@@ -572,7 +601,7 @@ impl<S> Core<S> {
             clock: &self.clock,
         };
         let message = Payload::of_vec(&mut self.cold_message);
-        let mut batch = pass.batch(received, None, &mut self.desk, &mut self.outbox, sampled);
+        let mut batch = pass.batch(received, None, &mut self.desk, &mut self.outbox, sampler);
         batch.deliver(decoder, message);
         batch.finish();
         let payload = std::mem::take(&mut self.cold_message);

@@ -25,6 +25,10 @@ fn on_trade(told: &mut Told, trade: &Trade) {
     told.doing.extend(told.stats.as_ref().map(|stats| stats.current.get()));
 }
 
+fn settings(idle: Idle, wait: Wait, latency_sample_every: u32) -> CoreSettings {
+    CoreSettings { idle, wait, latency_sample_every, ..CoreSettings::default() }
+}
+
 struct Bench {
     core: Core<Told>,
     cold: ColdPorts,
@@ -41,9 +45,17 @@ struct Peer {
 
 impl Bench {
     fn new() -> Self {
+        Self::stamping(1)
+    }
+
+    /// A core that stamps one message in so many.
+    fn stamping(every: u32) -> Self {
+        Self::with(settings(Idle::Yield, Wait::Auto, every))
+    }
+
+    fn with(settings: CoreSettings) -> Self {
         let (hot, cold) = ports().expect("descriptors");
         let stats = Arc::new(CoreStats::new(0));
-        let settings = CoreSettings { idle: Idle::Yield, latency_sample_every: 1, thread_allocations: || 0 };
         let state = Told { stats: Some(Arc::clone(&stats)), ..Told::default() };
         let on_symbol =
             |_: &mut Told, router: &mut Router<Told>, spec: &SymbolSpec| router.on_trade(spec.symbol, on_trade);
@@ -66,11 +78,15 @@ impl Bench {
     }
 
     fn attach(&mut self, feed: Feed) -> Peer {
+        self.attach_with(feed, &ConnectionSettings::default())
+    }
+
+    fn attach_with(&mut self, feed: Feed, settings: &ConnectionSettings) -> Peer {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a loopback port");
         let ours = TcpStream::connect(listener.local_addr().expect("bound")).expect("connects");
         let (socket, _) = listener.accept().expect("accepts");
         let stream = Stream::plain(ours).expect("non-blocking");
-        let connection = HotConnection::new(stream, b"", &ConnectionSettings::default()).expect("a connection");
+        let connection = HotConnection::new(stream, b"", settings).expect("a connection");
         let stats = Arc::clone(&feed.socket);
         self.tell(Command::Attach(Box::new(Attachment { connection, feed })));
         Peer { socket, stats }
@@ -295,4 +311,124 @@ fn an_overlap_the_core_cannot_take_comes_back_and_what_it_does_not_have_is_count
     bench.tell(Command::Promote { slot: 5 });
     bench.tell(Command::EndOverlap { id: 5 });
     assert_eq!((bench.stats.overlaps_refused.get(), bench.stats.overlaps_unknown.get()), (1, 2));
+}
+
+/// Values in each histogram of the core's stages, and of a connection's whole.
+fn stage_counts(bench: &Bench) -> [u64; 6] {
+    let count = |histogram: &crate::hot::stats::Histogram| histogram.filled().map(|(_, count)| count).sum();
+    let [kernel, decrypted, framed, decoded, handled] = bench.stats.stages.all().map(|(_, histogram)| count(histogram));
+    [kernel, decrypted, framed, decoded, handled, count(&bench.connection.read_to_handler)]
+}
+
+#[test]
+fn every_stage_of_every_message_is_measured_where_one_in_one_is_stamped() {
+    let mut bench = Bench::new();
+    let mut peer = bench.attach(bench.feed(0, 0));
+    bench.say(&mut peer, &(1..=200).map(trade).collect::<Vec<_>>());
+    assert_eq!(bench.trades().len(), 200);
+    assert_eq!(stage_counts(&bench), [0, 0, 200, 200, 200, 200], "no kernel's stamp, no TLS");
+    let of = |at: usize| bench.stats.stages.all()[at].1.max();
+    assert!(of(2).max(of(3)).max(of(4)) <= bench.connection.read_to_handler.max() + 1, "no part is above the whole");
+    // Marks were not lost over it: the subscription has spoken.
+    assert!(bench.stats.pulses.last_data(bench.symbol, Lane::TRADE, 0) > MonoNs(0));
+}
+
+#[test]
+fn one_message_in_many_is_stamped_or_none_and_each_reaches_its_handler() {
+    for (every, expected) in [(0, 0..=0), (16, 60..=200), (1_000_000, 1..=1)] {
+        let mut bench = Bench::stamping(every);
+        let mut peer = bench.attach(bench.feed(0, 0));
+        bench.say(&mut peer, &(1..=2_000).map(trade).collect::<Vec<_>>());
+        assert_eq!(bench.trades().len(), 2_000);
+        let [_, _, framed, decoded, handled, whole] = stage_counts(&bench);
+        assert!(expected.contains(&framed), "one in {every}: {framed}");
+        assert_eq!((decoded, handled, whole), (framed, framed, framed));
+    }
+}
+
+#[test]
+fn a_message_without_an_event_is_no_stage_and_the_next_with_one_is() {
+    let mut bench = Bench::stamping(1_000_000);
+    let mut peer = bench.attach(bench.feed(0, 0));
+    bench.say(&mut peer, &[r#"{"result":null,"id":1}"#.to_owned(), "no json".to_owned()]);
+    assert_eq!(stage_counts(&bench), [0; 6], "an ack, and what is refused");
+    assert_eq!(bench.connection.unparsed.get(), 1);
+    bench.say(&mut peer, &(1..=16).map(trade).collect::<Vec<_>>());
+    assert_eq!(stage_counts(&bench), [0, 0, 1, 1, 1, 1]);
+}
+
+#[test]
+fn an_event_that_an_overlap_does_not_deliver_is_no_stage() {
+    let mut bench = Bench::new();
+    let mut leader = bench.attach(bench.feed(0, 0));
+    let mut successor = bench.attach(bench.feed(1, 1));
+    bench.tell(Command::BeginOverlap(Box::new(Overlap::new(1, Venue::BinanceSpot, 0, 1, [Lane::TRADE]))));
+    bench.say(&mut leader, &(1..=300).map(trade).collect::<Vec<_>>());
+    bench.say(&mut successor, &(1..=300).map(trade).collect::<Vec<_>>());
+    assert_eq!((bench.trades().len(), bench.connection.repeated.get()), (300, 300));
+    assert_eq!(stage_counts(&bench), [0, 0, 300, 300, 300, 300]);
+    assert!(bench.stats.pulses.last_data(bench.symbol, Lane::TRADE, 1) > MonoNs(0), "the other leg speaks");
+}
+
+#[test]
+fn the_kernels_stamps_are_of_reads_and_only_where_they_were_asked_for() {
+    let mut bench = Bench::stamping(0);
+    let settings = ConnectionSettings { kernel_stamps: true, ..ConnectionSettings::default() };
+    let mut stamped = bench.attach_with(bench.feed(0, 0), &settings);
+    let mut plain = bench.attach(bench.feed(1, 0));
+    // The kernel begins to stamp a moment after it is asked.
+    let mut said = 0;
+    while stage_counts(&bench)[0] < 20 {
+        said += 1;
+        assert!(said < 10_000, "{:?}", stage_counts(&bench));
+        bench.say(&mut stamped, &[trade(said)]);
+    }
+    let [reads, rest @ ..] = stage_counts(&bench);
+    assert!(reads <= said && rest == [0; 5], "no message is stamped");
+    bench.say(&mut plain, &(1..=100).map(|id| trade(said + id)).collect::<Vec<_>>());
+    assert_eq!(stage_counts(&bench)[0], reads);
+    assert_eq!(bench.trades().len() as u64, said + 100);
+}
+
+#[test]
+fn what_stamping_costs_is_known_once_the_loop_runs() {
+    let (hot, mut cold) = ports().expect("descriptors");
+    let stats = Arc::new(CoreStats::new(0));
+    let settings = settings(Idle::Park, Wait::Auto, 64);
+    let strategy = Strategy { state: (), on_symbol: |&mut (), _, _| {} };
+    let core = Core::new(settings, hot, Arc::clone(&stats), strategy).expect("a poller");
+    cold.push(Command::Stop).expect("room in the ring");
+    core.run().expect("no handler, no panic");
+    assert_eq!(stats.stamp_cost.every.get(), 64);
+    assert!(stats.stamp_cost.counter_ps.get() > 0 && stats.stamp_cost.hot_ps.get() > 0);
+}
+
+#[test]
+fn however_a_core_waits_every_message_of_every_socket_comes_and_only_what_asks_the_kernel_asks_it() {
+    let few = DIRECT_SOCKET_COUNT_MAX;
+    let contenders = [
+        (Idle::Yield, Wait::Recv, 70, false),
+        (Idle::Yield, Wait::Epoll, 1, true),
+        (Idle::Yield, Wait::Epoll, 70, true),
+        (Idle::Spin, Wait::Auto, few, false),
+        (Idle::Spin, Wait::Auto, few + 1, true),
+        (Idle::Park, Wait::Auto, 1, true),
+        // A core that parks has no other way.
+        (Idle::Park, Wait::Recv, 1, true),
+    ];
+    for (idle, wait, count, asks) in contenders {
+        let mut bench = Bench::with(settings(idle, wait, 64));
+        let mut peers: Vec<Peer> = Vec::new();
+        for slot in 0..u16::try_from(count).expect("few") {
+            // Attached with others before it, it may have been looked at in another way.
+            let peer = bench.attach(bench.feed(slot, 0));
+            peers.push(peer);
+        }
+        let before_ns = bench.core.watched_ns;
+        for (id, peer) in (1..).zip(&mut peers) {
+            bench.say(peer, &[trade(id)]);
+        }
+        assert_eq!(bench.trades().len(), count, "{idle:?} {wait:?} {count}");
+        assert_eq!(bench.core.watched_ns > before_ns, asks, "{idle:?} {wait:?} {count}");
+    }
 }

@@ -1,7 +1,7 @@
 //! What happens to the messages of one visit: read, decode, route, and a count of what became of each.
 //!
 //! ```text
-//! read ─► stamp ─► every whole message: server ping? ─► decode ─► pulse ─► (legs) ─► route ─► handler
+//! read, stamped ─► every whole message: server ping? ─► decode ─► pulse ─► (legs) ─► route ─► handler
 //!                                        └─► cold side (control)
 //! ```
 //! Called by the core's loop for each socket that may have bytes, and for each message of a connection on the cold side.
@@ -12,6 +12,7 @@ use super::legs::{Marked, Overlap, Overlaps, Role, Side};
 use super::outbox::Outbox;
 use super::pulse::{Marks, Pulses};
 use super::router::{Router, take_unrouted};
+use super::stages::Sampler;
 use super::stats::{ConnectionStats, CoreStats, Current, SocketStats};
 use super::stream::ReadOutcome;
 use crate::limits::VISIT_BYTES_MAX;
@@ -31,7 +32,6 @@ pub(super) struct Desk<S> {
     pub(super) overlaps: Overlaps,
     pub(super) marks: Marks,
     pub(super) latency_sample_every: u32,
-    pub(super) until_sample: u32,
 }
 
 /// What stays the same during one visit.
@@ -54,7 +54,7 @@ impl Pass<'_> {
         decoder: &mut Decoder,
         desk: &mut Desk<S>,
         outbox: &mut Outbox,
-        sampled: &mut u16,
+        sampler: &mut Sampler,
     ) -> Result<bool, Closed> {
         if connection.wants_write() {
             connection.flush()?;
@@ -63,14 +63,28 @@ impl Pass<'_> {
         let mut has_worked = false;
         while let ReadOutcome::Bytes(count) = connection.read(budget)? {
             has_worked = true;
-            let at = self.clock.ticks();
-            self.drain(connection, decoder, at, desk, outbox, sampled)?;
+            let at = connection.received_at();
+            if let Some(kernel_ns) = connection.take_kernel_stamp() {
+                self.core.stages.received(kernel_ns, self.clock.wall_ns(at));
+            }
+            if connection.is_tls() && sampler.is_next_due() {
+                self.decrypted(at, desk.latency_sample_every);
+            }
+            self.drain(connection, decoder, at, desk, outbox, sampler)?;
             budget = budget.saturating_sub(count);
             if budget == 0 || !connection.has_buffered() {
                 break;
             }
         }
         Ok(has_worked)
+    }
+
+    /// The record whose first message is to be stamped is open.
+    #[cold]
+    fn decrypted(&self, read_at: Ticks, every: u32) {
+        if every > 0 {
+            self.core.stages.read_to_decrypted.record(self.clock.elapsed_ns(read_at, self.clock.ticks()));
+        }
     }
 
     /// Delivers every whole message in the buffer, stamped `at`.
@@ -82,12 +96,12 @@ impl Pass<'_> {
         at: Ticks,
         desk: &mut Desk<S>,
         outbox: &mut Outbox,
-        sampled: &mut u16,
+        sampler: &mut Sampler,
     ) -> Result<(), Closed> {
         let received = self.clock.received(at);
         self.socket.last_seen_ns.set(received.mono.0);
         let pings_before = connection.counters().pings_received;
-        let mut batch = self.batch(received, Some(at), desk, outbox, sampled);
+        let mut batch = self.batch(received, Some(at), desk, outbox, sampler);
         let drained = loop {
             match connection.next_message() {
                 Ok(Some(message)) => batch.deliver(decoder, message.payload),
@@ -108,10 +122,10 @@ impl Pass<'_> {
         read_at: Option<Ticks>,
         desk: &'b mut Desk<S>,
         outbox: &'b mut Outbox,
-        sampled: &'b mut u16,
+        sampler: &'b mut Sampler,
     ) -> Batch<'b, S> {
-        let Desk { symbols, scratch, router, state, overlaps, marks, latency_sample_every, until_sample } = desk;
-        let Self { slot, leg, role, stats, core, .. } = *self;
+        let Desk { symbols, scratch, router, state, overlaps, marks, latency_sample_every } = desk;
+        let Self { slot, leg, role, stats, core, clock, .. } = *self;
         Batch {
             pass: self,
             received,
@@ -120,9 +134,7 @@ impl Pass<'_> {
             scratch,
             overlap: role.and_then(|role| overlaps.get(role)),
             latency_sample_every: *latency_sample_every,
-            until_sample,
             outbox,
-            sampled,
             messages: 0,
             control_messages: 0,
             bytes: 0,
@@ -135,9 +147,13 @@ impl Pass<'_> {
                 marks,
                 current: &core.current,
                 stats,
+                clock,
+                sampler,
                 events: 0,
                 newest: NO_TIME,
                 refused: None,
+                is_stamped: false,
+                is_uncommon: false,
             },
         }
     }
@@ -154,9 +170,7 @@ pub(super) struct Batch<'a, S> {
     /// The overlap this connection is in, if any, and its side of it.
     overlap: Option<(&'a mut Overlap, Side)>,
     latency_sample_every: u32,
-    until_sample: &'a mut u32,
     outbox: &'a mut Outbox,
-    sampled: &'a mut u16,
     messages: u64,
     /// Those of them that were no data.
     control_messages: u64,
@@ -196,6 +210,9 @@ impl<S> Batch<'_, S> {
             self.outbox.control(slot, &payload, stats);
             return;
         }
+        if self.delivery.sampler.count() {
+            self.begin_stamps();
+        }
         self.scratch.begin();
         let decoded = match &mut self.overlap {
             None => decoder.decode(payload, &self.received, self.symbols, self.scratch, &mut self.delivery),
@@ -214,28 +231,46 @@ impl<S> Batch<'_, S> {
             }
             Err(error) => {
                 count_refusal(error.reason, stats);
-                keep_sample(error, slot, self.scratch, self.outbox, self.sampled);
+                keep_sample(error, slot, self.scratch, self.outbox, &mut self.delivery.sampler.reasons_kept);
             }
         }
-        if let Some(reason) = self.delivery.refused {
-            keep_sample(DecodeError::new(reason, ""), slot, self.scratch, self.outbox, self.sampled);
+        if self.delivery.is_uncommon {
+            self.after_uncommon();
         }
-        self.measure();
+        self.note_age();
+    }
+
+    /// The message is one to be stamped. Its first event is to be stopped at: there lies the stamp of its decoding.
+    #[cold]
+    #[inline(never)]
+    fn begin_stamps(&mut self) {
+        let Delivery { sampler, clock, marks, is_stamped, is_uncommon, .. } = &mut self.delivery;
+        if sampler.framed(self.latency_sample_every, clock) {
+            marks.stop_at_next();
+            (*is_stamped, *is_uncommon) = (true, true);
+        }
+    }
+
+    /// A message that was stamped, or elements of it refused.
+    #[cold]
+    #[inline(never)]
+    fn after_uncommon(&mut self) {
+        let Pass { slot, stats, core, .. } = *self.pass;
+        let Delivery { sampler, clock, marks, is_stamped, refused, .. } = &mut self.delivery;
+        if *is_stamped {
+            sampler.handled((self.read_at, self.received), clock, &core.stages, &stats.read_to_handler);
+            marks.go_on();
+        }
+        if let Some(reason) = *refused {
+            let error = DecodeError::new(reason, "");
+            keep_sample(error, slot, self.scratch, self.outbox, &mut sampler.reasons_kept);
+        }
+        (*is_stamped, *refused) = (false, None);
     }
 
     #[inline]
-    fn measure(&mut self) {
-        let Pass { stats, clock, .. } = *self.pass;
-        *self.until_sample -= 1;
-        if *self.until_sample == 0 {
-            *self.until_sample = self.latency_sample_every;
-            let now = clock.ticks();
-            let taken_ns = match self.read_at {
-                Some(read_at) => clock.elapsed_ns(read_at, now),
-                None => clock.mono(now).since_ns(self.received.mono),
-            };
-            stats.read_to_handler.record(taken_ns);
-        }
+    fn note_age(&mut self) {
+        let Pass { stats, .. } = *self.pass;
         let newest = self.delivery.newest;
         if newest != NO_TIME {
             match u64::try_from(self.received.wall_ns - newest) {
@@ -257,10 +292,10 @@ impl<S> Batch<'_, S> {
 
 /// Keeps the first message of its reason on a connection, as it came: only tier two refuses, and it kept a copy.
 #[cold]
-fn keep_sample(error: DecodeError, slot: u16, scratch: &DecoderScratch, outbox: &mut Outbox, sampled: &mut u16) {
+fn keep_sample(error: DecodeError, slot: u16, scratch: &DecoderScratch, outbox: &mut Outbox, kept: &mut u16) {
     let bit = 1 << error.reason as u16;
-    if *sampled & bit == 0 && outbox.sample(slot, error, scratch.pristine()) {
-        *sampled |= bit;
+    if *kept & bit == 0 && outbox.sample(slot, error, scratch.pristine()) {
+        *kept |= bit;
     }
 }
 
@@ -286,12 +321,18 @@ struct Delivery<'a, S> {
     marks: &'a mut Marks,
     current: &'a Current,
     stats: &'a ConnectionStats,
+    clock: &'a Clock,
+    sampler: &'a mut Sampler,
     /// Events of the batch that went to the router.
     events: u64,
     /// Newest venue time of the message's events, ns since the epoch.
     newest: i64,
     /// Why the first element of the message that gave no event gave none.
     refused: Option<Reason>,
+    /// The message is one that is stamped.
+    is_stamped: bool,
+    /// There is something to be done behind the message: it is stamped, or an element was refused. One branch for both.
+    is_uncommon: bool,
 }
 
 impl<S> Delivery<'_, S> {
@@ -299,7 +340,7 @@ impl<S> Delivery<'_, S> {
     #[inline]
     fn begin(&mut self) {
         self.newest = NO_TIME;
-        self.refused = None;
+        self.is_uncommon = false;
         self.current.at_message(self.slot);
     }
 
@@ -307,7 +348,7 @@ impl<S> Delivery<'_, S> {
     #[inline]
     fn take<E: Routed>(&mut self, event: &E) {
         if self.marks.is_full() {
-            return self.take_after_marking(event);
+            return self.take_stopped(event);
         }
         self.mark(event);
         self.hand_on(event);
@@ -315,9 +356,25 @@ impl<S> Delivery<'_, S> {
 
     #[cold]
     #[inline(never)]
-    fn take_after_marking<E: Routed>(&mut self, event: &E) {
-        self.pulses.mark_all(self.marks, event.meta().received.mono);
+    fn take_stopped<E: Routed>(&mut self, event: &E) {
+        self.make_room(event.meta());
+        self.stamp_decoded();
         self.take(event);
+    }
+
+    /// The table of marks is full, or was called so for the sake of a stamped message's first event.
+    fn make_room(&mut self, meta: &Meta) {
+        if self.marks.is_stopped() {
+            self.marks.go_on();
+        } else {
+            self.pulses.mark_all(self.marks, meta.received.mono);
+        }
+    }
+
+    fn stamp_decoded(&mut self) {
+        if self.is_stamped {
+            self.sampler.decoded(self.clock);
+        }
     }
 
     #[inline]
@@ -338,6 +395,7 @@ impl<S> Delivery<'_, S> {
 
     fn refuse(&mut self, reason: Reason) {
         self.refused.get_or_insert(reason);
+        self.is_uncommon = true;
         count_refusal(reason, self.stats);
     }
 }
@@ -366,12 +424,13 @@ impl<S> Judged<'_, '_, S> {
 
     fn take<E: Routed>(&mut self, event: &E) {
         let Self { delivery, overlap, side } = self;
-        let Meta { symbol, received, .. } = *event.meta();
-        if delivery.marks.is_full() {
-            delivery.pulses.mark_all(delivery.marks, received.mono);
+        let symbol = event.meta().symbol;
+        while delivery.marks.is_full() {
+            delivery.make_room(event.meta());
         }
         delivery.mark(event);
         if overlap.judge(*side, symbol, event.lane(), event.mark(), delivery.stats) {
+            delivery.stamp_decoded();
             delivery.hand_on(event);
         }
     }

@@ -4,7 +4,7 @@
 //! socket ─► stream ─► read_buffer ─► frame (+ utf8) ─► (venue decode) ─► legs (+ window) ─► router ─► handler
 //!                         connection ties these; core visits the connections of one pinned thread, delivery is one visit
 //! socket ◄─ stream ◄─ outbound ◄─ encode        subscriptions, pongs, close frames: rare
-//! pulse: when each subscription last spoke
+//! pulse: when each subscription last spoke        stages: stamps of one message in N     socket: what stream reads and writes
 //! ring, outbox: the only way in and out of a core   clock: when     stats: what is published     poller: how a core waits
 //! ```
 
@@ -23,6 +23,8 @@ mod pulse;
 pub mod read_buffer;
 mod ring;
 mod router;
+mod socket;
+mod stages;
 mod stats;
 pub mod stream;
 mod utf8;
@@ -30,7 +32,7 @@ mod window;
 
 pub use clock::{Clock, Ticks, mono_now, wall_now_ns};
 pub use connection::{Closed, ClosedBy, ConnectionSettings, HotConnection, SendError};
-pub use core::{Core, CoreSettings, Idle, PanicReport, Strategy};
+pub use core::{Core, CoreSettings, Idle, PanicReport, Strategy, Wait};
 pub use frame::{DataKind, FrameError, Message};
 pub use lease::Halted;
 pub use legs::{Overlap, OverlapProgress};
@@ -38,5 +40,6 @@ pub use poller::{Poller, Waker};
 pub use pulse::Pulses;
 pub use ring::{Attachment, ColdPorts, Command, Feed, HotPorts, Notice, Spent, ports};
 pub use router::Router;
+pub use stages::{Stages, StampCost};
 pub use stats::{Beat, ConnectionStats, CoreStats, Counter, Current, Doing, Histogram, SocketStats};
 pub use stream::{ReadOutcome, Stream, StreamError};

@@ -79,6 +79,8 @@ impl Pulses {
 pub(super) struct Marks {
     words: [u32; MARKS_MAX],
     count: usize,
+    /// Marks that may wait now: all, or none while the next event is to be stopped at.
+    count_max: usize,
 }
 
 /// Marks that wait at most; before the next event they go into the table.
@@ -90,13 +92,28 @@ const _: () =
 
 impl Marks {
     pub(super) const fn new() -> Self {
-        Self { words: [0; MARKS_MAX], count: 0 }
+        Self { words: [0; MARKS_MAX], count: 0, count_max: MARKS_MAX }
     }
 
-    /// True where the marks that wait must go into the table before another.
+    /// True where the next event has to be stopped at: no other mark may wait, or [`Self::stop_at_next`] said so.
     #[inline]
     pub(super) const fn is_full(&self) -> bool {
-        self.count == MARKS_MAX
+        self.count >= self.count_max
+    }
+
+    /// The next event finds it full, though it need not be: one branch of an event serves both.
+    pub(super) const fn stop_at_next(&mut self) {
+        self.count_max = 0;
+    }
+
+    /// True from [`Self::stop_at_next`] to [`Self::go_on`].
+    pub(super) const fn is_stopped(&self) -> bool {
+        self.count_max == 0
+    }
+
+    /// Ends what [`Self::stop_at_next`] began.
+    pub(super) const fn go_on(&mut self) {
+        self.count_max = MARKS_MAX;
     }
 
     /// An event came. Not to be called while it is full.
@@ -164,6 +181,25 @@ mod tests {
         assert_eq!(marked(&pulses), symbols.len());
         pulses.mark_all(&mut marks, MonoNs(9));
         assert!(symbols.iter().all(|&symbol| pulses.last_data(symbol, Lane::QUOTE, 1) == MonoNs(7)), "none waited");
+    }
+
+    #[test]
+    fn marks_that_are_told_to_stop_are_full_until_they_are_told_to_go_on() {
+        let (pulses, mut marks) = (Pulses::new(), Marks::new());
+        let symbol = Symbol::new(3).unwrap();
+        marks.stop_at_next();
+        assert!(marks.is_full() && marks.is_stopped());
+        marks.go_on();
+        assert!(!marks.is_full() && !marks.is_stopped());
+        for _ in 0..MARKS_MAX {
+            marks.add(symbol, Lane::TRADE, 0);
+        }
+        assert!(marks.is_full() && !marks.is_stopped(), "really full");
+        marks.stop_at_next();
+        marks.go_on();
+        assert!(marks.is_full(), "and still");
+        pulses.mark_all(&mut marks, MonoNs(1));
+        assert!(!marks.is_full());
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! read apart, never a torn one.
 
 use super::pulse::Pulses;
+use super::stages::{Stages, StampCost, evict};
 use crate::market::{EventKind, Symbol};
 use crate::venue::Reason;
 use std::sync::Arc;
@@ -78,6 +79,17 @@ impl Histogram {
         self.buckets.iter().step_by(256).chain(self.buckets.last()).for_each(|bucket| bucket.add(0));
     }
 
+    /// Empties it, on the writer's thread only.
+    pub(super) fn clear(&self) {
+        self.buckets.iter().chain([&self.max]).for_each(|counter| counter.set(0));
+    }
+
+    /// Puts all of it out of the caches; changes nothing.
+    pub(super) fn evict(&self) {
+        evict(&*self.buckets);
+        evict(self);
+    }
+
     /// Largest value recorded.
     #[must_use]
     pub fn max(&self) -> u64 {
@@ -147,7 +159,7 @@ pub struct ConnectionStats {
     pub pings: Counter,
     /// Events whose venue time lies after our receive stamp: a clock is off.
     pub from_the_future: Counter,
-    /// From the return of the read to the return of the last handler of a message, ns.
+    /// From the return of the read to the return of the last handler of a message, ns: of the messages that are stamped.
     pub read_to_handler: Histogram,
     /// How long nobody had looked at the socket when a visit began, ns: the time in which the core was busy elsewhere, the
     /// handlers of this very socket included. Time spent in a wait that watches the socket does not count.
@@ -251,6 +263,10 @@ pub struct CoreStats {
     pub clock_error_ns_max: Counter,
     /// Times the core's clock stepped because it was more than a millisecond off.
     pub clock_steps: Counter,
+    /// Where the time of its stamped messages went.
+    pub stages: Stages,
+    /// What stamping costs on it.
+    pub stamp_cost: StampCost,
     /// When each of its subscriptions last spoke.
     pub pulses: Arc<Pulses>,
     /// What the thread is on, for its watchdog and for the report of a panic.
@@ -280,6 +296,8 @@ impl CoreStats {
             allocations: Counter::default(),
             clock_error_ns_max: Counter::default(),
             clock_steps: Counter::default(),
+            stages: Stages::default(),
+            stamp_cost: StampCost::default(),
             pulses: Arc::default(),
             current: Current::default(),
             sends_dropped: Counter::default(),

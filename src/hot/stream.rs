@@ -1,4 +1,4 @@
-//! The socket of one connection, plain or TLS, never blocking. The only file of the hot plane that touches one.
+//! The socket of one connection, plain or TLS, never blocking. What touches it is in `socket`.
 //!
 //! ```text
 //! plain: socket ── recv ──────────────────────────────► ReadBuffer
@@ -9,11 +9,13 @@
 //! burst never waits for the burst. Called by the connection. Our side allocates nothing after construction; rustls
 //! allocates one vector for each record's payload.
 
+use super::clock::Ticks;
 use super::read_buffer::ReadBuffer;
+use super::socket::{Socket, receive, send};
 use crate::limits::{TLS_RECORD_BYTES_MAX, VISIT_BYTES_MAX};
 use rustls::client::UnbufferedClientConnection;
 use rustls::unbuffered::{ConnectionState, UnbufferedStatus, WriteTraffic};
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind};
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::{AsRawFd, RawFd};
 
@@ -119,7 +121,7 @@ pub enum ReadOutcome {
 #[derive(Debug)]
 pub enum Stream {
     /// TCP.
-    Plain(TcpStream),
+    Plain(Socket),
     /// TLS over TCP, after its handshake.
     Tls(Box<TlsStream>),
 }
@@ -130,8 +132,7 @@ impl Stream {
     /// # Errors
     /// The socket's own.
     pub fn plain(socket: TcpStream) -> io::Result<Self> {
-        socket.set_nonblocking(true)?;
-        Ok(Self::Plain(socket))
+        Ok(Self::Plain(Socket::new(socket)?))
     }
 
     /// A TLS stream over a connected socket, which becomes non-blocking. `session` has finished its handshake;
@@ -140,8 +141,7 @@ impl Stream {
     /// # Errors
     /// The socket's own; `InvalidData` where the session refuses `ciphertext`.
     pub fn tls(socket: TcpStream, session: UnbufferedClientConnection, ciphertext: &[u8]) -> io::Result<Self> {
-        socket.set_nonblocking(true)?;
-        let tls = TlsStream::new(socket, session, ciphertext);
+        let tls = TlsStream::new(Socket::new(socket)?, session, ciphertext);
         Ok(Self::Tls(Box::new(tls.map_err(|error| io::Error::new(ErrorKind::InvalidData, error))?)))
     }
 
@@ -176,6 +176,38 @@ impl Stream {
                 Ok(outcome)
             }
             Self::Tls(tls) => tls.read(buffer),
+        }
+    }
+
+    /// Asks for the kernel's stamps: see [`Self::take_kernel_stamp`].
+    ///
+    /// # Errors
+    /// The kernel's, where it cannot stamp.
+    pub(super) fn stamp_in_kernel(&mut self) -> io::Result<()> {
+        self.socket().stamp_in_kernel()
+    }
+
+    /// When the bytes of the last read came: at the return of the `recv` that brought them, over TLS before any of them was
+    /// opened.
+    #[inline]
+    pub(super) fn received_at(&self) -> Ticks {
+        match self {
+            Self::Plain(socket) => socket.received_at(),
+            Self::Tls(tls) => tls.socket.received_at(),
+        }
+    }
+
+    /// The kernel's stamp of the last `recv`, once, in ns since the epoch; `None` where nobody asked for it.
+    #[inline]
+    pub(super) fn take_kernel_stamp(&mut self) -> Option<i64> {
+        self.socket().take_kernel_stamp()
+    }
+
+    #[inline]
+    fn socket(&mut self) -> &mut Socket {
+        match self {
+            Self::Plain(socket) => socket,
+            Self::Tls(tls) => &mut tls.socket,
         }
     }
 
@@ -234,10 +266,7 @@ impl Stream {
     /// over unread bytes sends a reset that can overtake our last words.
     pub fn shut_down(&mut self) {
         self.close_notify();
-        let socket = match self {
-            Self::Plain(socket) => socket,
-            Self::Tls(tls) => &mut tls.socket,
-        };
+        let socket = self.socket();
         // An error here means that the peer is gone already, which is where this leads.
         let _ = socket.shutdown(Shutdown::Write);
         let mut unwanted = [0; 4096];
@@ -246,35 +275,6 @@ impl Stream {
                 break;
             }
         }
-    }
-}
-
-/// One `recv` into a part that is not empty.
-#[inline]
-fn receive(socket: &mut TcpStream, free: &mut [u8]) -> Result<ReadOutcome, StreamError> {
-    loop {
-        return match socket.read(free) {
-            Ok(0) => Ok(ReadOutcome::End),
-            Ok(bytes) => Ok(ReadOutcome::Bytes(bytes)),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(ReadOutcome::WouldBlock),
-            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-            Err(error) => Err(error.into()),
-        };
-    }
-}
-
-/// One `send`; 0 where the socket takes nothing now.
-fn send(socket: &mut TcpStream, bytes: &[u8]) -> Result<usize, StreamError> {
-    if bytes.is_empty() {
-        return Ok(0);
-    }
-    loop {
-        return match socket.write(bytes) {
-            Ok(sent) => Ok(sent),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(0),
-            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-            Err(error) => Err(error.into()),
-        };
     }
 }
 
@@ -319,7 +319,7 @@ impl Window {
 
 /// TLS after its handshake, on rustls' unbuffered client.
 pub struct TlsStream {
-    socket: TcpStream,
+    socket: Socket,
     session: UnbufferedClientConnection,
     incoming: Window,
     outgoing: Window,
@@ -350,7 +350,7 @@ enum Asked {
 }
 
 impl TlsStream {
-    fn new(socket: TcpStream, session: UnbufferedClientConnection, ciphertext: &[u8]) -> Result<Self, StreamError> {
+    fn new(socket: Socket, session: UnbufferedClientConnection, ciphertext: &[u8]) -> Result<Self, StreamError> {
         // Twice the longest record at least, so that a partial one never blocks the next read; longer where the
         // handshake left more than that.
         let mut incoming = Window::new(VISIT_BYTES_MAX.max(2 * TLS_RECORD_BYTES_MAX).max(ciphertext.len()));
@@ -435,6 +435,8 @@ impl TlsStream {
     #[cold]
     fn take_first_record(&mut self, buffer: &mut ReadBuffer) -> ReadOutcome {
         let record = std::mem::take(&mut self.first_record);
+        // The handshake received it, on the cold side.
+        self.socket.receive_now();
         // `read` has made sure of the room.
         let fits = buffer.append(&record);
         debug_assert!(fits);

@@ -6,6 +6,7 @@ use crate::limits::READ_BUFFER_BYTES;
 use rustls::pki_types::{PrivateKeyDer, ServerName};
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, RootCertStore, ServerConfig, ServerConnection, StreamOwned, SupportedProtocolVersion};
+use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener};
 use std::sync::Arc;
 use std::thread;
@@ -412,4 +413,52 @@ fn a_connection_over_tls_echoes_and_closes() {
         assert_eq!(closed, Closed { code: None, by: ClosedBy::Peer });
         server.join().expect("the server saw what it wanted");
     }
+}
+
+#[test]
+fn the_records_of_one_receive_share_its_stamp_and_the_kernels_is_given_with_the_first() {
+    let (mut stream, mut peer) = pair();
+    stream.stamp_in_kernel().expect("a TCP socket");
+    let mut buffer = ReadBuffer::new();
+    let mut has_stamp = false;
+    // The kernel begins to stamp a moment after it is asked, and a write may come in two receives.
+    for _ in 0..10_000 {
+        peer.say(&[b"one", b"two", b"three"]);
+        let mut stamps = Vec::new();
+        let mut is_one_receive = true;
+        for piece in ["one", "two", "three"] {
+            is_one_receive &= piece == "one" || stream.has_buffered();
+            assert_eq!(next(&mut stream, &mut buffer), Ok(ReadOutcome::Bytes(piece.len())));
+            assert_eq!(taken(&mut buffer), piece.as_bytes());
+            stamps.push((stream.received_at(), stream.take_kernel_stamp().is_some()));
+        }
+        assert!(stamps.is_sorted_by_key(|stamp| stamp.0), "{stamps:?}");
+        if is_one_receive {
+            assert!(stamps.iter().all(|stamp| stamp.0 == stamps[0].0), "{stamps:?}");
+            assert!(!stamps[1].1 && !stamps[2].1, "once: {stamps:?}");
+        }
+        has_stamp |= is_one_receive && stamps[0].1;
+        if has_stamp {
+            break;
+        }
+    }
+    assert!(has_stamp, "the kernel stamps");
+}
+
+#[test]
+fn what_the_handshake_had_received_is_stamped_when_it_is_taken() {
+    let (mut socket, session, mut ciphertext, mut peer) = handshaken(&TLS13, None);
+    let sent = peer.records(&[b"early"]);
+    peer.socket.write_all(&sent).expect("written");
+    while !ciphertext.ends_with(&sent) {
+        let mut bytes = [0; 4096];
+        let count = socket.read(&mut bytes).expect("read");
+        ciphertext.extend_from_slice(&bytes[..count]);
+    }
+    let mut stream = Stream::tls(socket, session, &ciphertext).expect("non-blocking");
+    let made_at = stream.received_at();
+    let mut buffer = ReadBuffer::new();
+    assert_eq!(stream.read(&mut buffer, VISIT_BYTES_MAX), Ok(ReadOutcome::Bytes(5)));
+    assert!(stream.received_at() > made_at, "no earlier than the core had it");
+    assert_eq!(stream.take_kernel_stamp(), None);
 }

@@ -16,6 +16,7 @@ pub mod host;
 mod live;
 mod render;
 mod snapshot;
+mod stages;
 mod status;
 mod status_text;
 mod thread_stats;
@@ -28,6 +29,7 @@ pub use snapshot::{
     AgePercentiles, ConnectionReport, Failure, FailureKind, HotThreadReport, Percentiles, Report, SampleReport,
     SubscriptionCounts,
 };
+pub use stages::{StageReport, StageTimes, StampReport};
 pub use status::{
     ConnectionStatus, CoreStatus, EngineStatus, GovernorStatus, HaltedConnection, HeartbeatStatus, LegStatus,
     PendingRequestStatus, RequestStatus, RotationStatus, SubscriptionStatus,

@@ -2,12 +2,13 @@
 //!
 //! ```text
 //! Report ── connections[] ── read_to_handler_ns, visit_gap_ns, venue_age_ms, subscriptions, samples
-//!        ── hot_threads[]
+//!        ── hot_threads[] ── stages, stamps
 //! ```
 //! Plain data. Every counter is a total since the engine started, so a consumer that missed a line lost nothing: rates
 //! are differences. Keys are stable: they may be joined by others, never renamed, moved or given another unit.
 //! A percentile of nothing recorded is 0; `frames` says whether there was anything to record.
 
+use super::stages::{StageReport, StampReport};
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -58,7 +59,7 @@ pub struct ConnectionReport {
     pub tier_two: u64,
     /// Times the connection was made again after the first.
     pub reconnects: u64,
-    /// From the return of the read to the return of the handler, nanoseconds.
+    /// From the return of the read to the return of the handler, nanoseconds, of the messages that are stamped.
     pub read_to_handler_ns: Percentiles,
     /// How long nobody had looked at the socket when a visit began, nanoseconds: the core was busy elsewhere. A sleep that
     /// watches the socket does not count.
@@ -137,6 +138,10 @@ pub struct HotThreadReport {
     /// Times it gave the core up by itself: it slept; `null` where the system does not say.
     #[serde(default)]
     pub voluntary_switches: Option<u64>,
+    /// Where the time of its stamped messages went.
+    pub stages: StageReport,
+    /// What stamping them costs.
+    pub stamps: StampReport,
 }
 
 /// Percentiles of a time, nanoseconds, over the whole run.
@@ -294,6 +299,7 @@ impl ConnectionReport {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use super::super::stages::StageTimes;
     use super::*;
 
     /// A report of two connections and one hot thread, `elapsed_s` seconds in, at 1,000 frames a second each.
@@ -328,6 +334,14 @@ pub(super) mod tests {
                 clock_steps: 0,
                 page_faults_major: Some(0),
                 voluntary_switches: Some(1_041),
+                stages: StageReport {
+                    read_to_framed_ns: StageTimes {
+                        count: frames / 32,
+                        ns: Percentiles { p50: 45, p99: 900, p999: 4_100, max: 31_000 },
+                    },
+                    ..StageReport::default()
+                },
+                stamps: StampReport { every: 64, counter_ns: 8.2, hot_ns: 41.0, cold_ns: Some(402.0) },
             }],
             symbols: 4,
             halted: false,
@@ -357,6 +371,9 @@ pub(super) mod tests {
             "\"visit_gap_ns\":{\"p50\":260,\"p99\":900,\"p999\":4000,\"max\":950000}",
             "\"venue_age_ms\":{\"p50\":0.25,\"p99\":1.5}",
             "\"hot_threads\":[{\"core\":1,\"messages\":4000,\"allocations\":0,\"page_faults\":12,\"involuntary_switches\":3,",
+            "\"stages\":{\"kernel_to_read_ns\":{\"count\":0,\"p50\":0,",
+            "\"read_to_framed_ns\":{\"count\":62,\"p50\":45,\"p99\":900,\"p999\":4100,\"max\":31000}",
+            "\"stamps\":{\"every\":64,\"counter_ns\":8.2,\"hot_ns\":41.0,\"cold_ns\":402.0}",
             "\"symbols\":4",
         ];
         let mut from = 0;

@@ -4,6 +4,7 @@
 //! something that has not happened, or of which nothing is known. A field that is missing in a text reads as its default,
 //! so that an older or a newer `ctl` can read an engine.
 
+use super::stages::{StageReport, StampReport};
 use serde::{Deserialize, Serialize};
 
 /// Everything.
@@ -203,7 +204,7 @@ pub struct GovernorStatus {
 }
 
 /// One hot core.
-#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[serde(default)]
 pub struct CoreStatus {
     /// Its CPU.
@@ -224,6 +225,10 @@ pub struct CoreStatus {
     pub involuntary_switches: Option<u64>,
     /// Times it gave the CPU up: it slept.
     pub voluntary_switches: Option<u64>,
+    /// Where the time of its stamped messages went.
+    pub stages: StageReport,
+    /// What stamping them costs.
+    pub stamps: StampReport,
 }
 
 #[cfg(test)]

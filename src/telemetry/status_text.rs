@@ -6,7 +6,10 @@
 //! ```
 //! Pure: a status in, a text out.
 
-use super::status::{ConnectionStatus, EngineStatus, GovernorStatus, SubscriptionStatus};
+use super::render::duration_text;
+use super::snapshot::Percentiles;
+use super::stages::StageTimes;
+use super::status::{ConnectionStatus, CoreStatus, EngineStatus, GovernorStatus, SubscriptionStatus};
 use std::fmt::Write as _;
 
 /// Silent or refused streams named for one connection before the list is cut short.
@@ -44,8 +47,26 @@ pub fn status_text(status: &EngineStatus) -> String {
         });
         let heads = ["CORE", "SOCKETS", "LAST BEAT", "OVERRUNS", "PAGE FAULTS", "INVOLUNTARY", "VOLUNTARY SWITCHES"];
         table(&mut out, &heads, rows.collect());
+        stages(&mut out, &status.cores);
     }
     out
+}
+
+/// Where the time of the stamped messages went: a row for each core and stage that was measured.
+fn stages(out: &mut String, cores: &[CoreStatus]) {
+    let row = |core: &CoreStatus, (stage, times, _): (&str, &StageTimes, &str)| {
+        let Percentiles { p50, p99, p999, max } = times.ns;
+        let [p50, p99, p999, max] = [p50, p99, p999, max].map(duration_text);
+        vec![core.cpu.to_string(), stage.to_owned(), times.count.to_string(), p50, p99, p999, max]
+    };
+    let measured = |core: &CoreStatus| core.stages.all().map(|stage| (stage.1.count > 0).then(|| row(core, stage)));
+    let rows: Vec<_> = cores.iter().flat_map(measured).flatten().collect();
+    if !rows.is_empty() {
+        table(out, &["CORE", "STAGE", "COUNT", "P50", "P99", "P99.9", "MAX"], rows);
+    }
+    for core in cores.iter().filter(|core| core.stamps.counter_ns > 0.0) {
+        line(out, &format!("core {}: {}", core.cpu, core.stamps));
+    }
 }
 
 fn line(out: &mut String, text: &str) {
@@ -209,6 +230,7 @@ fn age(ms: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::stages::{StageReport, StampReport};
     use super::super::status::*;
     use super::*;
 
@@ -272,7 +294,21 @@ mod tests {
                 ..GovernorStatus::default()
             }],
             cores: vec![
-                CoreStatus { cpu: 1, sockets: 2, overruns: 1, overrun_ms_max: 120, ..CoreStatus::default() },
+                CoreStatus {
+                    cpu: 1,
+                    sockets: 2,
+                    overruns: 1,
+                    overrun_ms_max: 120,
+                    stages: StageReport {
+                        read_to_framed_ns: StageTimes {
+                            count: 7,
+                            ns: Percentiles { p50: 45, p99: 900, p999: 4_100, max: 31_000 },
+                        },
+                        ..StageReport::default()
+                    },
+                    stamps: StampReport { every: 64, counter_ns: 8.2, hot_ns: 41.0, cold_ns: None },
+                    ..CoreStatus::default()
+                },
                 CoreStatus {
                     cpu: 3,
                     page_faults: Some(14),
@@ -300,9 +336,12 @@ mod tests {
             "1 (longest 120 ms)",
             "- (major -)",
             "14 (major 2)  5            977",
+            "1     read to framed  7      45 ns  900 ns  4.1 µs  31.0 µs\n",
+            "core 1: one message in 64 is stamped and pays 41 ns; one reading of the counter 8.2 ns\n",
         ] {
             assert!(text.contains(words), "{words}: {text}");
         }
+        assert!(!text.contains("kernel to read"), "a stage that was not measured: {text}");
         assert!(!text.contains("btcusdt@trade"), "what is well is not named: {text}");
         assert!(text.lines().all(|line| line == line.trim_end()), "no white space at a line's end");
     }
