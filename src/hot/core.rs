@@ -599,11 +599,7 @@ impl<S> Core<S> {
     }
 
     fn panic_report(&mut self, payload: &(dyn std::any::Any + Send)) -> PanicReport {
-        let what = payload
-            .downcast_ref::<&str>()
-            .map(|text| (*text).to_owned())
-            .or_else(|| payload.downcast_ref::<String>().cloned())
-            .unwrap_or_else(|| "a panic without words".to_owned());
+        let what = panic_words(payload);
         let doing = self.stats.current.get();
         let (slot, event) = (doing.map(|doing| doing.slot), doing.and_then(|doing| doing.event));
         let message = match slot.map(|slot| &mut self.slots[usize::from(slot)].owned) {
@@ -619,6 +615,15 @@ impl<S> Core<S> {
         let message = if pristine.is_empty() { message } else { pristine };
         PanicReport { what, event, slot, message: message[..message.len().min(SAMPLE_BYTES)].to_vec() }
     }
+}
+
+/// A panic's own words.
+pub(super) fn panic_words(payload: &(dyn std::any::Any + Send)) -> String {
+    payload
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| payload.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "a panic without words".to_owned())
 }
 
 /// The slot with this number, if it exists and owns nothing.
