@@ -2,9 +2,10 @@
 //! protocol; connects to nothing.
 
 use super::{
-    Config, ConfigPlan, ConnectionConfig, EngineConfig, LivenessConfig, PlannedSocket, ReconnectConfig,
+    Config, ConfigPlan, ConnectionConfig, EngineConfig, LaneConfig, LivenessConfig, PlannedSocket, ReconnectConfig,
     ReconnectStrategy, RequestConfig, RotationConfig,
 };
+use crate::hot::lanes::Policy;
 use crate::venue::{Channel, ChannelScope, Heartbeat, StreamClass, protocol};
 use std::collections::BTreeSet;
 use std::fmt::{self, Write};
@@ -270,6 +271,9 @@ fn write_engine(config: &Config, engine: &EngineConfig, out: &mut String) -> fmt
         let strategy = core.strategy.as_deref().map(|name| format!(", strategy {name}")).unwrap_or_default();
         writeln!(out, "hot core {}  idle {}{strategy}, {}", core.cpu, core.idle.name(), count(owned, "connection"))?;
     }
+    for lane in &engine.lanes {
+        write_lane(lane, out)?;
+    }
     writeln!(out, "cold cores  {}", super::engine::list(&engine.cold_cores))?;
     let (overrun, lease) = (seconds(engine.watchdog.overrun), seconds(engine.halted_lease));
     writeln!(out, "watchdog    a core that stands still for {overrun} is told of; halted is believed for {lease}")?;
@@ -288,6 +292,32 @@ fn write_engine(config: &Config, engine: &EngineConfig, out: &mut String) -> fmt
         "report every {}, latency of one message in {}",
         seconds(engine.report_interval),
         engine.latency_sample_every
+    )
+}
+
+fn write_lane(lane: &LaneConfig, out: &mut String) -> fmt::Result {
+    let strategy = lane.strategy.as_deref().map(|name| format!(", strategy {name}")).unwrap_or_default();
+    let by = if lane.threads > 1 { format!(" by {}", lane.by.name()) } else { String::new() };
+    let where_it_runs = match lane.cpus.as_slice() {
+        [] => "on the cold cores".to_owned(),
+        cpus => format!("pinned to {}", super::engine::list(cpus)),
+    };
+    let threads = count(lane.threads, "thread");
+    writeln!(out, "lane {}  events of core {}{strategy}, {threads}{by}, {where_it_runs}", lane.name, lane.core)?;
+    let full = match lane.policy {
+        Policy::Latest => "a newer event takes the place of one that waits, by symbol and stream",
+        Policy::DropOldest => "full, the oldest event is lost",
+        Policy::Block => "full, HOLDS THE CORE until there is room",
+    };
+    writeln!(out, "  policy       {}: {full}", lane.policy.name())?;
+    let (slots, levels, mb) = (lane.slots, lane.levels, (lane.level_bytes() as f64) / f64::from(1 << 20));
+    writeln!(out, "  room         {slots} events, books of up to {levels} levels ({mb:.1} MB a thread)")?;
+    writeln!(
+        out,
+        "  idle         {}; hop of one event in {} timed; told of after {} on one event",
+        super::lane::idle_in_words(lane.idle),
+        lane.hop_sample_every,
+        seconds(lane.overrun)
     )
 }
 

@@ -2,7 +2,7 @@
 
 use super::place::Places;
 use super::reader::{Section, Source, nearest};
-use super::{ConnectionConfig, Host};
+use super::{ConnectionConfig, Host, LaneConfig, lane};
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -56,6 +56,8 @@ impl CoreConfig {
 pub struct EngineConfig {
     /// Hot cores, each CPU once. Never empty once checked.
     pub cores: Vec<CoreConfig>,
+    /// Strategies on threads beside the hot cores.
+    pub lanes: Vec<LaneConfig>,
     /// CPU numbers for every other thread. Never empty once checked.
     pub cold_cores: Vec<usize>,
     /// Time between two reports.
@@ -119,6 +121,7 @@ impl Default for EngineConfig {
     fn default() -> Self {
         Self {
             cores: Vec::new(),
+            lanes: Vec::new(),
             cold_cores: Vec::new(),
             report_interval: Duration::from_secs(5),
             latency_sample_every: 1,
@@ -137,8 +140,9 @@ pub(super) fn remaining(cpus: &[usize], cores: &[CoreConfig]) -> Vec<usize> {
 }
 
 /// Keys an engine file may have, and an exchange file may not.
-const KEYS: [&str; 8] = [
+const KEYS: [&str; 9] = [
     "core",
+    "lane",
     "cold_cores",
     "report_interval_s",
     "latency_sample_every",
@@ -177,6 +181,7 @@ pub(super) fn read(
         core.finish();
         engine.cores.push(config);
     }
+    engine.lanes = lane::read(source, &mut section, places);
     if let Some(elements) = section.list("cold_cores", "a list of CPU numbers: [0, 1]") {
         if elements.is_empty() {
             source.push(places.borrow().of("cold_cores").error("[]", "at least one CPU number"));

@@ -3,7 +3,7 @@
 //! ```text
 //! main thread      Engine::start ─────────────► RunningEngine: report, failure, handle, stop
 //!                       │ spawns
-//! hot threads      one Core a CPU, pinned                          (hot)
+//! hot threads      one Core a CPU, pinned ─► lanes                 (hot)
 //!                       ▲ rings
 //! cold runtime     one link a core ◄─► one driver a connection     (control, net)
 //!                  one listing a venue, one manager, one watchdog  (net)
@@ -16,6 +16,7 @@ pub mod client;
 mod clients;
 mod driver;
 mod handle;
+mod lanes;
 mod legs;
 mod link;
 mod listing;
@@ -28,14 +29,16 @@ mod slots;
 mod status;
 mod watchdog;
 
-use crate::config::{Config, Idle};
+use crate::config::{Config, Idle, LaneConfig};
 use crate::control::GovernorSettings;
+use crate::hot::lanes::{LanePanic, LanePhase, LaneSet, Partition};
 use crate::hot::{self, Core, CoreSettings, CoreStats, Halted, HotPorts, PanicReport, Strategy};
 use crate::limits::CONNECTION_COUNT_MAX;
-use crate::market::{Instrument, Symbol, SymbolSpec, SymbolTableError, Venue};
+use crate::market::{EventKind, Instrument, Symbol, SymbolSpec, SymbolTableError, Venue};
 use crate::net::{ControlSocket, ControlSocketError, ControlSocketOptions, RestError, SharedGovernor, TlsError};
 use crate::strategy;
 use crate::telemetry::{EventBus, Failure, FailureKind, Report, current_thread_id, thread_allocations};
+use lanes::{LaneHandle, LaneParts, Starter};
 use listing::Symbols;
 use manager::Manager;
 use plan::TlsConfigs;
@@ -74,6 +77,30 @@ pub enum EngineError {
         cpu: usize,
         /// Sockets planned.
         sockets: usize,
+    },
+    /// A `[[lane]]` names a strategy that nobody registered.
+    #[error("lane {lane}: no strategy is called `{name}`: one of {known}")]
+    UnknownLaneStrategy {
+        /// The lane.
+        lane: String,
+        /// The name found.
+        name: String,
+        /// The names there are.
+        known: String,
+    },
+    /// A partition is for lanes that no `[[lane]]` names.
+    #[error("a partition was given for lanes `{name}`, and the configuration has none of that name")]
+    NoSuchLane {
+        /// The name.
+        name: String,
+    },
+    /// A lane's thread could not be pinned or started.
+    #[error("lane {name}: {error}")]
+    Lane {
+        /// The lane.
+        name: String,
+        /// What the system says.
+        error: io::Error,
     },
     /// A connection names a CPU that is no hot core.
     #[error("connection `{connection}`: CPU {cpu} is not a hot core")]
@@ -128,10 +155,31 @@ struct CoreParts {
     ports: HotPorts,
     stats: Arc<CoreStats>,
     started: std_mpsc::Sender<io::Result<()>>,
-    ended: std_mpsc::Sender<(usize, Option<Box<PanicReport>>)>,
+    ended: std_mpsc::Sender<EndedThread>,
 }
 
-type Factory = Arc<dyn Fn(CoreParts) -> io::Result<()> + Send + Sync>;
+/// What a strategy is to run on.
+enum Parts {
+    /// A hot core, and the lanes beside it.
+    Core(CoreParts, Vec<LaneSet>),
+    Lane(LaneParts),
+}
+
+/// A thread has ended, and why, where it panicked.
+#[derive(Debug)]
+enum EndedThread {
+    Core {
+        cpu: usize,
+        panic: Option<Box<PanicReport>>,
+    },
+    /// A lane, by its position among all of them.
+    Lane {
+        index: usize,
+        panic: Option<Box<LanePanic>>,
+    },
+}
+
+type Factory = Arc<dyn Fn(Parts) -> io::Result<()> + Send + Sync>;
 
 /// What a strategy shows besides its handlers: kept by the engine, asked for the final report.
 type Summary = Arc<dyn Fn() -> Option<String> + Send + Sync>;
@@ -146,6 +194,7 @@ pub struct EngineBuilder {
     factories: BTreeMap<String, Factory>,
     summaries: Arc<Mutex<Vec<Summary>>>,
     default_strategy: String,
+    partitions: BTreeMap<String, Partition>,
     halted: Halted,
 }
 
@@ -158,6 +207,7 @@ impl Engine {
             factories: BTreeMap::new(),
             summaries: Arc::default(),
             default_strategy: strategy::NAMES[0].to_owned(),
+            partitions: BTreeMap::new(),
             halted: Halted::new(),
         };
         builder.strategy("null", strategy::null).with_spread().with_print()
@@ -165,24 +215,31 @@ impl Engine {
 }
 
 impl EngineBuilder {
-    /// Registers a strategy of one's own under a name. `make` runs on each hot core that uses it, before its loop. The
-    /// last one registered by this is what cores without a strategy of their own use.
+    /// Registers a strategy of one's own under a name. `make` runs on each hot core or lane that uses it, before its loop.
+    /// The last one registered by this is what cores and lanes without a strategy of their own use.
     #[must_use]
     pub fn strategy<S: 'static>(mut self, name: &str, make: impl Fn() -> Strategy<S> + Send + Sync + 'static) -> Self {
         let make = Arc::new(make);
-        let factory = move |parts: CoreParts| {
+        let factory = move |parts: Parts| {
             let make = Arc::clone(&make);
-            spawn_core(parts, move || make())
+            lanes::spawn(parts, move || make())
         };
         self.factories.insert(name.to_owned(), Arc::new(factory));
         self.default_strategy = name.to_owned();
         self
     }
 
-    /// What cores use that name no strategy.
+    /// What cores and lanes use that name no strategy.
     #[must_use]
     pub fn default_strategy(mut self, name: &str) -> Self {
         self.default_strategy = name.to_owned();
+        self
+    }
+
+    /// Which of the threads of the `[[lane]]` of this name an event goes to, instead of what its `by` says.
+    #[must_use]
+    pub fn lane_partition(mut self, lane: &str, partition: Partition) -> Self {
+        self.partitions.insert(lane.to_owned(), partition);
         self
     }
 
@@ -221,11 +278,11 @@ impl EngineBuilder {
 
     fn with_spread(mut self) -> Self {
         let summaries = Arc::clone(&self.summaries);
-        let factory = move |parts: CoreParts| {
+        let factory = move |parts: Parts| {
             let (strategy, table) = strategy::spread();
             let summary: Summary = Arc::new(move || (!table.rows().is_empty()).then(|| table.summary(12)));
             summaries.lock().unwrap_or_else(PoisonError::into_inner).push(summary);
-            spawn_core(parts, move || strategy)
+            lanes::spawn(parts, move || strategy)
         };
         self.factories.insert("spread".to_owned(), Arc::new(factory));
         self
@@ -234,7 +291,7 @@ impl EngineBuilder {
     fn with_print(mut self) -> Self {
         let summaries = Arc::clone(&self.summaries);
         let cold_cores = self.config.engine.cold_cores.clone();
-        let factory = move |parts: CoreParts| {
+        let factory = move |parts: Parts| {
             let cold_cores = cold_cores.clone();
             let (strategy, printer) = strategy::print(io::BufWriter::new(io::stderr()), move || {
                 let _ = confine_to(&cold_cores);
@@ -244,14 +301,14 @@ impl EngineBuilder {
                 (dropped > 0).then(|| format!("print: {dropped} events found the ring full and were not printed\n"))
             });
             summaries.lock().unwrap_or_else(PoisonError::into_inner).push(summary);
-            spawn_core(parts, move || strategy)
+            lanes::spawn(parts, move || strategy)
         };
         self.factories.insert("print".to_owned(), Arc::new(factory));
         self
     }
 
-    /// Starts the hot threads and the cold runtime. Returns once every hot thread is pinned and in its loop; the
-    /// connections come after that.
+    /// Starts the hot threads, their lanes and the cold runtime. Returns once every hot thread is pinned and in its loop;
+    /// the connections come after that.
     ///
     /// # Errors
     /// [`EngineError`]: nothing is left running.
@@ -263,15 +320,18 @@ impl EngineBuilder {
         let mut cores = Vec::new();
         let mut threads = Vec::new();
         let mut cold_ports = Vec::new();
+        let mut lanes = Vec::new();
+        let starter = Starter { engine: &self.config.engine, partitions: &self.partitions, ended: &ended_in };
         for core in &self.config.engine.cores {
-            let (stats, cold) = self.start_core(core, ended_in.clone())?;
+            let sets = starter.start(core, &mut lanes, |lane| self.lane_factory(lane))?;
+            let (stats, cold) = self.start_core(core, sets, ended_in.clone())?;
             threads.push(report::Thread::new(Arc::clone(&stats)));
             cores.push(stats);
             cold_ports.push(cold);
         }
         let runtime = cold_runtime(&self.config.engine.cold_cores).map_err(EngineError::Runtime)?;
         let cold_failure = ColdFailure::default();
-        let links = start_links(&runtime, &cores, cold_ports, &cold_failure);
+        let links = start_links(&runtime, &cores, cold_ports, &lanes, &cold_failure);
         let (moves_in, moves) = mpsc::unbounded_channel();
         let engine = &self.config.engine;
         let events = EventBus::new();
@@ -282,6 +342,7 @@ impl EngineBuilder {
             symbols: Symbols::default(),
             moves: moves_in,
             requests_per_second: engine.governor.requests_per_second,
+            lanes,
             beats: watchdog::Beats::default(),
         });
         let (stop, stopped) = watch::channel(false);
@@ -312,7 +373,7 @@ impl EngineBuilder {
             stop,
             cold_failure,
             runtime: Some(runtime),
-            ended: Mutex::new(Ended { from_threads: ended, panic: None, count: 0 }),
+            ended: Mutex::new(Ended { from_threads: ended, panic: None, cores: 0, lanes: 0 }),
             summaries: self.summaries,
         })
     }
@@ -321,14 +382,17 @@ impl EngineBuilder {
     fn start_core(
         &self,
         core: &crate::config::CoreConfig,
-        ended: std_mpsc::Sender<(usize, Option<Box<PanicReport>>)>,
+        lanes: Vec<LaneSet>,
+        ended: std_mpsc::Sender<EndedThread>,
     ) -> Result<(Arc<CoreStats>, hot::ColdPorts), EngineError> {
-        let factory = self.factory(core.cpu, core.strategy.as_deref())?;
+        let (factory, _) = self
+            .factory(core.strategy.as_deref())
+            .map_err(|(name, known)| EngineError::UnknownStrategy { cpu: core.cpu, name, known })?;
         let stats = Arc::new(CoreStats::new(core.cpu));
         let at_core = |error| EngineError::Core { cpu: core.cpu, error };
         let (hot_ports, cold) = hot::ports().map_err(at_core)?;
         let (started_in, started) = std_mpsc::channel();
-        factory(CoreParts {
+        let parts = CoreParts {
             cpu: core.cpu,
             settings: CoreSettings {
                 idle: match core.idle {
@@ -343,8 +407,8 @@ impl EngineBuilder {
             stats: Arc::clone(&stats),
             started: started_in,
             ended,
-        })
-        .map_err(at_core)?;
+        };
+        factory(Parts::Core(parts, lanes)).map_err(at_core)?;
         started.recv().unwrap_or_else(|_| Err(io::Error::other("its thread ended at once"))).map_err(at_core)?;
         Ok((stats, cold))
     }
@@ -378,6 +442,13 @@ impl EngineBuilder {
     /// Finds out before anything is started what cannot be connected.
     fn check_plans(&self) -> Result<(), EngineError> {
         let cores = &self.config.engine.cores;
+        for lane in &self.config.engine.lanes {
+            self.lane_factory(lane)?;
+        }
+        let is_there = |name: &&String| self.config.engine.lanes.iter().any(|lane| lane.name == **name);
+        if let Some(name) = self.partitions.keys().find(|name| !is_there(name)) {
+            return Err(EngineError::NoSuchLane { name: name.clone() });
+        }
         let mut sockets: Vec<usize> = cores.iter().map(|_| 0).collect();
         let mut tls = TlsConfigs::default();
         for connection in &self.config.connections {
@@ -393,13 +464,18 @@ impl EngineBuilder {
         Ok(())
     }
 
-    fn factory(&self, cpu: usize, name: Option<&str>) -> Result<Factory, EngineError> {
-        let name = name.unwrap_or(&self.default_strategy);
-        self.factories.get(name).map(Arc::clone).ok_or_else(|| EngineError::UnknownStrategy {
-            cpu,
-            name: name.to_owned(),
-            known: self.factories.keys().map(String::as_str).collect::<Vec<_>>().join(", "),
-        })
+    fn lane_factory(&self, lane: &LaneConfig) -> Result<(Factory, String), EngineError> {
+        let unknown = |(name, known)| EngineError::UnknownLaneStrategy { lane: lane.name.clone(), name, known };
+        self.factory(lane.strategy.as_deref()).map_err(unknown)
+    }
+
+    /// A strategy's factory and its name; where there is none, the name and those there are.
+    fn factory(&self, name: Option<&str>) -> Result<(Factory, String), (String, String)> {
+        let name = name.unwrap_or(&self.default_strategy).to_owned();
+        match self.factories.get(&name) {
+            Some(factory) => Ok((Arc::clone(factory), name)),
+            None => Err((name, self.factories.keys().map(String::as_str).collect::<Vec<_>>().join(", "))),
+        }
     }
 }
 
@@ -423,7 +499,7 @@ fn spawn_core<S: 'static>(parts: CoreParts, make: impl FnOnce() -> Strategy<S> +
             Ok(core) => {
                 let _ = started.send(Ok(()));
                 let panic = core.run().err();
-                let _ = ended.send((cpu, panic));
+                let _ = ended.send(EndedThread::Core { cpu, panic });
             }
         }
     };
@@ -445,6 +521,7 @@ fn start_links(
     runtime: &Runtime,
     cores: &[Arc<CoreStats>],
     ports: Vec<hot::ColdPorts>,
+    lanes: &[LaneHandle],
     cold_failure: &ColdFailure,
 ) -> Vec<CoreLink> {
     let links = cores.iter().zip(ports).map(|(stats, ports)| {
@@ -452,8 +529,9 @@ fn start_links(
         let (slots, pulses) = (SlotTable::new(), Arc::clone(&stats.pulses));
         let link = {
             let (slots, pulses) = (slots.clone(), Arc::clone(&pulses));
+            let symbols = lanes::senders(lanes, stats.cpu);
             async move {
-                if let Err(error) = link::run(ports, received, slots, pulses).await {
+                if let Err(error) = link::run(ports, received, slots, pulses, symbols).await {
                     panic!("its rings failed: {error}");
                 }
             }
@@ -506,13 +584,19 @@ fn cold_runtime(cold_cores: &[usize]) -> io::Result<Runtime> {
 
 #[derive(Debug)]
 struct Ended {
-    from_threads: std_mpsc::Receiver<(usize, Option<Box<PanicReport>>)>,
+    from_threads: std_mpsc::Receiver<EndedThread>,
     panic: Option<Failure>,
-    count: usize,
+    /// Hot threads that have ended.
+    cores: usize,
+    /// Lanes that have ended.
+    lanes: usize,
 }
 
 /// How long `stop` takes at most: closing handshakes are given 80 ms, on either side.
 const STOP_WAIT: Duration = Duration::from_millis(130);
+
+/// How long lanes may deliver what waits in them when the engine stops, of that time.
+const LANE_WAIT: Duration = Duration::from_millis(100);
 
 /// An engine at work.
 pub struct RunningEngine {
@@ -538,6 +622,7 @@ impl RunningEngine {
             self.started.elapsed(),
             &self.manager.rows(),
             &self.threads,
+            &self.manager.shared.lanes,
             (symbols, self.is_halted()),
             self.failure(),
         )
@@ -575,8 +660,8 @@ impl RunningEngine {
     #[must_use]
     pub fn failure(&self) -> Option<Failure> {
         let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
-        while let Ok((cpu, panic)) = ended.from_threads.try_recv() {
-            ended.note(cpu, panic, self);
+        while let Ok(thread) = ended.from_threads.try_recv() {
+            ended.note(thread, self);
         }
         let of_hot = ended.panic.clone();
         drop(ended);
@@ -633,7 +718,8 @@ impl RunningEngine {
     }
 
     /// Closes every connection with its closing handshake, ends every thread, and gives the final report. Within
-    /// 150 ms, whatever the peers do; a hot thread that a handler holds is left behind.
+    /// 150 ms, whatever the peers do; a thread that a handler holds is left behind. Lanes deliver what waits in them, for
+    /// 100 ms at most; what was left then is each lane's `waiting` in the report.
     #[must_use]
     pub fn stop(mut self) -> Report {
         self.shut_down();
@@ -648,31 +734,27 @@ impl RunningEngine {
         self.manager.shared.whole.end();
         // First the drivers: a loss that we cause is then no loss. They close what lives on the cold side.
         self.stop.send_replace(true);
-        let deadline = Instant::now() + STOP_WAIT;
+        let started = Instant::now();
+        let deadline = started + STOP_WAIT;
+        self.lanes_enter(LanePhase::Closing);
         for core in &self.cores {
             let commands = core.commands.clone();
             // A queue that is full is waited for, by a task of its own: the other cores stop meanwhile.
             runtime.spawn(async move { drop(commands.send(hot::Command::Stop).await) });
         }
-        loop {
-            let waited = {
-                let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
-                if ended.count == self.cores.len() {
-                    break;
-                }
-                let result = ended.from_threads.recv_timeout(deadline.saturating_duration_since(Instant::now()));
-                if let Ok((cpu, panic)) = result {
-                    ended.note_stopping(cpu, panic, self);
-                    true
-                } else {
-                    false
-                }
-            };
-            if !waited {
-                tracing::error!("a hot thread did not end in time: a handler holds it");
-                break;
+        if !self.wait_for_threads(deadline, |ended| ended.cores == self.cores.len()) {
+            tracing::error!("a hot thread did not end in time: a handler holds it");
+        }
+        // Nothing is sent any more.
+        self.lanes_enter(LanePhase::Draining);
+        let lane_count = self.manager.shared.lanes.len();
+        if !self.wait_for_threads(started + LANE_WAIT, |ended| ended.lanes == lane_count) {
+            for lane in self.manager.shared.lanes.iter().filter(|lane| lane.stats.counts().waiting > 0) {
+                let (lane, waiting) = (&lane.stats.settings().name, lane.stats.counts().waiting);
+                tracing::warn!(lane, waiting, "a lane did not deliver in time what waited in it");
             }
         }
+        self.lanes_enter(LanePhase::Cut);
         let left = deadline.saturating_duration_since(Instant::now());
         let _ = runtime.block_on(async { tokio::time::timeout(left, self.end_cold()).await });
         runtime.shutdown_background();
@@ -680,6 +762,22 @@ impl RunningEngine {
 }
 
 impl RunningEngine {
+    fn lanes_enter(&self, phase: LanePhase) {
+        self.manager.shared.lanes.iter().for_each(|lane| lane.stats.enter(phase));
+    }
+
+    /// Hears of threads that end until `is_done`. False where that was not so in time.
+    fn wait_for_threads(&self, deadline: Instant, is_done: impl Fn(&Ended) -> bool) -> bool {
+        let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        while !is_done(&ended) {
+            match ended.from_threads.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(thread) => ended.note_stopping(thread, self),
+                Err(_) => return false,
+            }
+        }
+        true
+    }
+
     /// Waits until every driver has ended and every request connection is closed.
     async fn end_cold(&self) {
         let clients = std::mem::take(&mut *self.handle.clients.lock().unwrap_or_else(PoisonError::into_inner));
@@ -689,23 +787,40 @@ impl RunningEngine {
 }
 
 impl Ended {
+    fn count(&mut self, thread: &EndedThread) {
+        match thread {
+            EndedThread::Core { .. } => self.cores += 1,
+            EndedThread::Lane { .. } => self.lanes += 1,
+        }
+    }
+
     /// A thread that ended although nobody stopped it.
-    fn note(&mut self, cpu: usize, panic: Option<Box<PanicReport>>, engine: &RunningEngine) {
-        self.count += 1;
-        let failure = match panic {
-            Some(panic) => Failure { kind: FailureKind::HandlerPanicked, message: engine.describe(cpu, &panic) },
-            None => {
+    fn note(&mut self, thread: EndedThread, engine: &RunningEngine) {
+        self.count(&thread);
+        let failure = match thread {
+            EndedThread::Core { cpu, panic: Some(panic) } => {
+                Failure { kind: FailureKind::HandlerPanicked, message: engine.describe(cpu, &panic) }
+            }
+            EndedThread::Lane { panic: Some(panic), .. } => {
+                Failure { kind: FailureKind::HandlerPanicked, message: engine.describe_lane(&panic) }
+            }
+            EndedThread::Core { cpu, panic: None } => {
                 Failure { kind: FailureKind::Runtime, message: format!("the hot thread of CPU {cpu} ended by itself") }
+            }
+            EndedThread::Lane { index, panic: None } => {
+                let lane = engine.manager.shared.lanes.get(index);
+                let name = lane.map_or_else(String::new, |lane| lane.stats.settings().name.clone());
+                Failure { kind: FailureKind::Runtime, message: format!("lane {name} ended by itself") }
             }
         };
         tracing::error!("{}", failure.message);
         self.panic.get_or_insert(failure);
     }
 
-    fn note_stopping(&mut self, cpu: usize, panic: Option<Box<PanicReport>>, engine: &RunningEngine) {
-        match panic {
-            Some(panic) => self.note(cpu, Some(panic), engine),
-            None => self.count += 1,
+    fn note_stopping(&mut self, thread: EndedThread, engine: &RunningEngine) {
+        match thread {
+            EndedThread::Core { panic: None, .. } | EndedThread::Lane { panic: None, .. } => self.count(&thread),
+            EndedThread::Core { .. } | EndedThread::Lane { .. } => self.note(thread, engine),
         }
     }
 }
@@ -713,16 +828,7 @@ impl Ended {
 impl RunningEngine {
     /// A panic in words: which handler, on what event of which symbol, and the message it came in.
     fn describe(&self, cpu: usize, panic: &PanicReport) -> String {
-        let event = panic.event.map_or_else(
-            || "outside of an event".to_owned(),
-            |(kind, symbol)| {
-                let symbols = self.lock_symbols();
-                let name = symbols
-                    .spec(symbol)
-                    .map_or_else(|| symbol.to_string(), |spec| format!("{} {}", spec.venue, spec.name));
-                format!("on {kind:?} of {name}")
-            },
-        );
+        let event = self.in_words(panic.event);
         let table = self.cores.iter().find(|core| core.cpu == cpu).map(|core| &core.slots);
         let connection = panic.slot.zip(table).and_then(|(slot, table)| table.name(slot));
         let connection = connection.as_deref().unwrap_or("no connection");
@@ -731,6 +837,19 @@ impl RunningEngine {
             panic.what,
             String::from_utf8_lossy(&panic.message)
         )
+    }
+}
+
+impl RunningEngine {
+    /// The same of a lane: there the event is what is left of the message.
+    fn describe_lane(&self, panic: &LanePanic) -> String {
+        let LanePanic { lane, what, event, shown } = panic;
+        format!("a handler panicked {}, lane {lane}: {what}; event: {shown}", self.in_words(*event))
+    }
+
+    fn in_words(&self, event: Option<(EventKind, Symbol)>) -> String {
+        let Some((kind, symbol)) = event else { return "outside of an event".to_owned() };
+        format!("on {kind:?} of {}", self.manager.shared.symbol_name(symbol))
     }
 }
 

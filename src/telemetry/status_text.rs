@@ -6,7 +6,7 @@
 //! ```
 //! Pure: a status in, a text out.
 
-use super::status::{ConnectionStatus, EngineStatus, GovernorStatus, SubscriptionStatus};
+use super::status::{ConnectionStatus, EngineStatus, GovernorStatus, LaneStatus, SubscriptionStatus};
 use std::fmt::Write as _;
 
 /// Silent or refused streams named for one connection before the list is cut short.
@@ -34,6 +34,9 @@ pub fn status_text(status: &EngineStatus) -> String {
             vec![core.cpu.to_string(), core.sockets.to_string(), age(core.beat_ms_ago), overruns]
         });
         table(&mut out, &["CORE", "SOCKETS", "LAST BEAT", "OVERRUNS"], rows.collect());
+    }
+    if !status.lanes.is_empty() {
+        lanes(&mut out, &status.lanes);
     }
     out
 }
@@ -181,6 +184,46 @@ fn governor(out: &mut String, budgets: &[GovernorStatus]) {
     table(out, &heads, budgets.iter().map(row).collect());
 }
 
+fn lanes(out: &mut String, lanes: &[LaneStatus]) {
+    let row = |lane: &LaneStatus| {
+        let LaneStatus { report, beat_ms_ago, overruns, overrun_ms_max } = lane;
+        let held = match report.holds_core {
+            true => format!("core {} {} times, {}", report.core, report.blocked, age(report.blocked_ns / 1_000_000)),
+            false => "-".to_owned(),
+        };
+        let us = |ns: u64| format!("{}.{} us", ns / 1_000, ns % 1_000 / 100);
+        vec![
+            report.lane.clone(),
+            report.strategy.clone(),
+            report.policy.clone(),
+            report.delivered.to_string(),
+            report.dropped.to_string(),
+            report.replaced.to_string(),
+            report.too_long.to_string(),
+            format!("{} of {} (most {})", report.waiting, report.slots, report.waiting_max),
+            held,
+            format!("{} (p99 {})", us(report.hop_ns.p50), us(report.hop_ns.p99)),
+            age(*beat_ms_ago),
+            format!("{overruns} (longest {})", age(*overrun_ms_max)),
+        ]
+    };
+    let heads = [
+        "LANE",
+        "STRATEGY",
+        "POLICY",
+        "DELIVERED",
+        "DROPPED",
+        "REPLACED",
+        "TOO LONG",
+        "WAITING",
+        "HELD",
+        "HOP",
+        "LAST BEAT",
+        "OVERRUNS",
+    ];
+    table(out, &heads, lanes.iter().map(row).collect());
+}
+
 fn optional(ms: Option<u64>) -> String {
     ms.map_or_else(|| "-".to_owned(), age)
 }
@@ -199,6 +242,7 @@ fn age(ms: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::snapshot::{LaneReport, Percentiles};
     use super::super::status::*;
     use super::*;
 
@@ -262,6 +306,24 @@ mod tests {
                 ..GovernorStatus::default()
             }],
             cores: vec![CoreStatus { cpu: 1, sockets: 2, overruns: 1, overrun_ms_max: 120, ..CoreStatus::default() }],
+            lanes: vec![LaneStatus {
+                report: LaneReport {
+                    lane: "model-1".into(),
+                    policy: "block".into(),
+                    holds_core: true,
+                    core: 1,
+                    slots: 64,
+                    waiting: 3,
+                    waiting_max: 60,
+                    blocked: 4,
+                    blocked_ns: 9_000_000,
+                    hop_ns: Percentiles { p50: 1_250, p99: 80_000, ..Percentiles::default() },
+                    ..LaneReport::default()
+                },
+                overruns: 2,
+                overrun_ms_max: 1_500,
+                ..LaneStatus::default()
+            }],
             ..EngineStatus::default()
         };
         let text = status_text(&status);
@@ -278,6 +340,11 @@ mod tests {
             "3 of 240",
             "for 2.0 s",
             "1 (longest 120 ms)",
+            "model-1",
+            "3 of 64 (most 60)",
+            "core 1 4 times, 9 ms",
+            "1.2 us (p99 80.0 us)",
+            "2 (longest 1.5 s)",
         ] {
             assert!(text.contains(words), "{words}: {text}");
         }
