@@ -15,6 +15,7 @@ mod affinity;
 pub mod client;
 mod clients;
 mod driver;
+mod ended;
 mod handle;
 mod lanes;
 mod legs;
@@ -31,13 +32,14 @@ mod watchdog;
 
 use crate::config::{Config, Idle, LaneConfig};
 use crate::control::GovernorSettings;
-use crate::hot::lanes::{LanePanic, LanePhase, LaneSet, Partition};
-use crate::hot::{self, Core, CoreSettings, CoreStats, Halted, HotPorts, PanicReport, Strategy};
+use crate::hot::lanes::{LanePhase, LaneSet, Partition};
+use crate::hot::{self, Core, CoreSettings, CoreStats, Halted, HotPorts, Strategy};
 use crate::limits::CONNECTION_COUNT_MAX;
-use crate::market::{EventKind, Instrument, Symbol, SymbolSpec, SymbolTableError, Venue};
+use crate::market::{Instrument, Symbol, SymbolSpec, SymbolTableError, Venue};
 use crate::net::{ControlSocket, ControlSocketError, ControlSocketOptions, RestError, SharedGovernor, TlsError};
 use crate::strategy;
 use crate::telemetry::{EventBus, Failure, FailureKind, Report, current_thread_id, thread_allocations};
+use ended::{Ended, EndedThread};
 use lanes::{LaneHandle, LaneParts, Starter};
 use listing::Symbols;
 use manager::Manager;
@@ -163,20 +165,6 @@ enum Parts {
     /// A hot core, and the lanes beside it.
     Core(CoreParts, Vec<LaneSet>),
     Lane(LaneParts),
-}
-
-/// A thread has ended, and why, where it panicked.
-#[derive(Debug)]
-enum EndedThread {
-    Core {
-        cpu: usize,
-        panic: Option<Box<PanicReport>>,
-    },
-    /// A lane, by its position among all of them.
-    Lane {
-        index: usize,
-        panic: Option<Box<LanePanic>>,
-    },
 }
 
 type Factory = Arc<dyn Fn(Parts) -> io::Result<()> + Send + Sync>;
@@ -582,16 +570,6 @@ fn cold_runtime(cold_cores: &[usize]) -> io::Result<Runtime> {
         .build()
 }
 
-#[derive(Debug)]
-struct Ended {
-    from_threads: std_mpsc::Receiver<EndedThread>,
-    panic: Option<Failure>,
-    /// Hot threads that have ended.
-    cores: usize,
-    /// Lanes that have ended.
-    lanes: usize,
-}
-
 /// How long `stop` takes at most: closing handshakes are given 80 ms, on either side.
 const STOP_WAIT: Duration = Duration::from_millis(130);
 
@@ -766,90 +744,11 @@ impl RunningEngine {
         self.manager.shared.lanes.iter().for_each(|lane| lane.stats.enter(phase));
     }
 
-    /// Hears of threads that end until `is_done`. False where that was not so in time.
-    fn wait_for_threads(&self, deadline: Instant, is_done: impl Fn(&Ended) -> bool) -> bool {
-        let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
-        while !is_done(&ended) {
-            match ended.from_threads.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                Ok(thread) => ended.note_stopping(thread, self),
-                Err(_) => return false,
-            }
-        }
-        true
-    }
-
     /// Waits until every driver has ended and every request connection is closed.
     async fn end_cold(&self) {
         let clients = std::mem::take(&mut *self.handle.clients.lock().unwrap_or_else(PoisonError::into_inner));
         let closing = clients.into_iter().map(|client| async move { drop(client.close().await) });
         tokio::join!(self.manager.join(), futures_util::future::join_all(closing));
-    }
-}
-
-impl Ended {
-    fn count(&mut self, thread: &EndedThread) {
-        match thread {
-            EndedThread::Core { .. } => self.cores += 1,
-            EndedThread::Lane { .. } => self.lanes += 1,
-        }
-    }
-
-    /// A thread that ended although nobody stopped it.
-    fn note(&mut self, thread: EndedThread, engine: &RunningEngine) {
-        self.count(&thread);
-        let failure = match thread {
-            EndedThread::Core { cpu, panic: Some(panic) } => {
-                Failure { kind: FailureKind::HandlerPanicked, message: engine.describe(cpu, &panic) }
-            }
-            EndedThread::Lane { panic: Some(panic), .. } => {
-                Failure { kind: FailureKind::HandlerPanicked, message: engine.describe_lane(&panic) }
-            }
-            EndedThread::Core { cpu, panic: None } => {
-                Failure { kind: FailureKind::Runtime, message: format!("the hot thread of CPU {cpu} ended by itself") }
-            }
-            EndedThread::Lane { index, panic: None } => {
-                let lane = engine.manager.shared.lanes.get(index);
-                let name = lane.map_or_else(String::new, |lane| lane.stats.settings().name.clone());
-                Failure { kind: FailureKind::Runtime, message: format!("lane {name} ended by itself") }
-            }
-        };
-        tracing::error!("{}", failure.message);
-        self.panic.get_or_insert(failure);
-    }
-
-    fn note_stopping(&mut self, thread: EndedThread, engine: &RunningEngine) {
-        match thread {
-            EndedThread::Core { panic: None, .. } | EndedThread::Lane { panic: None, .. } => self.count(&thread),
-            EndedThread::Core { .. } | EndedThread::Lane { .. } => self.note(thread, engine),
-        }
-    }
-}
-
-impl RunningEngine {
-    /// A panic in words: which handler, on what event of which symbol, and the message it came in.
-    fn describe(&self, cpu: usize, panic: &PanicReport) -> String {
-        let event = self.in_words(panic.event);
-        let table = self.cores.iter().find(|core| core.cpu == cpu).map(|core| &core.slots);
-        let connection = panic.slot.zip(table).and_then(|(slot, table)| table.name(slot));
-        let connection = connection.as_deref().unwrap_or("no connection");
-        format!(
-            "a handler panicked {event}, connection {connection}, CPU {cpu}: {}; message: {}",
-            panic.what,
-            String::from_utf8_lossy(&panic.message)
-        )
-    }
-}
-
-impl RunningEngine {
-    /// The same of a lane: there the event is what is left of the message.
-    fn describe_lane(&self, panic: &LanePanic) -> String {
-        let LanePanic { lane, what, event, shown } = panic;
-        format!("a handler panicked {}, lane {lane}: {what}; event: {shown}", self.in_words(*event))
-    }
-
-    fn in_words(&self, event: Option<(EventKind, Symbol)>) -> String {
-        let Some((kind, symbol)) = event else { return "outside of an event".to_owned() };
-        format!("on {kind:?} of {}", self.manager.shared.symbol_name(symbol))
     }
 }
 
