@@ -144,7 +144,10 @@ fn symbols_spread_over_two_cores_are_seen_by_the_state_of_their_own_core_alone_e
     assert_eq!(threads, expected);
     for cpu in [first, second] {
         let hot = &seen[&format!("hot-{cpu}")];
-        assert_eq!(hot, &seen[&format!("lane-of-{cpu}-0")], "the core's own lane has what the core has, in its order");
+        let of_lane = &seen[&format!("lane-of-{cpu}-0")];
+        assert!(hot.starts_with(of_lane), "the core's own lane has what the core has, in its order");
+        let lane = report.lanes.iter().find(|lane| lane.core == cpu).expect("one a core");
+        assert_eq!(of_lane.len() as u64 + lane.waiting, hot.len() as u64, "but for what was left: {lane:?}");
         let symbols: BTreeSet<usize> = hot.iter().map(|(_, symbol, _)| symbol.index()).collect();
         let of_core = specs.iter().filter(|spec| core_of[&(spec.venue, spec.name.to_string())] == cpu);
         assert_eq!(
@@ -208,7 +211,9 @@ fn lanes_of_every_partition_get_each_event_of_their_core_once_and_in_its_order()
         let expected: Vec<_> = hot.iter().copied().filter(|(kind, symbol, _)| is_of(*kind, *symbol)).collect();
         assert!(!expected.is_empty(), "{thread}: the market has events for it");
         let found = seen.get(&format!("lane-{thread}")).map_or(&[][..], Vec::as_slice);
-        assert!(found == expected, "{thread}: {} of the core's {}", found.len(), expected.len());
+        assert!(expected.starts_with(found), "{thread}: {} of the core's {}", found.len(), expected.len());
+        let lane = report.lanes.iter().find(|lane| lane.lane == thread).expect("it is reported");
+        assert_eq!(found.len() as u64 + lane.waiting, expected.len() as u64, "but for what was left: {lane:?}");
     };
     of("whole-0", &|_, _| true);
     for thread in 0..3 {
@@ -222,7 +227,7 @@ fn lanes_of_every_partition_get_each_event_of_their_core_once_and_in_its_order()
     }
     assert_eq!(report.lanes.len(), 9);
     for lane in &report.lanes {
-        assert!(adds_up(lane) && lane.waiting == 0 && lane.lost() == 0, "{lane:?}");
+        assert!(adds_up(lane) && lane.lost() == 0, "{lane:?}");
         assert!(lane.holds_core && lane.hop_ns.max > 0 && lane.waiting_max > 0, "{lane:?}");
     }
     let connection = &report.connections[0];
@@ -256,7 +261,7 @@ fn a_strategy_moves_to_a_lane_by_its_name_and_what_only_it_wants_is_routed() {
     let (lane, connection) = (&report.lanes[0], &report.connections[0]);
     assert!(adds_up(lane) && lane.lost() == 0 && lane.unrouted == 0, "{lane:?}");
     // The spread takes no trades, and nobody else does.
-    assert_eq!(connection.events - connection.unrouted, lane.delivered, "{lane:?}, {connection:?}");
+    assert_eq!(connection.events - connection.unrouted, lane.sent, "{lane:?}, {connection:?}");
     runtime.block_on(exchange.stop());
 }
 
@@ -386,7 +391,7 @@ fn what_waits_in_a_lane_is_delivered_before_the_stop_ends() {
     const COUNT: u64 = 500;
     let (_server, connection) = trades(COUNT);
     // A sleep that is longer than the messages take: most of them wait when the engine is stopped.
-    let config = with_lane(connection, |lane| lane.idle = LaneIdle::Sleep(Duration::from_millis(20)));
+    let config = with_lane(connection, |lane| lane.idle = LaneIdle::Sleep(Duration::from_millis(5)));
     let (sender, told) = channel();
     let engine = Engine::builder(config).strategy("tells", telling(sender)).start().unwrap();
     until(&engine, "every message", |report| report.connections[0].events == COUNT);
