@@ -259,7 +259,7 @@ fn a_strategy_moves_to_a_lane_by_its_name_and_what_only_it_wants_is_routed() {
     assert_eq!(summaries.len(), 1, "the lane's, as it would be the core's");
     assert!(summaries[0].contains(&symbols[0]), "{summaries:?}");
     let (lane, connection) = (&report.lanes[0], &report.connections[0]);
-    assert!(adds_up(lane) && lane.lost() == 0 && lane.unrouted == 0, "{lane:?}");
+    assert!(adds_up(lane) && lane.lost() == 0, "{lane:?}");
     // The spread takes no trades, and nobody else does.
     assert_eq!(connection.events - connection.unrouted, lane.sent, "{lane:?}, {connection:?}");
     runtime.block_on(exchange.stop());
@@ -374,7 +374,7 @@ fn what_a_lane_cannot_deliver_when_the_engine_stops_is_reported_as_left_and_the_
         let (let_go, until_let_go) = channel();
         let engine = Engine::builder(config).strategy("held", held(until_let_go)).start().unwrap();
         let report = until(&engine, "a full lane", |report| {
-            report.lanes.first().is_some_and(|lane| lane.waiting == 8 && lane.dropped + lane.blocked > 0)
+            report.lanes.first().is_some_and(|lane| lane.waiting >= 8 && lane.dropped + lane.blocked > 0)
         });
         assert_eq!(report.lanes[0].delivered, 0);
         let report = ended(engine);

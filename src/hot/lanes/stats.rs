@@ -45,7 +45,7 @@ pub struct LaneCounts {
     pub replaced: u64,
     /// Books with more levels than a slot has room for.
     pub too_long: u64,
-    /// Those that wait, or are in the handler. After the lane has ended: what was left.
+    /// Those that wait, are in the handler, or hold the core. After the lane has ended: what was left.
     pub waiting: u64,
 }
 
