@@ -7,7 +7,7 @@
 //! limits      every sizing constant
 //! market      the nouns: Symbol, Price, Trade, Quote, BookUpdate, ...
 //! venue       one folder per exchange: how its messages decode, and what its protocol asks for
-//! hot         once per packet: stream, read buffer, frame, decode, router, handler
+//! hot         once per packet: stream, read buffer, frame, decode, router, handler, lanes
 //! control     once per connection or command: session, subscriptions, liveness, rotation, governor, requests, reconnect
 //! config      TOML in, checked types out; what a second reading changes
 //! net         the only I/O of the control plane: connect, TLS, upgrade, REST, tokens, the control socket

@@ -50,6 +50,22 @@ pub const REQUEST_BYTES_DEFAULT: usize = 64 * 1024;
 /// Levels of one book update, both sides together. Binance's longest depth event recorded has about 700.
 pub const LEVEL_COUNT_MAX: usize = 10_000;
 
+/// Threads of one `[[lane]]`. A lane's number is a byte, and more threads than this want another design.
+pub const LANE_THREADS_MAX: usize = 64;
+
+/// Default of a lane's `slots`: events that it holds at most. At 20,000 events a second, 50 ms of a stalled handler.
+pub const LANE_SLOTS_DEFAULT: usize = 1_024;
+
+/// Most slots of a lane: four streams of every symbol there can be.
+pub const LANE_SLOTS_MAX: usize = 65_536;
+
+/// Default of a lane's `levels`: levels of a book, both sides together, that a slot has room for (8 KiB). Snapshots of 200
+/// levels a side fit; most changes have below 100.
+pub const LANE_LEVELS_DEFAULT: usize = 512;
+
+/// Most memory of one lane for the levels of books, all slots together.
+pub const LANE_BYTES_MAX: usize = 1 << 30;
+
 /// Slots of each ring between a hot core and the cold side.
 pub const RING_SLOTS: usize = 4_096;
 
@@ -74,6 +90,9 @@ pub const TRADE_WINDOW_IDS: usize = 524_288;
 pub const SAMPLE_BYTES: usize = 512;
 
 const _: () = assert!(SYMBOL_COUNT_MAX <= u16::MAX as usize, "a symbol id is a u16, and one value is left over");
+const _: () = assert!(LANE_THREADS_MAX < u8::MAX as usize, "a lane's number is a byte, and one value is left over");
+const _: () = assert!(LANE_SLOTS_MAX < u32::MAX as usize, "a slot's number is a u32, and one value is left over");
+const _: () = assert!(LANE_SLOTS_DEFAULT * LANE_LEVELS_DEFAULT * 16 <= LANE_BYTES_MAX, "the defaults are allowed");
 const _: () = assert!(SYMBOL_COUNT_MAX.is_multiple_of(64), "whole words in a set of symbols");
 const _: () = assert!(READ_BUFFER_BYTES >= 2 * VISIT_BYTES_MAX, "a partial frame never blocks the next read");
 const _: () = assert!(READ_BUFFER_BYTES >= 2 * TLS_RECORD_BYTES_MAX, "a record always fits behind a partial frame");

@@ -12,11 +12,12 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair}
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use tickwire::config::{Config, ConnectionConfig, EndpointOverrides};
+use tickwire::config::{Config, ConnectionConfig, EndpointOverrides, LaneConfig};
 use tickwire::control::{
     Expectation, Liveness, LivenessSettings, SlotId, SlotSet, SubscriptionSettings, Subscriptions, Verdict,
 };
 use tickwire::engine::Engine;
+use tickwire::hot::lanes::Policy;
 use tickwire::hot::{Router, Strategy};
 use tickwire::market::{MonoNs, SymbolSpec, Venue};
 use tickwire::sim::{self, Faults, SimOptions, Source};
@@ -169,6 +170,48 @@ fn with_every_message_stamped_and_the_kernels_stamps_nothing_is_allocated_either
     let reads = thread.stages.kernel_to_read_ns.count;
     assert!((1..=COUNT).contains(&reads), "a stamp a read: {}", report.to_json());
     assert_eq!((thread.stamps.every, thread.stamps.counter_ns > 0.0), (1, true));
+}
+
+#[test]
+fn lanes_of_every_policy_take_nothing_of_the_hot_threads_memory_and_nothing_of_their_own_once_warm() {
+    const COUNT: u64 = 200_000;
+    assert!(is_counting(), "the allocator of this program counts");
+    let levels = (0..20).map(|at| format!(r#"["{}.10","0.{:05}"]"#, 60_000 + at, at + 1)).collect::<Vec<_>>().join(",");
+    let mut messages = binance_trade_and_quote();
+    for at in 0..2 {
+        messages.push(format!(
+            r#"{{"stream":"btcusdt@depth@100ms","data":{{"e":"depthUpdate","E":1700000000000,"s":"BTCUSDT","U":{at},"u":{at},"b":[{levels}],"a":[{levels}]}}}}"#
+        ));
+    }
+    let server = serving(COUNT, messages);
+    let channels = ["trade", "bookTicker", "depth@100ms"];
+    let mut config =
+        Config::from_connections(vec![server.connection("binance", Venue::BinanceSpot, &["BTCUSDT"], &channels)])
+            .expect("a configuration that works");
+    let cpu = config.engine.cores[0].cpu;
+    config.engine.cores[0].strategy = Some("null".to_owned());
+    let policies = [Policy::Latest, Policy::DropOldest, Policy::Block];
+    let lane = |policy: Policy| LaneConfig { policy, slots: 64, ..LaneConfig::new(policy.name(), cpu) };
+    config.engine.lanes = policies.map(lane).to_vec();
+    // One state a lane, in the order in which they are started.
+    let marks = policies.map(|_| Arc::new(Marks::default()));
+    let free = std::sync::Mutex::new(marks.iter().map(Arc::clone).collect::<std::collections::VecDeque<_>>());
+    let make = move || {
+        let marks = free.lock().expect("one lane at a time").pop_front().expect("three lanes");
+        Strategy { state: State { marks, warm_up_events: 10 }, on_symbol: note_everything }
+    };
+    let engine = Engine::builder(config).strategy("notes", make).start().expect("it starts");
+    until(&engine, "every message", |report| self::messages(report) >= COUNT);
+    let report = engine.stop();
+    assert_eq!(report.hot_threads[0].allocations, Some(0), "the core's, with three lanes beside it");
+    for (marks, lane) in marks.iter().zip(&report.lanes) {
+        let events = marks.events.load(Ordering::Acquire);
+        assert!(events > 10 && events == lane.delivered && lane.too_long == 0, "{lane:?}");
+        assert_eq!(lane.sent, lane.delivered + lane.lost() + lane.waiting, "{lane:?}");
+        let allocations = marks.last.load(Ordering::Acquire) - marks.warm.load(Ordering::Acquire);
+        assert_eq!(allocations, 0, "{lane:?}");
+    }
+    assert_eq!(report.lanes[2].delivered, COUNT, "the lane that the core waits for has all of them");
 }
 
 #[test]

@@ -237,6 +237,39 @@ fn run_with_the_shipped_configs_is_ready_everywhere_against_the_sim() {
     assert_eq!(sim.end("-TERM").0, Some(0));
 }
 
+#[test]
+fn a_lane_of_the_engine_file_runs_its_strategy_and_is_in_check_and_in_every_report() {
+    let folder = Folder::new("lanes");
+    let mut sim = Running::start(tickwire(&["sim", "--rate", "500", "--duration", "60", "--quiet"]));
+    let file = folder.write("endpoints.json", &sim.line());
+    let engine = "[[core]]\nstrategy = \"null\"\n[[lane]]\nstrategy = \"spread\"\nthreads = 2\npolicy = \"block\"\n";
+    let engine = folder.write("desk.toml", engine);
+    let binance = shipped("binance.toml");
+    let check = output(&["check", &binance, "--engine", &engine]);
+    assert_eq!(check.status.code(), Some(0), "{}", text(&check.stderr));
+    let words = "strategy spread, 2 threads by symbol, on the cold cores\n  policy       block: full, HOLDS THE CORE";
+    assert!(text(&check.stdout).contains(words), "{}", text(&check.stdout));
+    let run = ["run", &binance, "--engine", &engine, "--endpoints", &file, "--duration", "3", "--interval", "1"];
+    let done = output(&[&run[..], &["--json"]].concat());
+    assert_eq!(done.status.code(), Some(0), "{}", text(&done.stderr));
+    let last = contracts(text(&done.stdout));
+    all_well(&last);
+    let lanes = last["lanes"].as_array().expect("a list");
+    let names: Vec<&str> = lanes.iter().filter_map(|lane| lane["lane"].as_str()).collect();
+    assert_eq!(names, ["spread-0", "spread-1"]);
+    for lane in lanes {
+        let count = |key: &str| lane[key].as_u64().expect("a count");
+        assert!(count("sent") > 0 && count("sent") == count("delivered"), "{lane}");
+        assert!(lane["holds_core"] == true && lane["hop_ns"]["p50"].as_u64() > Some(0), "{lane}");
+    }
+    let done = output(&run);
+    let shown = text(&done.stdout);
+    assert!(shown.contains(" | lane spread-0 ") && shown.contains("\nLanes\n  lane      strategy  policy"), "{shown}");
+    assert!(shown.contains("spread-1: policy block: core "), "{shown}");
+    assert!(shown.contains("\nStrategy\n"), "what the lanes computed stands below: {shown}");
+    assert_eq!(sim.end("-TERM").0, Some(0));
+}
+
 // ---------------------------------------------------------------------------------------------- how it ends
 
 #[test]

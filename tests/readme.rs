@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use tickwire::telemetry::{ConnectionReport, HotThreadReport, Report, SampleReport};
+use tickwire::telemetry::{ConnectionReport, HotThreadReport, LaneReport, Report, SampleReport};
 use tickwire::venue::Reason;
 
 fn root() -> PathBuf {
@@ -99,6 +99,7 @@ fn every_key_and_every_reason_of_the_reports_is_explained() {
     let report = Report {
         connections: vec![ConnectionReport { samples: vec![SampleReport::default()], ..ConnectionReport::default() }],
         hot_threads: vec![HotThreadReport::default()],
+        lanes: vec![LaneReport::default()],
         ..Report::default()
     };
     let mut names = Vec::new();
@@ -121,7 +122,7 @@ fn the_configurations_in_the_readme_pass_the_check() {
         fs::write(&path, block.split("```").next().expect("a block ends")).expect("a folder for tests");
         files.push(path);
     }
-    assert_eq!(files.len(), 2, "one for each exchange");
+    assert_eq!(files.len(), 3, "one for each exchange, and the engine's");
     let config = tickwire::config::load(&files, None, &tickwire::strategy::NAMES).expect("they are right");
     assert_eq!(config.connections.len(), 2);
 }

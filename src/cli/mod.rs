@@ -27,6 +27,7 @@ pub use args::Arguments;
 pub use exit::{CommandError, EXIT_CONFIGURATION, EXIT_HANDLER_PANICKED, EXIT_RUNTIME};
 pub use run_loop::EngineHandle;
 
+use crate::engine::EngineBuilder;
 use anyhow::Context as _;
 use args::Command;
 use clap::Parser as _;
@@ -60,8 +61,15 @@ pub fn run_with<S: 'static>(
     name: &str,
     make: impl Fn() -> crate::hot::Strategy<S> + Send + Sync + 'static,
 ) -> ExitCode {
+    run_with_all(&[name], |builder| builder.strategy(name, make))
+}
+
+/// The same for a program with several strategies of its own, for cores and for lanes, or with a partition: `build` registers
+/// them with the builder, `names` are theirs. The one registered last runs where no file names another.
+#[must_use]
+pub fn run_with_all(names: &[&str], build: impl FnOnce(EngineBuilder) -> EngineBuilder) -> ExitCode {
     let arguments = args::OwnArguments::parse();
-    ended(start().and_then(|mut signals| run::run_with(&arguments.run, &mut signals, name, make)))
+    ended(start().and_then(|mut signals| run::run_with(&arguments.run, &mut signals, names, build)))
 }
 
 fn start() -> Result<Signals, CommandError> {

@@ -7,7 +7,6 @@ use super::run_loop::{EngineHandle, run_loop};
 use super::signals::Signals;
 use crate::config::{self, Config, EndpointOverrides};
 use crate::engine::{Engine, EngineBuilder, EngineError, RunningEngine, confine_to};
-use crate::hot::Strategy;
 use crate::net::ControlSocketError;
 use crate::strategy;
 use crate::telemetry::{Failure, Report};
@@ -53,21 +52,20 @@ pub(super) fn run(arguments: &RunArguments, signals: &mut Signals) -> Result<(),
     })
 }
 
-/// The same with a strategy of the caller's own, for every core that names none.
-pub(super) fn run_with<S: 'static>(
+/// The same with strategies of the caller's own.
+pub(super) fn run_with(
     arguments: &RunArguments,
     signals: &mut Signals,
-    name: &str,
-    make: impl Fn() -> Strategy<S> + Send + Sync + 'static,
+    own_names: &[&str],
+    build: impl FnOnce(EngineBuilder) -> EngineBuilder,
 ) -> Result<(), CommandError> {
-    let mut names = strategy::NAMES.to_vec();
-    names.push(name);
+    let names = [&strategy::NAMES, own_names].concat();
     let mut config = load(&arguments.config, &names)?;
     if let Some(path) = &arguments.endpoints {
         point_at(&mut config, path).map_err(CommandError::Configuration)?;
     }
     run_config(config, &arguments.report, arguments.duration, signals, |builder| {
-        let builder = builder.strategy(name, make);
+        let builder = build(builder);
         match &arguments.report.strategy {
             Some(chosen) => builder.default_strategy(chosen),
             None => builder,
@@ -109,6 +107,8 @@ pub(super) fn run_config(
 fn start_error(error: EngineError) -> CommandError {
     match error {
         EngineError::UnknownStrategy { .. }
+        | EngineError::UnknownLaneStrategy { .. }
+        | EngineError::NoSuchLane { .. }
         | EngineError::TooManySockets { .. }
         | EngineError::NoSuchCore { .. }
         | EngineError::Settings { .. }

@@ -2,9 +2,10 @@
 //! protocol; connects to nothing.
 
 use super::{
-    Config, ConfigPlan, ConnectionConfig, EngineConfig, LivenessConfig, LockMemory, PlannedSocket, ReconnectConfig,
-    ReconnectStrategy, RequestConfig, RotationConfig, Wait,
+    Config, ConfigPlan, ConnectionConfig, EngineConfig, LaneConfig, LivenessConfig, LockMemory, PlannedSocket,
+    ReconnectConfig, ReconnectStrategy, RequestConfig, RotationConfig, Wait,
 };
+use crate::hot::lanes::Policy;
 use crate::venue::{Channel, ChannelScope, Heartbeat, StreamClass, protocol};
 use std::collections::BTreeSet;
 use std::fmt::{self, Write};
@@ -275,6 +276,9 @@ fn write_engine(config: &Config, engine: &EngineConfig, out: &mut String) -> fmt
         let (idle, owned) = (core.idle.name(), count(owned, "connection"));
         writeln!(out, "hot core {}  idle {idle}{wait}{strategy}, {owned}", core.cpu)?;
     }
+    for lane in &engine.lanes {
+        write_lane(lane, out)?;
+    }
     writeln!(out, "cold cores  {}", super::engine::list(&engine.cold_cores))?;
     let (overrun, lease) = (seconds(engine.watchdog.overrun), seconds(engine.halted_lease));
     writeln!(out, "watchdog    a core that stands still for {overrun} is told of; halted is believed for {lease}")?;
@@ -307,6 +311,32 @@ fn write_engine(config: &Config, engine: &EngineConfig, out: &mut String) -> fmt
     };
     let kernel = if engine.kernel_stamps { ", every read by the kernel too" } else { "" };
     writeln!(out, "report every {}, {stamped}{kernel}", seconds(engine.report_interval))
+}
+
+fn write_lane(lane: &LaneConfig, out: &mut String) -> fmt::Result {
+    let strategy = lane.strategy.as_deref().map(|name| format!(", strategy {name}")).unwrap_or_default();
+    let by = if lane.threads > 1 { format!(" by {}", lane.by.name()) } else { String::new() };
+    let where_it_runs = match lane.cpus.as_slice() {
+        [] => "on the cold cores".to_owned(),
+        cpus => format!("pinned to {}", super::engine::list(cpus)),
+    };
+    let threads = count(lane.threads, "thread");
+    writeln!(out, "lane {}  events of core {}{strategy}, {threads}{by}, {where_it_runs}", lane.name, lane.core)?;
+    let full = match lane.policy {
+        Policy::Latest => "a newer event takes the place of one that waits, by symbol and stream",
+        Policy::DropOldest => "full, the oldest event is lost",
+        Policy::Block => "full, HOLDS THE CORE until there is room",
+    };
+    writeln!(out, "  policy       {}: {full}", lane.policy.name())?;
+    let (slots, levels, mb) = (lane.slots, lane.levels, (lane.level_bytes() as f64) / f64::from(1 << 20));
+    writeln!(out, "  room         {slots} events, books of up to {levels} levels ({mb:.1} MB a thread)")?;
+    writeln!(
+        out,
+        "  idle         {}; hop of one event in {} timed; told of after {} on one event",
+        super::lane::idle_in_words(lane.idle),
+        lane.hop_sample_every,
+        seconds(lane.overrun)
+    )
 }
 
 /// `3: BTCUSDT, ETHUSDT, SOLUSDT`, cut short where it is long.

@@ -8,7 +8,7 @@
 //! Called by the engine (reload, add, remove) and shown by the command line. Compares values, decides nothing by time, and
 //! repeats no header's and no credential's value.
 
-use super::{Config, ConfigFiles, ConnectionConfig, EngineConfig, ExchangeConfig, InstrumentConfig};
+use super::{Config, ConfigFiles, ConnectionConfig, EngineConfig, ExchangeConfig, InstrumentConfig, LaneConfig};
 use crate::market::Venue;
 use crate::venue::ChannelScope;
 use serde::Serialize;
@@ -542,10 +542,12 @@ fn engine_refusals(old: &Config, new: &Config, refused: &mut Vec<RefusedChange>)
         engine.cores.iter().map(one).collect::<Vec<_>>().join(", ")
     };
     let values = |engine: &EngineConfig| {
-        let EngineConfig { cores: _, cold_cores, report_interval, latency_sample_every, kernel_stamps, .. } = engine;
+        let EngineConfig { cores: _, lanes, cold_cores, report_interval, latency_sample_every, kernel_stamps, .. } =
+            engine;
         let EngineConfig { control_socket, watchdog, governor, halted_lease, lock_memory, host_check, .. } = engine;
         [
             ("[[core]]", cores(engine)),
+            ("[[lane]]", lanes.iter().map(LaneConfig::in_words).collect::<Vec<_>>().join("; ")),
             ("cold_cores", super::engine::list(cold_cores)),
             ("report_interval_s", seconds(*report_interval)),
             ("latency_sample_every", latency_sample_every.to_string()),

@@ -2,7 +2,7 @@
 
 use super::place::Places;
 use super::reader::{Section, Source, nearest};
-use super::{ConnectionConfig, Host};
+use super::{ConnectionConfig, Host, LaneConfig, lane};
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -113,6 +113,8 @@ const LATENCY_SAMPLE_EVERY_DEFAULT: u32 = 64;
 pub struct EngineConfig {
     /// Hot cores, each CPU once. Never empty once checked.
     pub cores: Vec<CoreConfig>,
+    /// Strategies on threads beside the hot cores.
+    pub lanes: Vec<LaneConfig>,
     /// CPU numbers for every other thread. Never empty once checked.
     pub cold_cores: Vec<usize>,
     /// Time between two reports.
@@ -182,6 +184,7 @@ impl Default for EngineConfig {
     fn default() -> Self {
         Self {
             cores: Vec::new(),
+            lanes: Vec::new(),
             cold_cores: Vec::new(),
             report_interval: Duration::from_secs(5),
             latency_sample_every: LATENCY_SAMPLE_EVERY_DEFAULT,
@@ -203,8 +206,9 @@ pub(super) fn remaining(cpus: &[usize], cores: &[CoreConfig]) -> Vec<usize> {
 }
 
 /// Keys an engine file may have, and an exchange file may not.
-const KEYS: [&str; 11] = [
+const KEYS: [&str; 12] = [
     "core",
+    "lane",
     "cold_cores",
     "report_interval_s",
     "latency_sample_every",
@@ -248,6 +252,7 @@ pub(super) fn read(
         core.finish();
         engine.cores.push(config);
     }
+    engine.lanes = lane::read(source, &mut section, places);
     if let Some(elements) = section.list("cold_cores", "a list of CPU numbers: [0, 1]") {
         if elements.is_empty() {
             source.push(places.borrow().of("cold_cores").error("[]", "at least one CPU number"));

@@ -19,6 +19,7 @@ mod engine;
 mod error;
 mod exchange;
 mod header;
+mod lane;
 mod place;
 mod plan;
 mod reader;
@@ -26,6 +27,8 @@ mod reload;
 mod request;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_lanes;
 #[cfg(test)]
 mod tests_upkeep;
 mod upkeep;
@@ -41,6 +44,7 @@ pub use endpoints::{EndpointError, EndpointOverrides, VenueEndpoints};
 pub use engine::{CoreConfig, EngineConfig, GovernorConfig, Idle, LockMemory, Wait, WatchdogConfig};
 pub use error::{ConfigError, ConfigErrors};
 pub use header::Header;
+pub use lane::{LaneBy, LaneConfig};
 pub use plan::{ConfigPlan, PlannedSocket};
 pub use reload::ReloadError;
 pub use request::{RequestCodec, RequestConfig};
@@ -221,6 +225,9 @@ impl Parts {
             let settings = EngineConfig { cores: Vec::new(), ..engine.clone() };
             engine::check(&settings, &places, host, &mut errors);
         }
+        lane::complete(&mut engine);
+        let connections: Vec<&ConnectionConfig> = placed.iter().map(|placed| &placed.connection).collect();
+        lane::check(&engine, &connections, &places, host, &mut errors);
         if engine.cold_cores.is_empty() {
             engine.cold_cores = engine::remaining(&host.cpus, &engine.cores);
         }

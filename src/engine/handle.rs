@@ -2,12 +2,15 @@
 //! control socket.
 
 use super::client::{RequestClient, RequestClientStatus};
+use super::lanes::LaneHandle;
 use super::manager::Manager;
+use super::report::lane_report;
+use super::watchdog::Who;
 use crate::config::{Config, ConnectionConfig, Difference, ReloadError};
 use crate::market::Venue;
 use crate::net::{ControlHandler, ControlRequest, ControlResponse};
 use crate::telemetry::{
-    ControlEvent, CoreStatus, EngineStatus, GovernorStatus, HaltedConnection, Happening, RequestStatus,
+    ControlEvent, CoreStatus, EngineStatus, GovernorStatus, HaltedConnection, Happening, LaneStatus, RequestStatus,
 };
 use crate::venue::Channel;
 use serde_json::json;
@@ -274,12 +277,13 @@ impl Handle {
             requests,
             governor: shared.governor.lock().status(now).budgets.iter().map(governor_status).collect(),
             cores: self.manager.cores.iter().map(|core| self.core_status(core)).collect(),
+            lanes: shared.lanes.iter().enumerate().map(|(index, lane)| self.lane_status(index, lane)).collect(),
             events_dropped: self.events_dropped.load(Ordering::Relaxed),
         }
     }
 
     fn core_status(&self, core: &super::shared::CoreLink) -> CoreStatus {
-        let (beat_ms_ago, overruns, overrun_ms_max) = self.manager.shared.beats.of(core.cpu);
+        let (beat_ms_ago, overruns, overrun_ms_max) = self.manager.shared.beats.of(Who::Core(core.cpu));
         let thread = self.threads.iter().find(|thread| thread.cpu() == core.cpu);
         let since_start = thread.and_then(super::report::Thread::since_start);
         CoreStatus {
@@ -295,6 +299,11 @@ impl Handle {
             stages: super::report::stages(&core.stats.stages),
             stamps: super::report::stamps(&core.stats.stamp_cost),
         }
+    }
+
+    fn lane_status(&self, index: usize, lane: &LaneHandle) -> LaneStatus {
+        let (beat_ms_ago, overruns, overrun_ms_max) = self.manager.shared.beats.of(Who::Lane(index));
+        LaneStatus { report: lane_report(&lane.stats), beat_ms_ago, overruns, overrun_ms_max }
     }
 
     fn named(

@@ -6,6 +6,7 @@
 //! ```
 //! Pooled buffers go home at once; what the hot core may not free is freed here.
 
+use super::lanes::SymbolSenders;
 use super::slots::SlotTable;
 use crate::hot::{ClosedBy, ColdPorts, Command, Notice, Pulses, Spent, Waker};
 use crate::venue::DecodeError;
@@ -54,6 +55,7 @@ pub(super) async fn run(
     mut commands: mpsc::Receiver<Command>,
     slots: SlotTable,
     pulses: Arc<Pulses>,
+    lanes: SymbolSenders,
 ) -> std::io::Result<()> {
     let waker = Arc::clone(ports.waker());
     // SAFETY: `Wake` shares the waker, which owns its descriptor from its making to its last drop, so the descriptor stays
@@ -83,6 +85,8 @@ pub(super) async fn run(
                 Some(command) => {
                     if let Command::AddSymbol(spec) = &command {
                         pulses.prefault(spec.symbol);
+                        // Before the core: no event of it comes to a lane that was not told.
+                        lanes.tell(spec);
                     }
                     waiting.push_back(command);
                 }

@@ -3,7 +3,7 @@
 //! ```text
 //! main thread      Engine::start ─────────────► RunningEngine: report, failure, handle, stop
 //!                       │ spawns
-//! hot threads      one Core a CPU, pinned                          (hot)
+//! hot threads      one Core a CPU, pinned ─► lanes                 (hot)
 //!                       ▲ rings
 //! cold runtime     one link a core ◄─► one driver a connection     (control, net)
 //!                  one listing a venue, one manager, one watchdog  (net)
@@ -15,8 +15,10 @@ mod affinity;
 pub mod client;
 mod clients;
 mod driver;
+mod ended;
 mod handle;
 mod host;
+mod lanes;
 mod legs;
 mod link;
 mod listing;
@@ -30,14 +32,17 @@ mod slots;
 mod status;
 mod watchdog;
 
-use crate::config::{Config, Idle, Wait};
+use crate::config::{Config, Idle, LaneConfig, Wait};
 use crate::control::GovernorSettings;
-use crate::hot::{self, Core, CoreSettings, CoreStats, Halted, HotPorts, PanicReport, Strategy};
+use crate::hot::lanes::{LanePhase, LaneSet, Partition};
+use crate::hot::{self, Core, CoreSettings, CoreStats, Halted, HotPorts, Strategy};
 use crate::limits::CONNECTION_COUNT_MAX;
 use crate::market::{Instrument, Symbol, SymbolSpec, SymbolTableError, Venue};
 use crate::net::{ControlSocket, ControlSocketError, ControlSocketOptions, RestError, SharedGovernor, TlsError};
 use crate::strategy;
 use crate::telemetry::{EventBus, Failure, FailureKind, Report, current_thread_id, thread_allocations};
+use ended::{Ended, EndedThread};
+use lanes::{LaneHandle, LaneParts, Starter};
 use listing::Symbols;
 use manager::Manager;
 use plan::TlsConfigs;
@@ -77,6 +82,30 @@ pub enum EngineError {
         cpu: usize,
         /// Sockets planned.
         sockets: usize,
+    },
+    /// A `[[lane]]` names a strategy that nobody registered.
+    #[error("lane {lane}: no strategy is called `{name}`: one of {known}")]
+    UnknownLaneStrategy {
+        /// The lane.
+        lane: String,
+        /// The name found.
+        name: String,
+        /// The names there are.
+        known: String,
+    },
+    /// A partition is for lanes that no `[[lane]]` names.
+    #[error("a partition was given for lanes `{name}`, and the configuration has none of that name")]
+    NoSuchLane {
+        /// The name.
+        name: String,
+    },
+    /// A lane's thread could not be pinned or started.
+    #[error("lane {name}: {error}")]
+    Lane {
+        /// The lane.
+        name: String,
+        /// What the system says.
+        error: io::Error,
     },
     /// A connection names a CPU that is no hot core.
     #[error("connection `{connection}`: CPU {cpu} is not a hot core")]
@@ -134,10 +163,17 @@ struct CoreParts {
     ports: HotPorts,
     stats: Arc<CoreStats>,
     started: std_mpsc::Sender<io::Result<()>>,
-    ended: std_mpsc::Sender<(usize, Option<Box<PanicReport>>)>,
+    ended: std_mpsc::Sender<EndedThread>,
 }
 
-type Factory = Arc<dyn Fn(CoreParts) -> io::Result<()> + Send + Sync>;
+/// What a strategy is to run on.
+enum Parts {
+    /// A hot core, and the lanes beside it.
+    Core(CoreParts, Vec<LaneSet>),
+    Lane(LaneParts),
+}
+
+type Factory = Arc<dyn Fn(Parts) -> io::Result<()> + Send + Sync>;
 
 /// What a strategy shows besides its handlers: kept by the engine, asked for the final report.
 type Summary = Arc<dyn Fn() -> Option<String> + Send + Sync>;
@@ -152,6 +188,7 @@ pub struct EngineBuilder {
     factories: BTreeMap<String, Factory>,
     summaries: Arc<Mutex<Vec<Summary>>>,
     default_strategy: String,
+    partitions: BTreeMap<String, Partition>,
     halted: Halted,
 }
 
@@ -164,6 +201,7 @@ impl Engine {
             factories: BTreeMap::new(),
             summaries: Arc::default(),
             default_strategy: strategy::NAMES[0].to_owned(),
+            partitions: BTreeMap::new(),
             halted: Halted::new(),
         };
         builder.strategy("null", strategy::null).with_spread().with_print()
@@ -171,24 +209,31 @@ impl Engine {
 }
 
 impl EngineBuilder {
-    /// Registers a strategy of one's own under a name. `make` runs on each hot core that uses it, before its loop. The
-    /// last one registered by this is what cores without a strategy of their own use.
+    /// Registers a strategy of one's own under a name. `make` runs on each hot core or lane that uses it, before its loop.
+    /// The last one registered by this is what cores and lanes without a strategy of their own use.
     #[must_use]
     pub fn strategy<S: 'static>(mut self, name: &str, make: impl Fn() -> Strategy<S> + Send + Sync + 'static) -> Self {
         let make = Arc::new(make);
-        let factory = move |parts: CoreParts| {
+        let factory = move |parts: Parts| {
             let make = Arc::clone(&make);
-            spawn_core(parts, move || make())
+            lanes::spawn(parts, move || make())
         };
         self.factories.insert(name.to_owned(), Arc::new(factory));
         self.default_strategy = name.to_owned();
         self
     }
 
-    /// What cores use that name no strategy.
+    /// What cores and lanes use that name no strategy.
     #[must_use]
     pub fn default_strategy(mut self, name: &str) -> Self {
         self.default_strategy = name.to_owned();
+        self
+    }
+
+    /// Which of the threads of the `[[lane]]` of this name an event goes to, instead of what its `by` says.
+    #[must_use]
+    pub fn lane_partition(mut self, lane: &str, partition: Partition) -> Self {
+        self.partitions.insert(lane.to_owned(), partition);
         self
     }
 
@@ -227,11 +272,11 @@ impl EngineBuilder {
 
     fn with_spread(mut self) -> Self {
         let summaries = Arc::clone(&self.summaries);
-        let factory = move |parts: CoreParts| {
+        let factory = move |parts: Parts| {
             let (strategy, table) = strategy::spread();
             let summary: Summary = Arc::new(move || (!table.rows().is_empty()).then(|| table.summary(12)));
             summaries.lock().unwrap_or_else(PoisonError::into_inner).push(summary);
-            spawn_core(parts, move || strategy)
+            lanes::spawn(parts, move || strategy)
         };
         self.factories.insert("spread".to_owned(), Arc::new(factory));
         self
@@ -240,7 +285,7 @@ impl EngineBuilder {
     fn with_print(mut self) -> Self {
         let summaries = Arc::clone(&self.summaries);
         let cold_cores = self.config.engine.cold_cores.clone();
-        let factory = move |parts: CoreParts| {
+        let factory = move |parts: Parts| {
             let cold_cores = cold_cores.clone();
             let (strategy, printer) = strategy::print(io::BufWriter::new(io::stderr()), move || {
                 let _ = confine_to(&cold_cores);
@@ -250,14 +295,14 @@ impl EngineBuilder {
                 (dropped > 0).then(|| format!("print: {dropped} events found the ring full and were not printed\n"))
             });
             summaries.lock().unwrap_or_else(PoisonError::into_inner).push(summary);
-            spawn_core(parts, move || strategy)
+            lanes::spawn(parts, move || strategy)
         };
         self.factories.insert("print".to_owned(), Arc::new(factory));
         self
     }
 
-    /// Starts the hot threads and the cold runtime. Returns once every hot thread is pinned and in its loop; the
-    /// connections come after that.
+    /// Starts the hot threads, their lanes and the cold runtime. Returns once every hot thread is pinned and in its loop;
+    /// the connections come after that.
     ///
     /// # Errors
     /// [`EngineError`]: nothing is left running.
@@ -270,8 +315,11 @@ impl EngineBuilder {
         let mut cores = Vec::new();
         let mut threads = Vec::new();
         let mut cold_ports = Vec::new();
+        let mut lanes = Vec::new();
+        let starter = Starter { engine: &self.config.engine, partitions: &self.partitions, ended: &ended_in };
         for core in &self.config.engine.cores {
-            let (stats, cold) = self.start_core(core, ended_in.clone())?;
+            let sets = starter.start(core, &mut lanes, |lane| self.lane_factory(lane))?;
+            let (stats, cold) = self.start_core(core, sets, ended_in.clone())?;
             threads.push(report::Thread::new(Arc::clone(&stats)));
             cores.push(stats);
             cold_ports.push(cold);
@@ -282,7 +330,7 @@ impl EngineBuilder {
             runtime.spawn_blocking(move || host::warn(&question));
         }
         let cold_failure = ColdFailure::default();
-        let links = start_links(&runtime, &cores, cold_ports, &cold_failure);
+        let links = start_links(&runtime, &cores, cold_ports, &lanes, &cold_failure);
         let (moves_in, moves) = mpsc::unbounded_channel();
         let engine = &self.config.engine;
         let events = EventBus::new();
@@ -294,6 +342,7 @@ impl EngineBuilder {
             moves: moves_in,
             requests_per_second: engine.governor.requests_per_second,
             kernel_stamps: engine.kernel_stamps,
+            lanes,
             beats: watchdog::Beats::default(),
         });
         let (stop, stopped) = watch::channel(false);
@@ -325,7 +374,7 @@ impl EngineBuilder {
             stop,
             cold_failure,
             runtime: Some(runtime),
-            ended: Mutex::new(Ended { from_threads: ended, panic: None, count: 0 }),
+            ended: Mutex::new(Ended { from_threads: ended, panic: None, cores: 0, lanes: 0 }),
             summaries: self.summaries,
         })
     }
@@ -334,14 +383,17 @@ impl EngineBuilder {
     fn start_core(
         &self,
         core: &crate::config::CoreConfig,
-        ended: std_mpsc::Sender<(usize, Option<Box<PanicReport>>)>,
+        lanes: Vec<LaneSet>,
+        ended: std_mpsc::Sender<EndedThread>,
     ) -> Result<(Arc<CoreStats>, hot::ColdPorts), EngineError> {
-        let factory = self.factory(core.cpu, core.strategy.as_deref())?;
+        let (factory, _) = self
+            .factory(core.strategy.as_deref())
+            .map_err(|(name, known)| EngineError::UnknownStrategy { cpu: core.cpu, name, known })?;
         let stats = Arc::new(CoreStats::new(core.cpu));
         let at_core = |error| EngineError::Core { cpu: core.cpu, error };
         let (hot_ports, cold) = hot::ports().map_err(at_core)?;
         let (started_in, started) = std_mpsc::channel();
-        factory(CoreParts {
+        let parts = CoreParts {
             cpu: core.cpu,
             settings: CoreSettings {
                 idle: match core.idle {
@@ -361,8 +413,8 @@ impl EngineBuilder {
             stats: Arc::clone(&stats),
             started: started_in,
             ended,
-        })
-        .map_err(at_core)?;
+        };
+        factory(Parts::Core(parts, lanes)).map_err(at_core)?;
         started.recv().unwrap_or_else(|_| Err(io::Error::other("its thread ended at once"))).map_err(at_core)?;
         Ok((stats, cold))
     }
@@ -403,6 +455,13 @@ impl EngineBuilder {
     /// Finds out before anything is started what cannot be connected.
     fn check_plans(&self) -> Result<(), EngineError> {
         let cores = &self.config.engine.cores;
+        for lane in &self.config.engine.lanes {
+            self.lane_factory(lane)?;
+        }
+        let is_there = |name: &&String| self.config.engine.lanes.iter().any(|lane| lane.name == **name);
+        if let Some(name) = self.partitions.keys().find(|name| !is_there(name)) {
+            return Err(EngineError::NoSuchLane { name: name.clone() });
+        }
         let mut sockets: Vec<usize> = cores.iter().map(|_| 0).collect();
         let mut tls = TlsConfigs::default();
         for connection in &self.config.connections {
@@ -418,13 +477,18 @@ impl EngineBuilder {
         Ok(())
     }
 
-    fn factory(&self, cpu: usize, name: Option<&str>) -> Result<Factory, EngineError> {
-        let name = name.unwrap_or(&self.default_strategy);
-        self.factories.get(name).map(Arc::clone).ok_or_else(|| EngineError::UnknownStrategy {
-            cpu,
-            name: name.to_owned(),
-            known: self.factories.keys().map(String::as_str).collect::<Vec<_>>().join(", "),
-        })
+    fn lane_factory(&self, lane: &LaneConfig) -> Result<(Factory, String), EngineError> {
+        let unknown = |(name, known)| EngineError::UnknownLaneStrategy { lane: lane.name.clone(), name, known };
+        self.factory(lane.strategy.as_deref()).map_err(unknown)
+    }
+
+    /// A strategy's factory and its name; where there is none, the name and those there are.
+    fn factory(&self, name: Option<&str>) -> Result<(Factory, String), (String, String)> {
+        let name = name.unwrap_or(&self.default_strategy).to_owned();
+        match self.factories.get(&name) {
+            Some(factory) => Ok((Arc::clone(factory), name)),
+            None => Err((name, self.factories.keys().map(String::as_str).collect::<Vec<_>>().join(", "))),
+        }
     }
 }
 
@@ -448,7 +512,7 @@ fn spawn_core<S: 'static>(parts: CoreParts, make: impl FnOnce() -> Strategy<S> +
             Ok(core) => {
                 let _ = started.send(Ok(()));
                 let panic = core.run().err();
-                let _ = ended.send((cpu, panic));
+                let _ = ended.send(EndedThread::Core { cpu, panic });
             }
         }
     };
@@ -470,6 +534,7 @@ fn start_links(
     runtime: &Runtime,
     cores: &[Arc<CoreStats>],
     ports: Vec<hot::ColdPorts>,
+    lanes: &[LaneHandle],
     cold_failure: &ColdFailure,
 ) -> Vec<CoreLink> {
     let links = cores.iter().zip(ports).map(|(stats, ports)| {
@@ -477,8 +542,9 @@ fn start_links(
         let (slots, pulses) = (SlotTable::new(), Arc::clone(&stats.pulses));
         let link = {
             let (slots, pulses) = (slots.clone(), Arc::clone(&pulses));
+            let symbols = lanes::senders(lanes, stats.cpu);
             async move {
-                if let Err(error) = link::run(ports, received, slots, pulses).await {
+                if let Err(error) = link::run(ports, received, slots, pulses, symbols).await {
                     panic!("its rings failed: {error}");
                 }
             }
@@ -529,15 +595,11 @@ fn cold_runtime(cold_cores: &[usize]) -> io::Result<Runtime> {
         .build()
 }
 
-#[derive(Debug)]
-struct Ended {
-    from_threads: std_mpsc::Receiver<(usize, Option<Box<PanicReport>>)>,
-    panic: Option<Failure>,
-    count: usize,
-}
-
 /// How long `stop` takes at most: closing handshakes are given 80 ms, on either side.
 const STOP_WAIT: Duration = Duration::from_millis(130);
+
+/// How long lanes may deliver what waits in them when the engine stops, of that time.
+const LANE_WAIT: Duration = Duration::from_millis(100);
 
 /// An engine at work.
 pub struct RunningEngine {
@@ -563,6 +625,7 @@ impl RunningEngine {
             self.started.elapsed(),
             &self.manager.rows(),
             &self.threads,
+            &self.manager.shared.lanes,
             (symbols, self.is_halted()),
             self.failure(),
         )
@@ -600,8 +663,8 @@ impl RunningEngine {
     #[must_use]
     pub fn failure(&self) -> Option<Failure> {
         let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
-        while let Ok((cpu, panic)) = ended.from_threads.try_recv() {
-            ended.note(cpu, panic, self);
+        while let Ok(thread) = ended.from_threads.try_recv() {
+            ended.note(thread, self);
         }
         let of_hot = ended.panic.clone();
         drop(ended);
@@ -658,7 +721,8 @@ impl RunningEngine {
     }
 
     /// Closes every connection with its closing handshake, ends every thread, and gives the final report. Within
-    /// 150 ms, whatever the peers do; a hot thread that a handler holds is left behind.
+    /// 150 ms, whatever the peers do; a thread that a handler holds is left behind. Lanes deliver what waits in them, for
+    /// 100 ms at most; what was left then is each lane's `waiting` in the report.
     #[must_use]
     pub fn stop(mut self) -> Report {
         self.shut_down();
@@ -673,31 +737,27 @@ impl RunningEngine {
         self.manager.shared.whole.end();
         // First the drivers: a loss that we cause is then no loss. They close what lives on the cold side.
         self.stop.send_replace(true);
-        let deadline = Instant::now() + STOP_WAIT;
+        let started = Instant::now();
+        let deadline = started + STOP_WAIT;
+        self.lanes_enter(LanePhase::Closing);
         for core in &self.cores {
             let commands = core.commands.clone();
             // A queue that is full is waited for, by a task of its own: the other cores stop meanwhile.
             runtime.spawn(async move { drop(commands.send(hot::Command::Stop).await) });
         }
-        loop {
-            let waited = {
-                let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
-                if ended.count == self.cores.len() {
-                    break;
-                }
-                let result = ended.from_threads.recv_timeout(deadline.saturating_duration_since(Instant::now()));
-                if let Ok((cpu, panic)) = result {
-                    ended.note_stopping(cpu, panic, self);
-                    true
-                } else {
-                    false
-                }
-            };
-            if !waited {
-                tracing::error!("a hot thread did not end in time: a handler holds it");
-                break;
+        if !self.wait_for_threads(deadline, |ended| ended.cores == self.cores.len()) {
+            tracing::error!("a hot thread did not end in time: a handler holds it");
+        }
+        // Nothing is sent any more.
+        self.lanes_enter(LanePhase::Draining);
+        let lane_count = self.manager.shared.lanes.len();
+        if !self.wait_for_threads(started + LANE_WAIT, |ended| ended.lanes == lane_count) {
+            for lane in self.manager.shared.lanes.iter().filter(|lane| lane.stats.counts().waiting > 0) {
+                let (lane, waiting) = (&lane.stats.settings().name, lane.stats.counts().waiting);
+                tracing::warn!(lane, waiting, "a lane did not deliver in time what waited in it");
             }
         }
+        self.lanes_enter(LanePhase::Cut);
         let left = deadline.saturating_duration_since(Instant::now());
         let _ = runtime.block_on(async { tokio::time::timeout(left, self.end_cold()).await });
         runtime.shutdown_background();
@@ -705,57 +765,15 @@ impl RunningEngine {
 }
 
 impl RunningEngine {
+    fn lanes_enter(&self, phase: LanePhase) {
+        self.manager.shared.lanes.iter().for_each(|lane| lane.stats.enter(phase));
+    }
+
     /// Waits until every driver has ended and every request connection is closed.
     async fn end_cold(&self) {
         let clients = std::mem::take(&mut *self.handle.clients.lock().unwrap_or_else(PoisonError::into_inner));
         let closing = clients.into_iter().map(|client| async move { drop(client.close().await) });
         tokio::join!(self.manager.join(), futures_util::future::join_all(closing));
-    }
-}
-
-impl Ended {
-    /// A thread that ended although nobody stopped it.
-    fn note(&mut self, cpu: usize, panic: Option<Box<PanicReport>>, engine: &RunningEngine) {
-        self.count += 1;
-        let failure = match panic {
-            Some(panic) => Failure { kind: FailureKind::HandlerPanicked, message: engine.describe(cpu, &panic) },
-            None => {
-                Failure { kind: FailureKind::Runtime, message: format!("the hot thread of CPU {cpu} ended by itself") }
-            }
-        };
-        tracing::error!("{}", failure.message);
-        self.panic.get_or_insert(failure);
-    }
-
-    fn note_stopping(&mut self, cpu: usize, panic: Option<Box<PanicReport>>, engine: &RunningEngine) {
-        match panic {
-            Some(panic) => self.note(cpu, Some(panic), engine),
-            None => self.count += 1,
-        }
-    }
-}
-
-impl RunningEngine {
-    /// A panic in words: which handler, on what event of which symbol, and the message it came in.
-    fn describe(&self, cpu: usize, panic: &PanicReport) -> String {
-        let event = panic.event.map_or_else(
-            || "outside of an event".to_owned(),
-            |(kind, symbol)| {
-                let symbols = self.lock_symbols();
-                let name = symbols
-                    .spec(symbol)
-                    .map_or_else(|| symbol.to_string(), |spec| format!("{} {}", spec.venue, spec.name));
-                format!("on {kind:?} of {name}")
-            },
-        );
-        let table = self.cores.iter().find(|core| core.cpu == cpu).map(|core| &core.slots);
-        let connection = panic.slot.zip(table).and_then(|(slot, table)| table.name(slot));
-        let connection = connection.as_deref().unwrap_or("no connection");
-        format!(
-            "a handler panicked {event}, connection {connection}, CPU {cpu}: {}; message: {}",
-            panic.what,
-            String::from_utf8_lossy(&panic.message)
-        )
     }
 }
 

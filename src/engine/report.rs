@@ -1,12 +1,14 @@
 //! From counters to the report: read by anyone, at any time.
 
 use super::driver::SharedStatus;
+use super::lanes::LaneHandle;
 use crate::control::{State, Status};
+use crate::hot::lanes::{LaneCounts, LaneSettings, LaneStats, Policy};
 use crate::hot::{ConnectionStats, CoreStats, Histogram, Stages, StampCost};
 use crate::market::Venue;
 use crate::telemetry::{
-    AgePercentiles, ConnectionReport, Failure, HotThreadReport, Percentiles, Report, StageReport, StageTimes,
-    StampReport, SubscriptionCounts, ThreadStats, is_counting, read_thread_stats,
+    AgePercentiles, ConnectionReport, Failure, HotThreadReport, LaneReport, Percentiles, Report, StageReport,
+    StageTimes, StampReport, SubscriptionCounts, ThreadStats, is_counting, read_thread_stats,
 };
 use crate::venue::Reason;
 use std::sync::atomic::Ordering;
@@ -41,6 +43,7 @@ pub(super) fn report(
     elapsed: Duration,
     sockets: &[Arc<Socket>],
     cores: &[Thread],
+    lanes: &[LaneHandle],
     (symbols, halted): (usize, bool),
     failure: Option<Failure>,
 ) -> Report {
@@ -50,6 +53,7 @@ pub(super) fn report(
         connections: sockets.iter().map(|socket| connection(socket)).collect(),
         hot_threads: cores.iter().map(Thread::report).collect(),
         symbols,
+        lanes: lanes.iter().map(|lane| lane_report(&lane.stats)).collect(),
         halted,
         failure,
     }
@@ -190,6 +194,31 @@ pub(super) fn stamps(cost: &StampCost) -> StampReport {
         counter_ns: ns(cost.counter_ps.get()),
         hot_ns: ns(cost.hot_ps.get()),
         cold_ns: Some(cost.cold_ps.get()).filter(|&ps| ps > 0).map(ns),
+    }
+}
+
+pub(super) fn lane_report(stats: &LaneStats) -> LaneReport {
+    let LaneSettings { name, strategy, core, cpu, policy, slots, .. } = stats.settings();
+    let LaneCounts { sent, delivered, dropped, replaced, too_long, waiting } = stats.counts();
+    LaneReport {
+        lane: name.clone(),
+        strategy: strategy.clone(),
+        core: *core,
+        cpu: *cpu,
+        policy: policy.name().to_owned(),
+        holds_core: *policy == Policy::Block,
+        slots: *slots,
+        sent,
+        delivered,
+        dropped,
+        replaced,
+        too_long,
+        waiting,
+        waiting_max: stats.waiting_max(),
+        blocked: stats.blocked(),
+        blocked_ns: stats.blocked_ns(),
+        unrouted: stats.unrouted(),
+        hop_ns: percentiles(&stats.hop),
     }
 }
 

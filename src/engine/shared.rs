@@ -5,6 +5,7 @@
 //!                     ──► Governor, EventBus, SymbolTable            each behind its own lock, held for a moment
 //! ```
 
+use super::lanes::LaneHandle;
 use super::legs::PulseAt;
 use super::listing::Symbols;
 use super::plan::SocketPlan;
@@ -63,6 +64,8 @@ pub(super) struct Shared {
     pub(super) requests_per_second: u32,
     /// Hot connections ask the kernel for receive stamps.
     pub(super) kernel_stamps: bool,
+    /// Every lane, core by core.
+    pub(super) lanes: Vec<LaneHandle>,
     pub(super) beats: super::watchdog::Beats,
 }
 
@@ -82,6 +85,12 @@ impl Shared {
         let rest = governor.budget(BudgetKey::of(plan.rest_url(), plan.connect.socket.source_address), limits);
         governor.hold_together(budget, rest);
         budget
+    }
+
+    /// A symbol in words: its venue and name.
+    pub(super) fn symbol_name(&self, symbol: Symbol) -> String {
+        let symbols = self.symbols.lock().unwrap_or_else(PoisonError::into_inner);
+        symbols.spec(symbol).map_or_else(|| symbol.to_string(), |spec| format!("{} {}", spec.venue, spec.name))
     }
 
     fn symbols_of(&self, venue: Venue) -> Vec<Symbol> {

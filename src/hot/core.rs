@@ -637,11 +637,7 @@ impl<S> Core<S> {
     }
 
     fn panic_report(&mut self, payload: &(dyn std::any::Any + Send)) -> PanicReport {
-        let what = payload
-            .downcast_ref::<&str>()
-            .map(|text| (*text).to_owned())
-            .or_else(|| payload.downcast_ref::<String>().cloned())
-            .unwrap_or_else(|| "a panic without words".to_owned());
+        let what = panic_words(payload);
         let doing = self.stats.current.get();
         let (slot, event) = (doing.map(|doing| doing.slot), doing.and_then(|doing| doing.event));
         let message = match slot.map(|slot| &mut self.slots[usize::from(slot)].owned) {
@@ -667,6 +663,15 @@ const STACK_BYTES: usize = 256 * 1024;
 fn touch_stack() {
     let mut stack = [0; STACK_BYTES];
     touch::bytes(&mut stack);
+}
+
+/// A panic's own words.
+pub(super) fn panic_words(payload: &(dyn std::any::Any + Send)) -> String {
+    payload
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| payload.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "a panic without words".to_owned())
 }
 
 /// The slot with this number, if it exists and owns nothing.

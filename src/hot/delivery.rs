@@ -437,7 +437,7 @@ impl<S> Judged<'_, '_, S> {
 }
 
 /// An event, as far as its way to the handler needs to know it.
-trait Routed: Marked {
+pub(super) trait Routed: Marked {
     const KIND: EventKind;
     fn meta(&self) -> &Meta;
     fn lane(&self) -> Lane;

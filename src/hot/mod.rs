@@ -4,6 +4,7 @@
 //! socket ─► stream ─► read_buffer ─► frame (+ utf8) ─► (venue decode) ─► legs (+ window) ─► router ─► handler
 //!                         connection ties these; core visits the connections of one pinned thread, delivery is one visit
 //! socket ◄─ stream ◄─ outbound ◄─ encode        subscriptions, pongs, close frames: rare
+//! lanes: threads beside the core, for handlers that are too slow for it
 //! pulse: when each subscription last spoke        stages: stamps of one message in N     socket: what stream reads and writes
 //! ring, outbox: the only way in and out of a core   clock: when     stats: what is published     poller: how a core waits
 //! ```
@@ -14,6 +15,7 @@ mod core;
 mod delivery;
 pub mod encode;
 pub mod frame;
+pub mod lanes;
 mod lease;
 mod legs;
 mod outbound;

@@ -24,14 +24,19 @@ pub(crate) fn take_unrouted() -> u64 {
     UNROUTED.with(|count| count.replace(0))
 }
 
+/// Counts an event that found no handler on this thread.
+pub(super) fn count_unrouted() {
+    UNROUTED.with(|count| count.set(count.get() + 1));
+}
+
 /// What an empty slot holds: counts the event.
 fn unrouted<S, E: ?Sized>(_state: &mut S, _event: &E) {
-    UNROUTED.with(|count| count.set(count.get() + 1));
+    count_unrouted();
 }
 
 /// The book's fallback: its event carries a lifetime of its own, which a generic `E` cannot.
 fn unrouted_book<S>(_state: &mut S, _event: &BookUpdate<'_>) {
-    UNROUTED.with(|count| count.set(count.get() + 1));
+    count_unrouted();
 }
 
 /// One kind's functions by symbol.
@@ -41,6 +46,8 @@ struct Table<F: Copy> {
     slots: Box<[F; SYMBOL_COUNT_MAX]>,
     is_registered: bitvec::array::BitArray<[u64; SYMBOL_COUNT_MAX / 64]>,
     fallback: F,
+    /// The strategy has given a fallback of its own.
+    has_own_fallback: bool,
     registered: usize,
 }
 
@@ -48,7 +55,7 @@ impl<F: Copy> Table<F> {
     fn new(fallback: F) -> Self {
         let slots: Box<[F]> = vec![fallback; SYMBOL_COUNT_MAX].into_boxed_slice();
         let Ok(slots) = slots.try_into() else { unreachable!("the vector has SYMBOL_COUNT_MAX elements") };
-        Self { slots, is_registered: bitvec::array::BitArray::ZERO, fallback, registered: 0 }
+        Self { slots, is_registered: bitvec::array::BitArray::ZERO, fallback, has_own_fallback: false, registered: 0 }
     }
 
     #[inline]
@@ -71,8 +78,15 @@ impl<F: Copy> Table<F> {
         was
     }
 
+    /// 64 symbols' bits, set where an event reaches a handler or a fallback of the strategy's.
+    #[inline]
+    fn taken_word(&self, word: usize) -> u64 {
+        if self.has_own_fallback { u64::MAX } else { self.is_registered.as_raw_slice()[word % (SYMBOL_COUNT_MAX / 64)] }
+    }
+
     fn set_fallback(&mut self, fallback: F) {
         self.fallback = fallback;
+        self.has_own_fallback = true;
         for index in self.is_registered.iter_zeros() {
             self.slots[index] = fallback;
         }
@@ -121,6 +135,21 @@ macro_rules! router {
             pub fn unregister(&mut self, kind: EventKind, symbol: Symbol) -> bool {
                 match kind {
                     $(EventKind::$kind => self.$field.unregister(symbol),)*
+                }
+            }
+
+            /// True if an event of this kind and symbol reaches a handler, or a fallback that the strategy has given.
+            #[inline]
+            #[must_use]
+            pub fn takes(&self, kind: EventKind, symbol: Symbol) -> bool {
+                self.taken_word(kind, symbol.index() / 64) >> (symbol.index() % 64) & 1 == 1
+            }
+
+            /// The same for the 64 symbols from `64 * word` on, a bit for each.
+            #[inline]
+            pub(super) fn taken_word(&self, kind: EventKind, word: usize) -> u64 {
+                match kind {
+                    $(EventKind::$kind => self.$field.taken_word(word),)*
                 }
             }
 
@@ -193,6 +222,7 @@ mod tests {
         let mut log = Vec::new();
         router.quote(&mut log, &quote(5));
         assert_eq!((log.len(), take_unrouted()), (0, 1));
+        assert!(!router.takes(EventKind::Quote, Symbol::new(5).unwrap()));
     }
 
     #[test]
@@ -209,6 +239,7 @@ mod tests {
         assert!(!router.unregister(EventKind::Quote, symbol), "twice");
         router.quote(&mut log, &quote(3));
         assert_eq!(log, ["first", "other", "other"]);
+        assert!(router.takes(EventKind::Quote, symbol), "by the fallback");
         assert_eq!(take_unrouted(), 0);
     }
 
@@ -221,6 +252,8 @@ mod tests {
             router.quote(&mut log, &quote(index));
         }
         assert_eq!(log, ["first", "first"]);
+        let takes = |index| router.takes(EventKind::Quote, Symbol::new(index).unwrap());
+        assert!(takes(0) && !takes(1) && !takes(SYMBOL_COUNT_MAX - 2) && takes(SYMBOL_COUNT_MAX - 1));
     }
 
     proptest! {
@@ -242,6 +275,7 @@ mod tests {
                     }
                 }
                 prop_assert_eq!(router.registered_count(EventKind::Quote), map.len());
+                prop_assert!(!router.takes(EventKind::Trade, symbol) && router.takes(EventKind::Quote, symbol));
             }
         }
     }

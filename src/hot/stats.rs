@@ -3,7 +3,8 @@
 //! A counter is an `AtomicU64` that only its core writes, with a relaxed load and a relaxed store: on x86-64 and ARM64
 //! the same two instructions as for a plain integer, no locked one. So nothing has to be copied out in housekeeping. What
 //! is counted of every message is published when its read ends, what is rare at once: a reader may see two counters a
-//! read apart, never a torn one.
+//! read apart, never a torn one. What one core writes lies on cache lines of its own, so that two cores share nothing:
+//! a line that both write would go to and fro between them for every message.
 
 use super::pulse::Pulses;
 use super::stages::{Stages, StampCost, evict};
@@ -129,6 +130,7 @@ fn bucket_max(bucket: usize) -> u64 {
 /// One logical connection's counters. Written by the core that owns the connection, for as long as the connection is
 /// wanted: reconnecting goes on counting, and during a rotation both legs count here (one core owns both: one writer).
 #[derive(Debug, Default)]
+#[repr(align(128))]
 pub struct ConnectionStats {
     /// Data messages received (text or binary, fragments joined).
     pub frames: Counter,
@@ -179,6 +181,7 @@ impl ConnectionStats {
 
 /// One socket's counters: made anew for every attachment, so that what it says is of this socket alone.
 #[derive(Debug, Default)]
+#[repr(align(128))]
 pub struct SocketStats {
     /// When its core took it, in ns on CLOCK_MONOTONIC; 0 before that.
     pub connected_ns: Counter,
@@ -246,6 +249,7 @@ pub struct Beat {
 
 /// One hot thread's counters, and the flags by which the cold side wakes it.
 #[derive(Debug)]
+#[repr(align(128))]
 pub struct CoreStats {
     /// CPU the thread is pinned to.
     pub cpu: usize,
@@ -346,6 +350,21 @@ mod tests {
         assert_eq!(histogram.filled().map(|(_, count)| count).sum::<u64>(), 4);
         assert_eq!(histogram.filled().next(), Some((3, 2)));
         assert_eq!(histogram.max(), 1_000_003);
+    }
+
+    #[test]
+    fn what_two_cores_write_never_lies_on_one_cache_line() {
+        fn lines<T>(counters: impl Fn() -> T) {
+            // Lines are fetched in pairs: 128 bytes. A size is a multiple of its alignment, so nothing else is on the last.
+            assert!(align_of::<T>() >= 128, "{}", std::any::type_name::<T>());
+            let all: Vec<Arc<T>> = (0..8).map(|_| Arc::new(counters())).collect();
+            let mut pairs: Vec<usize> = all.iter().map(|one| Arc::as_ptr(one).addr() / 128).collect();
+            pairs.sort_unstable();
+            assert!(pairs.windows(2).all(|two| two[1] - two[0] >= size_of::<T>() / 128));
+        }
+        lines(SocketStats::default);
+        lines(ConnectionStats::default);
+        lines(|| CoreStats::new(0));
     }
 
     #[test]

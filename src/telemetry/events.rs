@@ -161,6 +161,19 @@ pub enum Happening {
         /// True once the loop turns again.
         is_over: bool,
     },
+    /// A lane stood still on one event.
+    LaneOverrun {
+        /// Its name.
+        lane: String,
+        /// How long, milliseconds; so far, where `is_over` is false.
+        for_ms: u64,
+        /// As for a hot loop.
+        cause: String,
+        /// What it was on: kind and symbol of the event.
+        on: String,
+        /// True once the lane turns again.
+        is_over: bool,
+    },
     /// The configuration was read again.
     Reloaded {
         /// What changed, or was refused, in words.
@@ -183,6 +196,7 @@ impl Happening {
                 | Self::GaveUp { .. }
                 | Self::Halted { .. }
                 | Self::Overrun { .. }
+                | Self::LaneOverrun { .. }
         )
     }
 }
@@ -221,6 +235,10 @@ impl fmt::Display for Happening {
             Self::Overrun { core, for_ms, cause, on, is_over } => {
                 let so_far = if *is_over { "" } else { " so far" };
                 write!(f, "core {core} stood still for {for_ms} ms{so_far} ({cause}) on {on}")
+            }
+            Self::LaneOverrun { lane, for_ms, cause, on, is_over } => {
+                let so_far = if *is_over { "" } else { " so far" };
+                write!(f, "lane {lane} stood still for {for_ms} ms{so_far} ({cause}) on {on}")
             }
             Self::Reloaded { summary } => write!(f, "configuration read again: {summary}"),
         }

@@ -26,13 +26,13 @@ pub use events::{ControlEvent, EventBus, Happening};
 pub use live::LiveTable;
 pub use render::{final_text, live_lines, log_line};
 pub use snapshot::{
-    AgePercentiles, ConnectionReport, Failure, FailureKind, HotThreadReport, Percentiles, Report, SampleReport,
-    SubscriptionCounts,
+    AgePercentiles, ConnectionReport, Failure, FailureKind, HotThreadReport, LaneReport, Percentiles, Report,
+    SampleReport, SubscriptionCounts,
 };
 pub use stages::{StageReport, StageTimes, StampReport};
 pub use status::{
-    ConnectionStatus, CoreStatus, EngineStatus, GovernorStatus, HaltedConnection, HeartbeatStatus, LegStatus,
-    PendingRequestStatus, RequestStatus, RotationStatus, SubscriptionStatus,
+    ConnectionStatus, CoreStatus, EngineStatus, GovernorStatus, HaltedConnection, HeartbeatStatus, LaneStatus,
+    LegStatus, PendingRequestStatus, RequestStatus, RotationStatus, SubscriptionStatus,
 };
 pub use status_text::status_text;
 pub use thread_stats::{

@@ -8,7 +8,7 @@
 //! Text that came from outside (names, a venue's words, samples of messages) has its control characters escaped, so
 //! that no venue can write to the operator's terminal. Widths are those a terminal shows, not counts of bytes.
 
-use super::snapshot::{ConnectionReport, HotThreadReport, Percentiles, Report};
+use super::snapshot::{ConnectionReport, HotThreadReport, LaneReport, Percentiles, Report};
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
 use std::fmt::Write as _;
@@ -65,6 +65,27 @@ pub fn log_line(report: &Report, previous: Option<&Report>) -> String {
             let _ = write!(line, " | core {} {stages}", thread.core);
         }
     }
+    for (index, lane) in report.lanes.iter().enumerate() {
+        let _ = write!(
+            line,
+            " | lane {} {}/s hop p50 {} p99 {} waiting {}",
+            printable(&lane.lane, NAME_WIDTH_MAX),
+            rate_text(lane_rate(report, previous, index)),
+            duration_text(lane.hop_ns.p50),
+            duration_text(lane.hop_ns.p99),
+            count_text(lane.waiting),
+        );
+        for (name, value) in [
+            ("dropped", lane.dropped),
+            ("replaced", lane.replaced),
+            ("too-long", lane.too_long),
+            ("held-core", lane.blocked),
+        ] {
+            if value > 0 {
+                let _ = write!(line, " {name} {}", count_text(value));
+            }
+        }
+    }
     if let Some(failure) = &report.failure {
         let _ = write!(line, " | failed: {}", printable(&failure.message, SAMPLE_CHARS_MAX));
     }
@@ -109,6 +130,10 @@ pub fn live_lines(report: &Report, previous: Option<&Report>) -> Vec<Line<'stati
         .map(|(index, connection)| live_row(connection, connection_rate(report, previous, index)))
         .collect();
     lines.extend(table(&columns, &rows));
+    if !report.lanes.is_empty() {
+        lines.push(Line::default());
+        lines.extend(lanes_table(report));
+    }
     for connection in report.connections.iter().filter(|connection| !connection.is_ready()) {
         if let Some(error) = &connection.last_error {
             let text =
@@ -161,6 +186,11 @@ pub fn final_text(report: &Report) -> String {
         report.hot_threads.iter().map(|thread| Line::raw(format!("core {}", hot_thread_text(thread)))).collect();
     section(&mut text, "Hot threads", &threads);
     section(&mut text, "Stages (of stamped messages; all connections of a core)", &stages_table(report));
+    if !report.lanes.is_empty() {
+        let mut lanes = lanes_table(report);
+        lanes.extend(report.lanes.iter().filter(|lane| lane.holds_core).map(|lane| Line::raw(held_text(lane))));
+        section(&mut text, "Lanes", &lanes);
+    }
     section(&mut text, "Refused", &refused_lines(report));
     let errors: Vec<Line<'_>> = report
         .connections
@@ -283,6 +313,48 @@ fn stages_text(thread: &HotThreadReport) -> Option<String> {
     (!text.is_empty()).then(|| format!("stages{text}"))
 }
 
+fn lanes_table(report: &Report) -> Vec<Line<'static>> {
+    let columns = [
+        Column::left("lane"),
+        Column::left("strategy"),
+        Column::left("policy"),
+        Column::right("sent"),
+        Column::right("delivered"),
+        Column::right("dropped"),
+        Column::right("replaced"),
+        Column::right("too long"),
+        Column::right("unrouted"),
+        Column::right("waiting"),
+        Column::right("most"),
+        Column::right("hop p50"),
+        Column::right("p99"),
+        Column::right("p99.9"),
+        Column::right("max"),
+    ];
+    let row = |lane: &LaneReport| {
+        let mut cells: Vec<Span<'static>> =
+            [&lane.lane, &lane.strategy, &lane.policy].map(|text| Span::raw(printable(text, NAME_WIDTH_MAX))).into();
+        let became = [lane.sent, lane.delivered, lane.dropped, lane.replaced, lane.too_long, lane.unrouted];
+        cells.extend(became.map(|count| Span::raw(count_text(count))));
+        cells.extend([lane.waiting, lane.waiting_max].map(|count| Span::raw(count_text(count))));
+        let hop = lane.hop_ns;
+        cells.extend([hop.p50, hop.p99, hop.p999, hop.max].map(|ns| Span::raw(duration_text(ns))));
+        cells
+    };
+    table(&columns, &report.lanes.iter().map(row).collect::<Vec<_>>())
+}
+
+/// What a lane that may hold its core has done to it.
+fn held_text(lane: &LaneReport) -> String {
+    format!(
+        "{}: policy block: core {} waits while it is full; it did so {} times, {} in all",
+        printable(&lane.lane, NAME_WIDTH_MAX),
+        lane.core,
+        count_text(lane.blocked),
+        duration_text(lane.blocked_ns),
+    )
+}
+
 fn refused_lines(report: &Report) -> Vec<Line<'static>> {
     let mut lines = Vec::new();
     for connection in &report.connections {
@@ -377,6 +449,10 @@ fn connection_rate(report: &Report, previous: Option<&Report>, index: usize) -> 
     rate(report, previous, |report| report.connections.get(index).map_or(0, |connection| connection.frames))
 }
 
+fn lane_rate(report: &Report, previous: Option<&Report>, index: usize) -> f64 {
+    rate(report, previous, |report| report.lanes.get(index).map_or(0, |lane| lane.delivered))
+}
+
 fn rate_text(per_second: f64) -> String {
     if per_second >= 100_000.0 {
         format!("{:.0}k", per_second / 1_000.0)
@@ -434,7 +510,7 @@ fn printable(text: &str, chars_max: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::super::snapshot::tests::report;
-    use super::super::snapshot::{Failure, FailureKind, SampleReport};
+    use super::super::snapshot::{Failure, FailureKind, LaneReport, Percentiles, SampleReport};
     use super::super::stages::StageReport;
     use super::*;
 
@@ -531,6 +607,40 @@ mod tests {
             assert!(text.contains(part), "{part} is missing from:\n{text}");
         }
         assert!(!text.contains("Last errors"));
+    }
+
+    #[test]
+    fn lanes_show_what_became_of_their_events_and_one_that_holds_its_core_says_so() {
+        let mut report = report(10);
+        let fast = LaneReport {
+            lane: "view-0".into(),
+            strategy: "spread".into(),
+            policy: "latest".into(),
+            slots: 64,
+            sent: 1_000,
+            delivered: 990,
+            replaced: 9,
+            waiting: 1,
+            waiting_max: 12,
+            hop_ns: Percentiles { p50: 900, p99: 4_000, p999: 9_000, max: 1_500_000 },
+            ..LaneReport::default()
+        };
+        let policy = "block".into();
+        let held = LaneReport { policy, holds_core: true, core: 3, blocked: 2, blocked_ns: 7_000_000, ..fast.clone() };
+        report.lanes = vec![fast, LaneReport { lane: "book-0".into(), ..held }];
+        let text = final_text(&report);
+        assert!(text.contains("Lanes\n  lane    strategy  policy   sent  delivered"), "{text}");
+        assert!(text.contains("  view-0  spread    latest  1,000        990        0         9"), "{text}");
+        let held = "book-0: policy block: core 3 waits while it is full; it did so 2 times, 7.0 ms in all\n";
+        assert!(text.contains(held) && !text.contains("view-0: policy"), "{text}");
+        let line = log_line(&report, None);
+        assert!(
+            line.contains(" | lane view-0 99/s hop p50 900 ns p99 4.0 µs waiting 1 replaced 9 | lane book-0"),
+            "{line}"
+        );
+        assert!(line.ends_with("replaced 9 held-core 2"), "{line}");
+        let live = plain(&live_lines(&report, None));
+        assert!(live.contains("view-0  spread    latest"), "{live}");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! ```text
 //! Report ── connections[] ── read_to_handler_ns, visit_gap_ns, venue_age_ms, subscriptions, samples
 //!        ── hot_threads[] ── stages, stamps
+//!        ── lanes[]
 //! ```
 //! Plain data. Every counter is a total since the engine started, so a consumer that missed a line lost nothing: rates
 //! are differences. Keys are stable: they may be joined by others, never renamed, moved or given another unit.
@@ -27,6 +28,9 @@ pub struct Report {
     pub hot_threads: Vec<HotThreadReport>,
     /// Symbols known to the engine.
     pub symbols: usize,
+    /// One entry for each lane beside a hot core; empty without any.
+    #[serde(default)]
+    pub lanes: Vec<LaneReport>,
     /// True while some connection is down that should be up.
     pub halted: bool,
     /// Why the engine is ending by itself; `null` while it is not.
@@ -142,6 +146,57 @@ pub struct HotThreadReport {
     pub stages: StageReport,
     /// What stamping them costs.
     pub stamps: StampReport,
+}
+
+/// One lane: a thread beside a hot core that runs a strategy too slow for it. Of every event that was sent: delivered,
+/// dropped, replaced, too long, or waiting; nothing else becomes of one.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(default)]
+pub struct LaneReport {
+    /// The name of its `[[lane]]` and its number in it.
+    pub lane: String,
+    /// What it runs.
+    pub strategy: String,
+    /// CPU of the hot core whose events it gets.
+    pub core: usize,
+    /// CPU it is pinned to; `null` where it runs on the cold ones.
+    pub cpu: Option<usize>,
+    /// `latest`, `drop_oldest` or `block`.
+    pub policy: String,
+    /// True where the core waits for the lane when that is full: the core's promise to be held up by nothing is given up.
+    pub holds_core: bool,
+    /// Events that it holds at most.
+    pub slots: usize,
+    /// Events that the core had for it.
+    pub sent: u64,
+    /// Events whose handler has returned.
+    pub delivered: u64,
+    /// Events lost because it was full.
+    pub dropped: u64,
+    /// Events lost to a newer one of their symbol and stream.
+    pub replaced: u64,
+    /// Books lost because they have more levels than its slots have room for.
+    pub too_long: u64,
+    /// Events that wait or are in the handler; in the last report: what was left.
+    pub waiting: u64,
+    /// Most that waited at a time.
+    pub waiting_max: u64,
+    /// Times the core waited for it.
+    pub blocked: u64,
+    /// How long the core waited for it, nanoseconds, all together.
+    pub blocked_ns: u64,
+    /// Delivered events without a handler.
+    pub unrouted: u64,
+    /// From the core's hand-over to the call of the handler, nanoseconds, of a sample.
+    pub hop_ns: Percentiles,
+}
+
+impl LaneReport {
+    /// Events that were sent and will never be delivered.
+    #[must_use]
+    pub const fn lost(&self) -> u64 {
+        self.dropped + self.replaced + self.too_long
+    }
 }
 
 /// Percentiles of a time, nanoseconds, over the whole run.
@@ -344,6 +399,7 @@ pub(super) mod tests {
                 stamps: StampReport { every: 64, counter_ns: 8.2, hot_ns: 41.0, cold_ns: Some(402.0) },
             }],
             symbols: 4,
+            lanes: Vec::new(),
             halted: false,
             failure: None,
         }

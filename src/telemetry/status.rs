@@ -4,6 +4,7 @@
 //! something that has not happened, or of which nothing is known. A field that is missing in a text reads as its default,
 //! so that an older or a newer `ctl` can read an engine.
 
+use super::snapshot::LaneReport;
 use super::stages::{StageReport, StampReport};
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +26,8 @@ pub struct EngineStatus {
     pub governor: Vec<GovernorStatus>,
     /// The hot cores.
     pub cores: Vec<CoreStatus>,
+    /// The lanes beside them.
+    pub lanes: Vec<LaneStatus>,
     /// Events that somebody was too slow to be told of.
     pub events_dropped: u64,
 }
@@ -229,6 +232,21 @@ pub struct CoreStatus {
     pub stages: StageReport,
     /// What stamping them costs.
     pub stamps: StampReport,
+}
+
+/// One lane: what the reports say of it, and its sign of life.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(default)]
+pub struct LaneStatus {
+    /// As in every report.
+    #[serde(flatten)]
+    pub report: LaneReport,
+    /// Since it last came around.
+    pub beat_ms_ago: u64,
+    /// Times it stood on one event for longer than `overrun_ms`.
+    pub overruns: u64,
+    /// The longest of them.
+    pub overrun_ms_max: u64,
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@
 use super::render::duration_text;
 use super::snapshot::Percentiles;
 use super::stages::StageTimes;
-use super::status::{ConnectionStatus, CoreStatus, EngineStatus, GovernorStatus, SubscriptionStatus};
+use super::status::{ConnectionStatus, CoreStatus, EngineStatus, GovernorStatus, LaneStatus, SubscriptionStatus};
 use std::fmt::Write as _;
 
 /// Silent or refused streams named for one connection before the list is cut short.
@@ -48,6 +48,9 @@ pub fn status_text(status: &EngineStatus) -> String {
         let heads = ["CORE", "SOCKETS", "LAST BEAT", "OVERRUNS", "PAGE FAULTS", "INVOLUNTARY", "VOLUNTARY SWITCHES"];
         table(&mut out, &heads, rows.collect());
         stages(&mut out, &status.cores);
+    }
+    if !status.lanes.is_empty() {
+        lanes(&mut out, &status.lanes);
     }
     out
 }
@@ -212,6 +215,46 @@ fn governor(out: &mut String, budgets: &[GovernorStatus]) {
     table(out, &heads, budgets.iter().map(row).collect());
 }
 
+fn lanes(out: &mut String, lanes: &[LaneStatus]) {
+    let row = |lane: &LaneStatus| {
+        let LaneStatus { report, beat_ms_ago, overruns, overrun_ms_max } = lane;
+        let held = match report.holds_core {
+            true => format!("core {} {} times, {}", report.core, report.blocked, age(report.blocked_ns / 1_000_000)),
+            false => "-".to_owned(),
+        };
+        let us = |ns: u64| format!("{}.{} us", ns / 1_000, ns % 1_000 / 100);
+        vec![
+            report.lane.clone(),
+            report.strategy.clone(),
+            report.policy.clone(),
+            report.delivered.to_string(),
+            report.dropped.to_string(),
+            report.replaced.to_string(),
+            report.too_long.to_string(),
+            format!("{} of {} (most {})", report.waiting, report.slots, report.waiting_max),
+            held,
+            format!("{} (p99 {})", us(report.hop_ns.p50), us(report.hop_ns.p99)),
+            age(*beat_ms_ago),
+            format!("{overruns} (longest {})", age(*overrun_ms_max)),
+        ]
+    };
+    let heads = [
+        "LANE",
+        "STRATEGY",
+        "POLICY",
+        "DELIVERED",
+        "DROPPED",
+        "REPLACED",
+        "TOO LONG",
+        "WAITING",
+        "HELD",
+        "HOP",
+        "LAST BEAT",
+        "OVERRUNS",
+    ];
+    table(out, &heads, lanes.iter().map(row).collect());
+}
+
 fn optional(ms: Option<u64>) -> String {
     ms.map_or_else(|| "-".to_owned(), age)
 }
@@ -230,6 +273,7 @@ fn age(ms: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::snapshot::{LaneReport, Percentiles};
     use super::super::stages::{StageReport, StampReport};
     use super::super::status::*;
     use super::*;
@@ -318,6 +362,24 @@ mod tests {
                     ..CoreStatus::default()
                 },
             ],
+            lanes: vec![LaneStatus {
+                report: LaneReport {
+                    lane: "model-1".into(),
+                    policy: "block".into(),
+                    holds_core: true,
+                    core: 1,
+                    slots: 64,
+                    waiting: 3,
+                    waiting_max: 60,
+                    blocked: 4,
+                    blocked_ns: 9_000_000,
+                    hop_ns: Percentiles { p50: 1_250, p99: 80_000, ..Percentiles::default() },
+                    ..LaneReport::default()
+                },
+                overruns: 2,
+                overrun_ms_max: 1_500,
+                ..LaneStatus::default()
+            }],
             ..EngineStatus::default()
         };
         let text = status_text(&status);
@@ -338,6 +400,11 @@ mod tests {
             "14 (major 2)  5            977",
             "1     read to framed  7      45 ns  900 ns  4.1 µs  31.0 µs\n",
             "core 1: one message in 64 is stamped and pays 41 ns; one reading of the counter 8.2 ns\n",
+            "model-1",
+            "3 of 64 (most 60)",
+            "core 1 4 times, 9 ms",
+            "1.2 us (p99 80.0 us)",
+            "2 (longest 1.5 s)",
         ] {
             assert!(text.contains(words), "{words}: {text}");
         }
