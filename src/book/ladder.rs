@@ -46,6 +46,8 @@ pub(super) struct Ladder {
     end: usize,
     depth_kept: usize,
     known_from: i64,
+    /// A level was dropped within this batch because there was no room: what the venue says of its window holds no more.
+    has_dropped: bool,
     /// All bits set on the asks' side: a price is turned into its key, and back, by one exclusive or.
     mask: i64,
 }
@@ -61,7 +63,7 @@ impl Ladder {
             Side::Sell => -1,
         };
         let levels = vec![Keyed::default(); capacity].into_boxed_slice();
-        Self { levels, start: 0, end: 0, depth_kept, known_from: NOTHING_KNOWN, mask }
+        Self { levels, start: 0, end: 0, depth_kept, known_from: NOTHING_KNOWN, has_dropped: false, mask }
     }
 
     /// Levels held, those beyond the known range among them.
@@ -137,18 +139,13 @@ impl Ladder {
     pub(super) fn replace(&mut self, levels: &[Level], is_whole: bool) {
         self.clear();
         self.known_from = ALL_KNOWN;
-        if self.place(levels) {
-            if !is_whole {
-                self.known_to_the_worst();
-            }
-            return;
+        if !self.place(levels) {
+            self.clear();
+            self.known_from = ALL_KNOWN;
+            levels.iter().for_each(|&level| _ = self.set(level));
+            self.cut();
         }
-        self.clear();
-        self.known_from = ALL_KNOWN;
-        for &level in levels {
-            self.set(level);
-        }
-        self.cut();
+        // Where levels were cut, what is known ends before them already.
         if !is_whole && self.is_whole() {
             self.known_to_the_worst();
         }
@@ -192,6 +189,7 @@ impl Ladder {
             let dropped = self.levels[self.start - 1].key;
             self.cut_at(dropped);
         }
+        self.has_dropped = false;
     }
 
     /// Ends a batch of a channel that keeps a side at its best `depth` levels: the venue does not say which levels fall out
@@ -200,7 +198,11 @@ impl Ladder {
     pub(super) fn cut_to_window(&mut self, depth: usize) {
         if self.len() >= depth {
             self.start = self.end - depth;
+            let known_from = self.known_from;
             self.known_to_the_worst();
+            if self.has_dropped {
+                self.known_from = self.known_from.max(known_from);
+            }
         }
     }
 
@@ -262,6 +264,7 @@ impl Ladder {
     fn insert(&mut self, mut at: usize, level: Keyed, rank: usize) -> Effect {
         if self.len() == self.levels.len() {
             // No room for one more: the worst is dropped, which may be this one.
+            self.has_dropped = true;
             if at == self.start {
                 self.cut_at(level.key);
                 return Effect::None;

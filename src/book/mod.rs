@@ -22,6 +22,8 @@ mod levels;
 mod read;
 mod sequence;
 mod slot;
+#[cfg(test)]
+mod tests;
 
 pub use books::{BookCounts, Books, FetchError};
 pub use checksum::ChecksumForm;
