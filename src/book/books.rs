@@ -25,7 +25,7 @@ pub struct BookCounts {
     pub ignored: u64,
     /// Snapshots that came too late or too early to be of use.
     pub late: u64,
-    /// Buffers that began anew because a change did not follow the one before.
+    /// Buffers that began anew because a change did not follow the one before, or the numbering started again.
     pub hold_gaps: u64,
     /// Buffers that began anew because they were full.
     pub hold_overflows: u64,
@@ -51,8 +51,11 @@ impl BookCounts {
             Step::Stale(reason) => self.stale[reason as usize] += 1,
             Step::Held { restarted } => {
                 self.held += 1;
-                self.hold_overflows += u64::from(restarted == Some(StaleReason::HoldOverflow));
-                self.hold_gaps += u64::from(restarted == Some(StaleReason::Gap));
+                match restarted {
+                    None => {}
+                    Some(StaleReason::HoldOverflow) => self.hold_overflows += 1,
+                    Some(_) => self.hold_gaps += 1,
+                }
             }
         }
     }
@@ -158,30 +161,32 @@ impl<R: SequenceRule> Books<R> {
         self.holds.extend(slot.and_then(Slot::end_fetch));
     }
 
-    /// The snapshot that was asked for. `None`: no book is kept of this symbol. Once the book is live its buffer is free for
-    /// another; until then changes go on being kept for the next snapshot.
+    /// The snapshot that was asked for. `None`: no book is kept of this symbol. Where the book is live then, its buffer is free
+    /// for another; until then changes go on being kept for the next snapshot.
     pub fn snapshot(&mut self, ticket: Ticket, update: &BookUpdate<'_>) -> Option<Outcome> {
         let slot = self.slots[update.meta.symbol.index()].as_deref_mut()?;
         let outcome = slot.snapshot(ticket, update);
-        if matches!(outcome.step, Step::Rebuilt(_)) {
+        if slot.ticket() == ticket && slot.state().is_live() {
             self.holds.extend(slot.end_fetch());
         }
         self.counts.count(outcome.step);
         Some(outcome)
     }
 
-    /// Marks a symbol's book stale from outside. `None`: no book is kept of it.
+    /// Marks a symbol's book stale from outside, and ends its fetch. `None`: no book is kept of it.
     pub fn quarantine(&mut self, symbol: Symbol, reason: StaleReason) -> Option<Outcome> {
         self.told(symbol, |slot| slot.quarantine(reason))
     }
 
-    /// The symbol's tick or lot has changed. `None`: no book is kept of it.
+    /// The symbol's tick or lot has changed: its fetch ends too. `None`: no book is kept of it.
     pub fn tick_changed(&mut self, symbol: Symbol) -> Option<Outcome> {
         self.told(symbol, Slot::tick_changed)
     }
 
     fn told(&mut self, symbol: Symbol, tell: impl FnOnce(&mut Slot<R>) -> Outcome) -> Option<Outcome> {
-        let outcome = tell(self.slots[symbol.index()].as_deref_mut()?);
+        let slot = self.slots[symbol.index()].as_deref_mut()?;
+        let outcome = tell(slot);
+        self.holds.extend(slot.end_fetch());
         self.counts.count(outcome.step);
         Some(outcome)
     }

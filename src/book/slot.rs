@@ -152,14 +152,14 @@ pub enum Step {
     Skipped,
     /// Kept until the snapshot comes. `restarted`: what was kept before was forgotten, for this reason.
     Held {
-        /// [`StaleReason::Gap`] or [`StaleReason::HoldOverflow`].
+        /// [`StaleReason::Gap`], [`StaleReason::WentBack`] or [`StaleReason::HoldOverflow`].
         restarted: Option<StaleReason>,
     },
     /// The book is not live and no snapshot is under way: the message is of no use.
     Ignored,
     /// The book has just turned stale, or a snapshot did not make it live; this message is not in it.
     Stale(StaleReason),
-    /// A snapshot nobody waits for any more.
+    /// A snapshot that is of no use: of an earlier fetch, or older than a live book.
     Late,
 }
 
@@ -269,6 +269,11 @@ impl<R: SequenceRule> Slot<R> {
     #[must_use]
     pub const fn rule(&self) -> &R {
         &self.rule
+    }
+
+    /// The latest fetch of a snapshot, over or not.
+    pub(super) const fn ticket(&self) -> Ticket {
+        self.ticket
     }
 
     /// Whether it can be trusted.
@@ -395,13 +400,13 @@ impl<R: SequenceRule> Slot<R> {
     /// A change of a book that is not there.
     #[cold]
     fn without_base(&mut self, update: &BookUpdate<'_>, checksum: Option<u32>) -> Outcome {
-        match (self.rule.repair(), self.state) {
-            (Repair::Resubscribe, BookState::Waiting) => self.turn_stale(StaleReason::NoSnapshot),
-            (Repair::Resubscribe, _) => Outcome::of(Step::Ignored),
-            (Repair::NeedSnapshot, _) => {
+        let is_new = self.needs.is_none();
+        match self.rule.repair() {
+            Repair::Resubscribe if is_new => self.turn_stale(StaleReason::NoSnapshot),
+            Repair::Resubscribe => Outcome::of(Step::Ignored),
+            Repair::NeedSnapshot => {
                 let step = self.keep(update, checksum);
-                // The stream is up: the snapshot is of use from now on.
-                let is_new = self.needs.is_none();
+                // The stream is up: a snapshot is of use from now on.
                 self.needs = Some(Repair::NeedSnapshot);
                 Outcome { step, repair: self.needs.filter(|_| is_new) }
             }
@@ -410,8 +415,11 @@ impl<R: SequenceRule> Slot<R> {
 
     #[cold]
     fn turn_stale(&mut self, reason: StaleReason) -> Outcome {
+        // What a stale book skips it goes on counting, however many snapshots fail to join meanwhile.
+        if self.state.is_live() {
+            (self.crossed_in_row, self.skipped_in_row) = (0, 0);
+        }
         self.state = BookState::Stale(reason);
-        (self.crossed_in_row, self.skipped_in_row) = (0, 0);
         self.needs = Some(self.rule.repair());
         Outcome { step: Step::Stale(reason), repair: self.needs }
     }
@@ -420,16 +428,21 @@ impl<R: SequenceRule> Slot<R> {
     #[cold]
     fn keep(&mut self, update: &BookUpdate<'_>, checksum: Option<u32>) -> Step {
         let Some(hold) = &mut self.hold else { return Step::Ignored };
-        let mut restarted = None;
-        if let Some(last) = hold.last() {
-            match self.rule.judge(Some(last), update.kind, &update.ids) {
-                Verdict::Skip => return Step::Skipped,
-                Verdict::Apply => {}
-                Verdict::Gap | Verdict::NeedSnapshot | Verdict::Reset => {
-                    restarted = Some(StaleReason::Gap);
-                    hold.restart();
+        let mut restarted = match hold.last().map(|last| self.rule.judge(Some(last), update.kind, &update.ids)) {
+            None | Some(Verdict::Apply) => None,
+            Some(Verdict::Gap | Verdict::NeedSnapshot | Verdict::Reset) => Some(StaleReason::Gap),
+            Some(Verdict::Skip) => {
+                // A live book counts what it skips itself.
+                self.skipped_in_row += u32::from(!self.state.is_live());
+                if self.skipped_in_row <= BOOK_SKIPPED_COUNT_MAX {
+                    return Step::Skipped;
                 }
+                Some(StaleReason::WentBack)
             }
+        };
+        self.skipped_in_row = 0;
+        if restarted.is_some() {
+            hold.restart();
         }
         if !hold.push(update, checksum) {
             restarted = Some(StaleReason::HoldOverflow);
@@ -464,17 +477,15 @@ impl<R: SequenceRule> Slot<R> {
 
     /// The snapshot that was fetched. `update.depth`: how many levels a side were asked for.
     ///
-    /// Where the kept changes join it, the book is live at the last of them. Where they do not, it is as it was before, and
-    /// another snapshot is needed.
+    /// Where the kept changes join it, the book is live at the last of them. Where they do not, the book is as it was before: a
+    /// live one needs nothing, another needs a later snapshot, for which what is kept stays.
     pub fn snapshot(&mut self, ticket: Ticket, update: &BookUpdate<'_>) -> Outcome {
         if ticket != self.ticket {
             return Outcome::of(Step::Late);
         }
         if let Err(reason) = self.joins(&update.ids) {
-            if self.state.is_live() {
-                return Outcome { step: Step::Late, repair: Some(self.rule.repair()) };
-            }
-            return self.turn_stale(reason);
+            // Of a book that is live nothing is needed: it stays what it is.
+            return if self.state.is_live() { Outcome::of(Step::Late) } else { self.turn_stale(reason) };
         }
         let mut changes = self.book.replace(update.bids, update.asks, update.depth);
         self.ids = Some(update.ids);
@@ -521,19 +532,28 @@ impl<R: SequenceRule> Slot<R> {
         Ok(())
     }
 
-    /// Marks the book stale from outside: its connection is gone, another check has failed.
+    /// Marks the book stale from outside: its connection is gone, another check has failed. A fetch that is under way is of
+    /// no use any more.
+    ///
+    /// After [`StaleReason::Disconnected`] nothing is asked for until the stream is back: what it begins with then is the
+    /// snapshot, or says that one is needed.
     pub fn quarantine(&mut self, reason: StaleReason) -> Outcome {
+        self.next_ticket();
         if let Some(hold) = &mut self.hold {
             hold.clear();
         }
-        self.turn_stale(reason)
+        let outcome = self.turn_stale(reason);
+        if reason != StaleReason::Disconnected {
+            return outcome;
+        }
+        self.needs = None;
+        Outcome::of(outcome.step)
     }
 
     /// The symbol's tick or lot has changed: what the book holds, what is kept and what is under way are at other scales.
     pub fn tick_changed(&mut self) -> Outcome {
         self.book.clear();
         self.ids = None;
-        self.next_ticket();
         self.quarantine(StaleReason::TickChanged)
     }
 }

@@ -4,9 +4,10 @@ use crate::book::{Repair, SequenceRule, Verdict, by_number};
 use crate::market::{BookKind, SequenceIds};
 
 /// The topic begins with a snapshot, and each change has the `u` before + 1. A snapshot replaces the book at any moment,
-/// whatever its `u`; so does a message with `u` = 1, whatever it calls itself: the venue's service has started again.
+/// whatever its `u`; so does a message with `u` = 1, whatever it calls itself: the venue's service has started again. Where
+/// that one was lost, the next have a `u` that looks old, but a `seq` that is new: `seq` rises whatever `u` does.
 ///
-/// Source: Bybit v5, orderbook: "Process snapshot/delta".
+/// Source: Bybit v5, orderbook: "Process snapshot/delta", and `seq`: "smaller seq, earlier generated".
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct BybitSequence;
 
@@ -20,7 +21,10 @@ impl SequenceRule for BybitSequence {
         match (kind, last) {
             (BookKind::Snapshot | BookKind::Partial, _) => Verdict::Reset,
             (BookKind::Delta, _) if ids.last == 1 => Verdict::Reset,
-            (BookKind::Delta, Some(last)) => by_number(last, ids),
+            (BookKind::Delta, Some(last)) => match by_number(last, ids) {
+                Verdict::Skip if last.cross.zip(ids.cross).is_some_and(|(book, this)| this > book) => Verdict::Gap,
+                verdict => verdict,
+            },
             (BookKind::Delta, None) => Verdict::NeedSnapshot,
         }
     }
@@ -44,5 +48,16 @@ mod tests {
             assert_eq!(judge(last, BookKind::Delta, 1), Verdict::Reset, "the service has started again");
         }
         assert_eq!(judge(Some(u64::MAX), BookKind::Delta, u64::MAX), Verdict::Skip);
+    }
+
+    #[test]
+    fn a_change_that_looks_old_and_is_new_is_of_another_numbering() {
+        let at = |last: u64, cross| SequenceIds { first: last, last, previous: None, cross };
+        let judge = |id, cross| BybitSequence.judge(Some(&at(7, Some(900))), BookKind::Delta, &at(id, cross));
+        assert_eq!(judge(2, Some(901)), Verdict::Gap, "the first message of the numbering was lost");
+        assert_eq!(judge(7, Some(900)), Verdict::Skip, "the same once more");
+        assert_eq!(judge(6, Some(850)), Verdict::Skip);
+        assert_eq!(judge(6, None), Verdict::Skip);
+        assert_eq!(judge(8, Some(901)), Verdict::Apply);
     }
 }
