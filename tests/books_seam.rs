@@ -259,7 +259,8 @@ fn number(value: &Value) -> u64 {
 /// The steps of one book's messages, of which only the ids are played: a level of each side stands for all.
 fn chained(rule: Chain, messages: &[(BookKind, SequenceIds)]) -> Vec<Step> {
     let level = |price| [Level { price: Price::from_mantissa(price), qty: Qty::from_mantissa(1) }];
-    let mut slot = Slot::new(Symbol::new(0).unwrap(), 0, rule, BookSettings { depth_kept: 2, ..BookSettings::for_depth(0) });
+    let mut slot =
+        Slot::new(Symbol::new(0).unwrap(), 0, rule, BookSettings { depth_kept: 2, ..BookSettings::for_depth(0) });
     let steps = messages.iter().map(|&(kind, ids)| {
         let update = BookUpdate { meta: meta(), kind, ids, depth: 0, bids: &level(1), asks: &level(2) };
         slot.update(&update, None).step
@@ -324,7 +325,10 @@ fn the_recorded_chains_of_other_venues_follow_and_their_recorded_gap_is_found() 
         for line in lines(path) {
             let data = line.pointer(data).unwrap();
             let name = data[symbol].as_str().unwrap().to_owned();
-            books.entry(name).or_default().push((BookKind::Delta, ids(number(&data[first]), number(&data[last]), None)));
+            books
+                .entry(name)
+                .or_default()
+                .push((BookKind::Delta, ids(number(&data[first]), number(&data[last]), None)));
         }
         for (name, mut messages) in books {
             let before = ids(0, messages[0].1.first - 1, None);
@@ -341,7 +345,8 @@ fn a_chain_whose_numbering_starts_again_behind_a_message_that_follows_goes_on() 
         let kind = if previous == u64::MAX { BookKind::Snapshot } else { BookKind::Delta };
         (kind, SequenceIds { first: last, last, previous: (previous != u64::MAX).then_some(previous), cross: None })
     };
-    let messages = [(900, u64::MAX), (905, 900), (905, 905), (3, 905), (5, 3)].map(|(last, previous)| message(last, previous));
+    let messages =
+        [(900, u64::MAX), (905, 900), (905, 905), (3, 905), (5, 3)].map(|(last, previous)| message(last, previous));
     assert_eq!(summary(&chained(Chain::Previous, &messages)), (5, None));
     let lost = [messages[0], messages[1], messages[4]];
     assert_eq!(chained(Chain::Previous, &lost)[2], Step::Skipped, "it may be a repeat: of the numbering before");

@@ -23,7 +23,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use world::World;
 
 /// Seeds where nothing else is asked for.
-const SEEDS: u64 = 3_000;
+const SEEDS: u64 = 2_000;
 
 /// Lines of a failing world that are told.
 const TOLD_LINES: usize = 40;

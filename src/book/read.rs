@@ -166,7 +166,8 @@ impl Book {
     /// `Known(None)`: there is nothing on either side. A ratio for people and signals: not exact.
     #[must_use]
     pub fn imbalance(&self, levels: usize) -> Known<Option<f64>> {
-        let (Known::Known(bids), Known::Known(asks)) = (self.qty_of(Side::Buy, levels), self.qty_of(Side::Sell, levels))
+        let (Known::Known(bids), Known::Known(asks)) =
+            (self.qty_of(Side::Buy, levels), self.qty_of(Side::Sell, levels))
         else {
             return Known::Unknown;
         };
@@ -191,8 +192,7 @@ impl Book {
     pub fn spread(&self) -> Known<Option<i128>> {
         let Known::Known(bid) = self.best_bid() else { return Known::Unknown };
         self.best_ask().map(|ask| {
-            bid.zip(ask)
-                .map(|(bid, ask)| i128::from(ask.price.mantissa()) - i128::from(bid.price.mantissa()))
+            bid.zip(ask).map(|(bid, ask)| i128::from(ask.price.mantissa()) - i128::from(bid.price.mantissa()))
         })
     }
 }

@@ -321,7 +321,8 @@ impl<R: SequenceRule> Slot<R> {
                     Ok(changes) => changes,
                     Err(reason) => return self.turn_stale(reason),
                 };
-                self.checked(changes).map_or_else(|reason| self.turn_stale(reason), |()| Outcome::of(Step::Applied(changes)))
+                self.checked(changes)
+                    .map_or_else(|reason| self.turn_stale(reason), |()| Outcome::of(Step::Applied(changes)))
             }
             Verdict::Reset => self.reset(update, checksum),
             Verdict::Skip => self.skip(update, checksum),

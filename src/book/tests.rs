@@ -303,7 +303,11 @@ fn unknown_is_not_empty() {
     assert_eq!(book.spread(), Known::Known(Some(1)));
     book.apply(&[level(4, 0), level(3, 0)], &[], 0);
     assert_eq!(book.best_bid(), Known::Unknown, "behind the two that were sent there may be others");
-    assert_eq!(book.qty_at(Side::Buy, Price::from_mantissa(3)), Known::Known(Qty::ZERO), "these two are gone, that is known");
+    assert_eq!(
+        book.qty_at(Side::Buy, Price::from_mantissa(3)),
+        Known::Known(Qty::ZERO),
+        "these two are gone, that is known"
+    );
     assert_eq!(book.qty_at(Side::Buy, Price::from_mantissa(2)), Known::Unknown);
     book.apply(&[level(1, 7)], &[], 0);
     assert_eq!(book.best_bid(), Known::Unknown, "one that came by need not be the best");
@@ -328,7 +332,8 @@ fn the_ends_of_what_a_price_can_be_are_prices() {
         assert_eq!(filled.level_count, 1);
     }
     assert!(book.spread().known().flatten().unwrap() < -i128::from(i64::MAX));
-    let flood: Vec<Level> = (0..500).map(|at| level(high - 2 * at, 1)).chain((0..500).map(|at| level(low + 2 * at, 1))).collect();
+    let flood: Vec<Level> =
+        (0..500).map(|at| level(high - 2 * at, 1)).chain((0..500).map(|at| level(low + 2 * at, 1))).collect();
     book.apply(&flood, &flood, 0);
     for side in SIDES {
         assert_eq!(book.held(side).len(), 4);

@@ -12,7 +12,8 @@ use crate::random::Random;
 use std::collections::BTreeMap;
 use std::fmt;
 use tickwire::book::{
-    Book, BookSettings, BookState, Books, FetchError, Known, Outcome, Repair, SequenceRule, Slot, StaleReason, Step, Ticket, Verdict,
+    Book, BookSettings, BookState, Books, FetchError, Known, Outcome, Repair, SequenceRule, Slot, StaleReason, Step,
+    Ticket, Verdict,
 };
 use tickwire::market::{BookKind, BookUpdate, Meta, MonoNs, Received, SequenceIds, Side, Symbol, Venue};
 use tickwire::venue::VenueSequence;
@@ -145,7 +146,14 @@ pub(crate) struct Line {
 
 impl fmt::Display for Line {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} desk {}: {:?}", self.now, self.desk, self.what)
+        write!(f, "{} desk {}: ", self.now, self.desk)?;
+        match self.what {
+            What::Told(outcome) => write!(f, "{outcome:?}"),
+            What::Lost(ids) => write!(f, "{ids:?} is lost"),
+            What::Cut => f.write_str("the connection is cut"),
+            What::Restarted => f.write_str("the numbering starts again"),
+            What::Tick(tick) => write!(f, "the tick is {tick}"),
+        }
     }
 }
 
@@ -520,7 +528,9 @@ impl World {
         let truth = desk.market.at(desk.book_epoch, ids.last);
         let truth = truth.unwrap_or_else(|| panic!("{ids:?} of numbering {} never was", desk.book_epoch));
         for side in [Side::Buy, Side::Sell] {
-            let Known::Known(known_to) = book.known_to(side) else { panic!("{side:?}: nothing is known of a live book") };
+            let Known::Known(known_to) = book.known_to(side) else {
+                panic!("{side:?}: nothing is known of a live book")
+            };
             let is_known = |price| match (known_to, side) {
                 (None, _) => true,
                 (Some(to), Side::Buy) => price >= to,
