@@ -460,9 +460,9 @@ fn book(c: &mut Criterion) {
         return;
     };
     for capture in [
-        Capture::read(&root, "binance", (2, 5), 1),
-        Capture::read(&root, "binance_usdm", (2, 3), 10),
-        Capture::read(&root, "bybit_linear", (2, 3), 10),
+        Capture::read(&root, "binance", (2, 8), 1),
+        Capture::read(&root, "binance_usdm", (2, 8), 10),
+        Capture::read(&root, "bybit_linear", (2, 8), 10),
     ] {
         measure(c, &capture, "book", &begun_book(&capture));
         measure::<Pair<BTreeMap<i64, i64>>>(c, &capture, "btree", &capture.begun());

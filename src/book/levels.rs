@@ -1,6 +1,6 @@
 //! A price-aggregated book of two sides, and what a batch of changes did to it.
 
-use super::ladder::{Effect, Ladder};
+use super::ladder::Ladder;
 use super::read::Known;
 use crate::market::{Level, Price, Qty, Side};
 use std::ops::{BitOr, BitOrAssign};
@@ -209,10 +209,15 @@ impl Book {
 
 #[inline]
 fn apply_side(ladder: &mut Ladder, levels: &[Level], top_levels: usize, top: Changes) -> Changes {
+    // A level that is not among the best now comes to be only where one of those goes, and that says it already.
+    let top_from = match top_levels.checked_sub(1) {
+        Some(last) if !levels.is_empty() => ladder.key_at_rank(last),
+        _ => i64::MAX,
+    };
     let mut changes = Changes::NONE;
     for &level in levels {
-        if let Effect::At(rank) = ladder.set(level) {
-            changes |= Changes::ANY | top.when(rank < top_levels);
+        if let Some(key) = ladder.set(level) {
+            changes |= Changes::ANY | top.when(key >= top_from);
         }
     }
     changes

@@ -22,6 +22,7 @@ mod levels;
 mod read;
 mod sequence;
 mod slot;
+mod sorted;
 #[cfg(test)]
 mod tests;
 

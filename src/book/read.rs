@@ -95,7 +95,7 @@ impl Book {
 
     /// All levels of a side that are held, best first: those beyond the known range come last, and between them others may
     /// be missing.
-    pub fn held(&self, side: Side) -> impl ExactSizeIterator<Item = Level> + '_ {
+    pub fn held(&self, side: Side) -> impl Iterator<Item = Level> + '_ {
         self.side(side).iter()
     }
 

@@ -282,9 +282,58 @@ proptest! {
             book.apply(&levels(&batch[0]), &levels(&batch[1]), 0);
             for side in SIDES {
                 batch[side as usize].iter().for_each(|&change| set(&mut market[side as usize], change));
-                assert!(book.held(side).len() <= depth_kept);
+                assert!(book.held(side).count() <= depth_kept);
                 assert_true(&book, side, &market[side as usize]);
             }
+        }
+    }
+}
+
+/// How a price goes on: by small steps, by large ones, or anywhere.
+fn walk() -> impl Strategy<Value = Vec<(i64, Vec<(i64, i64)>)>> {
+    let step = prop_oneof![6 => -40_i64..40, 3 => -3_000_i64..3_000, 1 => -200_000_i64..200_000];
+    let near = prop_oneof![6 => 0_i64..60, 3 => 0_i64..5_000, 1 => 0_i64..100_000];
+    let change = (near, prop_oneof![2 => Just(0_i64), 3 => 1_i64..9]);
+    prop::collection::vec((step, prop::collection::vec(change, 0..25)), 1..60)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn levels_are_the_same_wherever_the_price_goes(walk in walk(), start in prop_oneof![Just(0_i64), Just(i64::MAX), Just(-i64::MAX), any::<i64>()]) {
+        let mut book = Book::new(5_000, 10);
+        book.replace(&[], &[], 0);
+        let (mut middle, mut markets) = (start, [Market::new(), Market::new()]);
+        for (step, changes) in walk {
+            middle = middle.saturating_add(step).clamp(-i64::MAX, i64::MAX);
+            let tops = SIDES.map(|side| book.held(side).take(10).collect::<Vec<_>>());
+            let batch = SIDES.map(|side| {
+                // The price has passed these: they go, in whatever order.
+                let gone = markets[side as usize].keys().copied().filter(|&price| (side == Side::Buy) == (price > middle));
+                let gone: Vec<_> = gone.map(|price| (price, 0)).collect();
+                let placed = changes.iter().map(|&(distance, qty)| {
+                    let price = if side == Side::Buy { middle.saturating_sub(distance) } else { middle.saturating_add(distance) };
+                    (price.max(-i64::MAX), qty)
+                });
+                placed.chain(gone).collect::<Vec<_>>()
+            });
+            for side in SIDES {
+                batch[side as usize].iter().for_each(|&change| set(&mut markets[side as usize], change));
+            }
+            let changes = book.apply(&levels(&batch[0]), &levels(&batch[1]), 0);
+            for side in SIDES {
+                let truth = ordered(side, &markets[side as usize]);
+                assert_eq!(book.held(side).map(pair).collect::<Vec<_>>(), truth);
+                assert_eq!(book.best(side).known().unwrap().map(pair), truth.first().copied());
+                for &(price, qty) in &truth {
+                    assert_eq!(book.qty_at(side, Price::from_mantissa(price)), Known::Known(Qty::from_mantissa(qty)));
+                }
+                let top = [Changes::TOP_BIDS, Changes::TOP_ASKS][side as usize];
+                assert!(changes.contains(top) || book.held(side).take(10).eq(tops[side as usize].iter().copied()));
+            }
+            let counts = (markets[0].len(), markets[1].len());
+            assert_eq!(book.level_counts(), counts);
         }
     }
 }
@@ -336,6 +385,6 @@ fn the_ends_of_what_a_price_can_be_are_prices() {
         (0..500).map(|at| level(high - 2 * at, 1)).chain((0..500).map(|at| level(low + 2 * at, 1))).collect();
     book.apply(&flood, &flood, 0);
     for side in SIDES {
-        assert_eq!(book.held(side).len(), 4);
+        assert_eq!(book.held(side).count(), 4);
     }
 }
