@@ -2,10 +2,10 @@
 //! `.../top10`: one read of both sides; `book/read/*`, `book/snapshot`, `sync/update`: what only the engine's book has.
 //!
 //! The changes are those of the recorded captures, in their order, cut anew into batches of 1, 10 and 100 levels, applied to
-//! the recorded snapshot, again and again from its beginning. Beside the engine's book stand `btree` (two `BTreeMap`s), and two
-//! structures that lost against it and are kept here for comparison: `window` (4,096 ticks around the touch, indexed by price,
-//! with a sorted array for what lies outside) and `chunks` (sorted runs of up to 64 levels, found by the first of each). All end
-//! with the same levels, or nothing is measured. Prints the memory of books first.
+//! the recorded snapshot, again and again from its beginning. Beside the engine's book (a window indexed by price, with a sorted
+//! array for what lies far from the best) stand `btree` (two `BTreeMap`s) and two structures that lost against it: `array` (one
+//! sorted array, the best at its end) and `chunks` (sorted runs of up to 64 levels, found by the first of each). All end with
+//! the same levels, or nothing is measured. Prints the memory of books first.
 //!
 //! Needs `TICKWIRE_FRAMES`, the folder with the recorded frames; measures nothing without it.
 
@@ -28,8 +28,7 @@ type Keyed = (i64, i64);
 
 /// One side of a book in some structure.
 trait Ladder: Clone {
-    /// `tick`: what all prices are multiples of.
-    fn new(tick: i64) -> Self;
+    fn new() -> Self;
     fn set(&mut self, key: i64, qty: i64);
     fn best(&self) -> Option<Keyed>;
     /// The best levels, best first.
@@ -38,7 +37,7 @@ trait Ladder: Clone {
 
 /// A book of both sides, in whichever structure.
 trait Kept: Clone {
-    fn new(tick: i64) -> Self;
+    fn new() -> Self;
     fn apply(&mut self, bids: &[Level], asks: &[Level]);
     fn touch(&self) -> [Option<Keyed>; 2];
     /// The sum of the quantities of ten levels a side.
@@ -55,8 +54,8 @@ fn key(side: Side, level: &Level) -> i64 {
 }
 
 impl<L: Ladder> Kept for Pair<L> {
-    fn new(tick: i64) -> Self {
-        Self([L::new(tick), L::new(tick)])
+    fn new() -> Self {
+        Self([L::new(), L::new()])
     }
 
     fn apply(&mut self, bids: &[Level], asks: &[Level]) {
@@ -86,7 +85,7 @@ impl<L: Ladder> Kept for Pair<L> {
 }
 
 impl Kept for Book {
-    fn new(_tick: i64) -> Self {
+    fn new() -> Self {
         Self::new(BOOK_LEVEL_COUNT_MAX, 10)
     }
 
@@ -116,7 +115,7 @@ impl Kept for Book {
 }
 
 impl Ladder for BTreeMap<i64, i64> {
-    fn new(_tick: i64) -> Self {
+    fn new() -> Self {
         Self::default()
     }
 
@@ -148,80 +147,22 @@ fn set_sorted(levels: &mut Vec<Keyed>, key: i64, qty: i64) {
     }
 }
 
-const WINDOW_TICKS: usize = 4_096;
-
-/// Quantities by tick around the touch, with a bit for each that is not zero; the rest in a sorted array.
-#[derive(Clone)]
-struct Window {
-    tick: i64,
-    /// The key of the first place; chosen so that the touch lies at three quarters.
-    base: i64,
-    qty: Vec<i64>,
-    bits: Vec<u64>,
-    outside: Vec<Keyed>,
-    is_empty: bool,
-}
-
-impl Window {
-    fn place(&mut self, key: i64, qty: i64) {
-        let distance = key.wrapping_sub(self.base);
-        let span = self.tick * i64::try_from(WINDOW_TICKS).unwrap();
-        if !(0..span).contains(&distance) {
-            return set_sorted(&mut self.outside, key, qty);
-        }
-        let at = usize::try_from(distance / self.tick).unwrap();
-        self.qty[at] = qty;
-        if qty == 0 {
-            self.bits[at / 64] &= !(1 << (at % 64));
-        } else {
-            self.bits[at / 64] |= 1 << (at % 64);
-        }
-    }
-
-    fn move_to(&mut self, best: i64) {
-        let mut all = Vec::new();
-        self.each_best(usize::MAX, |level| all.push(level));
-        self.qty.fill(0);
-        self.bits.fill(0);
-        self.outside.clear();
-        self.base = best - self.tick * i64::try_from(WINDOW_TICKS * 3 / 4).unwrap();
-        all.iter().for_each(|&(key, qty)| self.place(key, qty));
-    }
-}
-
-impl Ladder for Window {
-    fn new(tick: i64) -> Self {
-        let (qty, bits) = (vec![0; WINDOW_TICKS], vec![0; WINDOW_TICKS / 64]);
-        Self { tick, base: 0, qty, bits, outside: Vec::with_capacity(BOOK_LEVEL_COUNT_MAX), is_empty: true }
+/// One sorted array, the best at its end.
+impl Ladder for Vec<Keyed> {
+    fn new() -> Self {
+        Self::with_capacity(BOOK_LEVEL_COUNT_MAX)
     }
 
     fn set(&mut self, key: i64, qty: i64) {
-        let end = self.base + self.tick * i64::try_from(WINDOW_TICKS).unwrap();
-        if qty != 0 && (self.is_empty || key >= end) {
-            self.move_to(key);
-            self.is_empty = false;
-        }
-        self.place(key, qty);
+        set_sorted(self, key, qty);
     }
 
     fn best(&self) -> Option<Keyed> {
-        let mut best = None;
-        self.each_best(1, |level| best = Some(level));
-        best
+        self.last().copied()
     }
 
-    fn each_best(&self, mut count: usize, mut take: impl FnMut(Keyed)) {
-        for (word, &bits) in self.bits.iter().enumerate().rev() {
-            let mut bits = bits;
-            while bits != 0 && count > 0 {
-                let bit = 63 - usize::try_from(bits.leading_zeros()).unwrap();
-                bits &= !(1 << bit);
-                let at = word * 64 + bit;
-                take((self.base + self.tick * i64::try_from(at).unwrap(), self.qty[at]));
-                count -= 1;
-            }
-        }
-        self.outside.iter().rev().take(count).for_each(|&level| take(level));
+    fn each_best(&self, count: usize, take: impl FnMut(Keyed)) {
+        self.iter().rev().take(count).copied().for_each(take);
     }
 }
 
@@ -235,7 +176,7 @@ struct Chunks {
 }
 
 impl Ladder for Chunks {
-    fn new(_tick: i64) -> Self {
+    fn new() -> Self {
         Self { firsts: vec![i64::MIN], chunks: vec![Vec::with_capacity(CHUNK_LEVELS)] }
     }
 
@@ -268,7 +209,6 @@ type Sides = [Vec<Level>; 2];
 /// A recorded book: what it began with, and every change behind it.
 struct Capture {
     name: &'static str,
-    tick: i64,
     snapshot: Sides,
     changes: Vec<(Side, Level)>,
 }
@@ -284,7 +224,7 @@ fn sides(bids: &Value, asks: &Value, (price_scale, qty_scale): (u8, u8)) -> Side
 }
 
 impl Capture {
-    fn read(root: &Path, folder: &'static str, scales: (u8, u8), tick: i64) -> Self {
+    fn read(root: &Path, folder: &'static str, scales: (u8, u8)) -> Self {
         let text = |file: &str| fs::read_to_string(root.join(folder).join(file)).expect("a recorded file");
         let mut messages = Vec::new();
         for line in text("depth_delta.jsonl").lines() {
@@ -308,7 +248,7 @@ impl Capture {
             let side = |side, levels: Vec<Level>| levels.into_iter().map(move |level| (side, level));
             side(Side::Buy, bids).chain(side(Side::Sell, asks))
         });
-        Self { name: folder, tick, snapshot, changes: changes.collect() }
+        Self { name: folder, snapshot, changes: changes.collect() }
     }
 
     /// The changes in batches of so many levels.
@@ -321,7 +261,7 @@ impl Capture {
     }
 
     fn begun<K: Kept>(&self) -> K {
-        let mut kept = K::new(self.tick);
+        let mut kept = K::new();
         kept.apply(&self.snapshot[0], &self.snapshot[1]);
         kept
     }
@@ -460,13 +400,13 @@ fn book(c: &mut Criterion) {
         return;
     };
     for capture in [
-        Capture::read(&root, "binance", (2, 8), 1),
-        Capture::read(&root, "binance_usdm", (2, 8), 10),
-        Capture::read(&root, "bybit_linear", (2, 8), 10),
+        Capture::read(&root, "binance", (2, 8)),
+        Capture::read(&root, "binance_usdm", (1, 8)),
+        Capture::read(&root, "bybit_linear", (1, 8)),
     ] {
         measure(c, &capture, "book", &begun_book(&capture));
         measure::<Pair<BTreeMap<i64, i64>>>(c, &capture, "btree", &capture.begun());
-        measure::<Pair<Window>>(c, &capture, "window", &capture.begun());
+        measure::<Pair<Vec<Keyed>>>(c, &capture, "array", &capture.begun());
         measure::<Pair<Chunks>>(c, &capture, "chunks", &capture.begun());
         measure_book(c, &capture);
     }
