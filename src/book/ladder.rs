@@ -264,6 +264,34 @@ impl Ladder {
         self.window.iter().chain(self.far.as_slice().iter().rev().copied()).map(|keyed| self.level(keyed))
     }
 
+    /// Writes the best levels, as far as they are known and there is room; how many.
+    #[inline]
+    pub(super) fn copy_known(&self, out: &mut [Level]) -> usize {
+        let mut places = out.iter_mut();
+        let mut write = |keyed: Keyed| match places.next() {
+            Some(place) if keyed.key >= self.known_from => {
+                *place = self.level(keyed);
+                true
+            }
+            _ => false,
+        };
+        let mut count = 0;
+        let mut words = self.window.words;
+        while let Some(word) = words.checked_ilog2().map(|word| word as usize) {
+            words &= !(1 << word);
+            let mut bits = self.window.bits[word % WORDS];
+            while bits != 0 {
+                let bit = bits.ilog2() as usize;
+                bits &= !(1 << bit);
+                if !write(self.window.at(word * 64 + bit)) {
+                    return count;
+                }
+                count += 1;
+            }
+        }
+        count + self.far.as_slice().iter().rev().take_while(|&&keyed| write(keyed)).count()
+    }
+
     /// The level at this price.
     pub(super) fn find(&self, price: Price) -> Option<Level> {
         let key = self.key(price);

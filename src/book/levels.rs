@@ -2,7 +2,7 @@
 
 use super::ladder::Ladder;
 use super::read::Known;
-use crate::market::{Level, Price, Qty, Side};
+use crate::market::{Level, Price, Side};
 use std::ops::{BitOr, BitOrAssign};
 
 /// What a batch did to a book: a set of the facts below.
@@ -97,6 +97,9 @@ pub struct Book {
     bids: Ladder,
     asks: Ladder,
     top_levels: usize,
+    /// By side: the key from which a change is one among the best. A level that is not among them comes to be only where one
+    /// of those changes, so it holds until one does.
+    top_from: [i64; 2],
 }
 
 impl Book {
@@ -119,7 +122,7 @@ impl Book {
 
     fn with_room(depth_kept: usize, room: usize, top_levels: usize) -> Self {
         let ladder = |side| Ladder::new(side, depth_kept, room);
-        Self { bids: ladder(Side::Buy), asks: ladder(Side::Sell), top_levels }
+        Self { bids: ladder(Side::Buy), asks: ladder(Side::Sell), top_levels, top_from: [i64::MIN; 2] }
     }
 
     #[inline]
@@ -141,13 +144,17 @@ impl Book {
     #[inline]
     pub fn apply(&mut self, bids: &[Level], asks: &[Level], window: u16) -> Changes {
         let before = self.touch();
-        let mut changes = apply_side(&mut self.bids, bids, self.top_levels, Changes::TOP_BIDS);
-        changes |= apply_side(&mut self.asks, asks, self.top_levels, Changes::TOP_ASKS);
+        let [bids_from, asks_from] = self.top_from;
+        let mut changes = apply_side(&mut self.bids, bids, bids_from, Changes::TOP_BIDS);
+        changes |= apply_side(&mut self.asks, asks, asks_from, Changes::TOP_ASKS);
         for side in [&mut self.bids, &mut self.asks] {
             if window > 0 {
                 side.cut_to_window(usize::from(window));
             }
             side.cut();
+        }
+        if changes.is_top_moved() {
+            self.watch_top();
         }
         changes | self.compared(before)
     }
@@ -161,6 +168,7 @@ impl Book {
         let is_whole = |levels: &[Level]| depth == 0 || levels.len() < usize::from(depth);
         self.bids.replace(bids, is_whole(bids));
         self.asks.replace(asks, is_whole(asks));
+        self.watch_top();
         Changes::ANY | Changes::TOP_BIDS | Changes::TOP_ASKS | self.compared(before)
     }
 
@@ -168,6 +176,16 @@ impl Book {
     pub fn clear(&mut self) {
         self.bids.clear();
         self.asks.clear();
+        self.watch_top();
+    }
+
+    /// Finds anew from where on a change is one among the best.
+    #[inline]
+    fn watch_top(&mut self) {
+        self.top_from = match self.top_levels.checked_sub(1) {
+            Some(last) => [self.bids.key_at_rank(last), self.asks.key_at_rank(last)],
+            None => [i64::MAX; 2],
+        };
     }
 
     #[inline]
@@ -199,21 +217,10 @@ impl Book {
     pub fn level_counts(&self) -> (usize, usize) {
         (self.bids.len(), self.asks.len())
     }
-
-    /// The quantity at a price that is held; for models and checks, not for strategies.
-    #[must_use]
-    pub fn held_at(&self, side: Side, price: Price) -> Option<Qty> {
-        self.side(side).find(price).map(|level| level.qty)
-    }
 }
 
 #[inline]
-fn apply_side(ladder: &mut Ladder, levels: &[Level], top_levels: usize, top: Changes) -> Changes {
-    // A level that is not among the best now comes to be only where one of those goes, and that says it already.
-    let top_from = match top_levels.checked_sub(1) {
-        Some(last) if !levels.is_empty() => ladder.key_at_rank(last),
-        _ => i64::MAX,
-    };
+fn apply_side(ladder: &mut Ladder, levels: &[Level], top_from: i64, top: Changes) -> Changes {
     let mut changes = Changes::NONE;
     for &level in levels {
         if let Some(key) = ladder.set(level) {

@@ -112,11 +112,7 @@ impl Book {
     /// Writes the best levels of a side, best first, as many as there is room for and are known.
     #[inline]
     pub fn top(&self, side: Side, out: &mut [Level]) -> Top {
-        let mut count = 0;
-        for (place, level) in out.iter_mut().zip(self.levels(side)) {
-            *place = level;
-            count += 1;
-        }
+        let count = self.side(side).copy_known(out);
         Top { count, is_cut: count < out.len() && !self.side(side).is_whole() }
     }
 
