@@ -6,6 +6,7 @@
 //! ```text
 //! limits      every sizing constant
 //! market      the nouns: Symbol, Price, Trade, Quote, BookUpdate, ...
+//! book        the level-2 book, and the seam of sequence rules that keep it true
 //! venue       one folder per exchange: how its messages decode, and what its protocol asks for
 //! hot         once per packet: stream, read buffer, frame, decode, router, handler, lanes
 //! control     once per connection or command: session, subscriptions, liveness, rotation, governor, requests, reconnect
@@ -19,6 +20,7 @@
 //! ```
 //! A room uses the rooms above it in this list where the table of floors allows it (`tests/floors.rs` holds them to it).
 
+pub mod book;
 pub mod cli;
 pub mod config;
 pub mod control;

@@ -66,6 +66,24 @@ pub const LANE_LEVELS_DEFAULT: usize = 512;
 /// Most memory of one lane for the levels of books, all slots together.
 pub const LANE_BYTES_MAX: usize = 1 << 30;
 
+/// Levels a side that one book keeps at most, and where a channel has no bound and the operator none of his own. The deepest
+/// snapshot offered has 5,000 a side (Binance spot; Bybit's full book 10,000), and levels beyond it come by and by.
+pub const BOOK_LEVEL_COUNT_MAX: usize = 10_000;
+
+/// Levels of a side that count as its top where nothing else is asked for.
+pub const BOOK_TOP_LEVELS_DEFAULT: usize = 10;
+
+/// Messages in a row that may lie behind a live book. A snapshot that is ahead of its stream is caught up with in seconds,
+/// at 20 messages a second; a venue whose numbers start again never does.
+pub const BOOK_SKIPPED_COUNT_MAX: u32 = 256;
+
+/// Messages that are kept while a book's snapshot is under way: 25 seconds of the fastest stream recorded (20 a second).
+pub const HOLD_UPDATE_COUNT: usize = 512;
+
+/// Levels of those messages. The longest message fits at any time; at the 30 to 60 levels that messages have on average this
+/// is half of their number.
+pub const HOLD_LEVEL_COUNT: usize = 16_384;
+
 /// Slots of each ring between a hot core and the cold side.
 pub const RING_SLOTS: usize = 4_096;
 
@@ -89,6 +107,7 @@ pub const TRADE_WINDOW_IDS: usize = 524_288;
 /// Bytes kept of a message that could not be used, one sample for each reason.
 pub const SAMPLE_BYTES: usize = 512;
 
+const _: () = assert!(HOLD_LEVEL_COUNT >= LEVEL_COUNT_MAX, "the longest message fits an empty buffer");
 const _: () = assert!(SYMBOL_COUNT_MAX <= u16::MAX as usize, "a symbol id is a u16, and one value is left over");
 const _: () = assert!(LANE_THREADS_MAX < u8::MAX as usize, "a lane's number is a byte, and one value is left over");
 const _: () = assert!(LANE_SLOTS_MAX < u32::MAX as usize, "a slot's number is a u32, and one value is left over");

@@ -3,6 +3,7 @@
 //! ```text
 //! hot half    decode       bytes of one message -> typed events, given to a Sink        (used by hot): shapes.rs what the
 //!                          venue's messages look like, tier_one.rs how they are walked, mod.rs any other form of them
+//!             sequence.rs  how the messages of one book follow each other: the rules of the seam in `book`
 //! cold half   protocol.rs  names, limits, requests, acks, heartbeat, instrument list    (used by control, config)
 //! shared      channel.rs   which data a subscription asks for
 //!             request.rs   requests as JSON text, without allocating (cold)
@@ -36,6 +37,7 @@ mod number;
 mod protocol;
 mod request;
 mod scan;
+mod sequence;
 mod server_ping;
 mod shape;
 mod tape;
@@ -54,5 +56,6 @@ pub use protocol::{
     RestLimits, StreamClass, protocol,
 };
 pub use request::arg_bytes;
+pub use sequence::VenueSequence;
 pub use server_ping::{ServerPing, ServerPingError, ServerPingRule};
 pub use template::{PingTemplate, ReplyTemplate, TemplateError};
