@@ -1,5 +1,6 @@
 //! `wire`: from the instant before the venue's write to the strategy's function, over loopback, through the whole
-//! engine: socket, (TLS,) frame, decode, route, handler. `ws` and `wss`, `park` and `spin`, in one run.
+//! engine: socket, (TLS,) frame, decode, route, handler. `ws`, `wss` and `wss` with its records opened in place, `park` and
+//! `spin`, in one run.
 //!
 //! ```text
 //! cargo bench --bench wire                    4 rounds of each, 20,000 trades a round, one every 50 us
@@ -13,9 +14,9 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-use tickwire::config::{Config, ConnectionConfig, CoreConfig, EngineConfig, Idle, InstrumentConfig};
+use tickwire::config::{Config, ConnectionConfig, CoreConfig, EngineConfig, Idle, InstrumentConfig, TlsConfig};
 use tickwire::engine::{Engine, available_cpus};
-use tickwire::hot::{Router, Strategy, mono_now};
+use tickwire::hot::{RecordOpener, Router, Strategy, mono_now};
 use tickwire::market::{SymbolSpec, Trade, TradeId, Venue};
 use tickwire::telemetry::Percentiles;
 use tokio_tungstenite::tungstenite::{self, Message, WebSocket};
@@ -66,15 +67,17 @@ fn on_symbol(_mine: &mut Mine, router: &mut Router<Mine>, spec: &SymbolSpec) {
 #[derive(Clone, Copy)]
 struct Contender {
     name: &'static str,
-    is_tls: bool,
+    tls: Option<RecordOpener>,
     idle: Idle,
 }
 
-const CONTENDERS: [Contender; 4] = [
-    Contender { name: "ws/park", is_tls: false, idle: Idle::Park },
-    Contender { name: "ws/spin", is_tls: false, idle: Idle::Spin },
-    Contender { name: "wss/park", is_tls: true, idle: Idle::Park },
-    Contender { name: "wss/spin", is_tls: true, idle: Idle::Spin },
+const CONTENDERS: [Contender; 6] = [
+    Contender { name: "ws/park", tls: None, idle: Idle::Park },
+    Contender { name: "ws/spin", tls: None, idle: Idle::Spin },
+    Contender { name: "wss/park", tls: Some(RecordOpener::Rustls), idle: Idle::Park },
+    Contender { name: "wss/spin", tls: Some(RecordOpener::Rustls), idle: Idle::Spin },
+    Contender { name: "wss/park, in place", tls: Some(RecordOpener::InPlace), idle: Idle::Park },
+    Contender { name: "wss/spin, in place", tls: Some(RecordOpener::InPlace), idle: Idle::Spin },
 ];
 
 /// The venue: accepts one connection, answers the subscription, then sends trades at the pace and waits for the close.
@@ -113,7 +116,7 @@ fn round(contender: Contender, count: usize, tls: &Tls) -> Vec<u64> {
     let (for_server, config) = (Arc::clone(&times), Arc::clone(&tls.server));
     let server = std::thread::spawn(move || {
         let stream = accept(&listener);
-        if contender.is_tls {
+        if contender.tls.is_some() {
             let session = rustls::ServerConnection::new(config).expect("a certificate");
             let stream = rustls::StreamOwned::new(session, stream);
             serve(tungstenite::accept(stream).expect("an upgrade"), &for_server);
@@ -134,6 +137,7 @@ fn round(contender: Contender, count: usize, tls: &Tls) -> Vec<u64> {
     }
     let report = engine.stop();
     assert_eq!(report.connections[0].unparsed, 0);
+    assert_eq!(report.connections[0].tls.as_deref(), contender.tls.map(RecordOpener::name));
     server.join().expect("the venue ends");
     let latencies: Vec<u64> = times.latencies_ns().collect();
     assert_eq!(latencies.len(), count - WARM_UP, "every message reached its handler");
@@ -141,7 +145,7 @@ fn round(contender: Contender, count: usize, tls: &Tls) -> Vec<u64> {
 }
 
 fn config_for(contender: Contender, port: u16, tls: &Tls) -> Config {
-    let scheme = if contender.is_tls { "wss" } else { "ws" };
+    let scheme = if contender.tls.is_some() { "wss" } else { "ws" };
     let cpus = available_cpus();
     let hot = *cpus.last().expect("one CPU");
     let mut connection = ConnectionConfig::new("wire", Venue::BinanceSpot)
@@ -149,7 +153,7 @@ fn config_for(contender: Contender, port: u16, tls: &Tls) -> Config {
         .expect("Binance has trades");
     connection.url = format!("{scheme}://127.0.0.1:{port}").parse().expect("a URL");
     connection.core = hot;
-    connection.tls.ca_file = Some(tls.ca_file.clone());
+    connection.tls = TlsConfig { ca_file: Some(tls.ca_file.clone()), records: contender.tls.unwrap_or_default() };
     connection.instruments =
         vec![InstrumentConfig { symbol: "BTCUSDT".into(), price_scale: 2, qty_scale: 5, instrument: None }];
     let mut config = Config::from_connections(vec![connection]).expect("a valid configuration");
@@ -214,7 +218,7 @@ fn main() {
         }
     }
     println!("wire-to-handler over loopback, ns ({rounds} rounds of {count} trades, one per {PACE_NS} ns)");
-    println!("{:<10} {:>9} {:>9} {:>9} {:>9} {:>11} {:>9}", "", "messages", "p50", "p99", "p99.9", "max", "p50 ratio");
+    println!("{:<18} {:>9} {:>9} {:>9} {:>9} {:>11} {:>9}", "", "messages", "p50", "p99", "p99.9", "max", "p50 ratio");
     let mut base = None;
     for (contender, histogram) in CONTENDERS.iter().zip(&histograms) {
         let Percentiles { p50, p99, p999, max } = Percentiles::of(histogram);
@@ -222,7 +226,7 @@ fn main() {
         #[expect(clippy::cast_precision_loss, reason = "a ratio to two digits")]
         let ratio = p50 as f64 / base as f64;
         println!(
-            "{:<10} {:>9} {:>9} {:>9} {:>9} {:>11} {:>9.2}",
+            "{:<18} {:>9} {:>9} {:>9} {:>9} {:>11} {:>9.2}",
             contender.name,
             histogram.len(),
             p50,

@@ -25,6 +25,7 @@ mod ring;
 mod router;
 mod stats;
 pub mod stream;
+pub mod tls;
 mod utf8;
 mod window;
 
@@ -40,3 +41,4 @@ pub use ring::{Attachment, ColdPorts, Command, Feed, HotPorts, Notice, Spent, po
 pub use router::Router;
 pub use stats::{Beat, ConnectionStats, CoreStats, Counter, Current, Doing, Histogram, SocketStats};
 pub use stream::{ReadOutcome, Stream, StreamError};
+pub use tls::{InPlaceRecords, RecordOpener, Records, TlsCounts};

@@ -4,6 +4,13 @@
 //! | consumed | received, not parsed | free to receive into | padding |
 //! 0        parsed                 filled        READ_BUFFER_BYTES
 //! ```
+//! Where TLS records are opened in it, ciphertext is received behind the plaintext, and each record becomes plaintext where
+//! it lies:
+//!
+//! ```text
+//! | consumed | plaintext, not parsed | done with | ciphertext | free to receive into | padding |
+//! 0        parsed                 filled       sealed      received      READ_BUFFER_BYTES
+//! ```
 //! Does no I/O and never allocates after `new`.
 
 use crate::limits::{READ_BUFFER_BYTES, READ_PADDING_BYTES};
@@ -12,12 +19,15 @@ use std::ops::Range;
 /// Received bytes of one connection.
 ///
 /// Invariant: `parsed <= filled <= READ_BUFFER_BYTES`, and the allocation is `READ_PADDING_BYTES` longer, so that
-/// the bytes behind `filled` can always be read.
+/// the bytes behind `filled` can always be read. `sealed <= received <= READ_BUFFER_BYTES`; where they differ, there is
+/// ciphertext, and `filled <= sealed`.
 #[derive(Debug)]
 pub struct ReadBuffer {
     bytes: Box<[u8]>,
     parsed: usize,
     filled: usize,
+    sealed: usize,
+    received: usize,
 }
 
 impl Default for ReadBuffer {
@@ -30,7 +40,13 @@ impl ReadBuffer {
     /// An empty buffer: the only allocation it ever makes.
     #[must_use]
     pub fn new() -> Self {
-        Self { bytes: vec![0; READ_BUFFER_BYTES + READ_PADDING_BYTES].into_boxed_slice(), parsed: 0, filled: 0 }
+        Self {
+            bytes: vec![0; READ_BUFFER_BYTES + READ_PADDING_BYTES].into_boxed_slice(),
+            parsed: 0,
+            filled: 0,
+            sealed: 0,
+            received: 0,
+        }
     }
 
     /// The bytes received and not consumed yet.
@@ -76,15 +92,21 @@ impl ReadBuffer {
     }
 
     /// Appends bytes that were received elsewhere (a TLS record's payload, the rest of the upgrade's segment).
-    /// False, and nothing is appended, where they do not fit.
+    /// False, and nothing is appended, where they do not fit. Not while there is ciphertext.
     #[inline]
     pub fn append(&mut self, bytes: &[u8]) -> bool {
+        debug_assert_eq!(self.sealed, self.received);
         if bytes.len() > self.free_bytes() {
             return false;
         }
         self.bytes[self.filled..self.filled + bytes.len()].copy_from_slice(bytes);
         self.filled += bytes.len();
         true
+    }
+
+    /// Consumes the first `bytes` of what is pending.
+    pub fn consume(&mut self, bytes: usize) {
+        self.take(bytes, 0);
     }
 
     /// Consumes `header_bytes` and `length_bytes` behind them; the answer is where the latter lie, for [`Self::at`].
@@ -106,6 +128,85 @@ impl ReadBuffer {
     #[inline]
     pub(super) fn padded(&mut self, start: usize) -> &mut [u8] {
         &mut self.bytes[start..]
+    }
+
+    /// The ciphertext received and not opened.
+    #[inline]
+    #[must_use]
+    pub(super) fn ciphertext(&self) -> &[u8] {
+        &self.bytes[self.sealed..self.received]
+    }
+
+    /// Room for ciphertext, at most `bytes_max` of it. Report what was received into it with
+    /// [`Self::ciphertext_received`]. What is pending and the ciphertext behind it move to the front first, as in
+    /// [`Self::compact`]: a part of a frame, a part of a record, each moved again only once it has grown on from there.
+    #[inline]
+    pub(super) fn free_for_ciphertext(&mut self, bytes_max: usize) -> &mut [u8] {
+        if self.parsed == self.filled && self.sealed == self.received {
+            (self.parsed, self.filled, self.sealed, self.received) = (0, 0, 0, 0);
+        } else {
+            self.close_ranks();
+        }
+        let end = self.received.saturating_add(bytes_max).min(READ_BUFFER_BYTES);
+        &mut self.bytes[self.received..end]
+    }
+
+    /// `bytes` of the room for ciphertext now hold received bytes.
+    #[inline]
+    pub(super) fn ciphertext_received(&mut self, bytes: usize) {
+        debug_assert!(bytes <= READ_BUFFER_BYTES - self.received);
+        self.received = (self.received + bytes).min(READ_BUFFER_BYTES);
+    }
+
+    /// The first `record_bytes` of the ciphertext, to be opened where they lie.
+    #[inline]
+    pub(super) fn first_record(&mut self, record_bytes: usize) -> &mut [u8] {
+        &mut self.bytes[self.sealed..self.received][..record_bytes]
+    }
+
+    /// The first `record_bytes` of the ciphertext were a record, and `length_bytes` from `offset` on are its plaintext,
+    /// verified: they are pending now.
+    #[inline]
+    pub(super) fn opened(&mut self, record_bytes: usize, offset: usize, length_bytes: usize) {
+        debug_assert!(offset + length_bytes <= record_bytes);
+        let start = self.sealed + offset;
+        if self.parsed == self.filled {
+            (self.parsed, self.filled) = (start, start + length_bytes);
+        } else {
+            self.join(start, length_bytes);
+        }
+        self.skip_ciphertext(record_bytes);
+    }
+
+    /// The first `bytes` of the ciphertext are done with.
+    #[inline]
+    pub(super) fn skip_ciphertext(&mut self, bytes: usize) {
+        self.sealed += bytes;
+        debug_assert!(self.sealed <= self.received);
+    }
+
+    /// A frame is cut between records: the shorter of its two parts moves to the longer.
+    #[inline(never)]
+    fn join(&mut self, start: usize, length_bytes: usize) {
+        let pending_bytes = self.filled - self.parsed;
+        if pending_bytes <= length_bytes {
+            self.bytes.copy_within(self.parsed..self.filled, start - pending_bytes);
+            (self.parsed, self.filled) = (start - pending_bytes, start + length_bytes);
+        } else {
+            self.bytes.copy_within(start..start + length_bytes, self.filled);
+            self.filled += length_bytes;
+        }
+    }
+
+    /// Moves what is pending to the front and the ciphertext behind it.
+    #[inline(never)]
+    fn close_ranks(&mut self) {
+        self.compact();
+        let ciphertext_bytes = self.received - self.sealed;
+        if self.sealed > self.filled {
+            self.bytes.copy_within(self.sealed..self.received, self.filled);
+        }
+        (self.sealed, self.received) = (self.filled, self.filled + ciphertext_bytes);
     }
 
     #[cold]
