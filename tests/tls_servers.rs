@@ -333,7 +333,8 @@ fn behind_nginx(program: &Path, protocols: &str, suite: &str, record_bytes: usiz
              ssl_certificate {folder}/cert.pem; ssl_certificate_key {folder}/key.pem;
              ssl_protocols {protocols}; {suites} ssl_buffer_size {record_bytes};
              location / {{
-               proxy_pass http://{}; proxy_http_version 1.1; proxy_buffer_size 64k;
+               proxy_pass http://{}; proxy_http_version 1.1;
+               proxy_buffer_size 16k; proxy_buffers 8 16k; proxy_busy_buffers_size 32k;
                proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection \"upgrade\";
              }} }} }}",
         paths.join(" "),
@@ -341,11 +342,16 @@ fn behind_nginx(program: &Path, protocols: &str, suite: &str, record_bytes: usiz
     );
     let file = identity.path("nginx.conf");
     std::fs::write(&file, config).expect("written");
-    let nginx = Command::new(program).arg("-p").arg(&identity.0).arg("-c").arg(&file).stderr(Stdio::null()).spawn();
+    // What is wrong with its configuration it says there, before it has a log.
+    let stderr = std::fs::File::create(identity.path("stderr")).expect("a file of our own");
+    let nginx = Command::new(program).arg("-p").arg(&identity.0).arg("-c").arg(&file).stderr(stderr).spawn();
     let mut server = Server(nginx.expect("it starts"));
     let started = Instant::now();
     while TcpStream::connect(("127.0.0.1", port)).is_err() {
-        let log = || std::fs::read_to_string(identity.path("error.log")).unwrap_or_default();
+        let log = || {
+            let read = |name| std::fs::read_to_string(identity.path(name)).unwrap_or_default();
+            read("stderr") + &read("error.log")
+        };
         assert!(server.0.try_wait().expect("a child").is_none(), "nginx ended: {}", log());
         assert!(started.elapsed() < PATIENCE, "nginx does not listen: {}", log());
         std::thread::yield_now();

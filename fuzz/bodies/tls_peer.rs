@@ -79,8 +79,9 @@ impl Key {
     /// Opens one whole record where it lies: content and type.
     pub(crate) fn open_in_place<'r>(&mut self, record: &'r mut [u8]) -> &'r [u8] {
         let (header, body) = record.split_at_mut(5);
+        let (inner, tag) = body.split_last_chunk_mut::<16>().expect("a tag");
         let nonce = self.nonce();
-        self.key.open_in_place(nonce, Aad::from(&*header), body).expect("an authentic record")
+        self.key.open_in_place_separate_tag(nonce, Aad::from(&*header), &*tag, inner).expect("an authentic record")
     }
 
     /// Opens one whole record: its type and content.

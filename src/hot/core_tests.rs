@@ -5,6 +5,7 @@ use crate::hot::connection::ConnectionSettings;
 use crate::hot::ring::{ColdPorts, ports};
 use crate::hot::stats::{ConnectionStats, Doing, SocketStats};
 use crate::hot::stream::Stream;
+use crate::hot::tls::RecordOpener;
 use crate::market::{Lane, MonoNs, SymbolTable, Trade, TradeId, Venue};
 use crate::venue::{Decoder, Form, ServerPing};
 use std::io::Write;
@@ -69,11 +70,14 @@ impl Bench {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a loopback port");
         let ours = TcpStream::connect(listener.local_addr().expect("bound")).expect("connects");
         let (socket, _) = listener.accept().expect("accepts");
-        let stream = Stream::plain(ours).expect("non-blocking");
-        let connection = HotConnection::new(stream, b"", &ConnectionSettings::default()).expect("a connection");
         let stats = Arc::clone(&feed.socket);
-        self.tell(Command::Attach(Box::new(Attachment { connection, feed })));
+        self.attach_stream(feed, Stream::plain(ours).expect("non-blocking"));
         Peer { socket, stats }
+    }
+
+    fn attach_stream(&mut self, feed: Feed, stream: Stream) {
+        let connection = HotConnection::new(stream, b"", &ConnectionSettings::default()).expect("a connection");
+        self.tell(Command::Attach(Box::new(Attachment { connection, feed })));
     }
 
     /// Turns until it is so; a test that hangs fails instead.
@@ -295,4 +299,22 @@ fn an_overlap_the_core_cannot_take_comes_back_and_what_it_does_not_have_is_count
     bench.tell(Command::Promote { slot: 5 });
     bench.tell(Command::EndOverlap { id: 5 });
     assert_eq!((bench.stats.overlaps_refused.get(), bench.stats.overlaps_unknown.get()), (1, 2));
+}
+
+#[test]
+fn what_happens_beside_the_data_of_a_tls_connection_is_counted_even_where_no_data_follows() {
+    let mut bench = Bench::new();
+    let (stream, mut peer) = crate::hot::stream::tests::pair(RecordOpener::InPlace);
+    bench.attach_stream(bench.feed(3, 0), stream);
+    let stats = Arc::clone(&bench.connection);
+    // The server's tickets come behind the handshake: nobody on a hot core may store them.
+    bench.until("tickets", |_| stats.tickets_dropped.get() > 0);
+    for round in 1..=3 {
+        peer.tls.refresh_traffic_keys().expect("TLS 1.3");
+        let message = trade(round);
+        peer.say(&[&[&[0x81, 126, 0, u8::try_from(message.len()).expect("short")], message.as_bytes()].concat()]);
+        bench.until("a key update and a trade", |core| {
+            stats.key_updates.get() == round && core.desk.state.trades.len() as u64 == round
+        });
+    }
 }

@@ -253,4 +253,69 @@ mod tests {
         buffer.received(3);
         assert!(buffer.at(READ_BUFFER_BYTES..READ_BUFFER_BYTES + READ_PADDING_BYTES).iter().all(|b| *b == 0));
     }
+
+    /// A record whose ciphertext is its own plaintext, `offset` bytes into it, and `behind` bytes behind that.
+    fn record(number: u8, offset: usize, length_bytes: usize, behind: usize) -> (Vec<u8>, Vec<u8>) {
+        let plaintext: Vec<u8> = (0..length_bytes).map(|at| number ^ at.to_le_bytes()[0]).collect();
+        ([&vec![0xEE; offset][..], &plaintext, &vec![0xEE; behind]].concat(), plaintext)
+    }
+
+    fn receive(buffer: &mut ReadBuffer, bytes: &[u8]) {
+        buffer.free_for_ciphertext(bytes.len()).copy_from_slice(bytes);
+        buffer.ciphertext_received(bytes.len());
+    }
+
+    #[test]
+    fn a_record_becomes_pending_where_it_lies_and_the_shorter_part_of_a_cut_frame_moves() {
+        for (pending_bytes, moves_pending) in [(0, false), (3, true), (20, true), (21, false), (90, false)] {
+            let mut buffer = ReadBuffer::new();
+            let (first, before) = record(1, 5, 100, 17);
+            let (second, behind) = record(2, 5, 20, 17);
+            receive(&mut buffer, &[first, second].concat());
+            buffer.opened(122, 5, 100);
+            assert_eq!(buffer.take(0, 100 - pending_bytes), 5, "nothing has moved");
+            buffer.opened(42, 5, 20);
+            assert_eq!(buffer.pending(), [&before[100 - pending_bytes..], &behind].concat());
+            // Where the first byte of the second record was, and where its plaintext would end beside the first's.
+            let ends = if pending_bytes == 0 || moves_pending { 122 + 5 + 20 } else { 105 + 20 };
+            assert_eq!(buffer.take(0, pending_bytes + 20) + pending_bytes + 20, ends, "{pending_bytes} pending");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn whatever_is_received_opened_and_consumed_comes_out_once_and_in_order(
+            records in proptest::collection::vec((0_usize..40, 0_usize..2_000, 0_usize..300), 1..80),
+            pieces in proptest::collection::vec(1_usize..5_000, 1..40),
+            leaves in proptest::collection::vec(0_usize..3_000, 1..40),
+        ) {
+            let (mut wire, mut expected, mut sizes) = (Vec::new(), Vec::new(), std::collections::VecDeque::new());
+            for (number, (offset, length_bytes, behind)) in records.into_iter().enumerate() {
+                let (bytes, plaintext) = record(number.to_le_bytes()[0], offset, length_bytes, behind);
+                sizes.push_back((bytes.len(), offset, length_bytes));
+                wire.extend(bytes);
+                expected.extend(plaintext);
+            }
+            let (mut buffer, mut taken, mut rest) = (ReadBuffer::new(), Vec::new(), &wire[..]);
+            for turn in 0.. {
+                if rest.is_empty() {
+                    break;
+                }
+                let (piece, behind) = rest.split_at(pieces[turn % pieces.len()].min(rest.len()));
+                receive(&mut buffer, piece);
+                rest = behind;
+                while let Some(&(record_bytes, offset, length_bytes)) = sizes.front()
+                    && buffer.ciphertext().len() >= record_bytes
+                {
+                    sizes.pop_front();
+                    buffer.opened(record_bytes, offset, length_bytes);
+                    let count = buffer.pending().len().saturating_sub(leaves[turn % leaves.len()]);
+                    taken.extend_from_slice(&buffer.pending()[..count]);
+                    buffer.consume(count);
+                }
+            }
+            taken.extend_from_slice(buffer.pending());
+            proptest::prop_assert!(taken == expected);
+        }
+    }
 }

@@ -378,4 +378,4 @@ fn send(socket: &mut TcpStream, bytes: &[u8]) -> Result<usize, StreamError> {
 
 #[cfg(test)]
 #[path = "stream_tests.rs"]
-mod tests;
+pub(super) mod tests;

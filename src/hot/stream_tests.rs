@@ -16,8 +16,8 @@ use tokio_tungstenite::tungstenite::protocol::Role;
 use tokio_tungstenite::tungstenite::{Message as PeerMessage, WebSocket};
 
 /// The server's end: rustls' buffered connection, and its socket.
-struct Peer {
-    tls: ServerConnection,
+pub(in crate::hot) struct Peer {
+    pub(in crate::hot) tls: ServerConnection,
     socket: TcpStream,
 }
 
@@ -34,7 +34,7 @@ impl Peer {
         ciphertext
     }
 
-    fn say(&mut self, pieces: &[&[u8]]) {
+    pub(in crate::hot) fn say(&mut self, pieces: &[&[u8]]) {
         let ciphertext = self.records(pieces);
         self.socket.write_all(&ciphertext).expect("written");
     }
@@ -170,7 +170,7 @@ fn stream_by(
     stream.expect("non-blocking")
 }
 
-fn pair(opener: RecordOpener) -> (Stream, Peer) {
+pub(in crate::hot) fn pair(opener: RecordOpener) -> (Stream, Peer) {
     let (socket, session, ciphertext, peer) = handshaken(&TLS13, None);
     (stream_by(opener, socket, session, &ciphertext), peer)
 }
@@ -486,4 +486,28 @@ fn a_key_of_ours_that_has_sealed_its_share_is_changed_before_the_next_record() {
     // It asked for no change of the peer's key, and the peer made none.
     peer.say(&[b"same key"]);
     assert_eq!(read_exactly(&mut stream, 8), b"same key");
+}
+
+#[test]
+fn a_session_that_has_opened_records_behind_its_handshake_is_not_taken_over() {
+    let (mut socket, mut session, mut ciphertext, mut peer) = handshaken(&TLS13, None);
+    let sent = peer.records(&[b"x"]);
+    peer.socket.write_all(&sent).expect("written");
+    while !ciphertext.ends_with(&sent) {
+        let mut bytes = [0; 4096];
+        let count = socket.read(&mut bytes).expect("read");
+        ciphertext.extend_from_slice(&bytes[..count]);
+    }
+    let UnbufferedStatus { state, .. } = session.process_tls_records(&mut ciphertext);
+    assert!(matches!(state, Ok(ConnectionState::ReadTraffic(_))));
+    let error = InPlaceRecords::new(session, Vec::new()).expect_err("tickets were opened");
+    assert!(error.to_string().contains("rustls has opened records behind the handshake"), "{error}");
+}
+
+#[test]
+fn a_session_of_tls_1_2_says_why_it_is_not_taken_over() {
+    let (_socket, session, ciphertext, _peer) = handshaken(&TLS12, None);
+    assert_eq!(InPlaceRecords::obstacle(&session), Some("the server speaks no TLS 1.3"));
+    let error = InPlaceRecords::new(session, ciphertext).expect_err("TLS 1.2");
+    assert!(error.to_string().contains("speaks no TLS 1.3"), "{error}");
 }

@@ -98,8 +98,8 @@ pub struct ConnectOptions {
     /// Trust, from [`client_config`](super::client_config). Only `wss` needs it. Share one between connections: session
     /// tickets live in it.
     pub tls: Option<Arc<rustls::ClientConfig>>,
-    /// Who is to open the TLS records. In place where that can be, by rustls where it cannot: [`Established::opener`] and
-    /// [`Established::obstacle`] say what it came to.
+    /// Who is to open the TLS records of [`connect`]. In place where that can be, by rustls where it cannot:
+    /// [`Established::opener`] and [`Established::obstacle`] say what it came to. A cold connection's are rustls' always.
     pub opener: RecordOpener,
 }
 

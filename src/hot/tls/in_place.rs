@@ -146,11 +146,16 @@ impl InPlaceRecords {
     /// # Errors
     /// rustls': one of these does not hold, or there is an [`obstacle`](Self::obstacle).
     pub fn new(session: UnbufferedClientConnection, ciphertext: Vec<u8>) -> Result<Self, rustls::Error> {
-        let unknown = || rustls::Error::General("records of this session cannot be opened in place".to_owned());
-        if Self::obstacle(&session).is_some() {
-            return Err(unknown());
+        let refused = |why: &str| rustls::Error::General(format!("records cannot be opened in place: {why}"));
+        if let Some(obstacle) = Self::obstacle(&session) {
+            return Err(refused(obstacle));
         }
         let (secrets, kernel) = session.dangerous_into_kernel_connection()?;
+        if secrets.rx.0 != 0 {
+            // rustls may hold a part of a ticket, which would be lost with it.
+            return Err(refused("rustls has opened records behind the handshake"));
+        }
+        let unknown = || refused("the cipher suite is not known here");
         let limit = kernel.negotiated_cipher_suite().tls13().map_or(0, |suite| suite.common.confidentiality_limit);
         Ok(Self {
             opening: TrafficKey::new(secrets.rx).ok_or_else(unknown)?,
@@ -416,7 +421,8 @@ impl Records for InPlaceRecords {
 
     #[inline]
     fn free<'b>(&'b mut self, buffer: &'b mut ReadBuffer) -> Result<&'b mut [u8], StreamError> {
-        Ok(buffer.free_for_ciphertext(VISIT_BYTES_MAX))
+        // Behind the end there is nothing to receive.
+        Ok(if self.ended.is_some() { &mut [] } else { buffer.free_for_ciphertext(VISIT_BYTES_MAX) })
     }
 
     #[inline]
