@@ -3,28 +3,32 @@
 //! ```text
 //! connect, HotConnection ◄── TLS 1.3 ──► openssl s_server ◄─ stdin, stdout ─► the test speaks WebSocket and asks for key updates
 //! the whole engine       ◄── TLS ──────► nginx ◄── ws ──► venue_server
+//!                        ◄── TLS, one bit of it changed on the way ──► venue_server
 //! ```
 //! A server that is not installed fails the test where `CI` is `true`; elsewhere the test says that it skips.
 
 mod venue_server;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Instant;
-use tickwire::config::{Config, TlsConfig};
-use tickwire::engine::Engine;
+use tickwire::config::{Config, ConnectionConfig, TlsConfig};
+use tickwire::engine::{Engine, RunningEngine};
 use tickwire::hot::{Closed, ClosedBy, ConnectionSettings, HotConnection, RecordOpener, Router, Strategy};
 use tickwire::limits::VISIT_BYTES_MAX;
-use tickwire::market::{SymbolSpec, Venue};
+use tickwire::market::{SymbolSpec, Trade, TradeId, Venue};
 use tickwire::net::{ConnectOptions, Established, client_config, connect};
 use tickwire::telemetry::ConnectionReport;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
-use venue_server::{PATIENCE, VenueServer, frame, until};
+use venue_server::{PATIENCE, Session, VenueServer, frame, until};
 
 /// Every suite whose records are opened in place, by OpenSSL's names.
 const SUITES: [&str; 3] = ["TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256"];
@@ -303,20 +307,45 @@ fn the_tickets_that_openssl_sends_resume_a_session_that_is_opened_in_place() {
     }
 }
 
+/// The venue's words: so many trades of this id, a hundred in a write.
+fn say_trades(session: &mut Session, id: usize, count: u64) {
+    let trade = format!(
+        r#"{{"stream":"btcusdt@trade","data":{{"e":"trade","E":1700000000000,"s":"BTCUSDT","t":{id},"p":"67241.12000000","q":"0.00350000","T":1700000000000,"m":true,"M":true}}}}"#
+    );
+    let block: Vec<u8> = (0..100).flat_map(|_| frame(0x81, trade.as_bytes())).collect();
+    for _ in 0..count / 100 {
+        if !session.send_raw(&block) {
+            return;
+        }
+    }
+    session.close_code();
+}
+
+/// How many trades of id 0 and of id 1 have come.
+type Seen = Arc<[AtomicU64; 2]>;
+
+fn on_trade(seen: &mut Seen, trade: &Trade) {
+    let TradeId::Number(id) = trade.id else { panic!("Binance numbers its trades") };
+    seen[usize::try_from(id).expect("0 or 1")].fetch_add(1, Ordering::Release);
+}
+
+/// An engine that counts what comes.
+fn engine(connection: ConnectionConfig) -> (RunningEngine, Seen) {
+    let config = Config::from_connections(vec![connection]).expect("a configuration that works");
+    let seen = Seen::default();
+    let state = Arc::clone(&seen);
+    let on_symbol = |_: &mut Seen, router: &mut Router<Seen>, spec: &SymbolSpec| router.on_trade(spec.symbol, on_trade);
+    let make = move || Strategy { state: Arc::clone(&state), on_symbol };
+    (Engine::builder(config).strategy("counts", make).start().expect("it starts"), seen)
+}
+
 /// What a run of the engine came to, whose venue stands behind nginx.
 fn behind_nginx(program: &Path, protocols: &str, suite: &str, record_bytes: usize) -> ConnectionReport {
     const COUNT: u64 = 30_000;
     let identity = Identity::new();
     let venue = VenueServer::start(|_, session| {
         session.confirm_subscription();
-        let trade = r#"{"stream":"btcusdt@trade","data":{"e":"trade","E":1700000000000,"s":"BTCUSDT","t":3735683259,"p":"67241.12000000","q":"0.00350000","T":1700000000000,"m":true,"M":true}}"#;
-        let block: Vec<u8> = (0..100).flat_map(|_| frame(0x81, trade.as_bytes())).collect();
-        for _ in 0..COUNT / 100 {
-            if !session.send_raw(&block) {
-                return;
-            }
-        }
-        session.close_code();
+        say_trades(session, 0, COUNT);
     });
     let mut connection = venue.connection("binance", Venue::BinanceSpot, &["BTCUSDT"], &["trade"]);
     let port = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("bound").port();
@@ -358,11 +387,8 @@ fn behind_nginx(program: &Path, protocols: &str, suite: &str, record_bytes: usiz
     }
     connection.url = format!("wss://127.0.0.1:{port}").parse().expect("a URL");
     connection.tls = TlsConfig { ca_file: Some(identity.path("ca.pem")), records: RecordOpener::InPlace };
-    let config = Config::from_connections(vec![connection]).expect("a configuration that works");
-    let nothing = |_: &mut (), _: &mut Router<()>, _: &SymbolSpec| {};
-    let engine = Engine::builder(config).strategy("nothing", move || Strategy { state: (), on_symbol: nothing });
-    let engine = engine.start().expect("it starts");
-    until(&engine, "every message", |report| report.connections[0].events >= COUNT);
+    let (engine, seen) = engine(connection);
+    until(&engine, "every message", |_| seen[0].load(Ordering::Acquire) >= COUNT);
     let report = engine.stop().connections.remove(0);
     assert_eq!((report.events, report.unparsed, report.reconnects), (COUNT, 0, 0), "{suite} {record_bytes}");
     report
@@ -384,4 +410,65 @@ fn a_venue_that_speaks_no_tls_1_3_is_read_by_rustls_and_the_report_says_so() {
     let Some(program) = installed("nginx") else { return };
     let report = behind_nginx(&program, "TLSv1.2", "", 4_096);
     assert_eq!((report.tls.as_deref(), report.tls_fallbacks), (Some("rustls"), 1));
+}
+
+/// A way to a server on which one bit of the first connection's answers changes, at this byte.
+fn damaging(server: SocketAddr, at: usize) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("bound").port();
+    std::thread::spawn(move || {
+        for (number, client) in listener.incoming().enumerate() {
+            let Ok(mut client) = client else { return };
+            let Ok(mut server) = TcpStream::connect(server) else { return };
+            let (mut from_client, mut to_server) =
+                (client.try_clone().expect("a socket"), server.try_clone().expect("one"));
+            std::thread::spawn(move || std::io::copy(&mut from_client, &mut to_server));
+            std::thread::spawn(move || {
+                let (mut bytes, mut passed) = ([0; 4096], 0);
+                while let Ok(count @ 1..) = server.read(&mut bytes) {
+                    if number == 0 && (passed..passed + count).contains(&at) {
+                        bytes[at - passed] ^= 1;
+                    }
+                    passed += count;
+                    if client.write_all(&bytes[..count]).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    port
+}
+
+#[test]
+fn one_bit_changed_on_the_way_ends_the_connection_by_name_and_the_next_one_has_everything() {
+    const COUNT: u64 = 5_000;
+    let identity = Identity::new();
+    let read = |name| std::fs::read(identity.path(name)).expect("just written");
+    let certificate = CertificateDer::from_pem_slice(&read("cert.pem")).expect("a certificate");
+    let key = PrivateKeyDer::from_pem_slice(&read("key.pem")).expect("a key");
+    let tls = rustls::ServerConfig::builder_with_provider(rustls::crypto::aws_lc_rs::default_provider().into())
+        .with_safe_default_protocol_versions()
+        .expect("the provider's versions")
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], key)
+        .expect("a certificate and its key");
+    let venue = VenueServer::start_tls(tls.into(), |number, session| {
+        session.confirm_subscription();
+        // The first connection goes on until it is lost.
+        say_trades(session, number.min(1), if number == 0 { u64::MAX } else { COUNT });
+    });
+    let mut connection = venue.connection("binance", Venue::BinanceSpot, &["BTCUSDT"], &["trade"]);
+    let server = connection.url.socket_addrs(|| None).expect("an address")[0];
+    connection.url = format!("wss://127.0.0.1:{}", damaging(server, 1_000_000)).parse().expect("a URL");
+    connection.tls = TlsConfig { ca_file: Some(identity.path("ca.pem")), records: RecordOpener::InPlace };
+    let (engine, seen) = engine(connection);
+    until(&engine, "every message of the next connection", |_| seen[1].load(Ordering::Acquire) >= COUNT);
+    let report = engine.stop().connections.remove(0);
+    assert_eq!((report.losses["tls_bad_record"], report.losses.len()), (1, 1), "{:?}", report.last_error);
+    assert_eq!((report.reconnects, report.unparsed), (1, 0));
+    let seen = [0, 1].map(|id: usize| seen[id].load(Ordering::Acquire));
+    assert_eq!(seen[1], COUNT);
+    // Of the first connection no message of the damaged record, nor of one behind it; most before it.
+    assert!((1_000_000 / 2..1_000_000).contains(&(seen[0] * 150)), "{} trades", seen[0]);
 }
