@@ -163,7 +163,9 @@ fn stream_by(
     let stream = match opener {
         RecordOpener::Rustls => Stream::tls(socket, session, ciphertext),
         RecordOpener::InPlace => {
-            let records = InPlaceRecords::new(session, ciphertext.to_vec()).expect("TLS 1.3");
+            let mut records = InPlaceRecords::new(session, ciphertext.to_vec()).expect("TLS 1.3");
+            // As the cold side hands it over.
+            assert!(records.hand_over(&ReadBuffer::new()).is_empty());
             Stream::tls_in_place(socket, Box::new(records))
         }
     };
