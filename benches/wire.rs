@@ -1,6 +1,7 @@
 //! `wire`: from the instant before the venue's write to the strategy's function, over loopback, through the whole
-//! engine: socket, (TLS,) frame, decode, route, handler. `ws` and `wss`, `park` and `spin`, in one run; then 16 and 64
-//! connections on one core, a tenth of them busy, beside tokio-tungstenite and serde_json on tokio's multi-thread runtime.
+//! engine: socket, (TLS,) frame, decode, route, handler. `ws`, `wss` and `wss` with its records opened in place, `park` and
+//! `spin`, in one run; then 16 and 64 connections on one core, a tenth of them busy, beside tokio-tungstenite and serde_json
+//! on tokio's multi-thread runtime.
 //!
 //! ```text
 //! cargo bench --bench wire                    4 rounds of each, 20,000 trades a round, one every 50 us
@@ -16,9 +17,9 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-use tickwire::config::{Config, ConnectionConfig, CoreConfig, EngineConfig, Idle, InstrumentConfig};
+use tickwire::config::{Config, ConnectionConfig, CoreConfig, EngineConfig, Idle, InstrumentConfig, TlsConfig};
 use tickwire::engine::{Engine, available_cpus};
-use tickwire::hot::{Router, Strategy, mono_now};
+use tickwire::hot::{RecordOpener, Router, Strategy, mono_now};
 use tickwire::market::{SymbolSpec, Trade, TradeId, Venue};
 use tickwire::telemetry::{ConnectionReport, Percentiles, Report};
 use tokio_tungstenite::tungstenite::{self, Message, WebSocket};
@@ -73,15 +74,17 @@ fn on_symbol(_mine: &mut Mine, router: &mut Router<Mine>, spec: &SymbolSpec) {
 #[derive(Clone, Copy)]
 struct Contender {
     name: &'static str,
-    is_tls: bool,
+    tls: Option<RecordOpener>,
     idle: Idle,
 }
 
-const CONTENDERS: [Contender; 4] = [
-    Contender { name: "ws/park", is_tls: false, idle: Idle::Park },
-    Contender { name: "ws/spin", is_tls: false, idle: Idle::Spin },
-    Contender { name: "wss/park", is_tls: true, idle: Idle::Park },
-    Contender { name: "wss/spin", is_tls: true, idle: Idle::Spin },
+const CONTENDERS: [Contender; 6] = [
+    Contender { name: "ws/park", tls: None, idle: Idle::Park },
+    Contender { name: "ws/spin", tls: None, idle: Idle::Spin },
+    Contender { name: "wss/park", tls: Some(RecordOpener::Rustls), idle: Idle::Park },
+    Contender { name: "wss/spin", tls: Some(RecordOpener::Rustls), idle: Idle::Spin },
+    Contender { name: "wss/park, in place", tls: Some(RecordOpener::InPlace), idle: Idle::Park },
+    Contender { name: "wss/spin, in place", tls: Some(RecordOpener::InPlace), idle: Idle::Spin },
 ];
 
 /// The venue: answers the subscription of each connection, then sends trades at the pace, to the busy ones of them in turn,
@@ -135,7 +138,7 @@ fn round(contender: Contender, count: usize, tls: &Tls) -> Vec<u64> {
     let (for_server, config) = (Arc::clone(&times), Arc::clone(&tls.server));
     let server = std::thread::spawn(move || {
         let stream = accept(&listener);
-        if contender.is_tls {
+        if contender.tls.is_some() {
             let session = rustls::ServerConnection::new(config).expect("a certificate");
             let stream = rustls::StreamOwned::new(session, stream);
             serve(vec![tungstenite::accept(stream).expect("an upgrade")], 1, &for_server);
@@ -143,7 +146,8 @@ fn round(contender: Contender, count: usize, tls: &Tls) -> Vec<u64> {
             serve(vec![tungstenite::accept(stream).expect("an upgrade")], 1, &for_server);
         }
     });
-    run(config_for(contender, 1, port, tls), &times);
+    let report = run(config_for(contender, 1, port, tls), &times);
+    assert_eq!(report.connections[0].tls.as_deref(), contender.tls.map(RecordOpener::name));
     server.join().expect("the venue ends");
     all_latencies(&times)
 }
@@ -173,7 +177,7 @@ fn all_latencies(times: &Times) -> Vec<u64> {
 }
 
 fn config_for(contender: Contender, connections: usize, port: u16, tls: &Tls) -> Config {
-    let scheme = if contender.is_tls { "wss" } else { "ws" };
+    let scheme = if contender.tls.is_some() { "wss" } else { "ws" };
     let cpus = available_cpus();
     let hot = *cpus.last().expect("one CPU");
     let connection = |at: usize| {
@@ -183,7 +187,7 @@ fn config_for(contender: Contender, connections: usize, port: u16, tls: &Tls) ->
             .expect("Binance has trades");
         connection.url = format!("{scheme}://127.0.0.1:{port}").parse().expect("a URL");
         connection.core = hot;
-        connection.tls.ca_file = Some(tls.ca_file.clone());
+        connection.tls = TlsConfig { ca_file: Some(tls.ca_file.clone()), records: contender.tls.unwrap_or_default() };
         connection.instruments = vec![InstrumentConfig { symbol, price_scale: 2, qty_scale: 5, instrument: None }];
         connection
     };
@@ -223,7 +227,7 @@ fn crowd_round(contender: usize, (connections, busy): (usize, usize), count: usi
         run_on_tokio(connections, port, &times);
     } else {
         let idle = if contender == 0 { Idle::Spin } else { Idle::Park };
-        let report = run(config_for(Contender { name: "", is_tls: false, idle }, connections, port, tls), &times);
+        let report = run(config_for(Contender { name: "", tls: None, idle }, connections, port, tls), &times);
         let is_busy = |connection: &&ConnectionReport| connection.events > 0;
         let gap_ns = report.connections.iter().filter(is_busy).map(|connection| connection.visit_gap_ns.p99).max();
         crowd.gap_ns = crowd.gap_ns.max(gap_ns);
@@ -367,7 +371,7 @@ fn main() {
         }
     }
     println!("wire-to-handler over loopback, ns ({rounds} rounds of {count} trades, one per {PACE_NS} ns)");
-    println!("{:<10} {:>9} {:>9} {:>9} {:>9} {:>11} {:>9}", "", "messages", "p50", "p99", "p99.9", "max", "p50 ratio");
+    println!("{:<18} {:>9} {:>9} {:>9} {:>9} {:>11} {:>9}", "", "messages", "p50", "p99", "p99.9", "max", "p50 ratio");
     let mut base = None;
     for (contender, histogram) in CONTENDERS.iter().zip(&histograms) {
         let Percentiles { p50, p99, p999, max } = Percentiles::of(histogram);
@@ -375,7 +379,7 @@ fn main() {
         #[expect(clippy::cast_precision_loss, reason = "a ratio to two digits")]
         let ratio = p50 as f64 / base as f64;
         println!(
-            "{:<10} {:>9} {:>9} {:>9} {:>9} {:>11} {:>9.2}",
+            "{:<18} {:>9} {:>9} {:>9} {:>9} {:>11} {:>9.2}",
             contender.name,
             histogram.len(),
             p50,

@@ -12,13 +12,13 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair}
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use tickwire::config::{Config, ConnectionConfig, EndpointOverrides, LaneConfig};
+use tickwire::config::{Config, ConnectionConfig, EndpointOverrides, LaneConfig, TlsConfig};
 use tickwire::control::{
     Expectation, Liveness, LivenessSettings, SlotId, SlotSet, SubscriptionSettings, Subscriptions, Verdict,
 };
 use tickwire::engine::Engine;
 use tickwire::hot::lanes::Policy;
-use tickwire::hot::{Router, Strategy};
+use tickwire::hot::{RecordOpener, Router, Strategy};
 use tickwire::market::{MonoNs, SymbolSpec, Venue};
 use tickwire::sim::{self, Faults, SimOptions, Source};
 use tickwire::telemetry::{CountingAllocator, Report, StageReport, is_counting, thread_allocations};
@@ -278,18 +278,18 @@ fn certificate() -> (Arc<rustls::ServerConfig>, String) {
     (Arc::new(config), ca.pem())
 }
 
-#[test]
-fn over_wss_a_record_allocates_twice_at_most_and_how_often_is_stated() {
-    const COUNT: u64 = 100_000;
+/// Runs the engine over wss, one message a record, which this opens: the most records, and so the most allocations, that
+/// messages can come in.
+fn run_wss(records: RecordOpener, count: u64) -> Outcome {
     let (tls, ca) = certificate();
-    let ca_file = std::env::temp_dir().join(format!("tickwire-allocations-{}.pem", std::process::id()));
+    let name = format!("tickwire-allocations-{}-{}.pem", records.name(), std::process::id());
+    let ca_file = std::env::temp_dir().join(name);
     std::fs::write(&ca_file, ca).expect("a file of our own");
-    // One message a record: the most records, and so the most allocations, that messages can come in.
-    let server = VenueServer::start_tls(tls, |_, session| {
+    let server = VenueServer::start_tls(tls, move |_, session| {
         session.confirm_subscription();
         let frames: Vec<Vec<u8>> =
             binance_trade_and_quote().iter().map(|message| frame(TEXT, message.as_bytes())).collect();
-        for at in 0..usize::try_from(COUNT).unwrap() {
+        for at in 0..usize::try_from(count).unwrap() {
             if !session.send_raw(&frames[at % frames.len()]) {
                 return;
             }
@@ -297,11 +297,28 @@ fn over_wss_a_record_allocates_twice_at_most_and_how_often_is_stated() {
         session.close_code();
     });
     let mut connection = server.connection("binance", Venue::BinanceSpot, &["BTCUSDT"], &["trade", "bookTicker"]);
-    connection.tls.ca_file = Some(ca_file.clone());
-    let Outcome { report, events, allocations } = run(vec![connection], COUNT, 1);
+    connection.tls = TlsConfig { ca_file: Some(ca_file.clone()), records };
+    let outcome = run(vec![connection], count, 1);
     std::fs::remove_file(&ca_file).expect("still there");
-    assert_eq!((messages(&report), events), (COUNT, COUNT));
-    assert!(report.hot_threads[0].stages.read_to_decrypted_ns.count > 0, "{}", report.to_json());
+    let tls = outcome.report.connections[0].tls.as_deref();
+    assert_eq!((messages(&outcome.report), outcome.events, tls), (count, count, Some(records.name())));
+    assert!(outcome.report.hot_threads[0].stages.read_to_decrypted_ns.count > 0, "{}", outcome.report.to_json());
+    outcome
+}
+
+#[test]
+fn over_wss_records_that_are_opened_in_place_allocate_nothing() {
+    let Outcome { report, allocations, .. } = run_wss(RecordOpener::InPlace, 200_000);
+    assert_eq!(allocations, 0, "between the first event and the last");
+    assert_eq!(report.hot_threads[0].allocations, Some(0), "attaching, acks and closing among them");
+    let connection = &report.connections[0];
+    assert_eq!((connection.tls_fallbacks, connection.tickets_dropped, connection.reconnects), (0, 0, 0));
+}
+
+#[test]
+fn over_wss_a_record_that_rustls_opens_allocates_twice_at_most_and_how_often_is_stated() {
+    const COUNT: u64 = 100_000;
+    let Outcome { allocations, .. } = run_wss(RecordOpener::Rustls, COUNT);
     let records = COUNT - 1;
     #[expect(clippy::cast_precision_loss, reason = "a ratio for people")]
     let each = allocations as f64 / records as f64;

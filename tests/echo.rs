@@ -11,7 +11,7 @@ use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use tickwire::hot::{ClosedBy, ConnectionSettings, DataKind, HotConnection, Poller, ReadOutcome, Waker};
+use tickwire::hot::{ClosedBy, ConnectionSettings, DataKind, HotConnection, Poller, ReadOutcome, RecordOpener, Waker};
 use tickwire::limits::VISIT_BYTES_MAX;
 use tickwire::net::{ConnectOptions, Message, WebSocketConnection, WebSocketOptions, client_config, connect};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -54,20 +54,22 @@ impl Drop for EchoServer {
 
 impl EchoServer {
     /// Serves one connection on threads of its own.
-    fn start(is_secure: bool, name: &str) -> Self {
+    fn start(tls: Option<RecordOpener>, name: &str) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let address = listener.local_addr().unwrap();
-        if !is_secure {
+        let Some(opener) = tls else {
             runtime.spawn(async move { echo(accept(listener).await).await });
             return Self { runtime, options: options("ws", address), ca_file: None };
-        }
+        };
         let (acceptor, ca) = certificate();
         runtime.spawn(async move { echo(acceptor.accept(accept(listener).await).await.unwrap()).await });
-        let path = std::env::temp_dir().join(format!("tickwire-echo-{}-{name}.pem", std::process::id()));
+        let path =
+            std::env::temp_dir().join(format!("tickwire-echo-{}-{name}-{}.pem", std::process::id(), opener.name()));
         std::fs::write(&path, ca).unwrap();
         let mut options = options("wss", address);
         options.tls = Some(client_config(Some(&path)).unwrap());
+        options.opener = opener;
         Self { runtime, options, ca_file: Some(path) }
     }
 }
@@ -110,9 +112,10 @@ fn certificate() -> (tokio_rustls::TlsAcceptor, String) {
     (Arc::new(config).into(), ca.pem())
 }
 
-fn through_the_hot_connection(is_secure: bool) {
-    let server = EchoServer::start(is_secure, "hot");
+fn through_the_hot_connection(tls: Option<RecordOpener>) {
+    let server = EchoServer::start(tls, "hot");
     let established = server.runtime.block_on(connect(&server.options)).unwrap();
+    assert_eq!(established.opener(), tls);
     let settings = ConnectionSettings { strict_utf8: true, ..ConnectionSettings::default() };
     let mut connection = HotConnection::new(established.stream, &established.leftover, &settings).unwrap();
     let waker = Waker::new().unwrap();
@@ -158,8 +161,8 @@ fn through_the_hot_connection(is_secure: bool) {
     assert_eq!((sent, received), (MESSAGE_COUNT, MESSAGE_COUNT));
 }
 
-fn through_the_cold_client(is_secure: bool) {
-    let server = EchoServer::start(is_secure, "cold");
+fn through_the_cold_client(tls: Option<RecordOpener>) {
+    let server = EchoServer::start(tls, "cold");
     server.runtime.block_on(async {
         let mut socket = WebSocketConnection::connect(&server.options, &WebSocketOptions::default()).await.unwrap();
         let (mut sent, mut received, mut expected) = (0, 0, Vec::new());
@@ -188,20 +191,25 @@ fn through_the_cold_client(is_secure: bool) {
 
 #[test]
 fn a_hundred_thousand_messages_come_back_in_order_by_the_hot_connection_over_ws() {
-    through_the_hot_connection(false);
+    through_the_hot_connection(None);
 }
 
 #[test]
 fn a_hundred_thousand_messages_come_back_in_order_by_the_hot_connection_over_wss() {
-    through_the_hot_connection(true);
+    through_the_hot_connection(Some(RecordOpener::Rustls));
+}
+
+#[test]
+fn a_hundred_thousand_messages_come_back_in_order_from_records_that_are_opened_in_place() {
+    through_the_hot_connection(Some(RecordOpener::InPlace));
 }
 
 #[test]
 fn a_hundred_thousand_messages_come_back_in_order_by_the_cold_client_over_ws() {
-    through_the_cold_client(false);
+    through_the_cold_client(None);
 }
 
 #[test]
 fn a_hundred_thousand_messages_come_back_in_order_by_the_cold_client_over_wss() {
-    through_the_cold_client(true);
+    through_the_cold_client(Some(RecordOpener::Rustls));
 }

@@ -26,7 +26,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tickwire::config::Transport;
+use tickwire::config::{ConnectionConfig, Transport};
+use tickwire::hot::RecordOpener;
 use tickwire::prelude::*;
 use tickwire::sim::{self, Pace, SimOptions, Source, TlsMode};
 use tickwire::telemetry::{ConnectionReport, Report};
@@ -226,7 +227,7 @@ fn of_venue(report: &Report, venue: Venue) -> Vec<&ConnectionReport> {
 }
 
 /// Plays everything to an engine that receives it in this way, and compares.
-fn play(form: Form, transport: Transport) {
+fn play(form: Form, transport: Transport, records: RecordOpener) {
     let Some(dir) = frames() else { return };
     let expected = expected();
     let runtime = runtime();
@@ -238,8 +239,9 @@ fn play(form: Form, transport: Transport) {
         ..SimOptions::default()
     };
     let exchange = runtime.block_on(sim::start(options)).unwrap();
-    let wanted =
+    let mut wanted: Vec<ConnectionConfig> =
         FOLDERS.iter().flat_map(|(venue, _)| connections(*venue, &expected.streams[venue], form, transport)).collect();
+    wanted.iter_mut().for_each(|connection| connection.tls.records = records);
     let log = Log::default();
     let of_strategy = Arc::clone(&log);
     let engine = Engine::builder(config(wanted, exchange.endpoints()))
@@ -326,6 +328,8 @@ fn play(form: Form, transport: Transport) {
     for connection in &report.connections {
         let wrong = (connection.unparsed, connection.unrouted, connection.tier_two, connection.reconnects);
         assert_eq!(wrong, (0, 0, 0, 0), "{connection:?}");
+        let opener = (transport == Transport::Hot).then(|| records.name());
+        assert_eq!((connection.tls.as_deref(), connection.tls_fallbacks), (opener, 0));
     }
     for (venue, _) in FOLDERS {
         let connections = of_venue(&report, venue);
@@ -341,15 +345,20 @@ fn play(form: Form, transport: Transport) {
 
 #[test]
 fn every_recorded_frame_over_wss_gives_exactly_the_events_its_json_says() {
-    play(Form::Combined, Transport::Hot);
+    play(Form::Combined, Transport::Hot, RecordOpener::Rustls);
 }
 
 #[test]
 fn every_recorded_frame_without_its_wrapper_gives_the_same_events() {
-    play(Form::Raw, Transport::Hot);
+    play(Form::Raw, Transport::Hot, RecordOpener::Rustls);
 }
 
 #[test]
 fn every_recorded_frame_over_the_cold_transport_gives_the_same_events() {
-    play(Form::Combined, Transport::Cold);
+    play(Form::Combined, Transport::Cold, RecordOpener::Rustls);
+}
+
+#[test]
+fn every_recorded_frame_from_records_that_are_opened_in_place_gives_the_same_events() {
+    play(Form::Combined, Transport::Hot, RecordOpener::InPlace);
 }

@@ -5,7 +5,8 @@
 
 use super::exchange::{NAME_ALLOWED, Placed, is_name};
 use super::place::Places;
-use super::{ConfigError, ConnectionConfig, EngineConfig, Host, InstrumentConfig, check_upkeep, engine};
+use super::{ConfigError, ConnectionConfig, EngineConfig, Host, InstrumentConfig, Transport, check_upkeep, engine};
+use crate::hot::RecordOpener;
 use crate::limits::{CONNECTION_COUNT_MAX, SCALE_MAX, SYMBOL_COUNT_MAX, SYMBOL_NAME_BYTES_MAX};
 use crate::market::{InstrumentKind, Venue};
 use crate::venue::{ChannelScope, Heartbeat, protocol};
@@ -108,6 +109,10 @@ impl One<'_> {
             }
         }
         check_upkeep::authority(&mut self.examined, connection.tls.ca_file.as_deref());
+        if connection.tls.records == RecordOpener::InPlace && connection.transport == Transport::Cold {
+            let allowed = "\"rustls\", or transport = \"hot\": the cold runtime's records are rustls'";
+            self.refuse("tls.records", "\"in_place\" with transport = \"cold\"", allowed);
+        }
     }
 
     fn core(&mut self, engine: &EngineConfig, names_cores: bool, host: &Host<'_>) {

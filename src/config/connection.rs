@@ -2,6 +2,7 @@
 
 use super::{AuthConfig, Header, HeartbeatConfig, LivenessConfig, ReconnectConfig, RestConfig, RotationConfig};
 use crate::control::{self, Plan, PlanError, PlanLimits, PlannedConnection, SubscriptionSettings};
+use crate::hot::RecordOpener;
 use crate::limits::MESSAGE_BYTES_DEFAULT;
 use crate::market::{Instrument, Venue};
 use crate::venue::{Channel, ChannelError, ChannelScope, Form, protocol};
@@ -153,11 +154,14 @@ impl Default for TimeoutsConfig {
     }
 }
 
-/// Which certificates are trusted.
+/// Which certificates are trusted, and who opens the records.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct TlsConfig {
     /// PEM file of the only authorities to trust, instead of those of the web; `None` trusts those of the web.
     pub ca_file: Option<PathBuf>,
+    /// Who opens the TLS records of a hot connection. What cannot be opened in place is rustls', and counted. The records
+    /// of a cold connection, and of one that makes requests, are rustls' always.
+    pub records: RecordOpener,
 }
 
 /// Sizes.
@@ -231,7 +235,7 @@ pub struct ConnectionConfig {
     pub timeouts: TimeoutsConfig,
     /// Headers of the WebSocket upgrade request, in their order; no REST request carries them.
     pub headers: Vec<Header>,
-    /// Trust.
+    /// Trust, and who opens TLS records.
     pub tls: TlsConfig,
     /// Sizes.
     pub limits: LimitsConfig,

@@ -5,6 +5,7 @@ use super::{
     Config, ConfigPlan, ConnectionConfig, EngineConfig, LaneConfig, LivenessConfig, LockMemory, PlannedSocket,
     ReconnectConfig, ReconnectStrategy, RequestConfig, RotationConfig, Wait,
 };
+use crate::hot::RecordOpener;
 use crate::hot::lanes::Policy;
 use crate::venue::{Channel, ChannelScope, Heartbeat, StreamClass, protocol};
 use std::collections::BTreeSet;
@@ -188,6 +189,9 @@ fn write_keeping(connection: &ConnectionConfig, out: &mut String) -> fmt::Result
             "" => writeln!(out, "  header       {}", header.name)?,
             variable => writeln!(out, "  header       {} (from the environment: {variable})", header.name)?,
         }
+    }
+    if connection.tls.records == RecordOpener::InPlace {
+        writeln!(out, "  tls          records opened in place with TLS 1.3, by rustls with TLS 1.2")?;
     }
     match &connection.tls.ca_file {
         Some(file) => writeln!(out, "  trust        only {}", file.display()),
@@ -411,6 +415,7 @@ mod tests {
         spot.liveness.repair = false;
         spot.rotation.on_notice = false;
         spot.reconnect.offset = Duration::from_secs(3);
+        spot.tls.records = RecordOpener::InPlace;
         let bybit = ConnectionConfig::new("bybit", Venue::BybitSpot);
         let bybit = bybit.subscribed_to(&["BTCUSDT"], &["publicTrade"]).unwrap();
         let mut config = Config::from_connections(vec![spot, bybit]).unwrap();
@@ -433,6 +438,7 @@ mod tests {
             "watchdog    a core that stands still for 0.1 s is told of; halted is believed for 1 s\n",
             "governor    80 % of a venue's connects, 10 connects and 50 requests a second to a venue\n",
             "control     run/tickwire.sock\n",
+            "  tls          records opened in place with TLS 1.3, by rustls with TLS 1.2\n",
         ] {
             assert!(text.contains(expected), "{expected}: {text}");
         }

@@ -404,6 +404,7 @@ fn settings(connection: &ConnectionConfig) -> Vec<Setting> {
     let ConnectionConfig { name: _, exchange, venue: _, url, rest_url, symbols: _, channels: _, form, core, .. } =
         connection;
     let ConnectionConfig { transport, rest, auth: _, headers: _, tls, limits, instruments: _, .. } = connection;
+    let super::TlsConfig { ca_file, records } = tls;
     let mut settings = vec![
         ("exchange", exchange.clone(), Ok(Effect::AtOnce)),
         ("url", url.to_string(), Ok(Effect::Rotation)),
@@ -412,7 +413,8 @@ fn settings(connection: &ConnectionConfig) -> Vec<Setting> {
         ("core", core.to_string(), Err(BY_CORE)),
         ("transport", transport.name().to_owned(), Err(BY_SOCKET)),
         ("rest.weight_share_percent", rest.weight_share_percent.to_string(), Err(BUDGET)),
-        ("tls.ca_file", optional(tls.ca_file.as_ref().map(|file| file.display())), Ok(Effect::Rotation)),
+        ("tls.ca_file", optional(ca_file.as_ref().map(|file| file.display())), Ok(Effect::Rotation)),
+        ("tls.records", records.name().to_owned(), Ok(Effect::Rotation)),
         ("limits.max_message_bytes", limits.max_message_bytes.to_string(), Ok(Effect::Rotation)),
     ];
     settings.extend(socket_settings(connection));

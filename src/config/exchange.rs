@@ -13,6 +13,7 @@ use super::place::{Place, Places};
 use super::reader::{Section, Source};
 use super::request::{self, PlacedRequest};
 use super::{ConnectionConfig, Host, InstrumentConfig, Transport};
+use crate::hot::RecordOpener;
 use crate::market::{Instrument, InstrumentKind, Venue};
 use crate::venue::{Channel, Form};
 use std::cell::RefCell;
@@ -232,6 +233,8 @@ fn apply_shared(section: &mut Section<'_>, config: &mut ConnectionConfig, host: 
     }
     if let Some(mut table) = section.table("tls") {
         table.path("ca_file", &mut config.tls.ca_file);
+        let words = [RecordOpener::Rustls, RecordOpener::InPlace];
+        table.choice("records", &words.map(|opener| (opener.name(), opener)), &mut config.tls.records);
         table.finish();
     }
     if let Some(mut table) = section.table("limits") {

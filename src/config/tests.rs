@@ -1,6 +1,7 @@
 //! Every refusal, read as its reader reads it; and the files that ship.
 
 use super::*;
+use crate::hot::RecordOpener;
 use crate::market::{InstrumentKind, Venue};
 use crate::venue::{Form, protocol};
 use std::net::IpAddr;
@@ -596,6 +597,19 @@ fn an_authority_that_is_not_there_or_is_none_is_refused() {
     refused(&text, 6, "connection[a].tls.ca_file", "nowhere.pem: No such file", "a PEM file");
     let text = connection("tls.ca_file = \"x.toml\"\n");
     refused(&text, 6, "connection[a].tls.ca_file", "no certificate in it", "a PEM file");
+}
+
+#[test]
+fn who_opens_tls_records_is_rustls_unless_a_hot_connection_says_in_place() {
+    let opener = |text: &str| load_text(text).unwrap().connections[0].tls.records;
+    assert_eq!(opener(&connection("")), RecordOpener::Rustls);
+    assert_eq!(opener(&connection("tls.records = \"in_place\"\n")), RecordOpener::InPlace);
+    let both = format!("[defaults.tls]\nrecords = \"in_place\"\n{}", connection("tls.records = \"rustls\"\n"));
+    assert_eq!(opener(&both), RecordOpener::Rustls, "a connection wins over the defaults");
+    let key = "connection[a].tls.records";
+    refused(&connection("tls.records = \"ours\"\n"), 6, key, "\"ours\"", "one of \"rustls\", \"in_place\"");
+    let cold = connection("tls.records = \"in_place\"\ntransport = \"cold\"\n");
+    refused(&cold, 6, key, "\"in_place\" with transport = \"cold\"", "\"rustls\", or transport = \"hot\"");
 }
 
 #[test]

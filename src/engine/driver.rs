@@ -18,7 +18,7 @@ use super::shared::{CoreLink, Move, Shared};
 use crate::control::{
     Action, BudgetId, Context, Event, Leg, Relay, RelayAction, RelayEvent, RelayStatus, Report, SlotId, SlotSet, State,
 };
-use crate::hot::{Attachment, Command, ConnectionStats, Feed, HotConnection, mono_now, wall_now_ns};
+use crate::hot::{Attachment, Command, ConnectionStats, Feed, HotConnection, RecordOpener, mono_now, wall_now_ns};
 use crate::limits::READ_PADDING_BYTES;
 use crate::market::{Lane, MonoNs, Received};
 use crate::net::{ConnectError, Established, Granted, Message, Timings, WebSocketConnection, connect};
@@ -48,6 +48,10 @@ pub(super) struct DriverStatus {
     pub(super) last_error: Option<String>,
     pub(super) samples: Vec<SampleReport>,
     pub(super) established: Option<String>,
+    /// Who opens the TLS records of the last socket that the hot core got; `None` without TLS.
+    pub(super) opener: Option<RecordOpener>,
+    /// Connects whose records were to be opened in place and stayed with rustls.
+    pub(super) tls_fallbacks: u64,
     /// Lost connections and failed connects by reason.
     pub(super) losses: BTreeMap<&'static str, u64>,
     /// Streams of symbols that the venue does not list: wanted, never asked for.
@@ -245,6 +249,15 @@ impl Driver {
     fn note_established(&self, what: String) {
         tracing::info!(connection = %self.plan.name, "{what}");
         self.status.lock().unwrap_or_else(PoisonError::into_inner).established = Some(what);
+    }
+
+    fn note_opener(&self, established: &Established) {
+        if let Some(obstacle) = established.obstacle {
+            tracing::warn!(connection = %self.plan.name, "TLS records stay with rustls, which allocates: {obstacle}");
+        }
+        let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
+        status.opener = established.opener();
+        status.tls_fallbacks += u64::from(established.obstacle.is_some());
     }
 
     fn keep_sample(&self, error: DecodeError, message_bytes: usize, sample: &[u8]) {
@@ -596,6 +609,7 @@ impl Running {
             }
             Link::Hot(established) => {
                 driver.note_established(describe_established(&established));
+                driver.note_opener(&established);
                 let settings = plan.hot_settings(driver.shared.kernel_stamps);
                 match HotConnection::new(established.stream, &established.leftover, &settings) {
                     Ok(connection) => Command::Attach(Box::new(Attachment { connection, feed })),
@@ -769,7 +783,10 @@ pub(super) fn pulse_of(shared: &Shared, plan: &SocketPlan, stream: &str) -> Puls
 /// An established connection in words: where it goes, what the kernel granted, how long each step took.
 fn describe_established(done: &Established) -> String {
     let tls = match (&done.tls_version, &done.tls_cipher) {
-        (Some(version), Some(cipher)) => format!("{version} {cipher}"),
+        (Some(version), Some(cipher)) => {
+            let opener = done.opener().unwrap_or_default().name();
+            format!("{version} {cipher}, records opened by {opener}")
+        }
         _ => "no TLS".to_owned(),
     };
     describe_socket((done.local, done.peer), &tls, done.granted, done.timings)

@@ -182,7 +182,8 @@ impl SocketPlan {
 }
 
 fn connect_options(config: &ConnectionConfig, url: url::Url, tls: Arc<rustls::ClientConfig>) -> net::ConnectOptions {
-    options(url, &config.headers, &config.socket, &config.timeouts, tls)
+    let options = options(url, &config.headers, &config.socket, &config.timeouts, tls);
+    net::ConnectOptions { opener: config.tls.records, ..options }
 }
 
 /// How a request connection is connected.
@@ -218,6 +219,7 @@ fn options(
             upgrade: timeouts.upgrade,
         },
         tls: Some(tls),
+        opener: hot::RecordOpener::Rustls,
     }
 }
 

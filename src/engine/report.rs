@@ -117,6 +117,10 @@ fn connection(socket: &Socket) -> ConnectionReport {
         moves: machine.map_or(0, |machine| machine.silences.moves),
         from_the_future: stats.from_the_future.get(),
         window_evictions: stats.window_evictions.get(),
+        tls: status.opener.map(|opener| opener.name().to_owned()),
+        tls_fallbacks: status.tls_fallbacks,
+        key_updates: stats.key_updates.get(),
+        tickets_dropped: stats.tickets_dropped.get(),
         last_error: status.last_error,
         samples: status.samples,
     }

@@ -8,7 +8,8 @@
 //! send_*, flush ────────▲
 //! ```
 //! The core's loop calls `read` once a visit and drains `next_message`. Pings are answered and the
-//! closing handshake is completed inside. Never blocks, and over a plain socket never allocates after `new`.
+//! closing handshake is completed inside. Never blocks, and never allocates after `new` but for what rustls allocates where
+//! it opens the TLS records.
 
 use super::clock::Ticks;
 use super::encode::{CONTROL_PAYLOAD_BYTES_MAX, Opcode, frame_bytes};
@@ -16,6 +17,7 @@ use super::frame::{ControlPayload, FrameCursor, FrameError, Message, Placed, Ste
 use super::outbound::Outbound;
 use super::read_buffer::ReadBuffer;
 use super::stream::{ReadOutcome, Stream, StreamError};
+use super::tls::TlsCounts;
 use crate::limits::{MESSAGE_BYTES_DEFAULT, WRITE_BUFFER_BYTES};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
@@ -247,7 +249,7 @@ impl HotConnection {
     /// True over TLS: between the return of a read and its first frame lies the opening of a record.
     #[inline]
     pub(super) fn is_tls(&self) -> bool {
-        matches!(self.stream, Stream::Tls(_))
+        self.stream.opener().is_some()
     }
 
     /// One read of the socket, at most `budget_bytes` (over TLS: one record). The caller drains [`Self::next_message`]. Writes that wait are pushed first. Never answers [`ReadOutcome::End`].
@@ -308,7 +310,13 @@ impl HotConnection {
     #[inline]
     #[must_use]
     pub fn has_buffered(&self) -> bool {
-        !self.is_drained || self.stream.has_buffered()
+        !self.is_drained || self.stream.has_buffered(&self.buffer)
+    }
+
+    /// What happened beside the data since the last call, where TLS records are opened in place; `None`: nothing.
+    #[inline]
+    pub fn take_tls_counts(&mut self) -> Option<TlsCounts> {
+        self.stream.take_tls_counts()
     }
 
     /// Queues a text message, which the caller knows to be UTF-8, and writes as much as the socket takes.

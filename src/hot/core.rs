@@ -377,6 +377,10 @@ impl<S> Core<S> {
         let outcome = outcome.and_then(|()| {
             pass.read_within_budget(connection, decoder, &mut self.desk, &mut self.outbox, &mut slot.sampler)
         });
+        if let Some(counts) = connection.take_tls_counts() {
+            stats.key_updates.add(counts.key_updates);
+            stats.tickets_dropped.add(counts.tickets_dropped);
+        }
         match outcome {
             Ok(has_worked) => {
                 if connection.write_failure().is_some() {

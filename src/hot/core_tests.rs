@@ -5,6 +5,7 @@ use crate::hot::connection::ConnectionSettings;
 use crate::hot::ring::{ColdPorts, ports};
 use crate::hot::stats::{ConnectionStats, Doing, SocketStats};
 use crate::hot::stream::Stream;
+use crate::hot::tls::RecordOpener;
 use crate::market::{Lane, MonoNs, SymbolTable, Trade, TradeId, Venue};
 use crate::venue::{Decoder, Form, ServerPing};
 use std::io::Write;
@@ -85,11 +86,14 @@ impl Bench {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a loopback port");
         let ours = TcpStream::connect(listener.local_addr().expect("bound")).expect("connects");
         let (socket, _) = listener.accept().expect("accepts");
-        let stream = Stream::plain(ours).expect("non-blocking");
-        let connection = HotConnection::new(stream, b"", settings).expect("a connection");
         let stats = Arc::clone(&feed.socket);
-        self.tell(Command::Attach(Box::new(Attachment { connection, feed })));
+        self.attach_stream(feed, Stream::plain(ours).expect("non-blocking"), settings);
         Peer { socket, stats }
+    }
+
+    fn attach_stream(&mut self, feed: Feed, stream: Stream, settings: &ConnectionSettings) {
+        let connection = HotConnection::new(stream, b"", settings).expect("a connection");
+        self.tell(Command::Attach(Box::new(Attachment { connection, feed })));
     }
 
     /// Turns until it is so; a test that hangs fails instead.
@@ -430,5 +434,23 @@ fn however_a_core_waits_every_message_of_every_socket_comes_and_only_what_asks_t
         }
         assert_eq!(bench.trades().len(), count, "{idle:?} {wait:?} {count}");
         assert_eq!(bench.core.watched_ns > before_ns, asks, "{idle:?} {wait:?} {count}");
+    }
+}
+
+#[test]
+fn what_happens_beside_the_data_of_a_tls_connection_is_counted_even_where_no_data_follows() {
+    let mut bench = Bench::new();
+    let (stream, mut peer) = crate::hot::stream::tests::pair(RecordOpener::InPlace);
+    bench.attach_stream(bench.feed(3, 0), stream, &ConnectionSettings::default());
+    let stats = Arc::clone(&bench.connection);
+    // The server's tickets come behind the handshake: nobody on a hot core may store them.
+    bench.until("tickets", |_| stats.tickets_dropped.get() > 0);
+    for round in 1..=3 {
+        peer.tls.refresh_traffic_keys().expect("TLS 1.3");
+        let message = trade(round);
+        peer.say(&[&[&[0x81, 126, 0, u8::try_from(message.len()).expect("short")], message.as_bytes()].concat()]);
+        bench.until("a key update and a trade", |core| {
+            stats.key_updates.get() == round && core.desk.state.trades.len() as u64 == round
+        });
     }
 }

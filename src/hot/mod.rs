@@ -29,6 +29,7 @@ mod socket;
 mod stages;
 mod stats;
 pub mod stream;
+pub mod tls;
 mod utf8;
 mod window;
 
@@ -45,3 +46,4 @@ pub use router::Router;
 pub use stages::{Stages, StampCost};
 pub use stats::{Beat, ConnectionStats, CoreStats, Counter, Current, Doing, Histogram, SocketStats};
 pub use stream::{ReadOutcome, Stream, StreamError};
+pub use tls::{InPlaceRecords, RecordOpener, Records, TlsCounts};

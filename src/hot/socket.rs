@@ -18,6 +18,7 @@ pub struct Socket {
     tcp: TcpStream,
     source: TickSource,
     received_at: Ticks,
+    has_received: bool,
     kernel: KernelStamps,
 }
 
@@ -38,7 +39,7 @@ impl Socket {
     pub(super) fn new(tcp: TcpStream) -> io::Result<Self> {
         tcp.set_nonblocking(true)?;
         let source = TickSource::detect();
-        Ok(Self { tcp, source, received_at: source.ticks(), kernel: KernelStamps::Off })
+        Ok(Self { tcp, source, received_at: source.ticks(), has_received: false, kernel: KernelStamps::Off })
     }
 
     /// Asks the kernel to stamp what it receives from now on (`SO_TIMESTAMPNS`). Over TCP the stamp of a read is that of
@@ -66,9 +67,12 @@ impl Socket {
         self.received_at
     }
 
-    /// What follows was received just now, although no read has brought it.
-    pub(super) fn receive_now(&mut self) {
-        self.received_at = self.source.ticks();
+    /// What is taken before a first read was received by the handshake, on the cold side: it counts as received now.
+    #[inline]
+    pub(super) fn receive_first(&mut self) {
+        if !self.has_received {
+            self.received_at = self.source.ticks();
+        }
     }
 
     /// The kernel's stamp of the last read that brought bytes, once: ns since the epoch on CLOCK_REALTIME. `None` where
@@ -114,6 +118,7 @@ pub(super) fn receive(socket: &mut Socket, free: &mut [u8]) -> Result<ReadOutcom
             Ok(0) => Ok(ReadOutcome::End),
             Ok(bytes) => {
                 socket.received_at = socket.source.ticks();
+                socket.has_received = true;
                 Ok(ReadOutcome::Bytes(bytes))
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(ReadOutcome::WouldBlock),

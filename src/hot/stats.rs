@@ -159,6 +159,10 @@ pub struct ConnectionStats {
     pub window_evictions: Counter,
     /// Protocol pings received.
     pub pings: Counter,
+    /// Key updates of the server that were followed, where TLS records are opened in place.
+    pub key_updates: Counter,
+    /// Session tickets that reached the hot core there, too late to be stored.
+    pub tickets_dropped: Counter,
     /// Events whose venue time lies after our receive stamp: a clock is off.
     pub from_the_future: Counter,
     /// From the return of the read to the return of the last handler of a message, ns: of the messages that are stamped.

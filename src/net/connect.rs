@@ -13,13 +13,15 @@ use super::handover::HandoverIo;
 use super::tls::TlsError;
 use super::tls_stream::TlsIo;
 use super::upgrade;
-use crate::hot::Stream;
+use crate::hot::{RecordOpener, Stream};
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_tungstenite::tungstenite;
+use tokio_tungstenite::tungstenite::http::Request;
 use url::Url;
 
 pub use crate::control::Secret;
@@ -96,13 +98,23 @@ pub struct ConnectOptions {
     /// Trust, from [`client_config`](super::client_config). Only `wss` needs it. Share one between connections: session
     /// tickets live in it.
     pub tls: Option<Arc<rustls::ClientConfig>>,
+    /// Who is to open the TLS records of [`connect`]. In place where that can be, by rustls where it cannot:
+    /// [`Established::opener`] and [`Established::obstacle`] say what it came to. A cold connection's are rustls' always.
+    pub opener: RecordOpener,
 }
 
 impl ConnectOptions {
-    /// Defaults: no headers, nodelay, autotuned buffers, 5 s a step, no TLS configuration.
+    /// Defaults: no headers, nodelay, autotuned buffers, 5 s a step, no TLS configuration, records opened by rustls.
     #[must_use]
     pub fn new(url: Url) -> Self {
-        Self { url, headers: Vec::new(), socket: SocketOptions::default(), timeouts: Timeouts::default(), tls: None }
+        Self {
+            url,
+            headers: Vec::new(),
+            socket: SocketOptions::default(),
+            timeouts: Timeouts::default(),
+            tls: None,
+            opener: RecordOpener::default(),
+        }
     }
 }
 
@@ -113,6 +125,7 @@ impl fmt::Debug for ConnectOptions {
             .field("headers", &self.headers)
             .field("socket", &self.socket)
             .field("timeouts", &self.timeouts)
+            .field("opener", &self.opener)
             .finish_non_exhaustive()
     }
 }
@@ -170,6 +183,16 @@ pub struct Established {
     pub tls_version: Option<String>,
     /// `TLS13_AES_128_GCM_SHA256`; `None` for `ws`.
     pub tls_cipher: Option<String>,
+    /// Why rustls opens the records although they were to be opened in place.
+    pub obstacle: Option<&'static str>,
+}
+
+impl Established {
+    /// Who opens its TLS records; `None` for `ws`.
+    #[must_use]
+    pub fn opener(&self) -> Option<RecordOpener> {
+        self.stream.opener()
+    }
 }
 
 impl fmt::Debug for Established {
@@ -182,6 +205,8 @@ impl fmt::Debug for Established {
             .field("timings", &self.timings)
             .field("tls_version", &self.tls_version)
             .field("tls_cipher", &self.tls_cipher)
+            .field("opener", &self.opener())
+            .field("obstacle", &self.obstacle)
             .finish_non_exhaustive()
     }
 }
@@ -376,37 +401,57 @@ pub async fn connect(options: &ConnectOptions) -> Result<Established, ConnectErr
 
     if !target.is_secure {
         let started = Instant::now();
-        let mut io = HandoverIo::new(socket);
-        upgrade::upgrade(&mut io, request, &target, options.timeouts.upgrade).await?;
+        let (socket, leftover) = upgraded(socket, request, &target, options.timeouts.upgrade).await?;
         timings.upgrade = started.elapsed();
-        let (socket, leftover) = io.into_parts();
         let stream = socket.into_std().and_then(Stream::plain).map_err(hand_over)?;
-        let (tls_version, tls_cipher) = (None, None);
-        return Ok(Established { stream, leftover, peer, local, granted, timings, tls_version, tls_cipher });
+        let (tls_version, tls_cipher, obstacle) = (None, None, None);
+        return Ok(Established { stream, leftover, peer, local, granted, timings, tls_version, tls_cipher, obstacle });
     }
 
     let started = Instant::now();
     let (config, name) = target.tls(options)?;
+    let may_extract = config.enable_secret_extraction;
     let timeout = options.timeouts.tls;
-    let io = within(Step::Tls, timeout, &target, TlsIo::handshake(socket, config, name))
-        .await?
-        .map_err(|source| ConnectError::Tls { host: target.label.clone(), timeout, source })?;
+    let failed = |source| ConnectError::Tls { host: target.label.clone(), timeout, source };
+    let io = within(Step::Tls, timeout, &target, TlsIo::handshake(socket, config, name)).await?.map_err(failed)?;
     timings.tls = started.elapsed();
+    let (tls_version, tls_cipher) = io.negotiated();
+    let obstacle = match options.opener {
+        RecordOpener::Rustls => None,
+        RecordOpener::InPlace if !may_extract => Some("the TLS configuration keeps its secrets"),
+        RecordOpener::InPlace => io.obstacle(),
+    };
 
     let started = Instant::now();
-    let mut io = HandoverIo::new(io);
-    upgrade::upgrade(&mut io, request, &target, options.timeouts.upgrade).await?;
+    let (stream, leftover) = if options.opener == RecordOpener::InPlace && obstacle.is_none() {
+        let io = io.into_in_place().map_err(|error| failed(error.into()))?;
+        let (io, mut leftover) = upgraded(io, request, &target, options.timeouts.upgrade).await?;
+        let parts = io.into_parts();
+        leftover.extend_from_slice(&parts.plaintext);
+        let socket = parts.socket.into_std();
+        (socket.and_then(|socket| Stream::tls_in_place(socket, parts.records)).map_err(hand_over)?, leftover)
+    } else {
+        let (io, mut leftover) = upgraded(io, request, &target, options.timeouts.upgrade).await?;
+        let parts = io.into_parts();
+        leftover.extend_from_slice(&parts.plaintext);
+        let socket = parts.socket.into_std();
+        let stream = socket.and_then(|socket| Stream::tls(socket, parts.session, &parts.ciphertext));
+        (stream.map_err(hand_over)?, leftover)
+    };
     timings.upgrade = started.elapsed();
-    let (io, mut leftover) = io.into_parts();
-    let (tls_version, tls_cipher) = io.negotiated();
-    let parts = io.into_parts();
-    leftover.extend_from_slice(&parts.plaintext);
-    let stream = parts
-        .socket
-        .into_std()
-        .and_then(|socket| Stream::tls(socket, parts.session, &parts.ciphertext))
-        .map_err(hand_over)?;
-    Ok(Established { stream, leftover, peer, local, granted, timings, tls_version, tls_cipher })
+    Ok(Established { stream, leftover, peer, local, granted, timings, tls_version, tls_cipher, obstacle })
+}
+
+/// Upgrades, and gives the stream back with the plaintext behind the 101.
+async fn upgraded<S: AsyncRead + AsyncWrite + Unpin>(
+    io: S,
+    request: Request<()>,
+    target: &Target,
+    timeout: Duration,
+) -> Result<(S, Vec<u8>), ConnectError> {
+    let mut io = HandoverIo::new(io);
+    upgrade::upgrade(&mut io, request, target, timeout).await?;
+    Ok(io.into_parts())
 }
 
 #[cfg(test)]

@@ -73,20 +73,74 @@ async fn frames_in_the_segment_of_the_101_arrive_wherever_it_is_split() {
 async fn over_tls_they_arrive_as_well_within_one_record_and_over_two() {
     let ca = TestCa::new();
     let client = ca.client();
-    for split in (0..150).step_by(7).chain([129, usize::MAX]) {
-        let acceptor = ca.acceptor("127.0.0.1");
-        let (address, served) = serve_one(async move |socket: TcpStream| {
-            upgrade_with_frames(acceptor.accept(socket).await.unwrap(), split).await
-        })
-        .await;
-        let mut options = options("wss", address);
-        options.tls = Some(Arc::clone(&client));
-        let established = connect(&options).await.unwrap();
-        assert_eq!(established.tls_version.as_deref(), Some("TLSv1_3"));
-        assert!(established.tls_cipher.as_deref().unwrap().starts_with("TLS13_"));
-        assert_eq!(messages(established, 3).await, [&b"one"[..], b"two", b"three"], "split at byte {split}");
-        served.await.unwrap();
+    for opener in [RecordOpener::Rustls, RecordOpener::InPlace] {
+        for split in (0..150).step_by(7).chain([129, usize::MAX]) {
+            let acceptor = ca.acceptor("127.0.0.1");
+            let (address, served) = serve_one(async move |socket: TcpStream| {
+                upgrade_with_frames(acceptor.accept(socket).await.unwrap(), split).await
+            })
+            .await;
+            let mut options = options("wss", address);
+            options.tls = Some(Arc::clone(&client));
+            options.opener = opener;
+            let established = connect(&options).await.unwrap();
+            assert_eq!(established.tls_version.as_deref(), Some("TLSv1_3"));
+            assert!(established.tls_cipher.as_deref().unwrap().starts_with("TLS13_"));
+            assert_eq!((established.opener(), established.obstacle), (Some(opener), None));
+            assert_eq!(messages(established, 3).await, [&b"one"[..], b"two", b"three"], "split at byte {split}");
+            served.await.unwrap();
+        }
     }
+}
+
+/// One connect whose records are to be opened in place: what it came to, and what kind of handshake the server saw.
+async fn in_place(
+    client: &Arc<rustls::ClientConfig>,
+    acceptor: tokio_rustls::TlsAcceptor,
+) -> (Established, rustls::HandshakeKind) {
+    let (address, served) = serve_one(async move |socket: TcpStream| {
+        let mut socket = acceptor.accept(socket).await.unwrap();
+        let kind = socket.get_ref().1.handshake_kind().unwrap();
+        let request = read_request(&mut socket).await;
+        socket.write_all(&[&switching_protocols(&request)[..], &frame(0x81, b"data")].concat()).await.unwrap();
+        (kind, socket)
+    })
+    .await;
+    let mut options = options("wss", address);
+    options.tls = Some(Arc::clone(client));
+    options.opener = RecordOpener::InPlace;
+    let established = connect(&options).await.unwrap();
+    let (kind, _socket) = served.await.unwrap();
+    (established, kind)
+}
+
+#[tokio::test]
+async fn the_tickets_of_a_session_that_is_opened_in_place_resume_the_next_one() {
+    let ca = TestCa::new();
+    let (client, acceptor) = (ca.client(), ca.acceptor("127.0.0.1"));
+    for expected in [rustls::HandshakeKind::Full, rustls::HandshakeKind::Resumed, rustls::HandshakeKind::Resumed] {
+        let (established, kind) = in_place(&client, acceptor.clone()).await;
+        assert_eq!((established.opener(), kind), (Some(RecordOpener::InPlace), expected));
+        assert_eq!(messages(established, 1).await, [b"data"]);
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_opened_in_place_stays_with_rustls_and_says_why() {
+    let ca = TestCa::new();
+    let old = ca.acceptor_of("127.0.0.1", &[&rustls::version::TLS12]);
+    let (established, _) = in_place(&ca.client(), old).await;
+    assert_eq!(established.tls_version.as_deref(), Some("TLSv1_2"));
+    assert_eq!(established.opener(), Some(RecordOpener::Rustls));
+    assert_eq!(established.obstacle, Some("the server speaks no TLS 1.3"));
+    assert_eq!(messages(established, 1).await, [b"data"]);
+
+    let mut closed = (*ca.client()).clone();
+    closed.enable_secret_extraction = false;
+    let (established, _) = in_place(&Arc::new(closed), ca.acceptor("127.0.0.1")).await;
+    assert_eq!(established.opener(), Some(RecordOpener::Rustls));
+    assert_eq!(established.obstacle, Some("the TLS configuration keeps its secrets"));
+    assert_eq!(messages(established, 1).await, [b"data"]);
 }
 
 #[tokio::test]

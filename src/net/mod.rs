@@ -6,6 +6,7 @@
 //!         options set    client (wss only)    Protocols, by       socket, session,
 //!         before connect                      handover to the     bytes behind the 101
 //!                                             last byte
+//!                   (in_place_io, where records are opened in place)
 //!              └─────► tokio-rustls ────────────► client: WebSocketConnection, which stays on the cold runtime
 //!
 //! rest: GET with a bound on everything; instrument lists page by page; governed: never without the governor's permit
@@ -22,6 +23,7 @@ mod control_socket;
 mod dial;
 mod governed;
 mod handover;
+mod in_place_io;
 mod rest;
 mod retry_after;
 mod tls;

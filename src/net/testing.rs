@@ -65,11 +65,20 @@ impl TestCa {
 
     /// A server that carries this name.
     pub(super) fn acceptor(&self, name: &str) -> tokio_rustls::TlsAcceptor {
+        self.acceptor_of(name, rustls::ALL_VERSIONS)
+    }
+
+    /// The same, which speaks these versions only.
+    pub(super) fn acceptor_of(
+        &self,
+        name: &str,
+        versions: &[&'static rustls::SupportedProtocolVersion],
+    ) -> tokio_rustls::TlsAcceptor {
         let key = KeyPair::generate().unwrap();
         let certificate = CertificateParams::new(vec![name.to_owned()]).unwrap().signed_by(&key, &self.0).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let config = rustls::ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
+            .with_protocol_versions(versions)
             .unwrap()
             .with_no_client_auth()
             .with_single_cert(

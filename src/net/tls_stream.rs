@@ -6,8 +6,14 @@
 //! ```
 //! The hot core opens records in its own buffer, so what is handed to it must be the session itself and every byte not
 //! yet opened: tokio-rustls cannot give those back. Opens one record at a time, and none once its caller stops reading.
+//! In the handshake the session is shown one record after the other, and so never one behind it: where records are to be
+//! opened in place, it is taken over at that point ([`InPlaceIo`]).
 
 use super::connect::TlsFailure;
+use super::in_place_io::InPlaceIo;
+use crate::hot::InPlaceRecords;
+use crate::hot::tls::RECORD_HEADER_BYTES;
+use crate::limits::TLS_RECORD_BYTES_MAX;
 use rustls::ClientConfig;
 use rustls::client::UnbufferedClientConnection;
 use rustls::pki_types::ServerName;
@@ -47,11 +53,13 @@ pub(super) struct TlsParts {
     pub(super) plaintext: Vec<u8>,
 }
 
-/// Invariant: `read <= plaintext.len()`, `sent <= outgoing.len()`.
+/// Invariant: `read <= plaintext.len()`, `sent <= outgoing.len()`, `shown <= incoming.len()`.
 pub(super) struct TlsIo {
     socket: TcpStream,
     session: UnbufferedClientConnection,
     incoming: Vec<u8>,
+    /// How much of `incoming` the session is shown: whole records.
+    shown: usize,
     outgoing: Vec<u8>,
     sent: usize,
     plaintext: Vec<u8>,
@@ -74,6 +82,7 @@ impl TlsIo {
             socket,
             session,
             incoming: Vec::new(),
+            shown: 0,
             outgoing: Vec::new(),
             sent: 0,
             plaintext: Vec::new(),
@@ -89,6 +98,21 @@ impl TlsIo {
         let version = self.session.protocol_version().map(|version| format!("{version:?}"));
         let suite = self.session.negotiated_cipher_suite().map(|suite| format!("{:?}", suite.suite()));
         (version, suite)
+    }
+
+    /// Why its records cannot be opened in place; `None` where they can.
+    pub(super) fn obstacle(&self) -> Option<&'static str> {
+        InPlaceRecords::obstacle(&self.session)
+    }
+
+    /// The session taken over where its handshake has just ended, with no record behind it seen by rustls.
+    ///
+    /// # Errors
+    /// rustls'.
+    pub(super) fn into_in_place(self) -> Result<InPlaceIo, rustls::Error> {
+        debug_assert!(self.sent == self.outgoing.len() && self.plaintext.is_empty() && self.shown == 0);
+        let records = InPlaceRecords::new(self.session, self.incoming)?;
+        Ok(InPlaceIo::new(self.socket, records))
     }
 
     /// Takes it apart. Call after a flush: what was not sent would be lost.
@@ -111,7 +135,7 @@ impl TlsIo {
             match next {
                 Next::Idle | Next::Plaintext => return Poll::Ready(Ok(())),
                 Next::Handshake => {
-                    if ready!(self.poll_receive(context))? == 0 {
+                    if !self.show_record() && ready!(self.poll_receive(context))? == 0 {
                         let what = "the server closed the connection during the TLS handshake";
                         return Poll::Ready(Err(io::Error::new(io::ErrorKind::UnexpectedEof, what).into()));
                     }
@@ -124,16 +148,29 @@ impl TlsIo {
         }
     }
 
-    /// Lets the session work on what has been received until it wants something, and seals `data` once it can. Returns
-    /// what it wants and how many bytes of `data` it took.
+    /// Shows the session one more record. False if none is whole.
+    fn show_record(&mut self) -> bool {
+        let [kind, major, _, high, low, body @ ..] = &self.incoming[self.shown..] else { return false };
+        let body_bytes = usize::from(u16::from_be_bytes([*high, *low]));
+        let is_record = matches!(kind, 20..=23) && *major == 3 && body_bytes <= TLS_RECORD_BYTES_MAX;
+        // What is no record is shown as it is, for rustls to refuse at once.
+        let shown = if is_record { RECORD_HEADER_BYTES + body_bytes } else { RECORD_HEADER_BYTES + body.len() };
+        let is_whole = self.shown + shown <= self.incoming.len();
+        self.shown += if is_whole { shown } else { 0 };
+        is_whole
+    }
+
+    /// Lets the session work on what it is shown until it wants something, and seals `data` once it can. Returns what it
+    /// wants and how many bytes of `data` it took.
     fn advance(&mut self, data: &[u8]) -> Result<(Next, usize), TlsFailure> {
-        let Self { session, incoming, outgoing, plaintext, is_peer_closed, .. } = self;
+        let Self { session, incoming, shown, outgoing, plaintext, is_peer_closed, .. } = self;
         loop {
-            let UnbufferedStatus { mut discard, state } = session.process_tls_records(incoming);
+            let UnbufferedStatus { mut discard, state } = session.process_tls_records(&mut incoming[..*shown]);
             let state = match state {
                 Ok(state) => state,
                 Err(error) => {
                     incoming.drain(..discard);
+                    *shown -= discard;
                     return Err(error.into());
                 }
             };
@@ -181,6 +218,7 @@ impl TlsIo {
                 }
             };
             incoming.drain(..discard);
+            *shown -= discard;
             if let Some(next) = next {
                 return Ok(next);
             }
@@ -264,6 +302,7 @@ impl AsyncRead for TlsIo {
             }
             match this.advance(&[]).map_err(TlsFailure::into_io)?.0 {
                 Next::Plaintext | Next::PeerClosed => {}
+                Next::Handshake | Next::Idle if this.show_record() => {}
                 Next::Handshake | Next::Idle => {
                     // An answer the session owes (a key update) goes out; if the socket is full, with the next write.
                     if let Poll::Ready(Err(error)) = this.poll_send(context) {

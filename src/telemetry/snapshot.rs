@@ -115,6 +115,15 @@ pub struct ConnectionReport {
     pub from_the_future: u64,
     /// Trade ids that left a rotation's window before its end.
     pub window_evictions: u64,
+    /// Who opens the TLS records of its socket: `in_place` or `rustls`; `null` without TLS, on the cold runtime, and before
+    /// the first connect.
+    pub tls: Option<String>,
+    /// Connects whose records were to be opened in place and stayed with rustls: TLS 1.2, an unknown cipher suite.
+    pub tls_fallbacks: u64,
+    /// Key updates of the server that were followed, where records are opened in place.
+    pub key_updates: u64,
+    /// Session tickets that came too late to be stored, where records are opened in place.
+    pub tickets_dropped: u64,
     /// The first message refused for each reason, cut short.
     pub samples: Vec<SampleReport>,
 }
