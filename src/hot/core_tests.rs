@@ -5,7 +5,7 @@ use crate::hot::connection::ConnectionSettings;
 use crate::hot::ring::{ColdPorts, ports};
 use crate::hot::stats::{ConnectionStats, Doing, SocketStats};
 use crate::hot::stream::Stream;
-use crate::market::{Lane, MonoNs, SymbolTable, Trade, TradeId, Venue};
+use crate::market::{MonoNs, StreamKind, SymbolTable, Trade, TradeId, Venue};
 use crate::venue::{Decoder, Form, ServerPing};
 use std::io::Write;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -176,16 +176,16 @@ fn an_event_marks_its_subscription_on_its_leg_and_a_control_message_marks_nothin
     let mut peer = bench.attach(bench.feed(0, 1));
     bench.say(&mut peer, &[r#"{"result":null,"id":1}"#.to_owned()]);
     let marks = |bench: &Bench| {
-        Lane::all()
-            .flat_map(|lane| [(lane, 0), (lane, 1)])
-            .filter(|&(lane, leg)| bench.stats.pulses.last_data(bench.symbol, lane, leg) != MonoNs(0))
+        StreamKind::all()
+            .flat_map(|stream_kind| [(stream_kind, 0), (stream_kind, 1)])
+            .filter(|&(stream_kind, leg)| bench.stats.pulses.last_data(bench.symbol, stream_kind, leg) != MonoNs(0))
             .collect::<Vec<_>>()
     };
     assert_eq!(marks(&bench), []);
     assert_eq!((peer.stats.data_messages.get(), bench.connection.control_messages.get()), (0, 1));
     bench.say(&mut peer, &[trade(1)]);
-    assert_eq!(marks(&bench), [(Lane::TRADE, 1)]);
-    let at = bench.stats.pulses.last_data(bench.symbol, Lane::TRADE, 1);
+    assert_eq!(marks(&bench), [(StreamKind::TRADE, 1)]);
+    let at = bench.stats.pulses.last_data(bench.symbol, StreamKind::TRADE, 1);
     assert_eq!(at.0, peer.stats.last_seen_ns.get());
     assert!((1..=at.0).contains(&peer.stats.connected_ns.get()));
     assert_eq!(peer.stats.data_messages.get(), 1);
@@ -226,7 +226,7 @@ fn a_venues_own_ping_goes_to_the_cold_side_undecoded_and_is_no_data() {
 fn in_a_rotation_each_trade_is_given_once_each_leg_is_alive_and_the_tables_come_back() {
     let mut bench = Bench::new();
     let mut old = bench.attach(bench.feed(3, 0));
-    let overlap = Overlap::new(17, Venue::BinanceSpot, 3, 8, [Lane::TRADE, Lane::TICKER]);
+    let overlap = Overlap::new(17, Venue::BinanceSpot, 3, 8, [StreamKind::TRADE, StreamKind::TICKER]);
     let progress = overlap.progress();
     bench.tell(Command::BeginOverlap(Box::new(overlap)));
     bench.say(&mut old, &[trade(1), trade(2)]);
@@ -236,7 +236,7 @@ fn in_a_rotation_each_trade_is_given_once_each_leg_is_alive_and_the_tables_come_
     assert_eq!(bench.trades(), [1, 2, 3, 4]);
     assert_eq!(bench.connection.repeated.get(), 3, "two trades, and a ticker before the promotion");
     for (leg, peer) in [(0, &old), (1, &new)] {
-        let at = bench.stats.pulses.last_data(bench.symbol, Lane::TRADE, leg);
+        let at = bench.stats.pulses.last_data(bench.symbol, StreamKind::TRADE, leg);
         assert_eq!(at.0, peer.stats.last_seen_ns.get(), "a repeat proves that leg {leg} speaks");
     }
     bench.tell(Command::Promote { slot: 8 });
@@ -259,7 +259,7 @@ fn in_a_rotation_each_trade_is_given_once_each_leg_is_alive_and_the_tables_come_
 fn where_the_successor_is_lost_the_old_leg_leads_on_and_its_driver_is_told() {
     let mut bench = Bench::new();
     let mut old = bench.attach(bench.feed(3, 0));
-    let overlap = Overlap::new(1, Venue::BinanceSpot, 3, 8, [Lane::TRADE, Lane::TICKER]);
+    let overlap = Overlap::new(1, Venue::BinanceSpot, 3, 8, [StreamKind::TRADE, StreamKind::TICKER]);
     bench.tell(Command::BeginOverlap(Box::new(overlap)));
     let mut new = bench.attach(bench.feed(8, 1));
     bench.tell(Command::Promote { slot: 8 });
