@@ -29,7 +29,7 @@ use tickwire::hot::{
     Attachment, ColdPorts, Command, ConnectionSettings, ConnectionStats, Core, CoreSettings, CoreStats, Feed,
     HotConnection, Idle, Overlap, Router, Strategy, Stream, ports,
 };
-use tickwire::market::{BookUpdate, Lane, Quote, SymbolSpec, SymbolTable, Trade, Venue};
+use tickwire::market::{BookUpdate, Quote, StreamKind, SymbolSpec, SymbolTable, Trade, Venue};
 use tickwire::telemetry::Percentiles;
 use tickwire::venue::{Decoder, Form};
 
@@ -291,8 +291,8 @@ fn round(row: &Row, chunks: usize, every: u32) -> (Vec<u64>, u64) {
     }
     let mut peers = vec![attach(&mut cold, 0, &stats)];
     if row.legs != Legs::Alone {
-        let lanes = [Lane::TRADE, Lane::QUOTE, Lane::BOOK];
-        let overlap = Overlap::new(1, Venue::BinanceSpot, 0, 1, lanes);
+        let stream_kinds = [StreamKind::TRADE, StreamKind::QUOTE, StreamKind::BOOK];
+        let overlap = Overlap::new(1, Venue::BinanceSpot, 0, 1, stream_kinds);
         cold.push(Command::BeginOverlap(Box::new(overlap))).expect("room in the ring");
         let successor = attach(&mut cold, 1, &stats);
         // The leader's row has the successor there and silent.

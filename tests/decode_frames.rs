@@ -19,8 +19,8 @@ use recorded::{frames, messages};
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use tickwire::market::{
-    AggTrade, BookUpdate, Kline, Lane, Liquidation, MarkPrice, Meta, MonoNs, Quote, Received, SymbolTable, Ticker,
-    Trade, Venue,
+    AggTrade, BookUpdate, Kline, Liquidation, MarkPrice, Meta, MonoNs, Quote, Received, StreamKind, SymbolTable,
+    Ticker, Trade, Venue,
 };
 use tickwire::venue::{Channel, Decoded, Decoder, DecoderScratch, Form, HotSymbols, Payload, Reason, Sink, Tier};
 
@@ -33,7 +33,7 @@ struct Ledger<'a> {
     events: Vec<Fields>,
     refused: Vec<Reason>,
     /// Of each event, in their order.
-    lanes: Vec<Lane>,
+    stream_kinds: Vec<StreamKind>,
 }
 
 impl Ledger<'_> {
@@ -46,42 +46,42 @@ impl Ledger<'_> {
 
 impl Sink for Ledger<'_> {
     fn trade(&mut self, event: &Trade) {
-        self.lanes.push(event.lane());
+        self.stream_kinds.push(event.stream_kind());
         self.events.push(fields::trade(&self.grid(&event.meta), event));
     }
 
     fn agg_trade(&mut self, event: &AggTrade) {
-        self.lanes.push(event.lane());
+        self.stream_kinds.push(event.stream_kind());
         self.events.push(fields::agg_trade(&self.grid(&event.meta), event));
     }
 
     fn quote(&mut self, event: &Quote) {
-        self.lanes.push(event.lane());
+        self.stream_kinds.push(event.stream_kind());
         self.events.push(fields::quote(&self.grid(&event.meta), event));
     }
 
     fn ticker(&mut self, event: &Ticker) {
-        self.lanes.push(event.lane());
+        self.stream_kinds.push(event.stream_kind());
         self.events.push(fields::ticker(&self.grid(&event.meta), event));
     }
 
     fn book(&mut self, event: &BookUpdate<'_>) {
-        self.lanes.push(event.lane());
+        self.stream_kinds.push(event.stream_kind());
         self.events.push(fields::book(&self.grid(&event.meta), event));
     }
 
     fn kline(&mut self, event: &Kline) {
-        self.lanes.push(event.lane());
+        self.stream_kinds.push(event.stream_kind());
         self.events.push(fields::kline(&self.grid(&event.meta), event));
     }
 
     fn mark_price(&mut self, event: &MarkPrice) {
-        self.lanes.push(event.lane());
+        self.stream_kinds.push(event.stream_kind());
         self.events.push(fields::mark_price(&self.grid(&event.meta), event));
     }
 
     fn liquidation(&mut self, event: &Liquidation) {
-        self.lanes.push(event.lane());
+        self.stream_kinds.push(event.stream_kind());
         self.events.push(fields::liquidation(&self.grid(&event.meta), event));
     }
 
@@ -130,8 +130,13 @@ fn compare(venue: Venue, folder: &str) -> BTreeMap<String, Tiers> {
         let mut decoder = Decoder::new(venue, Form::Combined, None);
         let counts: &mut Tiers = tiers.entry(file.clone()).or_default();
         for (line, expected) in lines.iter().zip(expected) {
-            let mut ledger =
-                Ledger { symbols: &symbols, names: &names, events: Vec::new(), refused: Vec::new(), lanes: Vec::new() };
+            let mut ledger = Ledger {
+                symbols: &symbols,
+                names: &names,
+                events: Vec::new(),
+                refused: Vec::new(),
+                stream_kinds: Vec::new(),
+            };
             let mut bytes = line.clone().into_bytes();
             match decoder.decode(Payload::of_vec(&mut bytes), &RECEIVED, &symbols, &mut scratch, &mut ledger) {
                 Ok(Decoded::Data(Tier::One)) => counts.one += 1,
@@ -143,8 +148,11 @@ fn compare(venue: Venue, folder: &str) -> BTreeMap<String, Tiers> {
             assert_eq!(ledger.refused, [], "{file}: {line}");
             // The documents' examples name streams that their payloads are not of: a candle of 1m on `kline_8h`.
             if !folder.starts_with("docs_examples/") {
-                let lane = channel_of(venue, line).lane();
-                assert!(ledger.lanes.iter().all(|&found| found == lane), "{file}: not on {lane}: {line}");
+                let stream_kind = channel_of(venue, line).stream_kind();
+                assert!(
+                    ledger.stream_kinds.iter().all(|&found| found == stream_kind),
+                    "{file}: not on {stream_kind}: {line}"
+                );
             }
         }
     }
@@ -214,8 +222,13 @@ fn answers_and_refusals_are_control_messages_and_rest_bodies_are_no_data() {
     let symbols = HotSymbols::new();
     let names = HashMap::new();
     let decode = |scratch: &mut DecoderScratch, venue, line: &str| {
-        let mut ledger =
-            Ledger { symbols: &symbols, names: &names, events: Vec::new(), refused: Vec::new(), lanes: Vec::new() };
+        let mut ledger = Ledger {
+            symbols: &symbols,
+            names: &names,
+            events: Vec::new(),
+            refused: Vec::new(),
+            stream_kinds: Vec::new(),
+        };
         let decoded = Decoder::new(venue, Form::Combined, None).decode(
             Payload::of_vec(&mut line.to_owned().into_bytes()),
             &RECEIVED,
@@ -247,7 +260,7 @@ fn answers_and_refusals_are_control_messages_and_rest_bodies_are_no_data() {
     let symbol = table.add(Venue::BybitLinear, "BTCUSDT", 2, 3, None).unwrap();
     listed.add(table.spec(symbol).unwrap());
     let mut ledger =
-        Ledger { symbols: &listed, names: &names, events: Vec::new(), refused: Vec::new(), lanes: Vec::new() };
+        Ledger { symbols: &listed, names: &names, events: Vec::new(), refused: Vec::new(), stream_kinds: Vec::new() };
     let refused = Decoder::new(Venue::BybitLinear, Form::Combined, None).decode(
         Payload::of_vec(&mut delta.to_owned().into_bytes()),
         &RECEIVED,

@@ -134,7 +134,7 @@ impl<R: SequenceRule> Books<R> {
     #[inline]
     pub fn update(&mut self, update: &BookUpdate<'_>, checksum: Option<u32>) -> Option<Outcome> {
         let slot = self.slots[update.meta.symbol.index()].as_deref_mut()?;
-        if slot.lane() != update.lane() {
+        if slot.stream_kind() != update.stream_kind() {
             return None;
         }
         let outcome = slot.update(update, checksum);

@@ -14,7 +14,7 @@ use super::hold::{Held, Hold};
 use super::levels::{Book, Changes};
 use super::sequence::{Repair, SequenceRule, Verdict};
 use crate::limits::{BOOK_LEVEL_COUNT_MAX, BOOK_SKIPPED_COUNT_MAX, BOOK_TOP_LEVELS_DEFAULT};
-use crate::market::{BookUpdate, Lane, SequenceIds, Symbol};
+use crate::market::{BookUpdate, StreamKind, SequenceIds, Symbol};
 use std::fmt;
 
 /// Why a book cannot be trusted. The index of a counter.
@@ -207,7 +207,7 @@ impl<'a> View<'a> {
 #[derive(Debug)]
 pub struct Slot<R> {
     symbol: Symbol,
-    lane: Lane,
+    stream_kind: StreamKind,
     rule: R,
     settings: BookSettings,
     book: Book,
@@ -216,7 +216,7 @@ pub struct Slot<R> {
     ids: Option<SequenceIds>,
     /// A message has followed the snapshot: the stream and the book have met.
     has_joined: bool,
-    /// Levels a side that the channel of this lane keeps; 0 where it names every change.
+    /// Levels a side that its channel keeps; 0 where it names every change.
     window: u16,
     crossed_in_row: u32,
     skipped_in_row: u32,
@@ -236,7 +236,7 @@ impl<R: SequenceRule> Slot<R> {
         };
         Self {
             symbol,
-            lane: Lane::of_depth(depth),
+            stream_kind: StreamKind::of_depth(depth),
             rule,
             settings,
             book,
@@ -261,8 +261,8 @@ impl<R: SequenceRule> Slot<R> {
     /// Which of the symbol's streams it is made of.
     #[inline]
     #[must_use]
-    pub const fn lane(&self) -> Lane {
-        self.lane
+    pub const fn stream_kind(&self) -> StreamKind {
+        self.stream_kind
     }
 
     /// How its messages follow each other.

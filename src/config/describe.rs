@@ -68,7 +68,7 @@ fn shared_events(config: &Config) -> Vec<String> {
     let mut notes = Vec::new();
     for (at, (one, of_one)) in channels.iter().enumerate() {
         for (other, of_other) in &channels[at + 1..] {
-            if (one.venue, one.lane()) != (other.venue, other.lane()) {
+            if (one.venue, one.stream_kind()) != (other.venue, other.stream_kind()) {
                 continue;
             }
             let shared: Vec<&str> = match (one.scope, other.scope) {

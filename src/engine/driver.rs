@@ -20,7 +20,7 @@ use crate::control::{
 };
 use crate::hot::{Attachment, Command, ConnectionStats, Feed, HotConnection, RecordOpener, mono_now, wall_now_ns};
 use crate::limits::READ_PADDING_BYTES;
-use crate::market::{Lane, MonoNs, Received};
+use crate::market::{MonoNs, Received, StreamKind};
 use crate::net::{ConnectError, Established, Granted, Message, Timings, WebSocketConnection, connect};
 use crate::telemetry::{ConnectionStatus, Happening, SampleReport};
 use crate::venue::{DecodeError, Decoder, protocol};
@@ -642,9 +642,9 @@ impl Running {
     async fn begin_overlap(&mut self, leader: Leg, successor: Leg) {
         let protocol = protocol(self.driver.plan.venue);
         let wanted = self.relay.current().1.subscriptions().slots(SlotSet::Wanted);
-        let lanes: BTreeSet<Lane> =
-            wanted.filter_map(|(_, stream)| Some(protocol.channel_of(stream)?.0.lane())).collect();
-        let of = (self.driver.plan.venue, lanes);
+        let stream_kinds: BTreeSet<StreamKind> =
+            wanted.filter_map(|(_, stream)| Some(protocol.channel_of(stream)?.0.stream_kind())).collect();
+        let of = (self.driver.plan.venue, stream_kinds);
         let begun = match self.slot(leader) {
             Some(slot) => self.overlap.begin(&self.driver.core, &self.driver.plan.name, of, slot, successor).await,
             None => None,
@@ -771,11 +771,11 @@ impl Running {
 /// Where the last data of a stream stands.
 pub(super) fn pulse_of(shared: &Shared, plan: &SocketPlan, stream: &str) -> PulseAt {
     let Some((channel, symbol)) = protocol(plan.venue).channel_of(stream) else { return PulseAt::Nowhere };
-    match (channel.lane(), symbol) {
-        (lane, None) => PulseAt::Market(lane),
-        (lane, Some(name)) => {
+    match (channel.stream_kind(), symbol) {
+        (stream_kind, None) => PulseAt::Market(stream_kind),
+        (stream_kind, Some(name)) => {
             let symbols = shared.symbols.lock().unwrap_or_else(PoisonError::into_inner);
-            symbols.find(plan.venue, &name).map_or(PulseAt::Nowhere, |symbol| PulseAt::Symbol(symbol, lane))
+            symbols.find(plan.venue, &name).map_or(PulseAt::Nowhere, |symbol| PulseAt::Symbol(symbol, stream_kind))
         }
     }
 }

@@ -12,7 +12,7 @@ use super::link::SlotNotice;
 use super::slots::SlotLease;
 use crate::control::Leg;
 use crate::hot::SocketStats;
-use crate::market::{Lane, MonoNs, Symbol};
+use crate::market::{MonoNs, StreamKind, Symbol};
 use crate::net::{ConnectError, Established, Message, WebSocketConnection};
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -47,9 +47,9 @@ pub(super) struct Attached {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum PulseAt {
     /// One symbol's channel.
-    Symbol(Symbol, Lane),
+    Symbol(Symbol, StreamKind),
     /// An all-market channel: any symbol of the venue.
-    Market(Lane),
+    Market(StreamKind),
     /// Nobody knows such a stream: its liveness cannot be seen.
     Nowhere,
 }

@@ -11,7 +11,7 @@ use super::shared::CoreLink;
 use super::slots::SlotLease;
 use crate::control::Leg;
 use crate::hot::{Command, Overlap, OverlapProgress};
-use crate::market::{Lane, Venue};
+use crate::market::{StreamKind, Venue};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -44,21 +44,21 @@ pub(super) fn take_place(core: &CoreLink, name: &str) -> Option<Place> {
 }
 
 impl OverlapIo {
-    /// Begins an overlap of these lanes, led from `leader`. `None` where the core has no slot left for a successor.
+    /// Begins an overlap of these kinds of stream, led from `leader`. `None` where the core has no slot left for a successor.
     ///
     /// Its tables are megabytes to be touched: not on a thread that other connections' timers need.
     pub(super) async fn begin(
         &mut self,
         core: &CoreLink,
         name: &str,
-        (venue, lanes): (Venue, BTreeSet<Lane>),
+        (venue, stream_kinds): (Venue, BTreeSet<StreamKind>),
         leader: u16,
         successor: Leg,
     ) -> Option<Command> {
         let place = take_place(core, name)?;
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
         let slot = place.0.slot();
-        let made = tokio::task::spawn_blocking(move || Overlap::new(id, venue, leader, slot, lanes));
+        let made = tokio::task::spawn_blocking(move || Overlap::new(id, venue, leader, slot, stream_kinds));
         // Cancelled where the runtime ends.
         let overlap = made.await.ok()?;
         self.begun = Some(Begun { id, successor, place: Some(place), progress: overlap.progress() });

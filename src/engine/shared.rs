@@ -36,10 +36,14 @@ impl CoreLink {
     pub(super) fn last_data(&self, venue: Venue, shared: &Shared, at: PulseAt, leg: u8) -> MonoNs {
         match at {
             PulseAt::Nowhere => MonoNs(0),
-            PulseAt::Symbol(symbol, lane) => self.pulses.last_data(symbol, lane, leg),
-            PulseAt::Market(lane) => {
+            PulseAt::Symbol(symbol, stream_kind) => self.pulses.last_data(symbol, stream_kind, leg),
+            PulseAt::Market(stream_kind) => {
                 let symbols = shared.symbols_of(venue);
-                symbols.into_iter().map(|symbol| self.pulses.last_data(symbol, lane, leg)).max().unwrap_or_default()
+                symbols
+                    .into_iter()
+                    .map(|symbol| self.pulses.last_data(symbol, stream_kind, leg))
+                    .max()
+                    .unwrap_or_default()
             }
         }
     }

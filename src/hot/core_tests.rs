@@ -6,7 +6,7 @@ use crate::hot::ring::{ColdPorts, ports};
 use crate::hot::stats::{ConnectionStats, Doing, SocketStats};
 use crate::hot::stream::Stream;
 use crate::hot::tls::RecordOpener;
-use crate::market::{Lane, MonoNs, SymbolTable, Trade, TradeId, Venue};
+use crate::market::{MonoNs, StreamKind, SymbolTable, Trade, TradeId, Venue};
 use crate::venue::{Decoder, Form, ServerPing};
 use std::io::Write;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -196,16 +196,16 @@ fn an_event_marks_its_subscription_on_its_leg_and_a_control_message_marks_nothin
     let mut peer = bench.attach(bench.feed(0, 1));
     bench.say(&mut peer, &[r#"{"result":null,"id":1}"#.to_owned()]);
     let marks = |bench: &Bench| {
-        Lane::all()
-            .flat_map(|lane| [(lane, 0), (lane, 1)])
-            .filter(|&(lane, leg)| bench.stats.pulses.last_data(bench.symbol, lane, leg) != MonoNs(0))
+        StreamKind::all()
+            .flat_map(|stream_kind| [(stream_kind, 0), (stream_kind, 1)])
+            .filter(|&(stream_kind, leg)| bench.stats.pulses.last_data(bench.symbol, stream_kind, leg) != MonoNs(0))
             .collect::<Vec<_>>()
     };
     assert_eq!(marks(&bench), []);
     assert_eq!((peer.stats.data_messages.get(), bench.connection.control_messages.get()), (0, 1));
     bench.say(&mut peer, &[trade(1)]);
-    assert_eq!(marks(&bench), [(Lane::TRADE, 1)]);
-    let at = bench.stats.pulses.last_data(bench.symbol, Lane::TRADE, 1);
+    assert_eq!(marks(&bench), [(StreamKind::TRADE, 1)]);
+    let at = bench.stats.pulses.last_data(bench.symbol, StreamKind::TRADE, 1);
     assert_eq!(at.0, peer.stats.last_seen_ns.get());
     assert!((1..=at.0).contains(&peer.stats.connected_ns.get()));
     assert_eq!(peer.stats.data_messages.get(), 1);
@@ -246,7 +246,7 @@ fn a_venues_own_ping_goes_to_the_cold_side_undecoded_and_is_no_data() {
 fn in_a_rotation_each_trade_is_given_once_each_leg_is_alive_and_the_tables_come_back() {
     let mut bench = Bench::new();
     let mut old = bench.attach(bench.feed(3, 0));
-    let overlap = Overlap::new(17, Venue::BinanceSpot, 3, 8, [Lane::TRADE, Lane::TICKER]);
+    let overlap = Overlap::new(17, Venue::BinanceSpot, 3, 8, [StreamKind::TRADE, StreamKind::TICKER]);
     let progress = overlap.progress();
     bench.tell(Command::BeginOverlap(Box::new(overlap)));
     bench.say(&mut old, &[trade(1), trade(2)]);
@@ -256,7 +256,7 @@ fn in_a_rotation_each_trade_is_given_once_each_leg_is_alive_and_the_tables_come_
     assert_eq!(bench.trades(), [1, 2, 3, 4]);
     assert_eq!(bench.connection.repeated.get(), 3, "two trades, and a ticker before the promotion");
     for (leg, peer) in [(0, &old), (1, &new)] {
-        let at = bench.stats.pulses.last_data(bench.symbol, Lane::TRADE, leg);
+        let at = bench.stats.pulses.last_data(bench.symbol, StreamKind::TRADE, leg);
         assert_eq!(at.0, peer.stats.last_seen_ns.get(), "a repeat proves that leg {leg} speaks");
     }
     bench.tell(Command::Promote { slot: 8 });
@@ -279,7 +279,7 @@ fn in_a_rotation_each_trade_is_given_once_each_leg_is_alive_and_the_tables_come_
 fn where_the_successor_is_lost_the_old_leg_leads_on_and_its_driver_is_told() {
     let mut bench = Bench::new();
     let mut old = bench.attach(bench.feed(3, 0));
-    let overlap = Overlap::new(1, Venue::BinanceSpot, 3, 8, [Lane::TRADE, Lane::TICKER]);
+    let overlap = Overlap::new(1, Venue::BinanceSpot, 3, 8, [StreamKind::TRADE, StreamKind::TICKER]);
     bench.tell(Command::BeginOverlap(Box::new(overlap)));
     let mut new = bench.attach(bench.feed(8, 1));
     bench.tell(Command::Promote { slot: 8 });
@@ -334,7 +334,7 @@ fn every_stage_of_every_message_is_measured_where_one_in_one_is_stamped() {
     let of = |at: usize| bench.stats.stages.all()[at].1.max();
     assert!(of(2).max(of(3)).max(of(4)) <= bench.connection.read_to_handler.max() + 1, "no part is above the whole");
     // Marks were not lost over it: the subscription has spoken.
-    assert!(bench.stats.pulses.last_data(bench.symbol, Lane::TRADE, 0) > MonoNs(0));
+    assert!(bench.stats.pulses.last_data(bench.symbol, StreamKind::TRADE, 0) > MonoNs(0));
 }
 
 #[test]
@@ -366,12 +366,12 @@ fn an_event_that_an_overlap_does_not_deliver_is_no_stage() {
     let mut bench = Bench::new();
     let mut leader = bench.attach(bench.feed(0, 0));
     let mut successor = bench.attach(bench.feed(1, 1));
-    bench.tell(Command::BeginOverlap(Box::new(Overlap::new(1, Venue::BinanceSpot, 0, 1, [Lane::TRADE]))));
+    bench.tell(Command::BeginOverlap(Box::new(Overlap::new(1, Venue::BinanceSpot, 0, 1, [StreamKind::TRADE]))));
     bench.say(&mut leader, &(1..=300).map(trade).collect::<Vec<_>>());
     bench.say(&mut successor, &(1..=300).map(trade).collect::<Vec<_>>());
     assert_eq!((bench.trades().len(), bench.connection.repeated.get()), (300, 300));
     assert_eq!(stage_counts(&bench), [0, 0, 300, 300, 300, 300]);
-    assert!(bench.stats.pulses.last_data(bench.symbol, Lane::TRADE, 1) > MonoNs(0), "the other leg speaks");
+    assert!(bench.stats.pulses.last_data(bench.symbol, StreamKind::TRADE, 1) > MonoNs(0), "the other leg speaks");
 }
 
 #[test]

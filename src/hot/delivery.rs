@@ -17,7 +17,7 @@ use super::stats::{ConnectionStats, CoreStats, Current, SocketStats};
 use super::stream::ReadOutcome;
 use crate::limits::VISIT_BYTES_MAX;
 use crate::market::{
-    AggTrade, BookUpdate, EventKind, Kline, Lane, Liquidation, MarkPrice, Meta, Quote, Received, Ticker, Trade,
+    AggTrade, BookUpdate, EventKind, Kline, Liquidation, MarkPrice, Meta, Quote, Received, StreamKind, Ticker, Trade,
 };
 use crate::venue::{
     DecodeError, Decoded, Decoder, DecoderScratch, HotSymbols, Payload, Reason, ServerPing, Sink, Tier,
@@ -379,7 +379,7 @@ impl<S> Delivery<'_, S> {
 
     #[inline]
     fn mark<E: Routed>(&mut self, event: &E) {
-        self.marks.add(event.meta().symbol, event.lane(), self.leg);
+        self.marks.add(event.meta().symbol, event.stream_kind(), self.leg);
     }
 
     #[inline]
@@ -429,7 +429,7 @@ impl<S> Judged<'_, '_, S> {
             delivery.make_room(event.meta());
         }
         delivery.mark(event);
-        if overlap.judge(*side, symbol, event.lane(), event.mark(), delivery.stats) {
+        if overlap.judge(*side, symbol, event.stream_kind(), event.mark(), delivery.stats) {
             delivery.stamp_decoded();
             delivery.hand_on(event);
         }
@@ -440,7 +440,7 @@ impl<S> Judged<'_, '_, S> {
 pub(super) trait Routed: Marked {
     const KIND: EventKind;
     fn meta(&self) -> &Meta;
-    fn lane(&self) -> Lane;
+    fn stream_kind(&self) -> StreamKind;
     fn route<S>(&self, router: &Router<S>, state: &mut S);
 }
 
@@ -455,8 +455,8 @@ macro_rules! route {
             }
 
             #[inline]
-            fn lane(&self) -> Lane {
-                self.lane()
+            fn stream_kind(&self) -> StreamKind {
+                self.stream_kind()
             }
 
             #[inline]

@@ -1,7 +1,7 @@
 //! Two connections with the same subscriptions: each event reaches the strategy once.
 //!
 //! ```text
-//! old leg  (leader)    ──►┐ by the lane's identity:
+//! old leg  (leader)    ──►┐ by its kind's identity:
 //! new leg  (successor) ──►┘   id in the window? further than the last? does it join? who leads?  ──► router
 //!
 //! BeginOverlap ─ successor attached, subscribed ─ Promote ─ old leg closed, Lost ─ grace ─ EndOverlap
@@ -28,7 +28,8 @@ use super::stats::{ConnectionStats, Counter};
 use super::window::{Inserted, Window, brought_in};
 use crate::limits::{OVERLAP_COUNT_MAX, SYMBOL_COUNT_MAX};
 use crate::market::{
-    AggTrade, BookKind, BookUpdate, Kline, Lane, Liquidation, MarkPrice, Quote, Symbol, Ticker, Trade, TradeId, Venue,
+    AggTrade, BookKind, BookUpdate, Kline, Liquidation, MarkPrice, Quote, StreamKind, Symbol, Ticker, Trade, TradeId,
+    Venue,
 };
 use crate::venue::{Identity, identity};
 use std::sync::Arc;
@@ -63,7 +64,7 @@ enum Presence {
     Gone,
 }
 
-/// What tells an event from others of its subscription, as far as its lane has an identity.
+/// What tells an event from others of its subscription, as far as its kind of stream has an identity.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Mark {
     Id(TradeId),
@@ -86,8 +87,8 @@ pub(super) enum Verdict {
 /// What the cold side may see of an overlap: written by the core, read by anyone.
 #[derive(Debug, Default)]
 pub struct OverlapProgress {
-    /// Chained books (by symbol and lane) of which the successor's changes lie ahead: the old leg must bring what is
-    /// between. While this is not 0, letting the old leg go would open a gap.
+    /// Chained books (by symbol and kind of stream) of which the successor's changes lie ahead: the old leg must bring what
+    /// is between. While this is not 0, letting the old leg go would open a gap.
     pub unjoined: Counter,
     /// Chained books of which the successor's changes have joined. A book that did not change is in neither count.
     pub joined: Counter,
@@ -97,7 +98,7 @@ pub struct OverlapProgress {
     pub leads_passed: Counter,
 }
 
-/// What is known of one (symbol, lane). All zero: nothing.
+/// What is known of one (symbol, kind of stream). All zero: nothing.
 #[derive(Clone, Copy, Debug, Default)]
 struct State {
     /// Id of the last delivered.
@@ -158,7 +159,7 @@ impl State {
 /// ten a second. An old leg that is half-open must not keep its successor silent for longer.
 const AHEAD_COUNT_MAX: u8 = 32;
 
-/// The value of `Overlap::tables` for a lane without states.
+/// The value of `Overlap::tables` for a kind of stream without states.
 const NO_TABLE: u8 = u8::MAX;
 
 /// The tables by which one rotation's events are told apart. Made and freed on the cold side.
@@ -167,9 +168,9 @@ pub struct Overlap {
     slots: [u16; 2],
     presence: [Presence; 2],
     is_promoted: bool,
-    identities: [Identity; Lane::COUNT],
-    /// By lane: which table of `states` is its.
-    tables: [u8; Lane::COUNT],
+    identities: [Identity; StreamKind::COUNT],
+    /// By kind of stream: which table of `states` is its.
+    tables: [u8; StreamKind::COUNT],
     states: Box<[State]>,
     window: Option<Window>,
     progress: Arc<OverlapProgress>,
@@ -188,22 +189,28 @@ impl std::fmt::Debug for Overlap {
 
 impl Overlap {
     /// The tables of a rotation from the connection in slot `leader` to the one that will be in slot `successor`, of these
-    /// lanes. Allocates and brings in 10.6 MB where a lane has trade ids, and half a megabyte for every other lane.
+    /// kinds of stream. Allocates and brings in 10.6 MB where one has trade ids, and half a megabyte for every other.
     ///
-    /// Lanes that are not named here (a subscription added while the overlap is on) have one speaker: the leader until the
+    /// Those that are not named here (a subscription added while the overlap is on) have one speaker: the leader until the
     /// promotion, the successor after it.
     ///
     /// `id` is the caller's, for [`super::Command::EndOverlap`]; no two overlaps of a core under way may share one. To be
     /// sent at least a second before the successor subscribes, so that what the leader brings meanwhile is known.
     #[must_use]
-    pub fn new(id: u32, venue: Venue, leader: u16, successor: u16, lanes: impl IntoIterator<Item = Lane>) -> Self {
-        let mut identities = [Identity::None; Lane::COUNT];
-        let mut tables = [NO_TABLE; Lane::COUNT];
+    pub fn new(
+        id: u32,
+        venue: Venue,
+        leader: u16,
+        successor: u16,
+        stream_kinds: impl IntoIterator<Item = StreamKind>,
+    ) -> Self {
+        let mut identities = [Identity::None; StreamKind::COUNT];
+        let mut tables = [NO_TABLE; StreamKind::COUNT];
         let mut table_count = 0_u8;
         let mut has_ids = false;
-        for lane in lanes {
-            let index = lane.index();
-            identities[index] = identity(venue, lane);
+        for stream_kind in stream_kinds {
+            let index = stream_kind.index();
+            identities[index] = identity(venue, stream_kind);
             if identities[index] == Identity::TradeId {
                 has_ids = true;
             } else if tables[index] == NO_TABLE {
@@ -278,11 +285,11 @@ impl Overlap {
         &mut self,
         side: Side,
         symbol: Symbol,
-        lane: Lane,
+        stream_kind: StreamKind,
         mark: Mark,
         stats: &ConnectionStats,
     ) -> bool {
-        match self.verdict(side, symbol, lane, mark, stats) {
+        match self.verdict(side, symbol, stream_kind, mark, stats) {
             Verdict::Deliver => return true,
             Verdict::Repeated => stats.repeated.add(1),
             Verdict::Ahead => stats.ahead.add(1),
@@ -290,16 +297,23 @@ impl Overlap {
         false
     }
 
-    fn verdict(&mut self, side: Side, symbol: Symbol, lane: Lane, mark: Mark, stats: &ConnectionStats) -> Verdict {
+    fn verdict(
+        &mut self,
+        side: Side,
+        symbol: Symbol,
+        stream_kind: StreamKind,
+        mark: Mark,
+        stats: &ConnectionStats,
+    ) -> Verdict {
         if let (Mark::Id(id), Some(window)) = (mark, &mut self.window)
-            && self.identities[lane.index()] == Identity::TradeId
+            && self.identities[stream_kind.index()] == Identity::TradeId
         {
             // Nobody is left to bring it again: it need not be remembered, and pushes out none that is.
             if self.presence[side.other().index()] == Presence::Gone {
-                let is_known = window.contains(symbol, lane, id);
+                let is_known = window.contains(symbol, stream_kind, id);
                 return if is_known { Verdict::Repeated } else { Verdict::Deliver };
             }
-            return match window.insert(symbol, lane, id) {
+            return match window.insert(symbol, stream_kind, id) {
                 Inserted::Known => Verdict::Repeated,
                 Inserted::New => Verdict::Deliver,
                 Inserted::Evicting => {
@@ -309,13 +323,13 @@ impl Overlap {
             };
         }
         let is_alone = !self.is_on(side.other());
-        let table = usize::from(self.tables[lane.index()]) * SYMBOL_COUNT_MAX;
+        let table = usize::from(self.tables[stream_kind.index()]) * SYMBOL_COUNT_MAX;
         let Some(state) = self.states.get_mut(table + symbol.index()) else {
             let leader = if self.is_promoted { Side::Successor } else { Side::Leader };
             return if is_alone || side == leader { Verdict::Deliver } else { Verdict::Repeated };
         };
         let progress = &*self.progress;
-        match (self.identities[lane.index()], mark) {
+        match (self.identities[stream_kind.index()], mark) {
             (Identity::Furthest, Mark::Number(id) | Mark::Book { last: id, .. }) => furthest(state, side, id),
             (Identity::Chain, Mark::Book { start, last, .. }) => chain(state, side, (start, last), is_alone, progress),
             (Identity::Snapshot, Mark::Book { kind, .. }) => snapshot(state, side, kind, is_alone, progress),

@@ -6,14 +6,14 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 
-const BOOK_50: Lane = Lane::of_depth(50);
+const BOOK_50: StreamKind = StreamKind::of_depth(50);
 
 fn symbol() -> Symbol {
     Symbol::new(3).unwrap()
 }
 
-fn overlap(venue: Venue, lane: Lane) -> Overlap {
-    let mut overlap = Overlap::new(1, venue, 0, 1, [lane]);
+fn overlap(venue: Venue, stream_kind: StreamKind) -> Overlap {
+    let mut overlap = Overlap::new(1, venue, 0, 1, [stream_kind]);
     overlap.attached(Side::Successor);
     overlap
 }
@@ -56,7 +56,7 @@ fn steps(counts: [usize; 2], picks: &[bool], at: &[(usize, Step)]) -> Vec<Step> 
 /// Plays the steps; every event with the side that brought it, its position on that side and whether it was delivered.
 fn play(
     overlap: &mut Overlap,
-    lane: Lane,
+    stream_kind: StreamKind,
     feeds: &[Vec<Mark>; 2],
     steps: &[Step],
     stats: &ConnectionStats,
@@ -71,7 +71,7 @@ fn play(
                 let position = at[side.index()];
                 at[side.index()] += 1;
                 let mark = feeds[side.index()][position];
-                played.push((side, position, overlap.judge(side, symbol(), lane, mark, stats)));
+                played.push((side, position, overlap.judge(side, symbol(), stream_kind, mark, stats)));
             }
         }
     }
@@ -111,7 +111,7 @@ proptest! {
         let feeds = ids.clone().map(|ids| ids.iter().map(|&n| Mark::Id(trade_id(n, kind))).collect::<Vec<_>>());
         let stats = ConnectionStats::default();
         let steps = steps([feeds[0].len(), feeds[1].len()], &picks, &loss);
-        let played = play(&mut overlap(Venue::BybitLinear, Lane::TRADE), Lane::TRADE, &feeds, &steps, &stats);
+        let played = play(&mut overlap(Venue::BybitLinear, StreamKind::TRADE), StreamKind::TRADE, &feeds, &steps, &stats);
         let of = |&(side, at, _): &(Side, usize, bool)| ids[side.index()][at];
         let carried: BTreeSet<u64> = played.iter().map(of).collect();
         let delivered: Vec<u64> = played.iter().filter(|played| played.2).map(of).collect();
@@ -144,7 +144,7 @@ proptest! {
             steps.insert(0, first);
         }
         let stats = ConnectionStats::default();
-        let played = play(&mut overlap(Venue::BybitSpot, Lane::QUOTE), Lane::QUOTE, &feeds, &steps, &stats);
+        let played = play(&mut overlap(Venue::BybitSpot, StreamKind::QUOTE), StreamKind::QUOTE, &feeds, &steps, &stats);
         let mut furthest = None;
         for (side, at, is_delivered) in played {
             let position = positions[side.index()][at];
@@ -158,8 +158,8 @@ proptest! {
 #[test]
 fn an_equal_id_on_either_leg_is_a_repeat_and_a_numbering_that_starts_again_is_taken_once() {
     let stats = ConnectionStats::default();
-    let mut overlap = overlap(Venue::BybitLinear, Lane::QUOTE);
-    let mut comes = |side, id| overlap.judge(side, symbol(), Lane::QUOTE, Mark::Number(id), &stats);
+    let mut overlap = overlap(Venue::BybitLinear, StreamKind::QUOTE);
+    let mut comes = |side, id| overlap.judge(side, symbol(), StreamKind::QUOTE, Mark::Number(id), &stats);
     use Side::{Leader, Successor};
     let told = [
         (Leader, 500, true),
@@ -185,7 +185,7 @@ fn a_late_quote_of_a_leg_that_had_not_spoken_yet_does_not_go_back_behind_a_new_n
     use Side::{Leader, Successor};
     for late in [(Leader, 1_000, false), (Leader, 999, false), (Leader, 2, true)] {
         let stats = ConnectionStats::default();
-        let mut overlap = overlap(Venue::BybitLinear, Lane::QUOTE);
+        let mut overlap = overlap(Venue::BybitLinear, StreamKind::QUOTE);
         let told = [
             (Successor, 1_000, true),
             (Successor, 1, true),
@@ -195,7 +195,7 @@ fn a_late_quote_of_a_leg_that_had_not_spoken_yet_does_not_go_back_behind_a_new_n
             (Leader, 4, true),
         ];
         for (at, (side, id, is_delivered)) in told.into_iter().enumerate() {
-            let is = overlap.judge(side, symbol(), Lane::QUOTE, Mark::Number(id), &stats);
+            let is = overlap.judge(side, symbol(), StreamKind::QUOTE, Mark::Number(id), &stats);
             assert_eq!(is, is_delivered, "{late:?}, step {at}: {side:?} {id}");
         }
     }
@@ -241,11 +241,11 @@ proptest! {
         let cut = [batches(1, LAST, &lengths[0]), batches(from, LAST, &lengths[1])];
         let feeds = [book_marks(&cut[0]), book_marks(&cut[1])];
         let stats = ConnectionStats::default();
-        let mut overlap = overlap(venue, Lane::BOOK);
+        let mut overlap = overlap(venue, StreamKind::BOOK);
         let progress = overlap.progress();
         let steps = steps([feeds[0].len(), feeds[1].len()], &picks, &loss);
         let lost_at = steps.iter().position(|step| matches!(step, Step::Lost(_))).unwrap_or(steps.len());
-        let mut played = play(&mut overlap, Lane::BOOK, &feeds, &steps[..lost_at], &stats);
+        let mut played = play(&mut overlap, StreamKind::BOOK, &feeds, &steps[..lost_at], &stats);
         // What the successor still lacks when the old leg goes: control waits for this to be nothing.
         let unjoined = progress.unjoined.get();
         let before = played.len();
@@ -256,7 +256,7 @@ proptest! {
         let skip = |side: Side| played.iter().filter(|played| played.0 == side).count();
         let offsets = [skip(Side::Leader), skip(Side::Successor)];
         let rest = [rest[0][offsets[0]..].to_vec(), rest[1][offsets[1]..].to_vec()];
-        let more = play(&mut overlap, Lane::BOOK, &rest, &steps[lost_at..], &stats);
+        let more = play(&mut overlap, StreamKind::BOOK, &rest, &steps[lost_at..], &stats);
         played.extend(more.into_iter().map(|(side, at, delivered)| (side, at + offsets[side.index()], delivered)));
         let mut book = None;
         let mut last = 0;
@@ -308,7 +308,7 @@ proptest! {
         let cut = [feed(&lengths[0], leader_has_it), feed(&lengths[1], successor_has_it)];
         let feeds = [book_marks(&cut[0]), book_marks(&cut[1])];
         let stats = ConnectionStats::default();
-        let mut overlap = overlap(Venue::BinanceSpot, Lane::BOOK);
+        let mut overlap = overlap(Venue::BinanceSpot, StreamKind::BOOK);
         // Both have spoken before the gap comes.
         let mut steps = steps([feeds[0].len(), feeds[1].len()], &picks, &[]);
         for side in [Side::Successor, Side::Leader] {
@@ -316,7 +316,7 @@ proptest! {
             let first = steps.remove(at);
             steps.insert(0, first);
         }
-        let played = play(&mut overlap, Lane::BOOK, &feeds, &steps, &stats);
+        let played = play(&mut overlap, StreamKind::BOOK, &feeds, &steps, &stats);
         let mut last = 0;
         let mut gaps = 0;
         for &(side, at, _) in played.iter().filter(|played| played.2) {
@@ -335,11 +335,11 @@ proptest! {
 #[test]
 fn while_the_successor_lies_ahead_the_count_says_so_and_once_it_joins_the_count_is_gone() {
     let stats = ConnectionStats::default();
-    let mut overlap = overlap(Venue::BinanceUsdm, Lane::BOOK);
+    let mut overlap = overlap(Venue::BinanceUsdm, StreamKind::BOOK);
     let progress = overlap.progress();
     let mut comes = |side, start, last| {
         let mark = Mark::Book { kind: BookKind::Delta, start, last };
-        overlap.judge(side, symbol(), Lane::BOOK, mark, &stats)
+        overlap.judge(side, symbol(), StreamKind::BOOK, mark, &stats)
     };
     assert!(!comes(Side::Successor, 110, 120), "before the old leg's first nobody knows where the chain is");
     assert_eq!((progress.unjoined.get(), progress.joined.get()), (1, 0));
@@ -355,10 +355,10 @@ fn while_the_successor_lies_ahead_the_count_says_so_and_once_it_joins_the_count_
 #[test]
 fn an_old_leg_that_has_fallen_silent_holds_a_book_up_for_so_many_batches_and_no_longer() {
     let stats = ConnectionStats::default();
-    let mut overlap = overlap(Venue::BinanceSpot, Lane::BOOK);
+    let mut overlap = overlap(Venue::BinanceSpot, StreamKind::BOOK);
     let mut comes = |side, start, last| {
         let mark = Mark::Book { kind: BookKind::Delta, start, last };
-        overlap.judge(side, symbol(), Lane::BOOK, mark, &stats)
+        overlap.judge(side, symbol(), StreamKind::BOOK, mark, &stats)
     };
     let most = u64::from(AHEAD_COUNT_MAX);
     for known in [false, true] {
@@ -461,8 +461,8 @@ proptest! {
         let mut at = loss;
         at.push((promoted, Step::Promote));
         let steps = steps([30, 30], &picks, &at);
-        let mut overlap = overlap(Venue::BinanceSpot, Lane::TICKER);
-        let played = play(&mut overlap, Lane::TICKER, &feeds, &steps, &stats);
+        let mut overlap = overlap(Venue::BinanceSpot, StreamKind::TICKER);
+        let played = play(&mut overlap, StreamKind::TICKER, &feeds, &steps, &stats);
         let (mut is_promoted, mut has_passed, mut lost) = (false, false, [false; 2]);
         let mut events = played.iter();
         for step in steps {
@@ -484,29 +484,29 @@ proptest! {
 }
 
 #[test]
-fn a_lane_that_the_overlap_was_not_told_of_has_one_speaker() {
-    for lane in [Lane::TRADE, Lane::BOOK, Lane::TICKER] {
+fn a_stream_kind_that_the_overlap_was_not_told_of_has_one_speaker() {
+    for stream_kind in [StreamKind::TRADE, StreamKind::BOOK, StreamKind::TICKER] {
         let stats = ConnectionStats::default();
-        let mut overlap = overlap(Venue::BinanceSpot, Lane::QUOTE);
+        let mut overlap = overlap(Venue::BinanceSpot, StreamKind::QUOTE);
         let mark = Mark::Id(TradeId::Number(1));
-        assert!(overlap.judge(Side::Leader, symbol(), lane, mark, &stats));
-        assert!(!overlap.judge(Side::Successor, symbol(), lane, mark, &stats));
+        assert!(overlap.judge(Side::Leader, symbol(), stream_kind, mark, &stats));
+        assert!(!overlap.judge(Side::Successor, symbol(), stream_kind, mark, &stats));
         overlap.promote();
-        assert!(!overlap.judge(Side::Leader, symbol(), lane, mark, &stats));
-        assert!(overlap.judge(Side::Successor, symbol(), lane, mark, &stats));
+        assert!(!overlap.judge(Side::Leader, symbol(), stream_kind, mark, &stats));
+        assert!(overlap.judge(Side::Successor, symbol(), stream_kind, mark, &stats));
         overlap.lost(Side::Successor);
-        assert!(overlap.judge(Side::Leader, symbol(), lane, mark, &stats));
+        assert!(overlap.judge(Side::Leader, symbol(), stream_kind, mark, &stats));
     }
 }
 
 #[test]
 fn symbols_do_not_share_what_is_known_of_them() {
     let stats = ConnectionStats::default();
-    let mut overlap = overlap(Venue::BinanceSpot, Lane::QUOTE);
+    let mut overlap = overlap(Venue::BinanceSpot, StreamKind::QUOTE);
     for index in [0, 1, SYMBOL_COUNT_MAX - 1] {
         let symbol = Symbol::new(index).unwrap();
-        assert!(overlap.judge(Side::Leader, symbol, Lane::QUOTE, Mark::Number(7), &stats));
-        assert!(!overlap.judge(Side::Successor, symbol, Lane::QUOTE, Mark::Number(7), &stats));
+        assert!(overlap.judge(Side::Leader, symbol, StreamKind::QUOTE, Mark::Number(7), &stats));
+        assert!(!overlap.judge(Side::Successor, symbol, StreamKind::QUOTE, Mark::Number(7), &stats));
     }
 }
 
@@ -546,9 +546,9 @@ fn the_slot_of_a_leg_that_is_gone_belongs_to_a_stranger() {
 #[test]
 fn once_the_other_leg_is_gone_its_trades_are_still_known_and_new_ones_push_none_out() {
     let stats = ConnectionStats::default();
-    let mut overlap = overlap(Venue::BinanceSpot, Lane::TRADE);
+    let mut overlap = overlap(Venue::BinanceSpot, StreamKind::TRADE);
     let judge = |overlap: &mut Overlap, side, n| {
-        overlap.judge(side, symbol(), Lane::TRADE, Mark::Id(TradeId::Number(n)), &stats)
+        overlap.judge(side, symbol(), StreamKind::TRADE, Mark::Id(TradeId::Number(n)), &stats)
     };
     for n in 0..1_000 {
         assert!(judge(&mut overlap, Side::Leader, n));

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! symbol 0                       symbol 1
-//! | lane 0   | lane 1   | ... 31 | lane 0 ...          ns on CLOCK_MONOTONIC; 0: never
+//! | kind 0   | kind 1   | ... 31 | kind 0 ...          ns on CLOCK_MONOTONIC; 0: never
 //! | leg 0, 1 | leg 0, 1 |        |
 //! ```
 //! A leg is one of the two connections that may carry a subscription at the same time. An event that is not delivered
@@ -10,19 +10,19 @@
 //! no event, so none counts. Of the whole table only the pages of symbols that were added are ever touched.
 
 use crate::limits::SYMBOL_COUNT_MAX;
-use crate::market::{Lane, MonoNs, Symbol};
+use crate::market::{MonoNs, StreamKind, Symbol};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Legs of a subscription.
 const LEG_COUNT: usize = 2;
 /// Words of one symbol.
-const STRIDE: usize = Lane::COUNT * LEG_COUNT;
+const STRIDE: usize = StreamKind::COUNT * LEG_COUNT;
 /// Words of all.
 const WORD_COUNT: usize = SYMBOL_COUNT_MAX * STRIDE;
 
-const _: () = assert!(Lane::COUNT.is_power_of_two(), "a mask keeps a lane inside its symbol");
+const _: () = assert!(StreamKind::COUNT.is_power_of_two(), "a mask keeps a kind of stream inside its symbol");
 
-/// The last data of every (symbol, lane, leg) of one core. One writer: the core.
+/// The last data of every (symbol, kind of stream, leg) of one core. One writer: the core.
 pub struct Pulses(Box<[AtomicU64; WORD_COUNT]>);
 
 impl std::fmt::Debug for Pulses {
@@ -50,7 +50,7 @@ impl Pulses {
     pub fn prefault(&self, symbol: Symbol) {
         // A symbol's words lie in two pages at most. An exchange writes even where it changes nothing, and loses no store
         // of the core's, which a plain store could.
-        for at in [index(symbol, 0, 0), index(symbol, Lane::COUNT - 1, 1)] {
+        for at in [index(symbol, 0, 0), index(symbol, StreamKind::COUNT - 1, 1)] {
             let _ = self.0[at].compare_exchange(0, 0, Relaxed, Relaxed);
         }
     }
@@ -66,8 +66,8 @@ impl Pulses {
 
     /// When the last event came on this leg, or zero. From any thread.
     #[must_use]
-    pub fn last_data(&self, symbol: Symbol, lane: Lane, leg: u8) -> MonoNs {
-        MonoNs(self.0[index(symbol, lane.index(), leg)].load(Relaxed))
+    pub fn last_data(&self, symbol: Symbol, stream_kind: StreamKind, leg: u8) -> MonoNs {
+        MonoNs(self.0[index(symbol, stream_kind.index(), leg)].load(Relaxed))
     }
 }
 
@@ -119,46 +119,48 @@ impl Marks {
     /// An event came. Not to be called while it is full.
     #[inline]
     #[expect(clippy::cast_possible_truncation, reason = "a word is below WORD_COUNT")]
-    pub(super) fn add(&mut self, symbol: Symbol, lane: Lane, leg: u8) {
+    pub(super) fn add(&mut self, symbol: Symbol, stream_kind: StreamKind, leg: u8) {
         debug_assert!(!self.is_full(), "the first mark would be overwritten");
-        self.words[self.count & (MARKS_MAX - 1)] = index(symbol, lane.index(), leg) as u32;
+        self.words[self.count & (MARKS_MAX - 1)] = index(symbol, stream_kind.index(), leg) as u32;
         self.count = self.count.wrapping_add(1);
     }
 }
 
 /// The masks change nothing (each part is below its count) and let the compiler drop the bounds check.
 #[inline]
-fn index(symbol: Symbol, lane: usize, leg: u8) -> usize {
-    (symbol.index() & (SYMBOL_COUNT_MAX - 1)) * STRIDE + (lane & (Lane::COUNT - 1)) * LEG_COUNT + usize::from(leg & 1)
+fn index(symbol: Symbol, stream_kind: usize, leg: u8) -> usize {
+    (symbol.index() & (SYMBOL_COUNT_MAX - 1)) * STRIDE
+        + (stream_kind & (StreamKind::COUNT - 1)) * LEG_COUNT
+        + usize::from(leg & 1)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn mark(pulses: &Pulses, symbol: Symbol, lane: Lane, leg: u8, at: MonoNs) {
+    fn mark(pulses: &Pulses, symbol: Symbol, stream_kind: StreamKind, leg: u8, at: MonoNs) {
         let mut marks = Marks::new();
-        marks.add(symbol, lane, leg);
+        marks.add(symbol, stream_kind, leg);
         pulses.mark_all(&mut marks, at);
     }
 
     #[test]
-    fn every_symbol_lane_and_leg_has_a_word_of_its_own() {
+    fn every_symbol_stream_kind_and_leg_has_a_word_of_its_own() {
         let pulses = Pulses::new();
         let symbols = [0, 1, 2, SYMBOL_COUNT_MAX - 1].map(|at| Symbol::new(at).unwrap());
         let all = || {
-            symbols
-                .into_iter()
-                .flat_map(|symbol| Lane::all().flat_map(move |lane| [(symbol, lane, 0), (symbol, lane, 1)]))
+            symbols.into_iter().flat_map(|symbol| {
+                StreamKind::all().flat_map(move |stream_kind| [(symbol, stream_kind, 0), (symbol, stream_kind, 1)])
+            })
         };
-        for (symbol, lane, leg) in all() {
-            assert_eq!(pulses.last_data(symbol, lane, leg), MonoNs(0), "before the first");
+        for (symbol, stream_kind, leg) in all() {
+            assert_eq!(pulses.last_data(symbol, stream_kind, leg), MonoNs(0), "before the first");
         }
-        for (at, (symbol, lane, leg)) in all().enumerate() {
-            mark(&pulses, symbol, lane, leg, MonoNs(at as u64 + 1));
+        for (at, (symbol, stream_kind, leg)) in all().enumerate() {
+            mark(&pulses, symbol, stream_kind, leg, MonoNs(at as u64 + 1));
         }
-        for (at, (symbol, lane, leg)) in all().enumerate() {
-            assert_eq!(pulses.last_data(symbol, lane, leg), MonoNs(at as u64 + 1));
+        for (at, (symbol, stream_kind, leg)) in all().enumerate() {
+            assert_eq!(pulses.last_data(symbol, stream_kind, leg), MonoNs(at as u64 + 1));
         }
     }
 
@@ -167,7 +169,7 @@ mod tests {
         let (pulses, mut marks) = (Pulses::new(), Marks::new());
         let symbols: Vec<Symbol> = (0..2 * MARKS_MAX + 3).map(|at| Symbol::new(at).unwrap()).collect();
         let marked = |pulses: &Pulses| {
-            let has_spoken = |&&symbol: &&Symbol| pulses.last_data(symbol, Lane::QUOTE, 1) != MonoNs(0);
+            let has_spoken = |&&symbol: &&Symbol| pulses.last_data(symbol, StreamKind::QUOTE, 1) != MonoNs(0);
             symbols.iter().filter(has_spoken).count()
         };
         for (added, &symbol) in symbols.iter().enumerate() {
@@ -175,12 +177,15 @@ mod tests {
             if marks.is_full() {
                 pulses.mark_all(&mut marks, MonoNs(7));
             }
-            marks.add(symbol, Lane::QUOTE, 1);
+            marks.add(symbol, StreamKind::QUOTE, 1);
         }
         pulses.mark_all(&mut marks, MonoNs(7));
         assert_eq!(marked(&pulses), symbols.len());
         pulses.mark_all(&mut marks, MonoNs(9));
-        assert!(symbols.iter().all(|&symbol| pulses.last_data(symbol, Lane::QUOTE, 1) == MonoNs(7)), "none waited");
+        assert!(
+            symbols.iter().all(|&symbol| pulses.last_data(symbol, StreamKind::QUOTE, 1) == MonoNs(7)),
+            "none waited"
+        );
     }
 
     #[test]
@@ -192,7 +197,7 @@ mod tests {
         marks.go_on();
         assert!(!marks.is_full() && !marks.is_stopped());
         for _ in 0..MARKS_MAX {
-            marks.add(symbol, Lane::TRADE, 0);
+            marks.add(symbol, StreamKind::TRADE, 0);
         }
         assert!(marks.is_full() && !marks.is_stopped(), "really full");
         marks.stop_at_next();
@@ -207,9 +212,9 @@ mod tests {
         let pulses = Pulses::new();
         let symbol = Symbol::new(7).unwrap();
         pulses.prefault(symbol);
-        assert_eq!(pulses.last_data(symbol, Lane::TRADE, 0), MonoNs(0));
-        mark(&pulses, symbol, Lane::TRADE, 0, MonoNs(5));
+        assert_eq!(pulses.last_data(symbol, StreamKind::TRADE, 0), MonoNs(0));
+        mark(&pulses, symbol, StreamKind::TRADE, 0, MonoNs(5));
         pulses.prefault(symbol);
-        assert_eq!(pulses.last_data(symbol, Lane::TRADE, 0), MonoNs(5));
+        assert_eq!(pulses.last_data(symbol, StreamKind::TRADE, 0), MonoNs(5));
     }
 }

@@ -7,7 +7,7 @@
 //! in whole by `new`, on the cold side; inserting is 16 comparisons at most and never allocates, clears or moves.
 
 use crate::limits::TRADE_WINDOW_IDS;
-use crate::market::{Lane, Symbol, TradeId};
+use crate::market::{StreamKind, Symbol, TradeId};
 
 /// Ids of one set. With 16 an id is lost before its time only where 16 newer ones fell into its set.
 const WAYS: usize = 16;
@@ -49,8 +49,8 @@ impl Window {
     }
 
     /// True for an id that it remembers.
-    pub(super) fn contains(&self, symbol: Symbol, lane: Lane, id: TradeId) -> bool {
-        let (tag, id) = key(symbol, lane, id);
+    pub(super) fn contains(&self, symbol: Symbol, stream_kind: StreamKind, id: TradeId) -> bool {
+        let (tag, id) = key(symbol, stream_kind, id);
         self.holds(set_of(tag, id), tag, id)
     }
 
@@ -59,8 +59,8 @@ impl Window {
     }
 
     /// Remembers a trade's id.
-    pub(super) fn insert(&mut self, symbol: Symbol, lane: Lane, id: TradeId) -> Inserted {
-        let (tag, id) = key(symbol, lane, id);
+    pub(super) fn insert(&mut self, symbol: Symbol, stream_kind: StreamKind, id: TradeId) -> Inserted {
+        let (tag, id) = key(symbol, stream_kind, id);
         let set = set_of(tag, id);
         if self.holds(set, tag, id) {
             return Inserted::Known;
@@ -87,14 +87,17 @@ pub(super) fn brought_in<T: Copy>(other: T, value: T, count: usize) -> Box<[T]> 
 const EMPTY: u32 = 0;
 
 /// What tells a trade from every other, as a tag and an id.
-#[expect(clippy::cast_possible_truncation, reason = "a lane is below 256 and a symbol below 65,536, by their types")]
-fn key(symbol: Symbol, lane: Lane, id: TradeId) -> (u32, u128) {
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "a kind of stream is below 256 and a symbol below 65,536, by their types"
+)]
+fn key(symbol: Symbol, stream_kind: StreamKind, id: TradeId) -> (u32, u128) {
     let (kind, id) = match id {
         TradeId::Number(number) => (1_u32, u128::from(number)),
         TradeId::Uuid(uuid) => (2, uuid),
         TradeId::Hash(hash) => (3, u128::from(hash)),
     };
-    (kind << 24 | (lane.index() as u32) << 16 | (symbol.index() as u32), id)
+    (kind << 24 | (stream_kind.index() as u32) << 16 | (symbol.index() as u32), id)
 }
 
 /// The set of a key: neighbouring ids and symbols fall into sets of their own.
@@ -119,21 +122,25 @@ mod tests {
         let mut window = Window::new();
         let ids = (0..1_000).map(|id| TradeId::Number(3_735_683_259 + id));
         for id in ids.clone() {
-            assert_ne!(window.insert(symbol(1), Lane::TRADE, id), Inserted::Known);
+            assert_ne!(window.insert(symbol(1), StreamKind::TRADE, id), Inserted::Known);
         }
         for id in ids.rev() {
-            assert_eq!(window.insert(symbol(1), Lane::TRADE, id), Inserted::Known, "an older id behind a newer one");
+            assert_eq!(
+                window.insert(symbol(1), StreamKind::TRADE, id),
+                Inserted::Known,
+                "an older id behind a newer one"
+            );
         }
     }
 
     #[test]
-    fn the_same_digits_of_another_symbol_lane_or_kind_are_another_trade() {
+    fn the_same_digits_of_another_symbol_stream_kind_or_kind_are_another_trade() {
         let mut window = Window::new();
         for id in [TradeId::Number(7), TradeId::Hash(7), TradeId::Uuid(7), TradeId::Uuid(7 << 64)] {
-            for lane in [Lane::TRADE, Lane::AGG_TRADE] {
+            for stream_kind in [StreamKind::TRADE, StreamKind::AGG_TRADE] {
                 for index in [0, 1, crate::limits::SYMBOL_COUNT_MAX - 1] {
-                    assert_ne!(window.insert(symbol(index), lane, id), Inserted::Known);
-                    assert_eq!(window.insert(symbol(index), lane, id), Inserted::Known);
+                    assert_ne!(window.insert(symbol(index), stream_kind, id), Inserted::Known);
+                    assert_eq!(window.insert(symbol(index), stream_kind, id), Inserted::Known);
                 }
             }
         }
@@ -143,7 +150,8 @@ mod tests {
     fn eight_seconds_of_twenty_thousand_trades_a_second_push_out_none() {
         let mut window = Window::new();
         for id in 0..8 * 20_000 {
-            let inserted = window.insert(symbol(id % 5), Lane::TRADE, TradeId::Number(50_000_000 + id as u64 / 5));
+            let inserted =
+                window.insert(symbol(id % 5), StreamKind::TRADE, TradeId::Number(50_000_000 + id as u64 / 5));
             assert_eq!(inserted, Inserted::New, "after {id} ids");
         }
     }
@@ -155,13 +163,14 @@ mod tests {
         let count = TRADE_WINDOW_IDS as u64 / 4;
         for id in 0..count {
             let index = usize::try_from(id % 50).unwrap();
-            let inserted = window.insert(symbol(index), Lane::TRADE, TradeId::Number(50_000_000_000 + id / 50));
+            let inserted = window.insert(symbol(index), StreamKind::TRADE, TradeId::Number(50_000_000_000 + id / 50));
             assert_ne!(inserted, Inserted::Known);
             evictions += u64::from(inserted == Inserted::Evicting);
         }
         assert!(evictions < 20, "{evictions} of {count} ids were lost in a window filled to a quarter");
         for id in 0..8 * count {
-            let inserted = window.insert(symbol(99), Lane::TRADE, TradeId::Uuid(u128::from(id) << 70 | u128::from(id)));
+            let inserted =
+                window.insert(symbol(99), StreamKind::TRADE, TradeId::Uuid(u128::from(id) << 70 | u128::from(id)));
             evictions += u64::from(inserted == Inserted::Evicting);
         }
         let held = window.tags.iter().flat_map(|tags| tags.0).filter(|&tag| tag != EMPTY).count() as u64;

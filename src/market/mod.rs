@@ -5,14 +5,14 @@
 //! price, qty, decimal                  how much          (fixed.rs)
 //! time                                 when              (time.rs)
 //! trade, quote, ticker, book, ...      what happened     (event.rs)
-//! lane                                 on which stream   (lane.rs)
+//! kind of stream                       on which stream   (stream_kind.rs)
 //! ```
 //! Plain data. Does no I/O, reads no clock, and allocates only where a symbol is added.
 
 mod event;
 mod fixed;
 mod instrument;
-mod lane;
+mod stream_kind;
 mod symbol;
 mod time;
 mod venue;
@@ -23,7 +23,7 @@ pub use event::{
 };
 pub use fixed::{Decimal, Price, Qty, ValueError, parse_fixed};
 pub use instrument::{Instrument, InstrumentId, InstrumentKind, InstrumentTable};
-pub use lane::Lane;
+pub use stream_kind::StreamKind;
 pub(crate) use symbol::pack;
 pub use symbol::{Symbol, SymbolIndex, SymbolSpec, SymbolTable, SymbolTableError};
 pub use time::{MonoNs, Received, VenueTime};

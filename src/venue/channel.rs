@@ -1,7 +1,7 @@
 //! Channels: which data a subscription asks for, in the venue's own words.
 
 use super::{binance, bybit};
-use crate::market::{Lane, Venue};
+use crate::market::{StreamKind, Venue};
 
 /// What a channel's messages become.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -85,17 +85,17 @@ impl Channel {
         super::protocol(venue).channel(name)
     }
 
-    /// The lane of its events, the same as each of them says of itself.
+    /// The kind of stream of its events, the same as each of them says of itself.
     #[must_use]
-    pub fn lane(&self) -> Lane {
+    pub fn stream_kind(&self) -> StreamKind {
         match self.kind {
-            ChannelKind::Trade => Lane::TRADE,
-            ChannelKind::AggTrade => Lane::AGG_TRADE,
-            ChannelKind::Quote => Lane::QUOTE,
-            ChannelKind::Ticker => Lane::TICKER,
-            ChannelKind::Depth { levels } | ChannelKind::PartialDepth { levels } => Lane::of_depth(levels),
-            ChannelKind::MarkPrice => Lane::MARK_PRICE,
-            ChannelKind::Liquidation => Lane::LIQUIDATION,
+            ChannelKind::Trade => StreamKind::TRADE,
+            ChannelKind::AggTrade => StreamKind::AGG_TRADE,
+            ChannelKind::Quote => StreamKind::QUOTE,
+            ChannelKind::Ticker => StreamKind::TICKER,
+            ChannelKind::Depth { levels } | ChannelKind::PartialDepth { levels } => StreamKind::of_depth(levels),
+            ChannelKind::MarkPrice => StreamKind::MARK_PRICE,
+            ChannelKind::Liquidation => StreamKind::LIQUIDATION,
             ChannelKind::Kline => {
                 // `kline_1m` on Binance, `kline.60` on Bybit.
                 let interval = self.native.rsplit(['_', '.']).next().unwrap_or_default().as_bytes();
@@ -103,7 +103,7 @@ impl Channel {
                     Venue::BinanceSpot | Venue::BinanceUsdm => binance::decode::interval(interval),
                     Venue::BybitSpot | Venue::BybitLinear => bybit::decode::interval(interval),
                 };
-                interval.map_or(Lane::KLINE_OTHER, Lane::of_interval)
+                interval.map_or(StreamKind::KLINE_OTHER, StreamKind::of_interval)
             }
         }
     }

@@ -6,11 +6,11 @@
 //! changes of a book     ranges of ids that join (Binance), or a base of their own per connection (Bybit)
 //! all others            none: one connection speaks at a time
 //! ```
-//! Declared for each venue and lane; the hot core decides by it while two connections carry the same subscriptions.
+//! Declared for each venue and kind of stream; the hot core decides by it while two connections carry the same subscriptions.
 
-use crate::market::{EventKind, Lane, Venue};
+use crate::market::{EventKind, StreamKind, Venue};
 
-/// How events of one lane are recognised again. What each means during an overlap: [`crate::hot::Overlap`].
+/// How events of one kind of stream are recognised again. What each means during an overlap: [`crate::hot::Overlap`].
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Identity {
     /// An id of its own, in no order that could be relied on: a late fill may come behind a later id.
@@ -29,15 +29,17 @@ pub enum Identity {
     None,
 }
 
-/// What identifies the events of a lane on a venue.
+/// What identifies the events of a kind of stream on a venue.
 #[must_use]
-pub const fn identity(venue: Venue, lane: Lane) -> Identity {
-    match lane.kind() {
+pub const fn identity(venue: Venue, stream_kind: StreamKind) -> Identity {
+    match stream_kind.kind() {
         EventKind::Trade | EventKind::AggTrade => Identity::TradeId,
         EventKind::Quote => Identity::Furthest,
         EventKind::Book => match venue {
             // Only the unbounded book is sent as changes; a partial one is complete in every message.
-            Venue::BinanceSpot | Venue::BinanceUsdm if lane.index() == Lane::BOOK.index() => Identity::Chain,
+            Venue::BinanceSpot | Venue::BinanceUsdm if stream_kind.index() == StreamKind::BOOK.index() => {
+                Identity::Chain
+            }
             Venue::BinanceSpot | Venue::BinanceUsdm => Identity::Furthest,
             Venue::BybitSpot | Venue::BybitLinear => Identity::Snapshot,
         },
@@ -50,25 +52,33 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_lane_of_each_venue_is_identified_as_its_documents_allow() {
+    fn each_stream_kind_of_each_venue_is_identified_as_its_documents_allow() {
         for venue in Venue::ALL {
-            assert_eq!(identity(venue, Lane::TRADE), Identity::TradeId);
-            assert_eq!(identity(venue, Lane::AGG_TRADE), Identity::TradeId);
-            assert_eq!(identity(venue, Lane::QUOTE), Identity::Furthest);
-            for lane in Lane::all().filter(|lane| lane.kind() == EventKind::Kline) {
-                assert_eq!(identity(venue, lane), Identity::None);
+            assert_eq!(identity(venue, StreamKind::TRADE), Identity::TradeId);
+            assert_eq!(identity(venue, StreamKind::AGG_TRADE), Identity::TradeId);
+            assert_eq!(identity(venue, StreamKind::QUOTE), Identity::Furthest);
+            for stream_kind in StreamKind::all().filter(|stream_kind| stream_kind.kind() == EventKind::Kline) {
+                assert_eq!(identity(venue, stream_kind), Identity::None);
             }
-            for lane in [Lane::TICKER, Lane::MARK_PRICE, Lane::LIQUIDATION] {
-                assert_eq!(identity(venue, lane), Identity::None);
+            for stream_kind in [StreamKind::TICKER, StreamKind::MARK_PRICE, StreamKind::LIQUIDATION] {
+                assert_eq!(identity(venue, stream_kind), Identity::None);
             }
         }
         for venue in [Venue::BinanceSpot, Venue::BinanceUsdm] {
-            assert_eq!(identity(venue, Lane::BOOK), Identity::Chain);
-            assert!([5, 10, 20].map(Lane::of_depth).iter().all(|&lane| identity(venue, lane) == Identity::Furthest));
+            assert_eq!(identity(venue, StreamKind::BOOK), Identity::Chain);
+            assert!(
+                [5, 10, 20]
+                    .map(StreamKind::of_depth)
+                    .iter()
+                    .all(|&stream_kind| identity(venue, stream_kind) == Identity::Furthest)
+            );
         }
         for venue in [Venue::BybitSpot, Venue::BybitLinear] {
             assert!(
-                [50, 200, 1_000].map(Lane::of_depth).iter().all(|&lane| identity(venue, lane) == Identity::Snapshot)
+                [50, 200, 1_000]
+                    .map(StreamKind::of_depth)
+                    .iter()
+                    .all(|&stream_kind| identity(venue, stream_kind) == Identity::Snapshot)
             );
         }
     }

@@ -89,7 +89,7 @@ impl LaneSender {
         let slot = self.queue.slot(&mut place);
         event.cross(slot);
         slot.sent = sent;
-        let has_replaced = self.queue.put(place, event.meta().symbol, event.lane());
+        let has_replaced = self.queue.put(place, event.meta().symbol, event.stream_kind());
         self.stats.core.replaced.add(u64::from(has_replaced));
     }
 

@@ -15,7 +15,7 @@ use super::Policy;
 use super::pool::{Place, Pool};
 use super::slot::Slot;
 use crate::limits::SYMBOL_COUNT_MAX;
-use crate::market::{Lane as StreamKind, Symbol};
+use crate::market::{StreamKind, Symbol};
 use rtrb::{Consumer, Producer, RingBuffer};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};

@@ -1,11 +1,11 @@
-//! Lanes: which of a symbol's streams an event belongs to.
+//! Kinds of stream: which of a symbol's streams an event belongs to.
 //!
 //! ```text
-//! channel `depth20@100ms` ─► lane BOOK_20 ◄─ event BookUpdate { depth: 20 }
-//!           cold side                          hot core
+//! channel `depth20@100ms` ─► StreamKind BOOK_20 ◄─ event BookUpdate { depth: 20 }
+//!           cold side                               hot core
 //! ```
-//! (Symbol, Lane) names one subscription on both sides of the rings without a text. Two channels whose messages become the
-//! same events share a lane (Binance `ticker` and `miniTicker`, `depth` and `depth@100ms`).
+//! (Symbol, StreamKind) names one subscription on both sides of the rings without a text. Two channels whose messages become
+//! the same events share a kind of stream (Binance `ticker` and `miniTicker`, `depth` and `depth@100ms`).
 
 use super::{AggTrade, BookUpdate, EventKind, Kline, KlineInterval, Liquidation, MarkPrice, Quote, Ticker, Trade};
 use std::fmt;
@@ -14,10 +14,10 @@ use std::fmt;
 /// candle.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 #[repr(transparent)]
-pub struct Lane(u8);
+pub struct StreamKind(u8);
 
-/// (name, kind) by lane.
-const LANES: [(&str, EventKind); 31] = [
+/// (name, kind) by kind of stream.
+const STREAM_KINDS: [(&str, EventKind); 31] = [
     ("trade", EventKind::Trade),
     ("agg_trade", EventKind::AggTrade),
     ("quote", EventKind::Quote),
@@ -51,10 +51,10 @@ const LANES: [(&str, EventKind); 31] = [
     ("kline_other", EventKind::Kline),
 ];
 
-const _: () = assert!(LANES.len() <= Lane::COUNT, "a lane is below Lane::COUNT");
+const _: () = assert!(STREAM_KINDS.len() <= StreamKind::COUNT, "a kind of stream is below StreamKind::COUNT");
 
-impl Lane {
-    /// Every lane is below this: the size of a table by lane.
+impl StreamKind {
+    /// Every kind of stream is below this: the size of a table by kind of stream.
     pub const COUNT: usize = 32;
 
     /// Single fills.
@@ -72,22 +72,22 @@ impl Lane {
     /// Changes of the unbounded book.
     pub const BOOK: Self = Self(6);
 
-    /// Candles of a length that has no lane of its own.
+    /// Candles of a length that has no kind of stream of its own.
     pub const KLINE_OTHER: Self = Self(30);
 
-    /// Every lane, in their order.
+    /// Every kind of stream, in their order.
     pub fn all() -> impl Iterator<Item = Self> {
-        (0..LANES.len()).filter_map(Self::new)
+        (0..STREAM_KINDS.len()).filter_map(Self::new)
     }
 
-    /// The lane with this index, if there is one.
+    /// The kind of stream with this index, if there is one.
     #[must_use]
-    #[expect(clippy::cast_possible_truncation, reason = "below Lane::COUNT")]
+    #[expect(clippy::cast_possible_truncation, reason = "below StreamKind::COUNT")]
     pub const fn new(index: usize) -> Option<Self> {
-        if index < LANES.len() { Some(Self(index as u8)) } else { None }
+        if index < STREAM_KINDS.len() { Some(Self(index as u8)) } else { None }
     }
 
-    /// The lane of a book by its channel's depth in levels a side; 0 where it is unbounded.
+    /// The kind of stream of a book by its channel's depth in levels a side; 0 where it is unbounded.
     #[inline]
     #[must_use]
     pub const fn of_depth(levels: u16) -> Self {
@@ -103,7 +103,7 @@ impl Lane {
         })
     }
 
-    /// The lane of candles of this length, in whichever unit the venue writes it: 60 minutes are an hour.
+    /// The kind of stream of candles of this length, in whichever unit the venue writes it: 60 minutes are an hour.
     #[inline]
     #[must_use]
     pub const fn of_interval(interval: KlineInterval) -> Self {
@@ -129,7 +129,7 @@ impl Lane {
         })
     }
 
-    /// Position in every table by lane: below [`Lane::COUNT`].
+    /// Position in every table by kind of stream: below [`StreamKind::COUNT`].
     #[inline]
     #[must_use]
     pub const fn index(self) -> usize {
@@ -139,47 +139,47 @@ impl Lane {
     /// The kind of its events.
     #[must_use]
     pub const fn kind(self) -> EventKind {
-        LANES[self.index()].1
+        STREAM_KINDS[self.index()].1
     }
 
     /// The name used in every output.
     #[must_use]
     pub const fn name(self) -> &'static str {
-        LANES[self.index()].0
+        STREAM_KINDS[self.index()].0
     }
 }
 
-impl fmt::Display for Lane {
+impl fmt::Display for StreamKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
 }
 
-macro_rules! lanes {
-    ($($event:ty, |$this:ident| $lane:expr;)*) => {
+macro_rules! stream_kinds {
+    ($($event:ty, |$this:ident| $stream_kind:expr;)*) => {
         $(
             impl $event {
                 /// Which of its symbol's streams it belongs to.
                 #[inline]
                 #[must_use]
-                pub const fn lane(&self) -> Lane {
+                pub const fn stream_kind(&self) -> StreamKind {
                     let $this = self;
-                    $lane
+                    $stream_kind
                 }
             }
         )*
     };
 }
 
-lanes! {
-    Trade, |_event| Lane::TRADE;
-    AggTrade, |_event| Lane::AGG_TRADE;
-    Quote, |_event| Lane::QUOTE;
-    Ticker, |_event| Lane::TICKER;
-    BookUpdate<'_>, |event| Lane::of_depth(event.depth);
-    Kline, |event| Lane::of_interval(event.interval);
-    MarkPrice, |_event| Lane::MARK_PRICE;
-    Liquidation, |_event| Lane::LIQUIDATION;
+stream_kinds! {
+    Trade, |_event| StreamKind::TRADE;
+    AggTrade, |_event| StreamKind::AGG_TRADE;
+    Quote, |_event| StreamKind::QUOTE;
+    Ticker, |_event| StreamKind::TICKER;
+    BookUpdate<'_>, |event| StreamKind::of_depth(event.depth);
+    Kline, |event| StreamKind::of_interval(event.interval);
+    MarkPrice, |_event| StreamKind::MARK_PRICE;
+    Liquidation, |_event| StreamKind::LIQUIDATION;
 }
 
 #[cfg(test)]
@@ -188,37 +188,37 @@ mod tests {
     use std::collections::BTreeSet;
 
     #[test]
-    fn every_lane_has_a_name_and_a_number_of_its_own_below_the_count() {
-        let names: BTreeSet<&str> = Lane::all().map(Lane::name).collect();
-        assert_eq!(names.len(), LANES.len());
-        for (index, lane) in Lane::all().enumerate() {
-            assert_eq!(lane.index(), index);
-            assert!(lane.index() < Lane::COUNT);
+    fn every_stream_kind_has_a_name_and_a_number_of_its_own_below_the_count() {
+        let names: BTreeSet<&str> = StreamKind::all().map(StreamKind::name).collect();
+        assert_eq!(names.len(), STREAM_KINDS.len());
+        for (index, stream_kind) in StreamKind::all().enumerate() {
+            assert_eq!(stream_kind.index(), index);
+            assert!(stream_kind.index() < StreamKind::COUNT);
         }
-        assert_eq!(Lane::new(LANES.len()), None);
+        assert_eq!(StreamKind::new(STREAM_KINDS.len()), None);
     }
 
     #[test]
-    fn the_named_lanes_are_of_the_kinds_their_names_say() {
+    fn the_named_stream_kinds_are_of_the_kinds_their_names_say() {
         let named = [
-            (Lane::TRADE, EventKind::Trade),
-            (Lane::AGG_TRADE, EventKind::AggTrade),
-            (Lane::QUOTE, EventKind::Quote),
-            (Lane::TICKER, EventKind::Ticker),
-            (Lane::MARK_PRICE, EventKind::MarkPrice),
-            (Lane::LIQUIDATION, EventKind::Liquidation),
-            (Lane::BOOK, EventKind::Book),
+            (StreamKind::TRADE, EventKind::Trade),
+            (StreamKind::AGG_TRADE, EventKind::AggTrade),
+            (StreamKind::QUOTE, EventKind::Quote),
+            (StreamKind::TICKER, EventKind::Ticker),
+            (StreamKind::MARK_PRICE, EventKind::MarkPrice),
+            (StreamKind::LIQUIDATION, EventKind::Liquidation),
+            (StreamKind::BOOK, EventKind::Book),
         ];
-        for (lane, kind) in named {
-            assert_eq!(lane.kind(), kind, "{lane}");
+        for (stream_kind, kind) in named {
+            assert_eq!(stream_kind.kind(), kind, "{stream_kind}");
         }
-        let depths = [0, 5, 10, 20, 50, 200, 1_000, 7].map(|levels| Lane::of_depth(levels).name());
+        let depths = [0, 5, 10, 20, 50, 200, 1_000, 7].map(|levels| StreamKind::of_depth(levels).name());
         let expected = ["book", "book_5", "book_10", "book_20", "book_50", "book_200", "book_1000", "book_other"];
         assert_eq!(depths, expected);
     }
 
     #[test]
-    fn an_interval_is_one_lane_in_every_unit_and_no_two_intervals_share_one() {
+    fn an_interval_is_one_stream_kind_in_every_unit_and_no_two_intervals_share_one() {
         use KlineInterval::{Days, Hours, Minutes, Months, Seconds, Weeks};
         let same: [&[KlineInterval]; 16] = [
             &[Seconds(1)],
@@ -240,11 +240,16 @@ mod tests {
         ];
         let mut seen = BTreeSet::new();
         for intervals in same {
-            let lanes: BTreeSet<Lane> = intervals.iter().map(|&interval| Lane::of_interval(interval)).collect();
-            assert_eq!(lanes.len(), 1, "{intervals:?}");
-            assert!(lanes.iter().all(|lane| lane.kind() == EventKind::Kline && lane.name() != "kline_other"));
-            assert!(seen.insert(lanes), "{intervals:?}");
+            let stream_kinds: BTreeSet<StreamKind> =
+                intervals.iter().map(|&interval| StreamKind::of_interval(interval)).collect();
+            assert_eq!(stream_kinds.len(), 1, "{intervals:?}");
+            assert!(
+                stream_kinds
+                    .iter()
+                    .all(|stream_kind| stream_kind.kind() == EventKind::Kline && stream_kind.name() != "kline_other")
+            );
+            assert!(seen.insert(stream_kinds), "{intervals:?}");
         }
-        assert_eq!(Lane::of_interval(Minutes(7)).name(), "kline_other");
+        assert_eq!(StreamKind::of_interval(Minutes(7)).name(), "kline_other");
     }
 }
