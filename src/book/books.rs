@@ -77,6 +77,7 @@ pub enum FetchError {
 #[derive(Debug)]
 pub struct Books<R> {
     slots: Box<[Option<Box<Slot<R>>>]>,
+    #[expect(clippy::vec_box, reason = "a slot borrows the box: a pointer passes, not the buffer")]
     holds: Vec<Box<Hold>>,
     counts: BookCounts,
 }

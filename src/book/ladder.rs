@@ -180,6 +180,8 @@ pub(super) struct Ladder {
     /// Levels there may be within a batch.
     level_count_max: usize,
     known_from: i64,
+    /// The best as the last batch left it: what is read most is found once.
+    best: Option<Keyed>,
     /// A level was dropped within this batch because there was no room: what the venue says of its window holds no more.
     has_dropped: bool,
     /// All bits set on the asks' side: a price is turned into its key, and back, by one exclusive or.
@@ -202,6 +204,7 @@ impl Ladder {
             depth_kept,
             level_count_max,
             known_from: NOTHING_KNOWN,
+            best: None,
             has_dropped: false,
             mask,
         }
@@ -228,11 +231,16 @@ impl Ladder {
         price.mantissa() ^ self.mask
     }
 
-    /// The best level held, whether it is known to be the best or not.
+    /// The best level held, whether it is known to be the best or not. Of a batch that has not ended: as it was before.
     #[inline]
     pub(super) fn best_held(&self) -> Option<Level> {
-        let best = self.window.best().map(|place| self.window.at(place));
-        best.or_else(|| self.far.as_slice().last().copied()).map(|keyed| self.level(keyed))
+        self.best.map(|keyed| self.level(keyed))
+    }
+
+    #[inline]
+    fn find_best(&self) -> Option<Keyed> {
+        let near = self.window.best().map(|place| self.window.at(place));
+        near.or_else(|| self.far.as_slice().last().copied())
     }
 
     fn worst_held(&self) -> Option<Keyed> {
@@ -306,6 +314,7 @@ impl Ladder {
     pub(super) fn clear(&mut self) {
         self.window.clear();
         self.far.clear();
+        self.best = None;
         self.known_from = NOTHING_KNOWN;
         self.has_dropped = false;
     }
@@ -319,8 +328,8 @@ impl Ladder {
             self.clear();
             self.known_from = ALL_KNOWN;
             levels.iter().for_each(|&level| _ = self.set(level));
-            self.cut();
         }
+        self.cut();
         // Where levels were cut, what is known ends before them already.
         if !is_whole && self.is_whole() {
             self.known_to_the_worst();
@@ -436,6 +445,7 @@ impl Ladder {
         if self.far.len() > 0 && self.window.best().is_none_or(|place| place < BEST_PLACE_MIN) {
             self.follow_best();
         }
+        self.best = self.find_best();
     }
 
     /// Ends a batch of a channel that keeps a side at its best `depth` levels: the venue does not say which levels fall out
@@ -455,8 +465,8 @@ impl Ladder {
     /// The best has gone down to where the window ends, or below.
     #[cold]
     fn follow_best(&mut self) {
-        if let Some(best) = self.best_held() {
-            self.move_window(self.key(best.price));
+        if let Some(best) = self.find_best() {
+            self.move_window(best.key);
         }
     }
 
@@ -508,6 +518,6 @@ fn base_for(best: i64) -> i64 {
     const BELOW: i64 = BEST_PLACE as i64;
     #[expect(clippy::cast_possible_wrap, reason = "small")]
     const BASE_MAX: i64 = i64::MAX - (WINDOW_TICKS as i64 - 1);
-    const _: () = assert!(BASE_MAX % 64 == 0 && i64::MIN % 64 == 0, "the ends are whole words too");
+    const _: () = assert!(BASE_MAX & 63 == 0, "the last window begins with a whole word too");
     best.saturating_sub(BELOW).min(BASE_MAX) & !63
 }
