@@ -139,8 +139,9 @@ impl Multishot {
 
     /// The kernel may write into this buffer again.
     fn give_back(&mut self, buffer: u16) {
-        // SAFETY: the index is below `BUFFER_COUNT`, the number of entries.
-        let entry = unsafe { &mut *self.entries.add(usize::from(self.tail % BUFFER_COUNT)) };
+        let entry = self.entries.wrapping_add(usize::from(self.tail % BUFFER_COUNT));
+        // SAFETY: the index is below `BUFFER_COUNT`, the number of entries, and the kernel reads this one only below the tail.
+        let entry = unsafe { &mut *entry };
         entry.set_addr(self.buffers[usize::from(buffer) * READ_BYTES..].as_mut_ptr() as u64);
         entry.set_len(u32::try_from(READ_BYTES).expect("small"));
         entry.set_bid(buffer);

@@ -135,7 +135,6 @@ impl Sampler {
 
     /// A distance from 1 to 2 `every` - 1, `every` on average: a stream with a rhythm of its own is not met at the same beat
     /// each time. By xorshift (Marsaglia 2003).
-    #[expect(clippy::cast_possible_truncation, reason = "below 2 every - 1, which is held to 32 bits")]
     fn distance(&mut self, every: u32) -> u32 {
         self.chance ^= self.chance << 13;
         self.chance ^= self.chance >> 17;
