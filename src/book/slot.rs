@@ -14,7 +14,7 @@ use super::hold::{Held, Hold};
 use super::levels::{Book, Changes};
 use super::sequence::{Repair, SequenceRule, Verdict};
 use crate::limits::{BOOK_LEVEL_COUNT_MAX, BOOK_SKIPPED_COUNT_MAX, BOOK_TOP_LEVELS_DEFAULT};
-use crate::market::{BookUpdate, StreamKind, SequenceIds, Symbol};
+use crate::market::{BookUpdate, SequenceIds, StreamKind, Symbol};
 use std::fmt;
 
 /// Why a book cannot be trusted. The index of a counter.
