@@ -60,7 +60,6 @@ impl Pool {
 
     /// The slot of a place, to write.
     #[inline]
-    #[expect(clippy::mut_from_ref, reason = "the exclusive borrow is that of the place")]
     pub(super) fn get_mut<'a>(&'a self, place: &'a mut Place) -> &'a mut Slot {
         let slot = self.slots[place.0 as usize].get();
         // SAFETY: by the module's invariant `place` is the only right to this slot; it is borrowed exclusively for as long

@@ -498,7 +498,7 @@ fn under_latest_the_last_value_of_every_symbol_arrives() {
     for slots in [STRESS_SYMBOLS + 2, 64] {
         let (numbers, counts) = stress(Policy::Latest, slots);
         for (symbol, last) in numbers.last.into_iter().enumerate() {
-            let expected = (0..STRESS_COUNT).rev().find(|id| *id as usize % STRESS_SYMBOLS == symbol);
+            let expected = (0..STRESS_COUNT).rev().find(|id| id % STRESS_SYMBOLS as u64 == symbol as u64);
             assert_eq!(last, expected, "symbol {symbol}, {slots} slots");
         }
         assert_eq!((numbers.backwards, counts.dropped), (0, 0), "{slots} slots");
