@@ -252,7 +252,8 @@ impl HotConnection {
         self.stream.opener().is_some()
     }
 
-    /// One read of the socket, at most `budget_bytes` (over TLS: one record). The caller drains [`Self::next_message`]. Writes that wait are pushed first. Never answers [`ReadOutcome::End`].
+    /// One read of the socket, at most `budget_bytes` (over TLS: one record). The caller drains [`Self::next_message`]. Writes
+    /// that wait are pushed first. Never answers [`ReadOutcome::End`].
     ///
     /// # Errors
     /// [`Closed`]: the connection has ended.
