@@ -252,10 +252,27 @@ fn by_rtrb(waits: Waits, cpu: Option<usize>, epoch: Instant) -> Way {
 
 fn by_crossbeam(waits: Waits, cpu: Option<usize>, epoch: Instant) -> Way {
     let (sender, channel) = crossbeam_channel::bounded::<Trade>(SLOTS);
+    let take = move || if waits == Waits::Blocked { channel.recv().ok() } else { channel.try_recv().ok() };
+    by_channel(waits, cpu, epoch, take, move |trade| sender.try_send(trade).expect("it fits"))
+}
+
+fn by_mpsc(waits: Waits, cpu: Option<usize>, epoch: Instant) -> Way {
+    let (sender, channel) = sync_channel::<Trade>(SLOTS);
+    let take = move || if waits == Waits::Blocked { channel.recv().ok() } else { channel.try_recv().ok() };
+    by_channel(waits, cpu, epoch, take, move |trade| sender.try_send(trade).expect("it fits"))
+}
+
+fn by_channel(
+    waits: Waits,
+    cpu: Option<usize>,
+    epoch: Instant,
+    take: impl Fn() -> Option<Trade> + Send + 'static,
+    put: impl Fn(Trade) + 'static,
+) -> Way {
     let noted = Arc::<Noted>::default();
     let is_over = Arc::<AtomicU64>::default();
     let step = move |receiver: &Receiver| {
-        let taken = if waits == Waits::Blocked { channel.recv().ok() } else { channel.try_recv().ok() };
+        let taken = take();
         if let Some(trade) = &taken {
             black_box(trade);
             receiver.note();
@@ -265,29 +282,7 @@ fn by_crossbeam(waits: Waits, cpu: Option<usize>, epoch: Instant) -> Way {
     let receiver = Receiver { noted: Arc::clone(&noted), epoch };
     let thread = receiving(cpu, waits, step, receiver, Arc::clone(&is_over));
     // With the closure the sender goes, which ends a receiver that is blocked.
-    let send = move |id| sender.try_send(*black_box(&trade(id))).expect("it fits");
-    let end = move || {
-        is_over.store(1, Ordering::Relaxed);
-        thread.join().expect("it ended");
-    };
-    Way { send: Box::new(send), noted, sent: 0, end: Box::new(end) }
-}
-
-fn by_mpsc(waits: Waits, cpu: Option<usize>, epoch: Instant) -> Way {
-    let (sender, channel) = sync_channel::<Trade>(SLOTS);
-    let noted = Arc::<Noted>::default();
-    let is_over = Arc::<AtomicU64>::default();
-    let step = move |receiver: &Receiver| {
-        let taken = if waits == Waits::Blocked { channel.recv().ok() } else { channel.try_recv().ok() };
-        if let Some(trade) = &taken {
-            black_box(trade);
-            receiver.note();
-        }
-        taken.is_some()
-    };
-    let receiver = Receiver { noted: Arc::clone(&noted), epoch };
-    let thread = receiving(cpu, waits, step, receiver, Arc::clone(&is_over));
-    let send = move |id| sender.try_send(*black_box(&trade(id))).expect("it fits");
+    let send = move |id| put(*black_box(&trade(id)));
     let end = move || {
         is_over.store(1, Ordering::Relaxed);
         thread.join().expect("it ended");
