@@ -398,6 +398,13 @@ impl Governor {
         }
     }
 
+    /// Our part of the venue's REST weight, and the window it is for; `None`: no limit is stated.
+    #[must_use]
+    pub fn rest_share(&self, id: BudgetId) -> Option<(u64, Duration)> {
+        let window = rest_windows(&self.budgets[usize::from(id.0)].limits).into_iter().next()?;
+        Some((window.budget, window.length))
+    }
+
     /// Until when nothing is asked of this budget, if it is held at all.
     #[must_use]
     pub fn held_until(&self, id: BudgetId, now: MonoNs) -> Option<MonoNs> {

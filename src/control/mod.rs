@@ -11,6 +11,7 @@
 //!                             │ reconnect      how long to wait before the next attempt
 //!                             │ pace           the venue's messages a second
 //! governor (one for the process): what all machines together may ask of a venue from one address
+//! snapshots: which book is repaired next, how deep and when, within the governor's budget
 //! pool: which streams go on which connection and in which request, before any machine is made
 //!
 //! engine ──► RequestMachine: session, auth + logins, heartbeat, reconnect, pace, and
@@ -44,6 +45,7 @@ mod secret;
 mod sends;
 mod session;
 mod slot_list;
+mod snapshots;
 mod subscriptions;
 mod turn;
 mod unanswered;
@@ -84,6 +86,10 @@ pub use rotation::{Leg, Relay, RelayAction, RelayCounters, RelayEvent, RelayStat
 pub use secret::Secret;
 pub use sends::SendRefused;
 pub use session::{Edge, Session, State};
+pub use snapshots::{
+    BookPlan, BookSeen, Estimate, Fetch, FetchEnd, SnapshotAction, SnapshotDepth, SnapshotReport, SnapshotSettings,
+    SnapshotStatus, Snapshots,
+};
 pub use subscriptions::{
     AckOutcome, Operation, Request, SlotId, SlotSet, Streams, SubscriptionCounters, SubscriptionSettings, Subscriptions,
 };

@@ -1,7 +1,7 @@
 //! The cold half of a venue: what to say to it, and what its control messages mean. Once per connection or command.
 
 use super::{Channel, ChannelError, binance, bybit};
-use crate::market::{Instrument, Venue};
+use crate::market::{Instrument, Level, SymbolSpec, Venue};
 use std::fmt;
 use std::time::Duration;
 
@@ -174,6 +174,29 @@ pub struct InstrumentError {
     pub what: String,
 }
 
+/// A depth snapshot as a venue's REST gave it, at its symbol's scales.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct DepthSnapshot {
+    /// The id of the last change in it.
+    pub last_update_id: u64,
+    /// Bids, best first.
+    pub bids: Vec<Level>,
+    /// Asks, best first.
+    pub asks: Vec<Level>,
+}
+
+/// A depth snapshot that could not be read.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("depth snapshot of {symbol} on {venue}: {what}")]
+pub struct DepthError {
+    /// The venue.
+    pub venue: Venue,
+    /// The symbol asked for.
+    pub symbol: String,
+    /// What is wrong, with the field.
+    pub what: String,
+}
+
 /// The cold half of one venue. `&'static dyn`: called per connection or command, never per message.
 pub trait Protocol: Sync {
     /// The venue.
@@ -255,6 +278,19 @@ pub trait Protocol: Sync {
 
     /// Path and query of a depth snapshot, for venues whose books start from REST.
     fn depth_path(&self, symbol: &str, levels: u16) -> String;
+
+    /// Reads a depth snapshot of this symbol: exact at its scales.
+    ///
+    /// # Errors
+    /// [`DepthError`]: not the documented shape, a number off the symbol's grid, the venue's own refusal, or a venue whose books
+    /// start from their stream.
+    fn read_depth(&self, spec: &SymbolSpec, body: &[u8]) -> Result<DepthSnapshot, DepthError>;
+
+    /// The levels a side to ask for first: as many as the cheapest request gives. `None`: the books start from their stream.
+    fn depth_first(&self) -> Option<u16>;
+
+    /// The most levels a side that a snapshot gives.
+    fn depth_max(&self) -> u16;
 }
 
 /// The cold half of a venue.
