@@ -41,6 +41,7 @@ pub(super) fn check(placed: &[Placed], engine: &EngineConfig, names_cores: bool,
         one.subscription();
         one.times();
         one.upkeep();
+        one.book();
         one.sizes();
         one.instruments();
     }

@@ -1,6 +1,8 @@
 //! One connection's settings, checked or built in code, with their defaults.
 
-use super::{AuthConfig, Header, HeartbeatConfig, LivenessConfig, ReconnectConfig, RestConfig, RotationConfig};
+use super::{
+    AuthConfig, BookConfig, Header, HeartbeatConfig, LivenessConfig, ReconnectConfig, RestConfig, RotationConfig,
+};
 use crate::control::{self, Plan, PlanError, PlanLimits, PlannedConnection, SubscriptionSettings};
 use crate::hot::RecordOpener;
 use crate::limits::MESSAGE_BYTES_DEFAULT;
@@ -227,6 +229,8 @@ pub struct ConnectionConfig {
     pub reconnect: ReconnectConfig,
     /// Renewing.
     pub rotation: RotationConfig,
+    /// Books on the hot core.
+    pub book: BookConfig,
     /// What REST may use; the same for every connection of a venue.
     pub rest: RestConfig,
     /// Credentials; `None` does not authenticate.
@@ -281,6 +285,7 @@ impl ConnectionConfig {
             liveness: LivenessConfig::default(),
             reconnect: ReconnectConfig::default(),
             rotation: RotationConfig::of_venue(protocol),
+            book: BookConfig::default(),
             rest: RestConfig::default(),
             auth: None,
             timeouts: TimeoutsConfig::default(),

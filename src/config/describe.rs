@@ -108,6 +108,7 @@ fn write_connection(connection: &ConnectionConfig, sockets: &[&PlannedSocket<'_>
     for planned in sockets {
         write_socket(planned, out)?;
     }
+    super::book::write_books(connection, out)?;
     let share = connection.rest.weight_share_percent;
     writeln!(out, "  rest         {}, at most {share} % of the address's weight", connection.rest_url)?;
     let given = connection.instruments.len();

@@ -403,8 +403,9 @@ type Setting = (&'static str, String, Result<Effect, &'static str>);
 fn settings(connection: &ConnectionConfig) -> Vec<Setting> {
     let ConnectionConfig { name: _, exchange, venue: _, url, rest_url, symbols: _, channels: _, form, core, .. } =
         connection;
-    let ConnectionConfig { transport, rest, auth: _, headers: _, tls, limits, instruments: _, .. } = connection;
+    let ConnectionConfig { transport, book, rest, auth: _, headers: _, tls, limits, instruments: _, .. } = connection;
     let super::TlsConfig { ca_file, records } = tls;
+    let super::BookConfig { keep, depth, top_levels, crossed_updates_max, snapshot_depth_first, snapshot_depth } = book;
     let mut settings = vec![
         ("exchange", exchange.clone(), Ok(Effect::AtOnce)),
         ("url", url.to_string(), Ok(Effect::Rotation)),
@@ -412,6 +413,12 @@ fn settings(connection: &ConnectionConfig) -> Vec<Setting> {
         ("form", format!("{form:?}").to_lowercase(), Err(BY_SOCKET)),
         ("core", core.to_string(), Err(BY_CORE)),
         ("transport", transport.name().to_owned(), Err(BY_SOCKET)),
+        ("book.keep", keep.to_string(), Ok(Effect::AtOnce)),
+        ("book.depth", optional(*depth), Ok(Effect::AtOnce)),
+        ("book.top_levels", top_levels.to_string(), Ok(Effect::AtOnce)),
+        ("book.crossed_updates_max", crossed_updates_max.to_string(), Ok(Effect::AtOnce)),
+        ("book.snapshot_depth_first", optional(*snapshot_depth_first), Ok(Effect::AtOnce)),
+        ("book.snapshot_depth", optional(*snapshot_depth), Ok(Effect::AtOnce)),
         ("rest.weight_share_percent", rest.weight_share_percent.to_string(), Err(BUDGET)),
         ("tls.ca_file", optional(ca_file.as_ref().map(|file| file.display())), Ok(Effect::Rotation)),
         ("tls.records", records.name().to_owned(), Ok(Effect::Rotation)),

@@ -92,6 +92,9 @@ fn each_setting_is_taken_when_it_can_be_and_refused_by_name_where_it_cannot() {
     assert_eq!(changed(|a| a.rotation.after = None), at_once("rotation.after_s"));
     assert_eq!(changed(|a| a.reconnect.immediate_first = true), at_once("reconnect.immediate_first"));
     assert_eq!(changed(|a| a.exchange = "desk".into()), at_once("exchange"));
+    assert_eq!(changed(|a| a.book.keep = false), at_once("book.keep"));
+    assert_eq!(changed(|a| a.book.depth = Some(100)), at_once("book.depth"));
+    assert_eq!(changed(|a| a.book.snapshot_depth = Some(500)), at_once("book.snapshot_depth"));
     let next = |key: &str| (vec![(key.to_owned(), Effect::NextConnect)], Vec::<String>::new());
     let minute = Duration::from_secs(60);
     assert_eq!(changed(|a| a.heartbeat.protocol_ping = Some(minute)), next("heartbeat.protocol_ping_ms"));

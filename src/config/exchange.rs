@@ -9,6 +9,7 @@ use super::apply::{
     apply_auth, apply_headers, apply_heartbeat, apply_liveness, apply_reconnect, apply_rotation, apply_socket,
     apply_subscription, apply_timeouts,
 };
+use super::book::apply_book;
 use super::place::{Place, Places};
 use super::reader::{Section, Source};
 use super::request::{self, PlacedRequest};
@@ -215,6 +216,9 @@ fn apply_shared(section: &mut Section<'_>, config: &mut ConnectionConfig, host: 
     }
     if let Some(table) = section.table("rotation") {
         apply_rotation(table, &mut config.rotation);
+    }
+    if let Some(table) = section.table("book") {
+        apply_book(table, &mut config.book);
     }
     if let Some(mut table) = section.table("rest") {
         table.count("weight_share_percent", &mut config.rest.weight_share_percent);

@@ -9,6 +9,7 @@
 //! with file, line, key, what was found and what is allowed. Connects to nothing, and repeats no header's value.
 
 mod apply;
+mod book;
 mod check;
 mod check_upkeep;
 mod connection;
@@ -34,6 +35,7 @@ mod tests_upkeep;
 mod upkeep;
 
 pub use crate::control::Secret;
+pub use book::{BookConfig, book_depth, is_better_book};
 pub use connection::{
     BATCH_DEFAULT, ConnectionConfig, InstrumentConfig, LimitsConfig, Separate, SocketConfig, SubscriptionConfig,
     TimeoutsConfig, TlsConfig, Transport,

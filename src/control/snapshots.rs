@@ -107,10 +107,10 @@ pub struct Fetch(u64);
 /// How a try ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum FetchEnd {
-    /// The book is live with it. `is_whole`: the venue had fewer levels than were asked for.
+    /// The book is live with it.
     Joined {
-        /// Nothing lies behind what came.
-        is_whole: bool,
+        /// Levels a side that came; [`WHOLE`](Self::WHOLE) where the venue had fewer than were asked for.
+        levels: u16,
     },
     /// It was of no use: a live book is further, or its state has changed meanwhile. Nothing is kept for it any more.
     Late,
@@ -122,6 +122,11 @@ pub enum FetchEnd {
     NoHold,
     /// The core keeps no such book: nothing was asked.
     NoBook,
+}
+
+impl FetchEnd {
+    /// Nothing lies behind what came.
+    pub const WHOLE: u16 = u16::MAX;
 }
 
 /// What is to be done, or told.
@@ -276,9 +281,15 @@ pub struct SnapshotStatus {
 enum Phase {
     Idle,
     /// A snapshot is under way: the depth's position.
-    Fetching { fetch: Fetch, depth: usize, until: MonoNs },
+    Fetching {
+        fetch: Fetch,
+        depth: usize,
+        until: MonoNs,
+    },
     /// Its topic was asked for again.
-    Resubscribing { until: MonoNs },
+    Resubscribing {
+        until: MonoNs,
+    },
 }
 
 #[derive(Debug)]
@@ -461,13 +472,7 @@ impl Snapshots {
         actions.push(SnapshotAction::Told(told));
     }
 
-    fn turned_stale(
-        &mut self,
-        book: &mut Kept,
-        reason: StaleReason,
-        now: MonoNs,
-        actions: &mut Vec<SnapshotAction>,
-    ) {
+    fn turned_stale(&mut self, book: &mut Kept, reason: StaleReason, now: MonoNs, actions: &mut Vec<SnapshotAction>) {
         book.stale = Some((now, reason));
         actions.push(SnapshotAction::Told(SnapshotReport::Stale { symbol: book.plan.symbol, reason }));
         let was_stable = now >= after(book.live_since, self.settings.stable_after);
@@ -519,12 +524,14 @@ impl Snapshots {
             FetchEnd::NoHold | FetchEnd::NoBook => {}
         }
         match end {
-            FetchEnd::Joined { is_whole } => {
+            FetchEnd::Joined { levels } => {
                 self.release(book);
                 if !book.state.is_live() {
                     self.turned_live(book, now, actions);
                 }
-                book.known = if is_whole { book.last_depth() } else { depth };
+                // A venue may give more than was asked for.
+                let known = book.plan.depths.iter().rposition(|depth| depth.levels <= levels);
+                book.known = known.map_or(depth, |known| known.max(depth));
                 book.ready_at = now;
             }
             FetchEnd::NotJoined(reason) => {
@@ -586,8 +593,7 @@ impl Snapshots {
             Phase::Fetching { until, .. } | Phase::Resubscribing { until } => until <= now,
             Phase::Idle => false,
         };
-        let over: Vec<usize> =
-            self.books.values().filter(is_over).map(|book| book.plan.symbol.index()).collect();
+        let over: Vec<usize> = self.books.values().filter(is_over).map(|book| book.plan.symbol.index()).collect();
         for at in over {
             let Some(mut book) = self.books.remove(&at) else { continue };
             if matches!(book.phase, Phase::Fetching { .. }) {
@@ -601,13 +607,7 @@ impl Snapshots {
     }
 
     /// Begins as many snapshots as the budget, the cores' buffers and the bound on requests allow.
-    fn begin(
-        &mut self,
-        budget: BudgetId,
-        governor: &mut Governor,
-        now: MonoNs,
-        actions: &mut Vec<SnapshotAction>,
-    ) {
+    fn begin(&mut self, budget: BudgetId, governor: &mut Governor, now: MonoNs, actions: &mut Vec<SnapshotAction>) {
         loop {
             let Some((at, depth, deepens)) = self.next(budget, governor, now) else {
                 self.give_place_back(budget, governor, now);
@@ -812,7 +812,10 @@ impl Snapshots {
             planned_ms: planned.map(|planned| millis(planned.live_in)),
             took_ms: group.took.map(millis),
             deep_planned_ms: planned.filter(|planned| planned.deep_weight > 0).map(|planned| millis(planned.deep_in)),
-            deep_took_ms: group.deep_took.filter(|_| planned.is_some_and(|planned| planned.deep_weight > 0)).map(millis),
+            deep_took_ms: group
+                .deep_took
+                .filter(|_| planned.is_some_and(|planned| planned.deep_weight > 0))
+                .map(millis),
             ..group.counts
         }
     }

@@ -40,8 +40,7 @@ impl Bench {
     }
 
     fn keep(&mut self, at: usize, depths: &[SnapshotDepth], now: MonoNs) {
-        let plan =
-            BookPlan { symbol: symbol(at), budget: self.budget, core: 0, heaviness: 1, depths: depths.to_vec() };
+        let plan = BookPlan { symbol: symbol(at), budget: self.budget, core: 0, heaviness: 1, depths: depths.to_vec() };
         self.planner.keep(plan, now);
     }
 
@@ -81,7 +80,7 @@ impl Bench {
     }
 }
 
-const JOINED: FetchEnd = FetchEnd::Joined { is_whole: false };
+const JOINED: FetchEnd = FetchEnd::Joined { levels: 0 };
 
 #[test]
 fn the_busiest_books_go_first_and_no_more_than_there_are_buffers() {
@@ -255,6 +254,20 @@ fn a_range_that_was_used_up_is_asked_for_deeper() {
 }
 
 #[test]
+fn a_book_that_was_given_more_than_was_asked_for_or_all_there_is_needs_no_deeper_snapshot() {
+    for (levels, deeper) in [(100, 1), (4_999, 1), (5_000, 0), (FetchEnd::WHOLE, 0)] {
+        let mut bench = Bench::new(60_000, SnapshotSettings::default());
+        bench.keep(0, &[SHALLOW, DEEP], ms(0));
+        bench.needs(0, 0, ms(0));
+        bench.poll(ms(0));
+        let (_, fetch, _) = bench.begun()[0];
+        bench.ended(0, fetch, FetchEnd::Joined { levels }, ms(1));
+        bench.poll(ms(1));
+        assert_eq!(bench.begun().len(), deeper, "{levels} levels");
+    }
+}
+
+#[test]
 fn a_cut_connection_ends_the_try_and_the_answer_that_comes_later_changes_nothing() {
     let mut bench = Bench::new(60_000, SnapshotSettings::default());
     bench.keep(0, &[SHALLOW], ms(0));
@@ -367,19 +380,44 @@ fn five_hundred_books_are_reckoned_as_the_issue_says() {
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 enum Moment {
     /// The core lends a buffer and says so; then the request goes out.
-    Begun { at: usize, fetch: Fetch, levels: u16 },
+    Begun {
+        at: usize,
+        fetch: Fetch,
+        levels: u16,
+    },
     /// The request is at the venue.
-    Asked { at: usize, fetch: Fetch, levels: u16 },
+    Asked {
+        at: usize,
+        fetch: Fetch,
+        levels: u16,
+    },
     /// Its answer, or that none came, is here.
-    Answered { at: usize, fetch: Fetch, status: u16, wait_ms: u64, is_old: bool },
+    Answered {
+        at: usize,
+        fetch: Fetch,
+        status: u16,
+        wait_ms: u64,
+        is_old: bool,
+    },
     /// The core has taken the snapshot.
-    Taken { at: usize, fetch: Fetch, is_old: bool },
+    Taken {
+        at: usize,
+        fetch: Fetch,
+        is_old: bool,
+    },
     /// A gap, or a cut of the whole connection.
-    Breaks { at: usize },
+    Breaks {
+        at: usize,
+    },
     Cut,
-    Back { at: usize },
+    Back {
+        at: usize,
+    },
     /// A time-out of a request that nobody answers.
-    Lost { at: usize, fetch: Fetch },
+    Lost {
+        at: usize,
+        fetch: Fetch,
+    },
     /// The planner asked to be called.
     Timer,
 }

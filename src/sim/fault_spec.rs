@@ -19,7 +19,7 @@ pub const FAULT_HELP: &str = "\
 Faults: [VENUE:]NAME[=VALUE][#WHICH], several separated by commas
   WHICH    #3, #2-5, #4- (the 3rd, 2nd to 5th, 4th and later) or #10% (drawn by --fault-seed) of what is struck:
            connections; subscribe requests (ack-*, refuse-subscribe, bad-stream, cut-before-ack); auth requests (auth-*);
-           REST requests (rest-*). Counted per venue from 1. NAME=10% is the same as NAME#10%.
+           REST requests (rest-*, depth-old). Counted per venue from 1. NAME=10% is the same as NAME#10%.
   AGE      of a connection: 500ms, 60s, 5m.  TIME  200ms, or drawn anew each time from 200ms..2s.
   WINDOW   10s: for 10 seconds from the start; 5s..15s: from then to then. Without it: always.
   connect  refuse-connects=WINDOW  hang-tls  hang-upgrade  slow-upgrade=TIME  cut-upgrade  upgrade-with-frame
@@ -29,7 +29,7 @@ Faults: [VENUE:]NAME[=VALUE][#WHICH], several separated by commas
   silence  silent-after-ack[=SHARE] (of streams)  silent-stream=NAME  silent-connection  silent-after=MESSAGES
            stream-silent-after=MESSAGES  half-open-after=AGE  deaf-after=AGE
   end      close-at=AGE (1000)  close-CODE=AGE  reset-every=AGE  shutdown-notice=AGE (Binance)  cut-mid-frame=BYTES
-  REST     rest-STATUS[=WINDOW]  rest-delay=TIME  rest-hang
+  REST     rest-STATUS[=WINDOW]  rest-delay=TIME  rest-hang  depth-old (Binance: the book as it began)
   measures leg-skew=TIME  connect-limit=COUNT/TIME  rest-limit=WEIGHT/TIME  stream-limit=COUNT (Binance)
 Example: --faults shutdown-notice=55s,close-1001=60s,ack-loss=5%,bybit-linear:silent-after-ack=10%";
 
@@ -217,6 +217,7 @@ fn read_fault(name: &str, text: Option<&str>) -> Result<Fault, String> {
         "auth-loss" => plain(Fault::LoseAuth),
         "auth-refused" => plain(Fault::RefuseAuth),
         "rest-hang" => plain(Fault::HangRest),
+        "depth-old" => plain(Fault::OldDepth),
         "refuse-connects" => {
             value.some("10s")?;
             Ok(Fault::RefuseConnects(value.window()?.unwrap_or(Span::until(Duration::ZERO))))
@@ -359,6 +360,7 @@ mod tests {
             "rest-429=5s",
             "rest-delay=1s",
             "rest-hang",
+            "depth-old",
             "leg-skew=0..20ms",
             "connect-limit=30/30s",
             "rest-limit=100/1s",

@@ -162,6 +162,8 @@ pub enum Fault {
     SlowRest(Span),
     /// REST never answers.
     HangRest,
+    /// A depth snapshot is that of the book as it began, however long ago that is (Binance, synthetic markets).
+    OldDepth,
     /// So many connects per address in so long, instead of the venue's own limit.
     ConnectLimit(u32, Duration),
     /// So much REST weight (Binance) or so many requests (Bybit) per address in so long, instead of the venue's limit.
@@ -171,7 +173,7 @@ pub enum Fault {
 }
 
 /// Names of the faults that strike somebody, in the order of [`Fault::index`].
-pub(super) const FAULT_NAMES: [&str; 30] = [
+pub(super) const FAULT_NAMES: [&str; 31] = [
     "refuse-connects",
     "hang-tls",
     "hang-upgrade",
@@ -202,6 +204,7 @@ pub(super) const FAULT_NAMES: [&str; 30] = [
     "auth-refused",
     "rest-refused",
     "rest-delayed",
+    "depth-old",
 ];
 
 impl Fault {
@@ -238,6 +241,7 @@ impl Fault {
             Self::RefuseAuth => 27,
             Self::RefuseRest { .. } => 28,
             Self::SlowRest(_) | Self::HangRest => 29,
+            Self::OldDepth => 30,
             Self::LegSkew(_) | Self::ConnectLimit(..) | Self::RestLimit(..) | Self::StreamLimit(_) => return None,
         })
     }
@@ -502,6 +506,7 @@ mod tests {
         names.dedup();
         assert_eq!(names.len(), FAULT_NAMES.len());
         assert_eq!(FAULT_NAMES[Fault::HangRest.index().unwrap()], "rest-delayed");
+        assert_eq!(FAULT_NAMES[Fault::OldDepth.index().unwrap()], "depth-old");
         assert_eq!(FAULT_NAMES[Fault::CutMidFrame(1).index().unwrap()], "cut-mid-frame");
         assert_eq!(FAULT_NAMES[Fault::StreamSilentAfter(1).index().unwrap()], "stream-silent-after");
     }

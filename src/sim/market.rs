@@ -428,14 +428,19 @@ impl SyntheticMarket {
 
     pub(super) fn symbol(&mut self, index: u32) -> &mut SymbolMarket {
         let at = index as usize;
-        let records = (TAPE_RECORDS / self.listings.len().max(1)).clamp(TAPE_RECORDS_MIN, TAPE_RECORDS_MAX);
-        let tape_records = self.tape.is_some().then_some(records);
         if self.symbols[at].is_none() {
             self.active.push(index);
+            self.symbols[at] = Some(self.begun(index));
         }
-        self.symbols[at].get_or_insert_with(|| {
-            Box::new(SymbolMarket::new(self.venue, self.seed, at, &self.listings[at], tape_records))
-        })
+        self.symbols[at].as_deref_mut().expect("just made")
+    }
+
+    /// A symbol's market as it began: made by the seed, again and again the same.
+    pub(super) fn begun(&self, index: u32) -> Box<SymbolMarket> {
+        let at = index as usize;
+        let records = (TAPE_RECORDS / self.listings.len().max(1)).clamp(TAPE_RECORDS_MIN, TAPE_RECORDS_MAX);
+        let tape_records = self.tape.is_some().then_some(records);
+        Box::new(SymbolMarket::new(self.venue, self.seed, at, &self.listings[at], tape_records))
     }
 
     /// A symbol that somebody has asked for before.
@@ -489,6 +494,17 @@ mod tests {
         assert!(number > 4_000 && number == symbol.last_quote, "{number}");
         let liquidation = symbol.liquidation_after(0).unwrap();
         assert!(liquidation.is_liquidation && symbol.liquidation_after(symbol.last_deal_id()).is_err());
+    }
+
+    #[test]
+    fn a_market_as_it_began_is_the_same_whatever_happened_since() {
+        let mut market = market(5);
+        let begun = market.symbol(1).book.update_id();
+        for _ in 0..100 {
+            market.symbol(1).step(1);
+        }
+        assert!(market.symbol(1).book.update_id() >= begun + 100);
+        assert_eq!(market.begun(1).book.update_id(), begun);
     }
 
     #[test]

@@ -10,8 +10,9 @@
 use super::binance_feed::levels;
 use super::bybit_feed::{book_data, topic_at};
 use super::exchange::{Exchange, Feed};
+use super::faults::Fault;
 use super::listing::Listing;
-use super::rest_limits;
+use super::rest_limits::{self, OldDepth};
 use super::text::{Json, NumberText};
 use super::tls::MaybeTls;
 use crate::market::Venue;
@@ -163,7 +164,11 @@ fn usdm_symbol(listing: &Listing) -> Value {
     })
 }
 
-async fn binance_depth(State(exchange): State<Arc<Exchange>>, Query(parameters): Parameters) -> Response {
+async fn binance_depth(
+    State(exchange): State<Arc<Exchange>>,
+    Extension(OldDepth(is_old)): Extension<OldDepth>,
+    Query(parameters): Parameters,
+) -> Response {
     let Some(name) = parameters.get("symbol") else {
         return binance_error(-1102, "Mandatory parameter 'symbol' was not sent, was empty/null, or malformed.");
     };
@@ -179,7 +184,14 @@ async fn binance_depth(State(exchange): State<Arc<Exchange>>, Query(parameters):
         Feed::Synthetic { market, .. } => {
             let mut market = market.lock().expect("no holder panics");
             let Some(index) = market.find(name) else { return binance_error(-1121, "Invalid symbol.") };
-            let symbol = market.symbol(index);
+            let begun = is_old.then(|| {
+                exchange.counters.strike(&Fault::OldDepth);
+                market.begun(index)
+            });
+            let symbol = match &begun {
+                Some(begun) => begun,
+                None => &*market.symbol(index),
+            };
             let (mut bids, mut asks) = (Vec::new(), Vec::new());
             symbol.book.top(true, limit.clamp(1, limit_max), &mut bids);
             symbol.book.top(false, limit.clamp(1, limit_max), &mut asks);

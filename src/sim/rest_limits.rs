@@ -70,7 +70,12 @@ struct Struck {
     delay: Option<Duration>,
     is_hung: bool,
     limit: Option<Limit>,
+    is_old: bool,
 }
+
+/// A depth snapshot is to be that of the book as it began.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct OldDepth(pub(super) bool);
 
 fn struck(exchange: &Exchange, number: u64) -> Struck {
     let (venue, now) = (exchange.venue, Instant::now());
@@ -87,6 +92,7 @@ fn struck(exchange: &Exchange, number: u64) -> Struck {
             Fault::RestLimit(count, window) => Some(Limit { count: *count, window: *window }),
             _ => None,
         }),
+        is_old: faults.find(venue, number, |fault| (*fault == Fault::OldDepth).then_some(())).is_some(),
     }
 }
 
@@ -108,7 +114,7 @@ fn refusal(venue: Venue, status: u16, wait: Duration) -> Response {
 pub(super) async fn guard(
     State(exchange): State<Arc<Exchange>>,
     Extension(address): Extension<IpAddr>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Response {
     let (venue, counters) = (exchange.venue, &exchange.counters);
@@ -127,6 +133,7 @@ pub(super) async fn guard(
         counters.strike(&Fault::RefuseRest { status, window: None });
         return refusal(venue, status, left);
     }
+    request.extensions_mut().insert(OldDepth(struck.is_old));
     let (own, own_ban, is_strict) = budget(venue);
     // A scaled budget scales its ban.
     let (limit, ban) = match struck.limit {

@@ -6,10 +6,13 @@
 //! ```
 //! One task a venue. It can be paused, so that every connection comes to the same end and can be compared with it.
 
+use super::book::SLOTS;
 use super::bybit_feed::trade_id_text;
 use super::exchange::{Exchange, Feed, stopped};
 use super::market::SymbolMarket;
+use super::text::Json;
 use crate::market::Venue;
+use bytes::BytesMut;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -38,6 +41,10 @@ pub struct Tape {
     pub trades: Vec<TapeTrade>,
     /// The book's update id.
     pub update_id: u64,
+    /// Every bid at that id, best first: price and quantity as the venue's messages spell them.
+    pub bids: Vec<(String, String)>,
+    /// Every ask, likewise.
+    pub asks: Vec<(String, String)>,
     venue: Venue,
     salt: u64,
 }
@@ -51,6 +58,8 @@ impl Tape {
             last_trade: symbol.last_trade_id(),
             trades: trades.collect(),
             update_id: symbol.book.update_id(),
+            bids: levels(venue, symbol, true),
+            asks: levels(venue, symbol, false),
             venue,
             salt: symbol.salt,
         }
@@ -61,6 +70,18 @@ impl Tape {
     pub fn trade_id(&self, number: u64) -> Option<String> {
         (self.first_trade..=self.last_trade).contains(&number).then(|| trade_id_text(self.venue, self.salt, number))
     }
+}
+
+fn levels(venue: Venue, symbol: &SymbolMarket, is_bid: bool) -> Vec<(String, String)> {
+    let (price, qty) = (symbol.listing.price_text(venue), symbol.listing.qty_text(venue));
+    let text = |number: u64, text| {
+        let mut out = BytesMut::new();
+        Json(&mut out).fixed(number, text);
+        String::from_utf8_lossy(&out).into_owned()
+    };
+    let mut levels = Vec::new();
+    symbol.book.top(is_bid, SLOTS, &mut levels);
+    levels.into_iter().map(|(slot, units)| (text(symbol.price(slot), price), text(units, qty))).collect()
 }
 
 /// Lets a venue's tape live until the exchange stops.

@@ -52,8 +52,8 @@ pub use decode::{DecodeError, Decoded, Decoder, DecoderScratch, HotSymbols, Payl
 pub use identity::{Identity, identity};
 pub use isa::Cpu;
 pub use protocol::{
-    Ack, AckResult, ControlMessage, Form, Heartbeat, InstrumentError, InstrumentSpec, Limits, Protocol, Refusal,
-    RestLimits, StreamClass, protocol,
+    Ack, AckResult, ControlMessage, DepthError, DepthSnapshot, Form, Heartbeat, InstrumentError, InstrumentSpec,
+    Limits, Protocol, Refusal, RestLimits, StreamClass, protocol,
 };
 pub use request::arg_bytes;
 pub use sequence::VenueSequence;

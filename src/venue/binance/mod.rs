@@ -1,5 +1,6 @@
 //! Binance: spot and USD-M futures, JSON streams.
 
 pub mod decode;
+mod depth;
 pub mod protocol;
 pub mod sequence;

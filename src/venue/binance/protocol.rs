@@ -8,12 +8,12 @@
 //! Sources: the spot stream specification of 2026-07-21; the USD-M connector of 2026-08-21 and the notice of
 //! 2026-03-06 that split USD-M's paths by class of data. Never does I/O.
 
-use crate::market::{Instrument, InstrumentKind, Venue};
+use crate::market::{Instrument, InstrumentKind, SymbolSpec, Venue};
 use crate::venue::instruments::{delivery_date, percent_encoded, readable, scale_of_step};
 use crate::venue::request;
 use crate::venue::{
-    Ack, Channel, ChannelError, ChannelKind, ChannelScope, ControlMessage, Form, Heartbeat, InstrumentError,
-    InstrumentSpec, Limits, Protocol, Refusal, RestLimits, StreamClass,
+    Ack, Channel, ChannelError, ChannelKind, ChannelScope, ControlMessage, DepthError, DepthSnapshot, Form, Heartbeat,
+    InstrumentError, InstrumentSpec, Limits, Protocol, Refusal, RestLimits, StreamClass,
 };
 use serde::Deserialize;
 use serde_json::Value;
@@ -372,6 +372,19 @@ impl Protocol for Binance {
         let path = if self.is_usdm() { "/fapi/v1/depth" } else { "/api/v3/depth" };
         format!("{path}?symbol={}&limit={}", percent_encoded(symbol), self.depth_limit(levels))
     }
+
+    fn read_depth(&self, spec: &SymbolSpec, body: &[u8]) -> Result<DepthSnapshot, DepthError> {
+        let refused = |what| DepthError { venue: self.venue, symbol: spec.name.to_string(), what };
+        super::depth::read(spec, body).map_err(refused)
+    }
+
+    fn depth_first(&self) -> Option<u16> {
+        Some(if self.is_usdm() { 50 } else { 100 })
+    }
+
+    fn depth_max(&self) -> u16 {
+        self.depth_limit(0)
+    }
 }
 
 #[cfg(test)]
@@ -622,6 +635,15 @@ mod tests {
         assert_eq!(USDM.depth_path("BTCUSDT", 20), "/fapi/v1/depth?symbol=BTCUSDT&limit=20");
         assert_eq!(USDM.depth_path("BTCUSDT", 5_000), "/fapi/v1/depth?symbol=BTCUSDT&limit=1000");
         assert_eq!(SPOT.depth_path("币USDT", 5), "/api/v3/depth?symbol=%E5%B8%81USDT&limit=5");
+        for protocol in [&SPOT, &USDM] {
+            let first = protocol.depth_first().unwrap();
+            assert!(
+                (1..first).all(|levels| protocol.depth_weight(levels) == protocol.depth_weight(first)),
+                "the cheapest"
+            );
+            assert!(protocol.depth_weight(first + 1) > protocol.depth_weight(first), "and the most levels for it");
+        }
+        assert_eq!((SPOT.depth_max(), USDM.depth_max()), (5_000, 1_000));
     }
 
     #[test]

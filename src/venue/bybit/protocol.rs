@@ -8,12 +8,12 @@
 //! ```
 //! Source: the venue's documentation repository of 2026-07-24. Never does I/O.
 
-use crate::market::{Instrument, InstrumentKind, Venue};
+use crate::market::{Instrument, InstrumentKind, SymbolSpec, Venue};
 use crate::venue::instruments::{delivery_date, percent_encoded, readable, scale_of_step};
 use crate::venue::request;
 use crate::venue::{
-    Ack, AckResult, Channel, ChannelError, ChannelKind, ChannelScope, ControlMessage, Form, Heartbeat, InstrumentError,
-    InstrumentSpec, Limits, Protocol, Refusal, RestLimits, StreamClass,
+    Ack, AckResult, Channel, ChannelError, ChannelKind, ChannelScope, ControlMessage, DepthError, DepthSnapshot, Form,
+    Heartbeat, InstrumentError, InstrumentSpec, Limits, Protocol, Refusal, RestLimits, StreamClass,
 };
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -323,6 +323,20 @@ impl Protocol for Bybit {
         let limit = if levels == 0 { 1_000 } else { levels.min(1_000) };
         let symbol = percent_encoded(symbol);
         format!("/v5/market/orderbook?category={}&symbol={symbol}&limit={limit}", self.category())
+    }
+
+    /// The topic's first message is the snapshot: nothing is asked by REST.
+    fn read_depth(&self, spec: &SymbolSpec, _body: &[u8]) -> Result<DepthSnapshot, DepthError> {
+        let what = "its books start from their stream".to_owned();
+        Err(DepthError { venue: self.venue, symbol: spec.name.to_string(), what })
+    }
+
+    fn depth_first(&self) -> Option<u16> {
+        None
+    }
+
+    fn depth_max(&self) -> u16 {
+        1_000
     }
 }
 
