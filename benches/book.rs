@@ -322,7 +322,7 @@ fn message<'a>(id: u64, kind: BookKind, bids: &'a [Level], asks: &'a [Level]) ->
     let symbol = Symbol::new(0).expect("small");
     let meta = Meta { symbol, received, event_time: None, matching_time: None };
     let ids = SequenceIds { first: id, last: id, previous: Some(id - 1), cross: None };
-    BookUpdate { meta, kind, ids, depth: 0, bids, asks }
+    BookUpdate { meta, kind, ids, depth: 0, state: None, bids, asks }
 }
 
 /// Reads and edges that only the engine's book has.

@@ -258,7 +258,7 @@ fn on_symbol(mine: &mut Mine, router: &mut Router<Mine>, spec: &SymbolSpec) {
         (MARKER, _) => router.on_quote(spec.symbol, on_marker),
         (_, Kind::Trade) => router.on_trade(spec.symbol, on_trade),
         (_, Kind::Quote) => router.on_quote(spec.symbol, on_quote),
-        (_, Kind::Book) => router.on_book(spec.symbol, on_book),
+        (_, Kind::Book) => router.on_book_delta(spec.symbol, on_book),
     }
 }
 

@@ -92,7 +92,7 @@ fn on_symbol(_: &mut Receiver, router: &mut Router<Receiver>, spec: &SymbolSpec)
         black_box(trade);
         receiver.note();
     });
-    router.on_book(spec.symbol, |receiver, book| {
+    router.on_book_delta(spec.symbol, |receiver, book| {
         black_box(book);
         receiver.note();
     });
@@ -206,8 +206,9 @@ fn by_lane(policy: Policy, waits: Waits, book: bool, cpu: Option<usize>, epoch: 
         Box::new(move |id| {
             let (bids, asks) = levels.split_at(BOOK_LEVELS / 2);
             let ids = SequenceIds { first: id, last: id, previous: None, cross: None };
-            let book = BookUpdate { meta: trade(id).meta, kind: BookKind::Delta, ids, depth: 0, bids, asks };
-            router.book(&mut laned, black_box(&book));
+            let book =
+                BookUpdate { meta: trade(id).meta, kind: BookKind::Delta, ids, depth: 0, state: None, bids, asks };
+            router.book_delta(&mut laned, black_box(&book));
         })
     } else {
         Box::new(move |id| router.trade(&mut laned, black_box(&trade(id))))

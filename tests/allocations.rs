@@ -61,7 +61,7 @@ fn note_everything(_: &mut State, router: &mut Router<State>, spec: &SymbolSpec)
     router.on_quote(symbol, note);
     router.on_ticker(symbol, note);
     router.on_kline(symbol, note);
-    router.on_book(symbol, |state, event| note(state, event));
+    router.on_book_delta(symbol, |state, event| note(state, event));
 }
 
 /// What a run came to.

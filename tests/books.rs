@@ -46,6 +46,7 @@ impl Owned {
             kind: self.kind,
             ids: self.ids,
             depth: self.depth,
+            state: None,
             bids: &self.bids,
             asks: &self.asks,
         }
@@ -61,7 +62,7 @@ struct Ledger {
 
 impl Sink for Ledger {
     fn book(&mut self, event: &BookUpdate<'_>) {
-        let BookUpdate { meta, kind, ids, depth, bids, asks } = *event;
+        let BookUpdate { meta, kind, ids, depth, bids, asks, .. } = *event;
         self.books.push(Owned { meta, kind, ids, depth, bids: bids.to_vec(), asks: asks.to_vec() });
     }
     fn quote(&mut self, event: &Quote) {
@@ -232,7 +233,7 @@ fn play_binance(capture: &Capture) -> Run {
         if at == before {
             assert_eq!(books.view(symbol).unwrap().state, BookState::Waiting);
             let outcome = books.snapshot(ticket, &snapshot.update()).unwrap();
-            assert!(matches!(outcome, Outcome { step: Step::Rebuilt(_), repair: None }), "{outcome:?}");
+            assert!(matches!(outcome, Outcome { step: Step::Rebuilt(_), repair: None, .. }), "{outcome:?}");
             rebuild.apply(&body["bids"], &body["asks"]);
             for data in std::mem::take(&mut kept) {
                 apply_newer(&mut rebuild, &data, snapshot.ids.last);
@@ -246,7 +247,7 @@ fn play_binance(capture: &Capture) -> Run {
             kept.push(data);
             continue;
         }
-        assert!(matches!(outcome, Outcome { step: Step::Applied(_) | Step::Skipped, repair: None }), "{outcome:?}");
+        assert!(matches!(outcome, Outcome { step: Step::Applied(_) | Step::Skipped, repair: None, .. }), "{outcome:?}");
         apply_newer(&mut rebuild, &data, snapshot.ids.last);
         assert_same_touch(&books, symbol, &rebuild, line);
         run.live_messages += 1;

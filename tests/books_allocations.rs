@@ -34,7 +34,7 @@ fn changes(n: i64, is_bid: bool) -> [Level; 40] {
 fn update(symbol: Symbol, kind: BookKind, ids: SequenceIds, depth: u16, [bids, asks]: [&[Level]; 2]) -> BookUpdate<'_> {
     let received = Received { mono: MonoNs(1), wall_ns: 1 };
     let meta = Meta { symbol, received, event_time: None, matching_time: None };
-    BookUpdate { meta, kind, ids, depth, bids, asks }
+    BookUpdate { meta, kind, ids, depth, state: None, bids, asks }
 }
 
 fn ids(last: u64) -> SequenceIds {

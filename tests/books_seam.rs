@@ -136,6 +136,7 @@ impl Run {
             kind: message.kind,
             ids: SequenceIds::default(),
             depth: self.depth,
+            state: None,
             bids: &bids,
             asks: &asks,
         };
@@ -262,7 +263,7 @@ fn chained(rule: Chain, messages: &[(BookKind, SequenceIds)]) -> Vec<Step> {
     let mut slot =
         Slot::new(Symbol::new(0).unwrap(), 0, rule, BookSettings { depth_kept: 2, ..BookSettings::for_depth(0) });
     let steps = messages.iter().map(|&(kind, ids)| {
-        let update = BookUpdate { meta: meta(), kind, ids, depth: 0, bids: &level(1), asks: &level(2) };
+        let update = BookUpdate { meta: meta(), kind, ids, depth: 0, state: None, bids: &level(1), asks: &level(2) };
         slot.update(&update, None).step
     });
     let steps = steps.collect();

@@ -82,7 +82,7 @@ handlers! {
     on_agg_trade, agg_trade, AggTrade;
     on_quote, quote, Quote;
     on_ticker, ticker, Ticker;
-    on_book, book, BookUpdate<'_>;
+    on_book_delta, book, BookUpdate<'_>;
     on_kline, kline, Kline;
     on_mark_price, mark_price, MarkPrice;
     on_liquidation, liquidation, Liquidation;

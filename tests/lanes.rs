@@ -64,7 +64,7 @@ fn on_book(tells: &mut Tells, book: &BookUpdate<'_>) {
 fn on_symbol(_: &mut Tells, router: &mut Router<Tells>, spec: &SymbolSpec) {
     router.on_trade(spec.symbol, on_trade);
     router.on_quote(spec.symbol, on_quote);
-    router.on_book(spec.symbol, on_book);
+    router.on_book_delta(spec.symbol, on_book);
 }
 
 /// A strategy's `make` whose states all tell the same receiver.

@@ -69,7 +69,7 @@ fn note<E: ?Sized>(state: &mut State, _event: &E) {
 fn note_everything(_: &mut State, router: &mut Router<State>, spec: &SymbolSpec) {
     router.on_trade(spec.symbol, note);
     router.on_quote(spec.symbol, note);
-    router.on_book(spec.symbol, |state, event| note(state, event));
+    router.on_book_delta(spec.symbol, |state, event| note(state, event));
 }
 
 /// Runs the engine until `message_count` messages have come; the report, and the faults behind the warm-up.

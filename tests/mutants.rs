@@ -50,7 +50,7 @@ impl Sink for Ledger {
         self.0.push(Event::Ticker(*event));
     }
     fn book(&mut self, event: &BookUpdate<'_>) {
-        let BookUpdate { meta, kind, ids, depth, bids, asks } = *event;
+        let BookUpdate { meta, kind, ids, depth, bids, asks, .. } = *event;
         self.0.push(Event::Book(meta, kind, ids, depth, bids.to_vec(), asks.to_vec()));
     }
     fn kline(&mut self, event: &Kline) {

@@ -77,7 +77,7 @@ fn on_symbol(_: &mut Keeper, router: &mut Router<Keeper>, spec: &SymbolSpec) {
             seen.last_quote = quote.update_id;
         });
     });
-    router.on_book(spec.symbol, |keeper, book| keeper.note(book.meta.symbol, |seen| on_book(seen, book)));
+    router.on_book_delta(spec.symbol, |keeper, book| keeper.note(book.meta.symbol, |seen| on_book(seen, book)));
     router.on_ticker(spec.symbol, |keeper, event| keeper.note(event.meta.symbol, |seen| seen.others += 1));
     router.on_kline(spec.symbol, |keeper, event| keeper.note(event.meta.symbol, |seen| seen.others += 1));
     router.on_agg_trade(spec.symbol, |keeper, event| keeper.note(event.meta.symbol, |seen| seen.others += 1));

@@ -30,7 +30,7 @@ fn on_symbol(_: &mut Nothing, router: &mut Router<Nothing>, spec: &SymbolSpec) {
     router.on_trade(spec.symbol, |_, _| {});
     router.on_quote(spec.symbol, |_, _| {});
     router.on_ticker(spec.symbol, |_, _| {});
-    router.on_book(spec.symbol, |_, _| {});
+    router.on_book_delta(spec.symbol, |_, _| {});
 }
 
 /// A file with these symbols, the last of them heavy.

@@ -6,9 +6,9 @@
 
 use super::hold::Hold;
 use super::sequence::{Repair, SequenceRule};
-use super::slot::{Outcome, Slot, StaleReason, Step, Ticket, View};
+use super::slot::{Outcome, Slot, Step, Ticket, View};
 use crate::limits::SYMBOL_COUNT_MAX;
-use crate::market::{BookUpdate, Symbol};
+use crate::market::{BookUpdate, StaleReason, Symbol};
 
 /// What became of all messages of a core's books.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]

@@ -8,7 +8,7 @@
 //! of the stream is what a snapshot that is still to come will join.
 
 use crate::limits::{HOLD_LEVEL_COUNT, HOLD_UPDATE_COUNT};
-use crate::market::{BookKind, BookUpdate, Level, SequenceIds};
+use crate::market::{BookKind, BookUpdate, Level, SequenceIds, touch};
 
 /// A kept change but for its levels.
 #[derive(Clone, Copy, Debug)]
@@ -48,14 +48,10 @@ impl Default for Hold {
 }
 
 impl Hold {
-    /// Room for what one book may have to keep.
+    /// Room for what one book may have to keep, its memory brought in.
     #[must_use]
     pub fn new() -> Self {
-        Self {
-            heads: Vec::with_capacity(HOLD_UPDATE_COUNT),
-            levels: Vec::with_capacity(HOLD_LEVEL_COUNT),
-            has_overflown: false,
-        }
+        Self { heads: touch::vec(HOLD_UPDATE_COUNT), levels: touch::vec(HOLD_LEVEL_COUNT), has_overflown: false }
     }
 
     /// Forgets all.

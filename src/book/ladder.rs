@@ -12,7 +12,7 @@
 //! No level is beyond the window: it moves with the best, by whole words, when that comes near one of its ends.
 
 use super::sorted::{Keyed, Sorted};
-use crate::market::{Level, Price, Qty, Side};
+use crate::market::{Level, Price, Qty, Side, touch};
 
 /// Prices of a window, in the symbol's smallest steps.
 const WINDOW_TICKS: usize = 64 * 64;
@@ -41,7 +41,7 @@ struct Window {
 
 impl Window {
     fn new() -> Self {
-        let qty = vec![0; WINDOW_TICKS].into_boxed_slice().try_into().expect("as long as it was made");
+        let qty = touch::filled(0, WINDOW_TICKS).try_into().expect("as long as it was made");
         Self { base: 0, qty, bits: [0; WORDS], words: 0, count: 0 }
     }
 

@@ -14,112 +14,7 @@ use super::hold::{Held, Hold};
 use super::levels::{Book, Changes};
 use super::sequence::{Repair, SequenceRule, Verdict};
 use crate::limits::{BOOK_LEVEL_COUNT_MAX, BOOK_SKIPPED_COUNT_MAX, BOOK_TOP_LEVELS_DEFAULT};
-use crate::market::{BookUpdate, SequenceIds, StreamKind, Symbol};
-use std::fmt;
-
-/// Why a book cannot be trusted. The index of a counter.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-#[repr(u8)]
-pub enum StaleReason {
-    /// Messages are missing between the book and the one that came.
-    Gap,
-    /// The levels do not give the checksum that came with them.
-    Checksum,
-    /// The best bid is at or above the best ask, for more messages than are tolerated.
-    Crossed,
-    /// The snapshot ends before the kept changes begin.
-    SnapshotTooOld,
-    /// The snapshot ends before the kept changes begin, because there was no room for earlier ones.
-    HoldOverflow,
-    /// A change of a book that never came, where the channel begins with a snapshot.
-    NoSnapshot,
-    /// So many messages in a row lay behind the book that the venue's numbering must have started again.
-    WentBack,
-    /// The price has left what the snapshot covered, or what the depth kept has left: the best is not known any more.
-    RangeExhausted,
-    /// The symbol's tick or lot has changed: what the book holds is at other scales.
-    TickChanged,
-    /// The connection that carried it is gone, or the subscription ended.
-    Disconnected,
-}
-
-impl StaleReason {
-    /// Every reason, in the order of the counters.
-    pub const ALL: [Self; 10] = [
-        Self::Gap,
-        Self::Checksum,
-        Self::Crossed,
-        Self::SnapshotTooOld,
-        Self::HoldOverflow,
-        Self::NoSnapshot,
-        Self::WentBack,
-        Self::RangeExhausted,
-        Self::TickChanged,
-        Self::Disconnected,
-    ];
-
-    /// The name used in every output.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Gap => "gap",
-            Self::Checksum => "checksum",
-            Self::Crossed => "crossed",
-            Self::SnapshotTooOld => "snapshot_too_old",
-            Self::HoldOverflow => "hold_overflow",
-            Self::NoSnapshot => "no_snapshot",
-            Self::WentBack => "went_back",
-            Self::RangeExhausted => "range_exhausted",
-            Self::TickChanged => "tick_changed",
-            Self::Disconnected => "disconnected",
-        }
-    }
-}
-
-impl fmt::Display for StaleReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-/// Whether a book can be trusted.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub enum BookState {
-    /// Nothing has come yet.
-    Waiting,
-    /// It is the venue's book at its ids.
-    Live,
-    /// It was that once, or never; for this reason it is not now.
-    Stale(StaleReason),
-}
-
-impl BookState {
-    /// True if the book can be trusted.
-    #[inline]
-    #[must_use]
-    pub const fn is_live(self) -> bool {
-        matches!(self, Self::Live)
-    }
-
-    /// The name used in every output.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Waiting => "waiting",
-            Self::Live => "live",
-            Self::Stale(_) => "stale",
-        }
-    }
-
-    /// Why it is stale, if it is.
-    #[must_use]
-    pub const fn reason(self) -> Option<StaleReason> {
-        match self {
-            Self::Stale(reason) => Some(reason),
-            Self::Waiting | Self::Live => None,
-        }
-    }
-}
+use crate::market::{BookState, BookUpdate, SequenceIds, StaleReason, StreamKind, Symbol};
 
 /// How a book is kept.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -166,8 +61,10 @@ pub enum Step {
 /// What became of a message or a snapshot, and what must be done now.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Outcome {
-    /// What the strategy is told.
+    /// What became of it.
     pub step: Step,
+    /// The book's state is another than before.
+    pub has_turned: bool,
     /// What the cold side is asked for. Said once; [`Slot::needs`] says it until it is done.
     pub repair: Option<Repair>,
 }
@@ -175,7 +72,21 @@ pub struct Outcome {
 impl Outcome {
     #[inline]
     const fn of(step: Step) -> Self {
-        Self { step, repair: None }
+        Self { step, has_turned: false, repair: None }
+    }
+
+    /// True if whoever brought the message brings what the book is made of, not only what another has brought before.
+    #[inline]
+    #[must_use]
+    pub const fn feeds(&self) -> bool {
+        !matches!(self.step, Step::Skipped)
+    }
+
+    /// True if a strategy is told: the book has changed, or its state has.
+    #[inline]
+    #[must_use]
+    pub const fn is_news(&self) -> bool {
+        matches!(self.step, Step::Applied(_) | Step::Rebuilt(_)) || self.has_turned
     }
 }
 
@@ -382,9 +293,10 @@ impl<R: SequenceRule> Slot<R> {
         if let Err(reason) = self.checked(changes) {
             return self.turn_stale(reason);
         }
+        let has_turned = !self.state.is_live();
         self.state = BookState::Live;
         self.needs = None;
-        Outcome::of(Step::Rebuilt(changes))
+        Outcome { step: Step::Rebuilt(changes), has_turned, repair: None }
     }
 
     #[cold]
@@ -409,7 +321,7 @@ impl<R: SequenceRule> Slot<R> {
                 let step = self.keep(update, checksum);
                 // The stream is up: a snapshot is of use from now on.
                 self.needs = Some(Repair::NeedSnapshot);
-                Outcome { step, repair: self.needs.filter(|_| is_new) }
+                Outcome { step, has_turned: false, repair: self.needs.filter(|_| is_new) }
             }
         }
     }
@@ -420,9 +332,10 @@ impl<R: SequenceRule> Slot<R> {
         if self.state.is_live() {
             (self.crossed_in_row, self.skipped_in_row) = (0, 0);
         }
+        let has_turned = self.state != BookState::Stale(reason);
         self.state = BookState::Stale(reason);
         self.needs = Some(self.rule.repair());
-        Outcome { step: Step::Stale(reason), repair: self.needs }
+        Outcome { step: Step::Stale(reason), has_turned, repair: self.needs }
     }
 
     /// Keeps a message for the snapshot that is under way, if one is.
@@ -548,7 +461,7 @@ impl<R: SequenceRule> Slot<R> {
             return outcome;
         }
         self.needs = None;
-        Outcome::of(outcome.step)
+        Outcome { repair: None, ..outcome }
     }
 
     /// The symbol's tick or lot has changed: what the book holds, what is kept and what is under way are at other scales.

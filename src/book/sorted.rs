@@ -6,6 +6,8 @@
 //! ```
 //! Both ends are free, so that the worst is dropped and the best is added without moving any other. Knows keys only.
 
+use crate::market::touch;
+
 /// A level by its key, which rises towards the best on both sides of a book.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(super) struct Keyed {
@@ -30,7 +32,7 @@ pub(super) struct Sorted {
 impl Sorted {
     /// Room for so many levels.
     pub(super) fn new(level_count_max: usize) -> Self {
-        Self { levels: vec![Keyed::default(); level_count_max + ROOM].into_boxed_slice(), start: 0, end: 0 }
+        Self { levels: touch::filled(Keyed::default(), level_count_max + ROOM), start: 0, end: 0 }
     }
 
     pub(super) fn bytes(&self) -> usize {

@@ -120,6 +120,8 @@ fn take_notices(ports: &mut ColdPorts, slots: &SlotTable, waiting: &mut VecDeque
                 (slot, SlotNotice::OverlapRefused, None)
             }
             Notice::Unsent { slot, text } => (slot, SlotNotice::Unsent(text.len()), None),
+            // Answers to commands that nobody here sends: what they own is freed.
+            Notice::FetchBegun { .. } | Notice::SnapshotTaken { .. } | Notice::BookRead(_) => continue,
             Notice::Spent(Spent::Symbol(spec)) => {
                 tracing::error!(venue = %spec.venue, symbol = %spec.name, "a core could not take another symbol");
                 continue;

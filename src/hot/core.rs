@@ -7,6 +7,8 @@
 //! Owns its connections, symbols, router and strategy state; shares nothing with another core. After start-up it never
 //! locks, allocates, logs, formats or touches a file. Spends a syscall on a read, a poll, and the rare control write.
 
+mod books;
+
 use super::clock::{Clock, Ticks};
 use super::connection::{Closed, ClosedBy, HotConnection, SendError};
 use super::delivery::{Desk, Pass};
@@ -16,11 +18,12 @@ use super::poller::{Poller, Waker};
 use super::pulse::Marks;
 use super::ring::{Attachment, Command, Feed, HotPorts, Notice, Spent};
 use super::router::Router;
+use super::shelf::Shelf;
 use super::stages::Sampler;
 use super::stats::CoreStats;
 use crate::limits::{CONNECTION_COUNT_MAX, READ_PADDING_BYTES, RING_SLOTS, SAMPLE_BYTES, SYMBOL_COUNT_MAX};
-use crate::market::{EventKind, Received, Symbol, SymbolSpec};
-use crate::venue::{DecoderScratch, HotSymbols, Payload, touch};
+use crate::market::{EventKind, Received, Symbol, SymbolSpec, touch};
+use crate::venue::{DecoderScratch, HotSymbols, Payload};
 use rtrb::Consumer;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -196,6 +199,7 @@ impl<S> Core<S> {
         }
         pool.iter_mut().for_each(|buffer| touch::slots(buffer.spare_capacity_mut()));
         let waiting = VecDeque::from(touch::vec(4 * CONNECTION_COUNT_MAX));
+        let board = Arc::clone(&stats.board);
         let outbox = Outbox { notices, waker: cold_waker, pool, waiting };
         Ok(Self {
             settings,
@@ -217,6 +221,7 @@ impl<S> Core<S> {
                 scratch: DecoderScratch::new(),
                 router: Router::new(),
                 state: strategy.state,
+                shelf: Shelf::new(board),
                 overlaps: Overlaps::default(),
                 marks: Marks::new(),
                 latency_sample_every: settings.latency_sample_every,
@@ -415,6 +420,7 @@ impl<S> Core<S> {
             }
         };
         let returned = role.and_then(|role| self.desk.overlaps.lose(role));
+        self.lose_books(slot_index, role);
         self.outbox.deliver(Notice::Lost { slot: slot_index, closed, spent });
         if let Some((slot, has_snapshot_passed)) = returned {
             self.outbox.deliver(Notice::LeadReturned { slot, has_snapshot_passed });
@@ -439,6 +445,14 @@ impl<S> Core<S> {
                 }
                 Command::EndOverlap { id } => self.end_overlap(id),
                 Command::AddSymbol(spec) => self.add_symbol(spec),
+                Command::AddBook(slot) => self.add_book(slot),
+                Command::RemoveBook { symbol } => self.remove_book(symbol),
+                Command::BeginFetch { symbol } => self.begin_fetch(symbol),
+                Command::Snapshot(snapshot) => self.take_snapshot(snapshot),
+                Command::EndFetch { symbol } => self.desk.shelf.end_fetch(symbol),
+                Command::Quarantine { symbol, reason } => self.quarantine(symbol, reason),
+                Command::TickChanged { symbol } => self.tick_changed(symbol),
+                Command::ReadBook(copy) => self.read_book(copy),
                 Command::Recycle(mut buffer) => {
                     buffer.clear();
                     self.outbox.pool.push(buffer);
@@ -576,6 +590,8 @@ impl<S> Core<S> {
     }
 
     fn stop(&mut self) {
+        // What the reports show of the books is how they were until now: that all are cut off from here on is no news.
+        self.desk.shelf.publish(&self.stats.books);
         self.stopping_since = Some(self.clock.ticks());
         for at in 0..self.live.len() {
             self.close(self.live[at], 1000);
@@ -619,6 +635,9 @@ impl<S> Core<S> {
         self.stats.clock_error_ns_max.set(self.clock.error_ns_max());
         self.stats.clock_steps.set(self.clock.steps());
         self.stats.allocations.set((self.settings.thread_allocations)() - self.allocations_at_start);
+        if self.stopping_since.is_none() {
+            self.desk.shelf.publish(&self.stats.books);
+        }
         if self.commands.is_abandoned() && self.stopping_since.is_none() {
             // The cold side is gone: nobody could attach, detach or stop any more.
             self.stop();
@@ -644,7 +663,8 @@ impl<S> Core<S> {
         let what = panic_words(payload);
         let doing = self.stats.current.get();
         let (slot, event) = (doing.map(|doing| doing.slot), doing.and_then(|doing| doing.event));
-        let message = match slot.map(|slot| &mut self.slots[usize::from(slot)].owned) {
+        let owned = slot.and_then(|slot| self.slots.get_mut(usize::from(slot)));
+        let message = match owned.map(|slot| &mut slot.owned) {
             Some(Owned::Hot(attachment)) => attachment.connection.last_message(),
             Some(Owned::Cold(_)) => {
                 let length = self.cold_message.len().saturating_sub(READ_PADDING_BYTES);

@@ -1,7 +1,7 @@
 //! What happens to the messages of one visit: read, decode, route, and a count of what became of each.
 //!
 //! ```text
-//! read, stamped ─► every whole message: server ping? ─► decode ─► pulse ─► (legs) ─► route ─► handler
+//! read, stamped ─► every whole message: server ping? ─► decode ─► pulse ─► (legs) ─► (kept book) ─► route ─► handler
 //!                                        └─► cold side (control)
 //! ```
 //! Called by the core's loop for each socket that may have bytes, and for each message of a connection on the cold side.
@@ -12,9 +12,11 @@ use super::legs::{Marked, Overlap, Overlaps, Role, Side};
 use super::outbox::Outbox;
 use super::pulse::{Marks, Pulses};
 use super::router::{Router, take_unrouted};
+use super::shelf::Shelf;
 use super::stages::Sampler;
 use super::stats::{ConnectionStats, CoreStats, Current, SocketStats};
 use super::stream::ReadOutcome;
+use crate::book::BookEvent;
 use crate::limits::VISIT_BYTES_MAX;
 use crate::market::{
     AggTrade, BookUpdate, EventKind, Kline, Liquidation, MarkPrice, Meta, Quote, Received, StreamKind, Ticker, Trade,
@@ -29,6 +31,7 @@ pub(super) struct Desk<S> {
     pub(super) scratch: DecoderScratch,
     pub(super) router: Router<S>,
     pub(super) state: S,
+    pub(super) shelf: Shelf,
     pub(super) overlaps: Overlaps,
     pub(super) marks: Marks,
     pub(super) latency_sample_every: u32,
@@ -124,7 +127,7 @@ impl Pass<'_> {
         outbox: &'b mut Outbox,
         sampler: &'b mut Sampler,
     ) -> Batch<'b, S> {
-        let Desk { symbols, scratch, router, state, overlaps, marks, latency_sample_every } = desk;
+        let Desk { symbols, scratch, router, state, shelf, overlaps, marks, latency_sample_every } = desk;
         let Self { slot, leg, role, stats, core, clock, .. } = *self;
         Batch {
             pass: self,
@@ -141,6 +144,7 @@ impl Pass<'_> {
             delivery: Delivery {
                 router,
                 state,
+                shelf,
                 slot,
                 leg,
                 pulses: &core.pulses,
@@ -251,7 +255,7 @@ impl<S> Batch<'_, S> {
         }
     }
 
-    /// A message that was stamped, or elements of it refused.
+    /// A message that was stamped, or elements of it refused, or that changed what the cold side knows of a book.
     #[cold]
     #[inline(never)]
     fn after_uncommon(&mut self) {
@@ -266,6 +270,9 @@ impl<S> Batch<'_, S> {
             keep_sample(error, slot, self.scratch, self.outbox, &mut sampler.reasons_kept);
         }
         (*is_stamped, *refused) = (false, None);
+        if self.delivery.shelf.take_changed() {
+            self.outbox.waker.wake();
+        }
     }
 
     #[inline]
@@ -311,9 +318,10 @@ fn count_refusal(reason: Reason, stats: &ConnectionStats) {
 const NO_TIME: i64 = i64::MIN;
 
 /// The sink of a batch outside of an overlap: marks each event and routes it.
-struct Delivery<'a, S> {
+pub(super) struct Delivery<'a, S> {
     router: &'a Router<S>,
     state: &'a mut S,
+    shelf: &'a mut Shelf,
     slot: u16,
     leg: u8,
     pulses: &'a Pulses,
@@ -331,7 +339,8 @@ struct Delivery<'a, S> {
     refused: Option<Reason>,
     /// The message is one that is stamped.
     is_stamped: bool,
-    /// There is something to be done behind the message: it is stamped, or an element was refused. One branch for both.
+    /// There is something to be done behind the message: it is stamped, an element was refused, or a book's state or need
+    /// changed. One branch for all.
     is_uncommon: bool,
 }
 
@@ -390,7 +399,33 @@ impl<S> Delivery<'_, S> {
         if let Some(time) = meta.event_time {
             self.newest = self.newest.max(time.ns());
         }
-        event.route(self.router, self.state);
+        event.route(self);
+    }
+
+    /// A message of a book: where none is kept of its stream, one branch more than any other event.
+    #[inline]
+    fn book_delta(&mut self, update: &BookUpdate<'_>) {
+        if self.shelf.keeps(update) {
+            return self.kept_book(update);
+        }
+        self.router.book_delta(self.state, update);
+    }
+
+    /// A message of a book that is kept. The book takes it first, so that whoever hears of it hears how the book is with it.
+    #[inline(never)]
+    fn kept_book(&mut self, update: &BookUpdate<'_>) {
+        let Self { shelf, router, state, slot, current, .. } = self;
+        let symbol = update.meta.symbol;
+        let Some((outcome, view)) = shelf.update(*slot, update).zip(shelf.view(symbol)) else { return };
+        let is_heard = router.takes(EventKind::KeptBook, symbol);
+        if !is_heard || router.takes(EventKind::Book, symbol) {
+            router.book_delta(state, &BookUpdate { state: Some(view.state), ..*update });
+        }
+        if is_heard && outcome.is_news() {
+            current.at_event(*slot, EventKind::KeptBook, symbol);
+            router.book(state, &BookEvent { meta: update.meta, step: outcome.step, view });
+        }
+        self.is_uncommon |= shelf.has_changed();
     }
 
     fn refuse(&mut self, reason: Reason) {
@@ -441,11 +476,12 @@ pub(super) trait Routed: Marked {
     const KIND: EventKind;
     fn meta(&self) -> &Meta;
     fn stream_kind(&self) -> StreamKind;
-    fn route<S>(&self, router: &Router<S>, state: &mut S);
+    /// Hands it to its handler.
+    fn route<S>(&self, delivery: &mut Delivery<'_, S>);
 }
 
 macro_rules! route {
-    ($($method:ident, $kind:ident, $event:ty;)*) => {
+    ($($method:ident, $kind:ident, $event:ty, |$delivery:ident, $of:ident| $route:expr;)*) => {
         $(impl Routed for $event {
             const KIND: EventKind = EventKind::$kind;
 
@@ -460,8 +496,9 @@ macro_rules! route {
             }
 
             #[inline]
-            fn route<S>(&self, router: &Router<S>, state: &mut S) {
-                router.$method(state, self);
+            fn route<S>(&self, $delivery: &mut Delivery<'_, S>) {
+                let $of = self;
+                $route;
             }
         })*
 
@@ -493,12 +530,12 @@ macro_rules! route {
 }
 
 route! {
-    trade, Trade, Trade;
-    agg_trade, AggTrade, AggTrade;
-    quote, Quote, Quote;
-    ticker, Ticker, Ticker;
-    book, Book, BookUpdate<'_>;
-    kline, Kline, Kline;
-    mark_price, MarkPrice, MarkPrice;
-    liquidation, Liquidation, Liquidation;
+    trade, Trade, Trade, |to, event| to.router.trade(to.state, event);
+    agg_trade, AggTrade, AggTrade, |to, event| to.router.agg_trade(to.state, event);
+    quote, Quote, Quote, |to, event| to.router.quote(to.state, event);
+    ticker, Ticker, Ticker, |to, event| to.router.ticker(to.state, event);
+    book, Book, BookUpdate<'_>, |to, event| to.book_delta(event);
+    kline, Kline, Kline, |to, event| to.router.kline(to.state, event);
+    mark_price, MarkPrice, MarkPrice, |to, event| to.router.mark_price(to.state, event);
+    liquidation, Liquidation, Liquidation, |to, event| to.router.liquidation(to.state, event);
 }

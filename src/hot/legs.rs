@@ -274,6 +274,22 @@ impl Overlap {
         self.progress.snapshots_passed.get() > 0
     }
 
+    /// True if what this leg brings of a book joins what was delivered of it, now that the other leg is lost. The old leg is
+    /// subscribed, the new one where it has spoken or was promoted. Where it says something else than was thought, the book's
+    /// own sequence rule finds it.
+    fn goes_on(&self, side: Side, symbol: Symbol, stream_kind: StreamKind) -> bool {
+        let table = usize::from(self.tables[stream_kind.index()]) * SYMBOL_COUNT_MAX;
+        let Some(state) = self.states.get(table + symbol.index()) else { return false };
+        let is_subscribed = side == Side::Leader || self.is_promoted || state.has_spoken(side);
+        let joins = match self.identities[stream_kind.index()] {
+            Identity::Chain => state.seen[side.index()] <= state.last,
+            Identity::Furthest => true,
+            // Its changes are of its own snapshot: the other's book is nothing to them.
+            Identity::Snapshot | Identity::TradeId | Identity::None => false,
+        };
+        self.is_on(side) && is_subscribed && joins
+    }
+
     fn is_on(&self, side: Side) -> bool {
         self.presence[side.index()] == Presence::On
     }
@@ -548,6 +564,14 @@ impl Overlaps {
         overlap.lost(role.side);
         (role.side == Side::Successor && overlap.is_on(Side::Leader))
             .then(|| (overlap.leader(), overlap.has_snapshot_passed()))
+    }
+
+    /// The slot of the leg that goes on with a book which the one in this role fed until it was lost, if one does: it brings
+    /// what follows, so the book stays true.
+    pub(super) fn carries_on(&self, role: Role, symbol: Symbol, stream_kind: StreamKind) -> Option<u16> {
+        let overlap = self.0[usize::from(role.at)].as_deref()?;
+        let other = role.side.other();
+        overlap.goes_on(other, symbol, stream_kind).then(|| overlap.slots[other.index()])
     }
 
     /// Promotes the successor in this slot; false if there is none.

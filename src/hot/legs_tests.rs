@@ -387,6 +387,7 @@ fn a_batch_says_where_it_starts_by_its_first_id_or_by_the_one_before_it() {
         kind: BookKind::Delta,
         ids: crate::market::SequenceIds { first, last: 160, previous, cross: None },
         depth: 0,
+        state: None,
         bids: &[],
         asks: &[],
     };

@@ -4,11 +4,13 @@
 //! socket ─► stream ─► read_buffer ─► frame (+ utf8) ─► (venue decode) ─► legs (+ window) ─► router ─► handler
 //!                         connection ties these; core visits the connections of one pinned thread, delivery is one visit
 //! socket ◄─ stream ◄─ outbound ◄─ encode        subscriptions, pongs, close frames: rare
+//! shelf: the core's books, kept of what passed     board: how each of them is, for the cold side
 //! lanes: threads beside the core, for handlers that are too slow for it
 //! pulse: when each subscription last spoke        stages: stamps of one message in N     socket: what stream reads and writes
 //! ring, outbox: the only way in and out of a core   clock: when     stats: what is published     poller: how a core waits
 //! ```
 
+mod board;
 mod clock;
 pub mod connection;
 mod core;
@@ -25,6 +27,7 @@ mod pulse;
 pub mod read_buffer;
 mod ring;
 mod router;
+mod shelf;
 mod socket;
 mod stages;
 mod stats;
@@ -33,6 +36,7 @@ pub mod tls;
 mod utf8;
 mod window;
 
+pub use board::{Board, BookStatus};
 pub use clock::{Clock, Ticks, mono_now, wall_now_ns};
 pub use connection::{Closed, ClosedBy, ConnectionSettings, HotConnection, SendError};
 pub use core::{Core, CoreSettings, Idle, PanicReport, Strategy, Wait};
@@ -43,6 +47,7 @@ pub use poller::{Poller, Waker};
 pub use pulse::Pulses;
 pub use ring::{Attachment, ColdPorts, Command, Feed, HotPorts, Notice, Spent, ports};
 pub use router::Router;
+pub use shelf::BookStats;
 pub use stages::{Stages, StampCost};
 pub use stats::{Beat, ConnectionStats, CoreStats, Counter, Current, Doing, Histogram, SocketStats};
 pub use stream::{ReadOutcome, Stream, StreamError};

@@ -9,7 +9,7 @@
 //! can neither block nor grow this side. Does no I/O and never allocates after `new`.
 
 use super::encode::{CONTROL_FRAME_BYTES_MAX, CONTROL_PAYLOAD_BYTES_MAX, MaskKeys, Opcode, frame_bytes, write_frame};
-use crate::venue::touch;
+use crate::market::touch;
 
 /// Frames that wait for the socket.
 ///

@@ -14,7 +14,7 @@
 //! Does no I/O and never allocates after `new`.
 
 use crate::limits::{READ_BUFFER_BYTES, READ_PADDING_BYTES};
-use crate::venue::touch;
+use crate::market::touch;
 use std::ops::Range;
 
 /// Received bytes of one connection.

@@ -1,7 +1,7 @@
 //! The only way in and out of a hot core: two single-producer single-consumer rings, and a waker for each direction.
 //!
 //! ```text
-//! cold task ── Command ─►┐ ring ┌─► hot core      attach this connection, add a symbol, send these bytes, stop
+//! cold task ── Command ─►┐ ring ┌─► hot core      attach this connection, add a symbol or a book, send these bytes, stop
 //!           ◄─ Notice  ──┘      └──               connection lost (why), control message, sample, things to free
 //! ```
 //! Whatever the hot core must not free travels back in a notice: boxes are moved, never dropped, on its thread.
@@ -10,9 +10,10 @@ use super::connection::{Closed, HotConnection};
 use super::legs::Overlap;
 use super::poller::Waker;
 use super::stats::{ConnectionStats, SocketStats};
+use crate::book::{BookCopy, BookSnapshot, FetchError, Slot, Step, Ticket};
 use crate::limits::{CONTROL_MESSAGE_BYTES, CONTROL_MESSAGE_POOL, RING_SLOTS};
-use crate::market::{Received, SymbolSpec};
-use crate::venue::{DecodeError, Decoder, ServerPing};
+use crate::market::{Received, StaleReason, Symbol, SymbolSpec};
+use crate::venue::{DecodeError, Decoder, ServerPing, VenueSequence};
 use rtrb::{Consumer, Producer, RingBuffer};
 use std::io;
 use std::sync::Arc;
@@ -100,6 +101,41 @@ pub enum Command {
     },
     /// Know this symbol.
     AddSymbol(Box<SymbolSpec>),
+    /// Keep this book from now on; its symbol was added before. One that was kept of the symbol comes back as
+    /// [`Notice::Spent`].
+    AddBook(Box<Slot<VenueSequence>>),
+    /// Keep no book of this symbol any more; what was kept comes back as [`Notice::Spent`].
+    RemoveBook {
+        /// The symbol.
+        symbol: Symbol,
+    },
+    /// A snapshot of this symbol's book is about to be fetched: changes are to be kept for it. Answered by
+    /// [`Notice::FetchBegun`]; only after that may the request be sent.
+    BeginFetch {
+        /// The symbol.
+        symbol: Symbol,
+    },
+    /// The snapshot that was fetched. Answered by [`Notice::SnapshotTaken`].
+    Snapshot(Box<BookSnapshot>),
+    /// No snapshot will come of this symbol's book: what is kept for it need not be.
+    EndFetch {
+        /// The symbol.
+        symbol: Symbol,
+    },
+    /// This symbol's book is not to be trusted.
+    Quarantine {
+        /// The symbol.
+        symbol: Symbol,
+        /// Why.
+        reason: StaleReason,
+    },
+    /// This symbol's tick or lot has changed: what its book holds is worth nothing.
+    TickChanged {
+        /// The symbol.
+        symbol: Symbol,
+    },
+    /// Copy a book into this. Answered by [`Notice::BookRead`]. Costs the core some nanoseconds a level.
+    ReadBook(Box<BookCopy>),
     /// A buffer of the pool comes home.
     Recycle(Vec<u8>),
     /// Close every connection, then end.
@@ -119,6 +155,8 @@ pub enum Spent {
     Overlap(Box<Overlap>),
     /// A symbol that was known already, or known wrongly.
     Symbol(Box<SymbolSpec>),
+    /// A book that is no longer kept.
+    Book(Box<Slot<VenueSequence>>),
 }
 
 /// Hot to cold.
@@ -175,6 +213,22 @@ pub enum Notice {
         /// The overlap.
         overlap: Box<Overlap>,
     },
+    /// The answer to [`Command::BeginFetch`].
+    FetchBegun {
+        /// The symbol.
+        symbol: Symbol,
+        /// What the snapshot must name, or why none is to be fetched now.
+        begun: Result<Ticket, FetchError>,
+    },
+    /// The answer to [`Command::Snapshot`].
+    SnapshotTaken {
+        /// What became of it; `None` where no book is kept of the symbol.
+        step: Option<Step>,
+        /// The snapshot, to be freed.
+        snapshot: Box<BookSnapshot>,
+    },
+    /// The answer to [`Command::ReadBook`].
+    BookRead(Box<BookCopy>),
     /// Something to free.
     Spent(Spent),
 }

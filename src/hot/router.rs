@@ -5,7 +5,12 @@
 //!           every empty slot already holds the fallback: no branch, no Option, no dyn
 //! ```
 //! Called by the core for every event. Registration happens on the core's thread, where a symbol is added.
+//!
+//! Of a book there are two: `on_book_delta` gets each message of it as it came, `on_book` the book that the engine keeps of
+//! them, after it took a message (or a snapshot) or turned. One message calls them in this order, with the book's state after
+//! it in both. A message counts as unrouted where its symbol has neither, or where only `on_book` is there and no book is kept.
 
+use crate::book::BookEvent;
 use crate::limits::SYMBOL_COUNT_MAX;
 use crate::market::{AggTrade, BookUpdate, EventKind, Kline, Liquidation, MarkPrice, Quote, Symbol, Ticker, Trade};
 use std::cell::Cell;
@@ -34,10 +39,13 @@ fn unrouted<S, E: ?Sized>(_state: &mut S, _event: &E) {
     count_unrouted();
 }
 
-/// The book's fallback: its event carries a lifetime of its own, which a generic `E` cannot.
-fn unrouted_book<S>(_state: &mut S, _event: &BookUpdate<'_>) {
+/// The fallback of a book's messages: they carry a lifetime of their own, which a generic `E` cannot.
+fn unrouted_book_delta<S>(_state: &mut S, _event: &BookUpdate<'_>) {
     count_unrouted();
 }
+
+/// The fallback of kept books counts nothing: the messages that changed them were counted where nobody took those either.
+fn unheard_book<S>(_state: &mut S, _event: &BookEvent<'_>) {}
 
 /// One kind's functions by symbol.
 ///
@@ -145,6 +153,14 @@ macro_rules! router {
                 self.taken_word(kind, symbol.index() / 64) >> (symbol.index() % 64) & 1 == 1
             }
 
+            /// True if an event of this kind, of some symbol, reach a handler or a fallback that the strategy has given.
+            #[must_use]
+            pub fn takes_any(&self, kind: EventKind) -> bool {
+                match kind {
+                    $(EventKind::$kind => self.$field.has_own_fallback || self.$field.registered > 0,)*
+                }
+            }
+
             /// The same for the 64 symbols from `64 * word` on, a bit for each.
             #[inline]
             pub(super) fn taken_word(&self, kind: EventKind, word: usize) -> u64 {
@@ -175,10 +191,11 @@ router! {
     AggTrade, AggTrade, agg_trades, on_agg_trade, otherwise_agg_trade, agg_trade, unrouted;
     Quote, Quote, quotes, on_quote, otherwise_quote, quote, unrouted;
     Ticker, Ticker, tickers, on_ticker, otherwise_ticker, ticker, unrouted;
-    Book, BookUpdate<'_>, books, on_book, otherwise_book, book, unrouted_book;
+    Book, BookUpdate<'_>, book_deltas, on_book_delta, otherwise_book_delta, book_delta, unrouted_book_delta;
     Kline, Kline, klines, on_kline, otherwise_kline, kline, unrouted;
     MarkPrice, MarkPrice, mark_prices, on_mark_price, otherwise_mark_price, mark_price, unrouted;
     Liquidation, Liquidation, liquidations, on_liquidation, otherwise_liquidation, liquidation, unrouted;
+    KeptBook, BookEvent<'_>, books, on_book, otherwise_book, book, unheard_book;
 }
 
 #[cfg(test)]

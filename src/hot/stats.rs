@@ -6,7 +6,9 @@
 //! read apart, never a torn one. What one core writes lies on cache lines of its own, so that two cores share nothing:
 //! a line that both write would go to and fro between them for every message.
 
+use super::board::Board;
 use super::pulse::Pulses;
+use super::shelf::BookStats;
 use super::stages::{Stages, StampCost, evict};
 use crate::market::{EventKind, Symbol};
 use crate::venue::Reason;
@@ -235,7 +237,7 @@ impl Current {
 /// The message, and of it the event, that a core is on.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Doing {
-    /// The slot of the connection that the message came from.
+    /// The slot of the connection that the message came from; the number of none where a book's state changed without one.
     pub slot: u16,
     /// Kind and symbol of the event whose handler was called last; `None` before the message's first.
     pub event: Option<(EventKind, Symbol)>,
@@ -277,6 +279,10 @@ pub struct CoreStats {
     pub stamp_cost: StampCost,
     /// When each of its subscriptions last spoke.
     pub pulses: Arc<Pulses>,
+    /// How each of its books is.
+    pub board: Arc<Board>,
+    /// What became of them.
+    pub books: BookStats,
     /// What the thread is on, for its watchdog and for the report of a panic.
     pub current: Current,
     /// Texts and pings that were not sent: their slot was empty, or its connection closing.
@@ -307,6 +313,8 @@ impl CoreStats {
             stages: Stages::default(),
             stamp_cost: StampCost::default(),
             pulses: Arc::default(),
+            board: Arc::default(),
+            books: BookStats::default(),
             current: Current::default(),
             sends_dropped: Counter::default(),
             messages_dropped: Counter::default(),

@@ -1,6 +1,6 @@
 //! What a venue says happened. Every event carries who, when (venue and here) and its sequence ids.
 
-use super::{Decimal, Price, Qty, Received, Symbol, VenueTime};
+use super::{BookState, Decimal, Price, Qty, Received, Symbol, VenueTime};
 use std::ops::{BitOr, BitOrAssign};
 
 /// What every event carries.
@@ -36,11 +36,13 @@ pub enum EventKind {
     MarkPrice,
     /// [`Liquidation`].
     Liquidation,
+    /// [`BookEvent`](crate::book::BookEvent): what became of a book that the engine keeps.
+    KeptBook,
 }
 
 impl EventKind {
     /// Every kind, in the order of their numbers.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Trade,
         Self::AggTrade,
         Self::Quote,
@@ -49,6 +51,7 @@ impl EventKind {
         Self::Kline,
         Self::MarkPrice,
         Self::Liquidation,
+        Self::KeptBook,
     ];
 }
 
@@ -173,6 +176,9 @@ pub struct BookUpdate<'a> {
     pub ids: SequenceIds,
     /// Depth of the channel in levels a side; 0 where the channel is unbounded (Binance diff depth).
     pub depth: u16,
+    /// Of the book that the engine keeps of this stream, with this message taken: [`BookState::Live`] says that the message
+    /// is in it. `None` where it keeps none.
+    pub state: Option<BookState>,
     /// Bids, in the venue's order.
     pub bids: &'a [Level],
     /// Asks, in the venue's order.

@@ -6,17 +6,22 @@
 //! time                                 when              (time.rs)
 //! trade, quote, ticker, book, ...      what happened     (event.rs)
 //! kind of stream                       on which stream   (stream_kind.rs)
+//! state of a book                      is it true        (book_state.rs)
+//! touch                                memory that is there before it is needed
 //! ```
 //! Plain data. Does no I/O, reads no clock, and allocates only where a symbol is added.
 
+mod book_state;
 mod event;
 mod fixed;
 mod instrument;
 mod stream_kind;
 mod symbol;
 mod time;
+pub(crate) mod touch;
 mod venue;
 
+pub use book_state::{BookState, StaleReason};
 pub use event::{
     AggTrade, BookKind, BookUpdate, EventKind, Kline, KlineInterval, Level, Liquidation, MarkPrice, Meta, Quote,
     SequenceIds, Side, Ticker, TickerFields, Trade, TradeId,

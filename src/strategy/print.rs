@@ -105,7 +105,7 @@ fn on_symbol(state: &mut Print, router: &mut Router<Print>, spec: &SymbolSpec) {
     router.on_ticker(symbol, |state, e: &Ticker| {
         state.push(Line::with(EventKind::Ticker, &e.meta, None, e.last_price, e.last_qty));
     });
-    router.on_book(symbol, |state, e: &BookUpdate<'_>| {
+    router.on_book_delta(symbol, |state, e: &BookUpdate<'_>| {
         let levels = Some((e.kind, e.bids.len(), e.asks.len()));
         let first = e.bids.first().copied().unwrap_or_default();
         let second = e.asks.first().copied();

@@ -194,7 +194,7 @@ fn on_symbol(state: &mut Spread, router: &mut Router<Spread>, spec: &SymbolSpec)
     }
     router.on_quote(symbol, on_quote);
     router.on_ticker(symbol, on_ticker);
-    router.on_book(symbol, on_book);
+    router.on_book_delta(symbol, on_book);
     router.on_trade(symbol, ignore);
     router.on_agg_trade(symbol, ignore);
     router.on_kline(symbol, ignore);

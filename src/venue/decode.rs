@@ -4,12 +4,11 @@ use super::fields::LevelScratch;
 use super::isa::{Cpu, Isas};
 use super::levels::BookHead;
 use super::tape::JsonScratch;
-use super::touch;
 use super::{Form, binance, bybit};
 use crate::limits::{READ_PADDING_BYTES, SYMBOL_COUNT_MAX};
 use crate::market::{
     AggTrade, BookUpdate, Kline, Liquidation, MarkPrice, Quote, Received, Symbol, SymbolIndex, SymbolSpec, Ticker,
-    Trade, ValueError, Venue,
+    Trade, ValueError, Venue, touch,
 };
 use std::ops::{Deref, DerefMut};
 

@@ -44,6 +44,8 @@ pub const fn identity(venue: Venue, stream_kind: StreamKind) -> Identity {
             Venue::BybitSpot | Venue::BybitLinear => Identity::Snapshot,
         },
         EventKind::Ticker | EventKind::Kline | EventKind::MarkPrice | EventKind::Liquidation => Identity::None,
+        // The engine's own: of no stream.
+        EventKind::KeptBook => Identity::None,
     }
 }
 

@@ -106,7 +106,7 @@ impl BookHead {
     #[inline(always)]
     pub(super) fn update<'s>(&self, scratch: &'s LevelScratch) -> BookUpdate<'s> {
         let [bids, asks] = self.places.map(|(start, end)| scratch.between(start, end));
-        BookUpdate { meta: self.meta, kind: self.kind, ids: self.ids, depth: self.depth, bids, asks }
+        BookUpdate { meta: self.meta, kind: self.kind, ids: self.ids, depth: self.depth, state: None, bids, asks }
     }
 }
 

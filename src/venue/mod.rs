@@ -17,7 +17,6 @@
 //!             isa          what the scanner asks of the CPU: portable, SSE4.1, AVX-512
 //!             number.rs    numbers out of text
 //!             levels.rs    lists of book levels
-//!             touch.rs     brings reserved memory in before a message needs it (used by hot, too)
 //!             fields.rs    what a shape's values mean: grid prices, times, symbols
 //! ```
 
@@ -42,7 +41,6 @@ mod server_ping;
 mod shape;
 mod tape;
 mod template;
-pub(crate) mod touch;
 
 pub mod binance;
 pub mod bybit;

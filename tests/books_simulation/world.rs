@@ -433,8 +433,15 @@ impl World {
         let [bids, asks] = message.levels(tick);
         let received = Received { mono: MonoNs(self.now), wall_ns: 0 };
         let meta = Meta { symbol: self.desks[at].symbol, received, event_time: None, matching_time: None };
-        let update =
-            BookUpdate { meta, kind: message.kind, ids: message.ids, depth: message.depth, bids: &bids, asks: &asks };
+        let update = BookUpdate {
+            meta,
+            kind: message.kind,
+            ids: message.ids,
+            depth: message.depth,
+            state: None,
+            bids: &bids,
+            asks: &asks,
+        };
         // An answer is of the book's own stream, whatever depth was asked for.
         self.told(at, |books| give(books, &update))
     }

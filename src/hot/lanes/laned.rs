@@ -15,6 +15,7 @@ use super::pool::Place;
 use super::queue::Sending;
 use super::slot::Crosses;
 use super::stats::{LanePhase, LaneStats};
+use crate::book::BookEvent;
 use crate::limits::SYMBOL_COUNT_MAX;
 use crate::market::{
     AggTrade, BookUpdate, EventKind, Kline, Liquidation, MarkPrice, Quote, Symbol, SymbolSpec, Ticker, Trade,
@@ -199,6 +200,35 @@ pub fn with_lanes<S>(strategy: Strategy<S>, sets: Vec<LaneSet>) -> Strategy<Lane
     Strategy { state, on_symbol: Laned::on_symbol }
 }
 
+impl<S> Laned<S> {
+    /// Hands an event to the lanes. `is_taken`: a handler of the core's own has it.
+    #[inline]
+    fn share<E: Crosses>(&mut self, event: &E, mut is_taken: bool) {
+        for set in &mut self.sets {
+            is_taken |= set.send(event);
+        }
+        if !is_taken {
+            count_unrouted();
+        }
+    }
+
+    /// A message of a book. Where one is kept of it, it is for the strategy's `on_book` too.
+    fn book_delta(&mut self, update: &BookUpdate<'_>) {
+        let symbol = update.meta.symbol;
+        let mut is_taken = self.router.takes(EventKind::Book, symbol);
+        if is_taken {
+            self.router.book_delta(&mut self.state, update);
+        }
+        is_taken |= update.state.is_some() && self.router.takes(EventKind::KeptBook, symbol);
+        self.share(update, is_taken);
+    }
+
+    /// A kept book is the core's own: it is read where it lies, and lanes get the messages that it is made of.
+    fn book(&mut self, event: &BookEvent<'_>) {
+        self.router.book(&mut self.state, event);
+    }
+}
+
 macro_rules! laned {
     ($($kind:ident, $event:ty, $deliver:ident, $on:ident;)*) => {
         impl<S> Laned<S> {
@@ -206,20 +236,17 @@ macro_rules! laned {
                 (self.on_symbol)(&mut self.state, &mut self.router, spec);
                 self.sets.iter_mut().for_each(|set| set.add_symbol(spec.symbol));
                 $(outer.$on(spec.symbol, Self::$deliver);)*
+                outer.on_book_delta(spec.symbol, Self::book_delta);
+                outer.on_book(spec.symbol, Self::book);
             }
 
             $(
                 fn $deliver(&mut self, event: &$event) {
-                    let mut is_taken = self.router.takes(EventKind::$kind, event.meta.symbol);
+                    let is_taken = self.router.takes(EventKind::$kind, event.meta.symbol);
                     if is_taken {
                         self.router.$deliver(&mut self.state, event);
                     }
-                    for set in &mut self.sets {
-                        is_taken |= set.send(event);
-                    }
-                    if !is_taken {
-                        count_unrouted();
-                    }
+                    self.share(event, is_taken);
                 }
             )*
         }
@@ -231,7 +258,6 @@ laned! {
     AggTrade, AggTrade, agg_trade, on_agg_trade;
     Quote, Quote, quote, on_quote;
     Ticker, Ticker, ticker, on_ticker;
-    Book, BookUpdate<'_>, book, on_book;
     Kline, Kline, kline, on_kline;
     MarkPrice, MarkPrice, mark_price, on_mark_price;
     Liquidation, Liquidation, liquidation, on_liquidation;

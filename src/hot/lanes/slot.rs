@@ -7,8 +7,8 @@ use super::super::clock::Ticks;
 use super::super::delivery::Routed;
 use super::super::router::Router;
 use crate::market::{
-    AggTrade, BookKind, BookUpdate, EventKind, Kline, Level, Liquidation, MarkPrice, Meta, Quote, SequenceIds, Ticker,
-    Trade,
+    AggTrade, BookKind, BookState, BookUpdate, EventKind, Kline, Level, Liquidation, MarkPrice, Meta, Quote,
+    SequenceIds, Ticker, Trade,
 };
 use std::fmt;
 
@@ -32,6 +32,7 @@ struct BookHead {
     kind: BookKind,
     ids: SequenceIds,
     depth: u16,
+    state: Option<BookState>,
     bids: usize,
     asks: usize,
 }
@@ -58,7 +59,7 @@ impl Slot {
             Crossing::AggTrade(event) => router.agg_trade(state, event),
             Crossing::Quote(event) => router.quote(state, event),
             Crossing::Ticker(event) => router.ticker(state, event),
-            Crossing::Book(head) => router.book(state, &self.book(head)),
+            Crossing::Book(head) => router.book_delta(state, &self.book(head)),
             Crossing::Kline(event) => router.kline(state, event),
             Crossing::MarkPrice(event) => router.mark_price(state, event),
             Crossing::Liquidation(event) => router.liquidation(state, event),
@@ -66,9 +67,9 @@ impl Slot {
     }
 
     fn book(&self, head: &BookHead) -> BookUpdate<'_> {
-        let BookHead { meta, kind, ids, depth, bids, asks } = *head;
+        let BookHead { meta, kind, ids, depth, state, bids, asks } = *head;
         let (bids, rest) = self.levels.split_at(bids);
-        BookUpdate { meta, kind, ids, depth, bids, asks: &rest[..asks] }
+        BookUpdate { meta, kind, ids, depth, state, bids, asks: &rest[..asks] }
     }
 
     /// Kind and symbol of the event; `None` of an empty slot.
@@ -138,10 +139,10 @@ impl Crosses for BookUpdate<'_> {
 
     #[inline]
     fn cross(&self, slot: &mut Slot) {
-        let Self { meta, kind, ids, depth, bids, asks } = *self;
+        let Self { meta, kind, ids, depth, state, bids, asks } = *self;
         slot.levels[..bids.len()].copy_from_slice(bids);
         slot.levels[bids.len()..bids.len() + asks.len()].copy_from_slice(asks);
-        let head = BookHead { meta, kind, ids, depth, bids: bids.len(), asks: asks.len() };
+        let head = BookHead { meta, kind, ids, depth, state, bids: bids.len(), asks: asks.len() };
         slot.event = Some(Crossing::Book(head));
     }
 }

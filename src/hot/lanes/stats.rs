@@ -3,7 +3,7 @@
 //! ```text
 //! core writes: sent, dropped, ...      | cache lines of their own
 //! lane writes: delivered, hops, ...    |
-//! lane writes: wants, a byte a symbol ──► core reads it for each event
+//! lane writes: wants, 16 bits a symbol ─► core reads it for each event
 //! engine writes: phase ──► lane, and a core that waits for it
 //! ```
 //! Of every event that was sent: delivered, dropped, replaced, too long, or still there; nothing else becomes of one.
@@ -12,7 +12,7 @@ use super::super::stats::{Beat, Counter, Current, Histogram};
 use super::LaneSettings;
 use crate::limits::SYMBOL_COUNT_MAX;
 use crate::market::{EventKind, Symbol};
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU16, Ordering};
 
 /// How far a lane's life has come.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -86,14 +86,14 @@ pub struct LaneStats {
     pub is_running: AtomicBool,
     phase: AtomicU8,
     /// For each symbol a bit for each kind of event: set where an event is wanted, or nothing is known yet.
-    wants: Box<[AtomicU8; SYMBOL_COUNT_MAX]>,
+    wants: Box<[AtomicU16; SYMBOL_COUNT_MAX]>,
 }
 
-const _: () = assert!(EventKind::ALL.len() <= 8, "a byte has a bit for each kind");
+const _: () = assert!(EventKind::ALL.len() <= 16, "a word of 16 bits has one for each kind");
 
 impl LaneStats {
     pub(super) fn new(settings: LaneSettings) -> Self {
-        let wants: Box<[AtomicU8]> = (0..SYMBOL_COUNT_MAX).map(|_| AtomicU8::new(u8::MAX)).collect();
+        let wants: Box<[AtomicU16]> = (0..SYMBOL_COUNT_MAX).map(|_| AtomicU16::new(u16::MAX)).collect();
         let Ok(wants) = wants.try_into() else { unreachable!("it has SYMBOL_COUNT_MAX elements") };
         Self {
             settings,
@@ -174,12 +174,12 @@ impl LaneStats {
 
     /// Says which kinds of a symbol the lane has handlers for. By the lane only.
     pub(super) fn set_wants(&self, symbol: Symbol, kinds: impl Iterator<Item = EventKind>) {
-        let byte = kinds.fold(0, |byte, kind| byte | bit(kind));
-        self.wants[symbol.index()].store(byte, Ordering::Relaxed);
+        let bits = kinds.fold(0, |bits, kind| bits | bit(kind));
+        self.wants[symbol.index()].store(bits, Ordering::Relaxed);
     }
 }
 
 #[inline]
-const fn bit(kind: EventKind) -> u8 {
+const fn bit(kind: EventKind) -> u16 {
     1 << kind as u8
 }

@@ -55,7 +55,7 @@ fn level(price: i64) -> Level {
 
 fn book<'a>(bids: &'a [Level], asks: &'a [Level]) -> BookUpdate<'a> {
     let ids = SequenceIds { first: 1, last: 2, previous: None, cross: Some(3) };
-    BookUpdate { meta: meta(0), kind: BookKind::Delta, ids, depth: 0, bids, asks }
+    BookUpdate { meta: meta(0), kind: BookKind::Delta, ids, depth: 0, state: None, bids, asks }
 }
 
 fn kline(symbol: usize, interval: KlineInterval, trade_count: u64) -> Kline {
@@ -107,7 +107,7 @@ fn see_all(seen: &mut Seen, router: &mut Router<Seen>, spec: &SymbolSpec) {
     router.on_agg_trade(symbol, see);
     router.on_quote(symbol, see);
     router.on_ticker(symbol, see);
-    router.on_book(symbol, |seen, event| see(seen, event));
+    router.on_book_delta(symbol, |seen, event| see(seen, event));
     router.on_kline(symbol, see);
     router.on_mark_price(symbol, see);
     router.on_liquidation(symbol, see);
@@ -592,7 +592,7 @@ fn a_long_event_is_shown_by_its_beginning_when_its_handler_panics() {
     let levels: Vec<Level> = (0..100).map(level).collect();
     ends.sender.send(&book(&levels, &[]));
     let on_symbol = |_: &mut (), router: &mut Router<()>, spec: &SymbolSpec| {
-        router.on_book(spec.symbol, |_, book| panic!("{} bids", book.bids.len()));
+        router.on_book_delta(spec.symbol, |_, book| panic!("{} bids", book.bids.len()));
     };
     let panic = LaneThread::new(ends.receiver, Strategy { state: (), on_symbol }).run().unwrap_err();
     assert_eq!((panic.what.as_str(), panic.shown.len()), ("100 bids", SAMPLE_BYTES));

@@ -21,6 +21,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
 
+/// Why a lane's strategy with a handler for kept books ends at its first symbol.
+const NO_BOOKS: &str = "on_book: kept books are read on their hot core alone; a lane gets the messages they are made of, \
+                        with the book's state, by on_book_delta";
+
 /// What a lane's thread receives by.
 #[derive(Debug)]
 pub struct LaneReceiver {
@@ -168,6 +172,7 @@ impl<L> LaneThread<L> {
             // Told twice, it is the strategy's once.
             if !self.known.put(spec.symbol.index()) {
                 (self.on_symbol)(&mut self.state, &mut self.router, &spec);
+                assert!(!self.router.takes_any(EventKind::KeptBook), "{NO_BOOKS}");
                 self.publish(spec.symbol);
             }
         }

@@ -290,6 +290,7 @@ impl Decoder {
             kind: if levels_of_stream == 0 { BookKind::Delta } else { BookKind::Partial },
             ids: build::depth_ids(&slots),
             depth: levels_of_stream,
+            state: None,
             bids,
             asks,
         });
@@ -322,6 +323,7 @@ impl Decoder {
             kind: BookKind::Partial,
             ids: build::partial_depth_ids(&slots),
             depth,
+            state: None,
             bids,
             asks,
         });

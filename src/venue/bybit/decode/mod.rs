@@ -363,6 +363,7 @@ fn read_book<S: Sink>(
         kind,
         ids: book_ids(&slots),
         depth,
+        state: None,
         bids,
         asks,
     });

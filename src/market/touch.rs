@@ -1,4 +1,4 @@
-//! Brings reserved memory in before a message needs it. For this room's scratch, and for what the hot core owns.
+//! Brings reserved memory in before a message needs it. For books, decoders' scratch, and what else a hot core owns.
 //!
 //! ```text
 //! reserved ──(first write to each page)──► a fault, 0.5 µs and more ──► there, on the node of the CPU that wrote
@@ -38,6 +38,13 @@ pub(crate) fn vec<T>(capacity: usize) -> Vec<T> {
     room
 }
 
+/// Elements that are there.
+pub(crate) fn filled<T: Copy>(value: T, count: usize) -> Box<[T]> {
+    let mut room = vec(count);
+    room.resize(count, value);
+    room.into_boxed_slice()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -50,6 +57,12 @@ mod tests {
             bytes(&mut buffer);
             assert_eq!(buffer, pattern);
         }
+    }
+
+    #[test]
+    fn what_is_filled_is_what_was_asked_for() {
+        assert_eq!(*filled(7_u16, 3), [7; 3]);
+        assert!(filled(0_u64, 0).is_empty());
     }
 
     #[test]
