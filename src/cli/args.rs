@@ -58,6 +58,7 @@ Exit codes:
 /// Examples:
 ///   tickwire ctl --engine configs/engine.toml status
 ///   tickwire ctl --socket /run/tickwire.sock status --json | jq .halted
+///   tickwire ctl --socket /run/tickwire.sock book binance-spot BTCUSDT --depth 5
 ///   tickwire ctl --socket /run/tickwire.sock subscribe binance-spot-a --channels trade,bookTicker --symbols BTCUSDT
 ///   tickwire ctl --socket /run/tickwire.sock reload --dry-run
 ///   tickwire ctl --socket /run/tickwire.sock events --json
@@ -85,6 +86,16 @@ pub(super) struct CtlArguments {
 pub(super) enum CtlCommand {
     /// Prints every connection, subscription, pending request and budget, and what halts the engine.
     Status,
+    /// Prints one book: a ladder, or with --json the line that `run --books-out` writes.
+    Book {
+        /// The venue: binance-spot, binance-usdm, bybit-spot or bybit-linear.
+        venue: Venue,
+        /// The native name.
+        symbol: String,
+        /// Levels a side.
+        #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=10_000))]
+        depth: u16,
+    },
     /// Subscribes every channel for every symbol on a connection; symbols unknown so far are made known.
     Subscribe(StreamArguments),
     /// Takes every channel for every symbol off a connection.
@@ -194,6 +205,7 @@ pub(super) struct DemoArguments {
 ///   tickwire run configs/*.toml --strategy null --json --interval 10
 ///   tickwire sim > endpoints.json &
 ///   tickwire run configs/bybit.toml --endpoints endpoints.json --duration 30
+///   tickwire run configs/binance.toml --books-out books.jsonl --duration 60
 #[derive(Args, Debug)]
 #[command(verbatim_doc_comment, after_help = EXIT_CODES)]
 pub(super) struct RunArguments {
@@ -205,6 +217,10 @@ pub(super) struct RunArguments {
     /// Seconds to run; without it, until SIGINT or SIGTERM.
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub(super) duration: Option<Duration>,
+    /// Write every book here at the end, as it is then: one JSON object a line with venue, symbol, state, sequence, bids and
+    /// asks (price and quantity as exact decimal texts, best first).
+    #[arg(long, value_name = "FILE")]
+    pub(super) books_out: Option<PathBuf>,
     #[command(flatten)]
     pub(super) report: ReportArguments,
 }
@@ -469,7 +485,9 @@ mod tests {
         assert_eq!(run.config.engine, Some(PathBuf::from("e.toml")));
         let schedule = run.report.schedule(Duration::from_secs(10), run.duration);
         assert_eq!(schedule, Schedule { interval: Duration::from_millis(500), duration: None });
-        assert!(run.report.json);
+        assert!(run.report.json && run.books_out.is_none());
+        let Ok(Command::Run(run)) = parse("tickwire run a.toml --books-out b.jsonl") else { panic!("run") };
+        assert_eq!(run.books_out, Some(PathBuf::from("b.jsonl")));
     }
 
     #[test]
@@ -512,6 +530,9 @@ mod tests {
             ("tickwire ctl --socket s subscribe a --symbols X", "--channels"),
             ("tickwire ctl --socket s rotate", "<CONNECTION>"),
             ("tickwire ctl --socket s broadcast x --venue okx", "one of binance-spot"),
+            ("tickwire ctl --socket s book okx X", "one of binance-spot"),
+            ("tickwire ctl --socket s book binance-spot", "<SYMBOL>"),
+            ("tickwire ctl --socket s book binance-spot X --depth 0", "1..=10000"),
             ("tickwire ctl --socket s stop", "unrecognized subcommand"),
         ] {
             let error = parse(words).expect_err(words);

@@ -1,7 +1,7 @@
 //! `tickwire ctl`: asks a running engine over its control socket, and shows the answer.
 //!
 //! ```text
-//! arguments ──► request ──line──► control socket ──line──► --json: as it came | status: tables | else: what was done
+//! arguments ──► request ──line──► control socket ──line──► --json: as it came | status, book: tables | else: what was done
 //!                                                └─ events: one line each, until it ends
 //! ```
 //! One thread, one connection, one request. What the engine refuses is an error here, with what it allows.
@@ -10,7 +10,7 @@ use super::args::{CtlArguments, CtlCommand};
 use super::exit::CommandError;
 use crate::config;
 use crate::net::{ControlRequest, ControlResponse};
-use crate::telemetry::{EngineStatus, status_text};
+use crate::telemetry::{BookReport, EngineStatus, book_text, status_text};
 use anyhow::{Context as _, anyhow};
 use serde_json::{Map, Value};
 use std::io::{self, BufRead as _, BufReader, ErrorKind, Read as _, Write};
@@ -60,6 +60,9 @@ fn socket_path(arguments: &CtlArguments) -> anyhow::Result<PathBuf> {
 fn request(command: &CtlCommand) -> anyhow::Result<ControlRequest> {
     Ok(match command {
         CtlCommand::Status => ControlRequest::Status {},
+        CtlCommand::Book { venue, symbol, depth } => {
+            ControlRequest::Book { venue: venue.name().to_owned(), symbol: symbol.clone(), depth: usize::from(*depth) }
+        }
         CtlCommand::Subscribe(streams) => ControlRequest::Subscribe {
             connection: streams.connection.clone(),
             channels: streams.channels.clone(),
@@ -127,6 +130,11 @@ fn converse(
         Err(error) => return Err(anyhow!("{}: no engine of ours answers there: {error}", path.display())),
     };
     let shown = match (&arguments.command, arguments.json) {
+        (CtlCommand::Book { .. }, is_json) => {
+            let book: BookReport = serde_json::from_value(Value::Object(fields)).context("the engine's book")?;
+            // The very line of `run --books-out`, whatever the answer has around it.
+            if is_json { serde_json::to_string(&book).context("the book")? + "\n" } else { book_text(&book) }
+        }
         (_, true) => line,
         (CtlCommand::Status, false) => {
             let status: EngineStatus = serde_json::from_value(Value::Object(fields)).context("the engine's status")?;

@@ -47,7 +47,7 @@ pub(super) fn run(arguments: &DemoArguments, signals: &mut Signals) -> Result<()
     let exchange =
         runtime.block_on(sim::start(options)).context("the embedded exchange").map_err(CommandError::Runtime)?;
     let config = config(arguments, &exchange).map_err(CommandError::Configuration)?;
-    let ended = run_config(config, &arguments.report, Some(arguments.duration), signals, |builder| {
+    let ended = run_config(config, &arguments.report, (Some(arguments.duration), None), signals, |builder| {
         builder.default_strategy(arguments.report.strategy_or_default())
     });
     // The engine has closed its connections; what the exchange still holds ends with the process.

@@ -9,8 +9,10 @@ use crate::config::{self, Config, EndpointOverrides};
 use crate::engine::{Engine, EngineBuilder, EngineError, RunningEngine, confine_to};
 use crate::net::ControlSocketError;
 use crate::strategy;
-use crate::telemetry::{Failure, Report};
+use crate::telemetry::{BookReport, Failure, Report};
 use anyhow::Context as _;
+use std::fs::File;
+use std::io::{BufWriter, Write};
 use std::path::Path;
 use std::time::Duration;
 
@@ -36,6 +38,10 @@ impl EngineHandle for RunningEngine {
         }
     }
 
+    fn books(&self) -> Vec<BookReport> {
+        Self::books(self)
+    }
+
     fn stop(self) -> Report {
         Self::stop(self)
     }
@@ -47,7 +53,8 @@ pub(super) fn run(arguments: &RunArguments, signals: &mut Signals) -> Result<(),
     if let Some(path) = &arguments.endpoints {
         point_at(&mut config, path).map_err(CommandError::Configuration)?;
     }
-    run_config(config, &arguments.report, arguments.duration, signals, |builder| {
+    let mut books_out = books_out(arguments)?;
+    run_config(config, &arguments.report, (arguments.duration, books_out.as_mut()), signals, |builder| {
         builder.default_strategy(arguments.report.strategy_or_default())
     })
 }
@@ -64,7 +71,8 @@ pub(super) fn run_with(
     if let Some(path) = &arguments.endpoints {
         point_at(&mut config, path).map_err(CommandError::Configuration)?;
     }
-    run_config(config, &arguments.report, arguments.duration, signals, |builder| {
+    let mut books_out = books_out(arguments)?;
+    run_config(config, &arguments.report, (arguments.duration, books_out.as_mut()), signals, |builder| {
         let builder = build(builder);
         match &arguments.report.strategy {
             Some(chosen) => builder.default_strategy(chosen),
@@ -85,11 +93,18 @@ fn point_at(config: &mut Config, path: &Path) -> anyhow::Result<()> {
     Ok(config.point_at(&endpoints)?)
 }
 
+/// Where the books go at the end: made at once, so that what cannot be written is known before anything is started.
+fn books_out(arguments: &RunArguments) -> Result<Option<BufWriter<File>>, CommandError> {
+    let Some(path) = &arguments.books_out else { return Ok(None) };
+    let file = File::create(path).with_context(|| format!("--books-out {}", path.display()));
+    file.map(|file| Some(BufWriter::new(file))).map_err(CommandError::Configuration)
+}
+
 /// Starts an engine and watches it to its end.
 pub(super) fn run_config(
     config: Config,
     report: &ReportArguments,
-    duration: Option<Duration>,
+    (duration, books_out): (Option<Duration>, Option<&mut BufWriter<File>>),
     signals: &mut Signals,
     with_strategies: impl FnOnce(EngineBuilder) -> EngineBuilder,
 ) -> Result<(), CommandError> {
@@ -100,7 +115,7 @@ pub(super) fn run_config(
     // Reports are cold work: this thread leaves the hot CPUs too.
     confine_to(&cold_cores).context("cold_cores").map_err(CommandError::Runtime)?;
     signals.restart_clock();
-    run_loop(engine, signals, schedule, &mut output)
+    run_loop(engine, signals, schedule, &mut output, books_out.map(|file| file as &mut dyn Write))
 }
 
 /// What the configuration asked for wrongly, apart from what this machine did not give.

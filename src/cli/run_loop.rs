@@ -10,9 +10,9 @@
 use super::exit::CommandError;
 use super::output::Output;
 use super::signals::{Wait, Wake};
-use crate::telemetry::{Failure, Report};
+use crate::telemetry::{BookReport, Failure, Report};
 use anyhow::Context as _;
-use std::io;
+use std::io::{self, Write};
 use std::time::Duration;
 
 /// How long an engine that fails by itself may go unnoticed.
@@ -34,6 +34,10 @@ pub trait EngineHandle {
     /// Why nothing was changed.
     fn reload(&self) -> Result<String, String> {
         Err("this engine cannot read its configuration again".to_owned())
+    }
+    /// Every book as it is now.
+    fn books(&self) -> Vec<BookReport> {
+        Vec::new()
     }
     /// Closes every connection and ends; the last report.
     fn stop(self) -> Report;
@@ -65,8 +69,8 @@ fn duration_of_ns(ns: u128) -> Duration {
     Duration::from_nanos(u64::try_from(ns).unwrap_or(u64::MAX))
 }
 
-/// Runs until the schedule's end, a signal, a failure, or a reader that went away, then stops the engine and shows the
-/// final report.
+/// Runs until the schedule's end, a signal, a failure, or a reader that went away, then gives the books to `books_out` if that
+/// is wanted, stops the engine and shows the final report.
 ///
 /// # Errors
 /// The engine's failure, or an output that failed other than by its reader going away.
@@ -75,8 +79,11 @@ pub(super) fn run_loop<E: EngineHandle>(
     wait: &mut impl Wait,
     schedule: Schedule,
     output: &mut impl Output,
+    books_out: Option<&mut dyn Write>,
 ) -> Result<(), CommandError> {
     let watched = watch(&engine, wait, schedule, output);
+    // Before anything is closed: as the books are, not as they are left.
+    let books_written = books_out.map_or(Ok(()), |out| write_books(&engine.books(), out));
     let summaries = engine.summaries();
     let mut report = engine.stop();
     report.is_final = true;
@@ -90,6 +97,7 @@ pub(super) fn run_loop<E: EngineHandle>(
     if let Some(failure) = report.failure {
         return Err(failure.into());
     }
+    books_written.context("writing the books").map_err(CommandError::Runtime)?;
     match written {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(error).context("writing the report").map_err(CommandError::Runtime)
@@ -97,6 +105,15 @@ pub(super) fn run_loop<E: EngineHandle>(
         // Who stopped reading wants no more, and no complaint.
         _ => Ok(()),
     }
+}
+
+/// One line a book.
+fn write_books(books: &[BookReport], out: &mut dyn Write) -> io::Result<()> {
+    for book in books {
+        serde_json::to_writer(&mut *out, book)?;
+        out.write_all(b"\n")?;
+    }
+    out.flush()
 }
 
 fn watch(
@@ -263,7 +280,7 @@ mod tests {
         let duration = script.duration_ms.map(Duration::from_millis);
         let schedule = Schedule { interval: Duration::from_secs(1), duration };
         let mut ledger = Ledger { breaks_with: script.breaks_with, ..Ledger::default() };
-        let result = run_loop(engine, &mut wait, schedule, &mut ledger);
+        let result = run_loop(engine, &mut wait, schedule, &mut ledger, None);
         assert_eq!(stopped.get(), 1, "stopped once, however it ends");
         assert_eq!(reloaded.get(), u32::from(script.reload_at_ms.is_some()));
         (ledger, result)

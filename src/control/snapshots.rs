@@ -13,8 +13,8 @@
 
 use super::after;
 use super::governor::{BudgetId, Governor, NotPermitted, Permit, Ticket};
-use crate::book::{BookState, Repair, StaleReason};
-use crate::market::{MonoNs, Symbol};
+use crate::book::Repair;
+use crate::market::{BookState, MonoNs, StaleReason, Symbol};
 use serde::Serialize;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, VecDeque};
@@ -422,15 +422,28 @@ impl Snapshots {
         self.leave(&mut book);
     }
 
-    /// True if this book is looked after.
+    /// True while this try is under way: begun, and neither ended nor given up.
     #[must_use]
-    pub fn is_kept(&self, symbol: Symbol) -> bool {
-        self.books.contains_key(&symbol.index())
+    pub fn is_under_way(&self, symbol: Symbol, fetch: Fetch) -> bool {
+        let phase = self.books.get(&symbol.index()).map(|book| book.phase);
+        matches!(phase, Some(Phase::Fetching { fetch: known, .. }) if known == fetch)
     }
 
-    /// The books looked after.
-    pub fn symbols(&self) -> impl Iterator<Item = Symbol> + '_ {
-        self.books.values().map(|book| book.plan.symbol)
+    /// True while some try of this book is under way, or what is kept for it waits for the next.
+    #[must_use]
+    pub fn is_fetching(&self, symbol: Symbol) -> bool {
+        self.books.get(&symbol.index()).is_some_and(|book| book.is_holding)
+    }
+
+    /// The budgets that books were looked after from, in no order that matters.
+    pub fn budgets(&self) -> impl Iterator<Item = BudgetId> + '_ {
+        self.groups.keys().copied()
+    }
+
+    /// What a book's requests come from.
+    #[must_use]
+    pub fn budget_of(&self, symbol: Symbol) -> Option<BudgetId> {
+        self.books.get(&symbol.index()).map(|book| book.plan.budget)
     }
 
     /// What the board says of a book now.

@@ -72,6 +72,8 @@ pub(super) enum DriverCommand {
     Unsubscribe(Vec<Box<str>>, oneshot::Sender<()>),
     /// Send this text as it is.
     Send(String, oneshot::Sender<Result<(), String>>),
+    /// Subscribe this stream again, and no other.
+    Resubscribe(Box<str>),
     /// Drop the socket and make it again.
     Reconnect,
     /// Replace the socket, make before break.
@@ -89,6 +91,8 @@ pub(super) struct Driver {
     pub(super) plan: SocketPlan,
     pub(super) shared: Arc<Shared>,
     pub(super) core: CoreLink,
+    /// Every core: the books of a venue may be on others.
+    pub(super) cores: Arc<[CoreLink]>,
     pub(super) stats: Arc<ConnectionStats>,
     pub(super) status: SharedStatus,
     pub(super) listing: watch::Receiver<Listing>,
@@ -130,6 +134,8 @@ impl Driver {
     pub(super) async fn run(mut self) {
         self.shared.whole.down(&self.plan.name);
         let Some(unlisted) = self.symbols_known().await else { return };
+        // Before anything is subscribed: a book that begins with a snapshot on the stream must not miss it.
+        self.shared.books.settle(&self.shared, &self.cores).await;
         let streams = self.plan.streams_without(&unlisted);
         let unlisted_streams = self.plan.stream_count() - streams.len();
         self.status.lock().unwrap_or_else(PoisonError::into_inner).unlisted_streams = unlisted_streams;
@@ -203,8 +209,8 @@ impl Driver {
                 let _ = reply.send(());
                 self.early.push(DriverCommand::Unsubscribe(streams, oneshot::channel().0));
             }
-            // There is no socket to drop.
-            DriverCommand::Reconnect => {}
+            // There is no socket to drop, and nothing to subscribe again.
+            DriverCommand::Reconnect | DriverCommand::Resubscribe(_) => {}
             command => self.early.push(command),
         }
         Some(())
@@ -489,6 +495,7 @@ impl Running {
                 let _ = reply.send(sent);
                 self.apply(RelayEvent::Timer);
             }
+            DriverCommand::Resubscribe(stream) => self.apply(RelayEvent::Resubscribe(&stream)),
             DriverCommand::Reconnect => self.apply(RelayEvent::Reconnect("asked for")),
             DriverCommand::Rotate(reply) => {
                 self.apply(RelayEvent::Rotate("asked for"));

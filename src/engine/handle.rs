@@ -1,16 +1,20 @@
 //! The handle of a running engine: everything that can be changed and asked while it runs. For programs, and behind the
 //! control socket.
 
+use super::books::report_of;
 use super::client::{RequestClient, RequestClientStatus};
 use super::lanes::LaneHandle;
 use super::manager::Manager;
 use super::report::lane_report;
 use super::watchdog::Who;
+use crate::book::BookCopy;
 use crate::config::{Config, ConnectionConfig, Difference, ReloadError};
-use crate::market::Venue;
+use crate::limits::BOOK_LEVEL_COUNT_MAX;
+use crate::market::{Symbol, Venue};
 use crate::net::{ControlHandler, ControlRequest, ControlResponse};
 use crate::telemetry::{
-    ControlEvent, CoreStatus, EngineStatus, GovernorStatus, HaltedConnection, Happening, LaneStatus, RequestStatus,
+    BookReport, ControlEvent, CoreStatus, EngineStatus, GovernorStatus, HaltedConnection, Happening, LaneStatus,
+    RequestStatus,
 };
 use crate::venue::Channel;
 use serde_json::json;
@@ -68,6 +72,14 @@ pub enum HandleError {
         waited: Duration,
         /// The last failure.
         why: String,
+    },
+    /// No book is kept of it.
+    #[error("no book is kept of {symbol} on {venue}: `ctl status` names those that are")]
+    NoBook {
+        /// The venue.
+        venue: Venue,
+        /// The name.
+        symbol: String,
     },
     /// The configuration does not allow it.
     #[error("{0}")]
@@ -251,12 +263,48 @@ impl Handle {
         clients.iter().find(|client| client.status().name == name).cloned()
     }
 
+    /// One book as it is now, with this many levels a side at most.
+    ///
+    /// # Errors
+    /// [`HandleError::NoBook`], or [`HandleError::NotNow`] where its core does not answer.
+    pub async fn book(&self, venue: Venue, symbol: &str, depth: usize) -> Result<BookReport, HandleError> {
+        let shared = &self.manager.shared;
+        let no_book = || HandleError::NoBook { venue, symbol: symbol.to_owned() };
+        let spec = {
+            let symbols = shared.symbols.lock().unwrap_or_else(PoisonError::into_inner);
+            symbols.find(venue, symbol).and_then(|symbol| symbols.spec(symbol).cloned())
+        };
+        let spec = spec.ok_or_else(no_book)?;
+        let made = shared.books.made(spec.symbol).ok_or_else(no_book)?;
+        let core = &self.manager.cores[made.wanted.core];
+        let copy = shared.books.read(spec.symbol, depth.min(BOOK_LEVEL_COUNT_MAX), core).await;
+        let copy = copy.ok_or_else(|| HandleError::NotNow(format!("core {} does not answer", core.cpu)))?;
+        if copy.state.is_none() {
+            // It is on its way to its core, or has just been ended.
+            return Err(no_book());
+        }
+        Ok(report_of(&spec, Some(&copy)))
+    }
+
+    /// Every book as it is now, with this many levels a side at most, by venue and symbol. One whose core does not answer is
+    /// there, as `unread`.
+    pub async fn books(&self, depth: usize) -> Vec<BookReport> {
+        let shared = &self.manager.shared;
+        let copies = shared.books.read_all(depth.min(BOOK_LEVEL_COUNT_MAX), &self.manager.cores).await;
+        let symbols = shared.symbols.lock().unwrap_or_else(PoisonError::into_inner);
+        let report = |(symbol, copy): (Symbol, Option<Box<BookCopy>>)| {
+            symbols.spec(symbol).map(|spec| report_of(spec, copy.as_deref()))
+        };
+        copies.into_iter().filter_map(report).collect()
+    }
+
     /// Everything that a person would ask for.
     pub async fn status(&self) -> EngineStatus {
         let now = crate::hot::mono_now();
         let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         let shared = &self.manager.shared;
         let connections = self.manager.statuses().await;
+        let books = shared.books.status().await;
         let halted: Vec<HaltedConnection> = shared
             .whole
             .since()
@@ -278,6 +326,7 @@ impl Handle {
             governor: shared.governor.lock().status(now).budgets.iter().map(governor_status).collect(),
             cores: self.manager.cores.iter().map(|core| self.core_status(core)).collect(),
             lanes: shared.lanes.iter().enumerate().map(|(index, lane)| self.lane_status(index, lane)).collect(),
+            books,
             events_dropped: self.events_dropped.load(Ordering::Relaxed),
         }
     }
@@ -339,6 +388,10 @@ impl Handle {
     async fn answer(&self, request: ControlRequest) -> Result<ControlResponse, HandleError> {
         let texts = |names: &[String]| -> Vec<String> { names.to_vec() };
         Ok(match request {
+            ControlRequest::Book { venue, symbol, depth } => {
+                let venue = venue.parse::<Venue>().map_err(HandleError::Config)?;
+                ControlResponse::with(&self.book(venue, &symbol, depth).await?)
+            }
             ControlRequest::Status {} => ControlResponse::with(&self.status().await),
             ControlRequest::Subscribe { connection, channels, symbols } => {
                 let (channels, symbols) = (refs(&channels), refs(&symbols));

@@ -3,12 +3,14 @@
 //! ```text
 //! drivers ── mpsc ──► link ── ring ──► hot core
 //! the slot's hearer ◄── mpsc ── link ◄── ring ── hot core
+//! the desk of books ◄──────────────┘ ◄─ board ───┘
 //! ```
 //! Pooled buffers go home at once; what the hot core may not free is freed here.
 
+use super::books::{BookDesk, BookNotice};
 use super::lanes::SymbolSenders;
 use super::slots::SlotTable;
-use crate::hot::{ClosedBy, ColdPorts, Command, Notice, Pulses, Spent, Waker};
+use crate::hot::{Board, ClosedBy, ColdPorts, Command, Notice, Pulses, Spent, Waker};
 use crate::venue::DecodeError;
 use std::collections::VecDeque;
 use std::os::fd::{AsRawFd, RawFd};
@@ -41,6 +43,12 @@ pub(super) enum SlotNotice {
     Unsent(usize),
 }
 
+/// The books of a core, as its link sees them.
+pub(super) struct BookSide {
+    pub(super) board: Arc<Board>,
+    pub(super) desk: BookDesk,
+}
+
 struct Wake(Arc<Waker>);
 
 impl AsRawFd for Wake {
@@ -56,6 +64,7 @@ pub(super) async fn run(
     slots: SlotTable,
     pulses: Arc<Pulses>,
     lanes: SymbolSenders,
+    books: BookSide,
 ) -> std::io::Result<()> {
     let waker = Arc::clone(ports.waker());
     // SAFETY: `Wake` shares the waker, which owns its descriptor from its making to its last drop, so the descriptor stays
@@ -63,8 +72,13 @@ pub(super) async fn run(
     let readable = unsafe { AsyncFd::register_with_interest(Wake(Arc::clone(&waker)), tokio::io::Interest::READABLE) }
         .map_err(std::io::Error::from)?;
     let mut waiting: VecDeque<Command> = VecDeque::new();
+    let mut seen_changes = 0;
     loop {
-        take_notices(&mut ports, &slots, &mut waiting);
+        take_notices(&mut ports, &slots, &books.desk, &mut waiting);
+        if books.board.changes() != seen_changes {
+            seen_changes = books.board.changes();
+            books.desk.board_changed();
+        }
         while let Some(command) = waiting.pop_front() {
             if let Err(command) = ports.push(command) {
                 waiting.push_front(*command);
@@ -72,7 +86,7 @@ pub(super) async fn run(
             }
         }
         waker.about_to_sleep();
-        if !ports.is_empty() {
+        if !ports.is_empty() || books.board.changes() != seen_changes {
             waker.awake();
             continue;
         }
@@ -98,7 +112,7 @@ pub(super) async fn run(
     }
 }
 
-fn take_notices(ports: &mut ColdPorts, slots: &SlotTable, waiting: &mut VecDeque<Command>) {
+fn take_notices(ports: &mut ColdPorts, slots: &SlotTable, books: &BookDesk, waiting: &mut VecDeque<Command>) {
     while let Some(notice) = ports.pop() {
         let (slot, heard, buffer) = match notice {
             Notice::Lost { slot, closed, spent } => {
@@ -120,8 +134,19 @@ fn take_notices(ports: &mut ColdPorts, slots: &SlotTable, waiting: &mut VecDeque
                 (slot, SlotNotice::OverlapRefused, None)
             }
             Notice::Unsent { slot, text } => (slot, SlotNotice::Unsent(text.len()), None),
-            // Answers to commands that nobody here sends: what they own is freed.
-            Notice::FetchBegun { .. } | Notice::SnapshotTaken { .. } | Notice::BookRead(_) => continue,
+            Notice::FetchBegun { symbol, begun } => {
+                books.notice(BookNotice::FetchBegun { symbol, begun });
+                continue;
+            }
+            Notice::SnapshotTaken { step, snapshot } => {
+                let (symbol, ticket) = (snapshot.symbol, snapshot.ticket);
+                books.notice(BookNotice::SnapshotTaken { symbol, ticket, step });
+                continue;
+            }
+            Notice::BookRead(copy) => {
+                books.was_read(copy);
+                continue;
+            }
             Notice::Spent(Spent::Symbol(spec)) => {
                 tracing::error!(venue = %spec.venue, symbol = %spec.name, "a core could not take another symbol");
                 continue;

@@ -440,7 +440,11 @@ pub(super) fn governed_rest(
     governor: &Arc<SharedGovernor>,
 ) -> Result<GovernedRest, RestError> {
     let protocol = protocol(config.venue);
-    GovernedRest::new(&rest_options(config, tls), protocol, Arc::clone(governor), BudgetLimits::of(protocol))
+    let limits = BudgetLimits {
+        rest_share_percent: u8::try_from(config.rest.weight_share_percent).unwrap_or(100),
+        ..BudgetLimits::of(protocol)
+    };
+    GovernedRest::new(&rest_options(config, tls), protocol, Arc::clone(governor), limits)
 }
 
 /// How the venue's REST host is asked, by the first connection's settings. Its headers are the WebSocket upgrade's own and

@@ -8,6 +8,7 @@
 //! Every change is made of the same steps as a start: symbols first, then streams on a socket of their class. State is
 //! behind one lock that is never held while anything is waited for; changes themselves are made one after the other.
 
+use super::books::{Wanted, WantedBooks};
 use super::driver::{Driver, DriverCommand, SharedStatus};
 use super::handle::HandleError;
 use super::listing::{self, ListingHandle, VenueListing};
@@ -15,7 +16,7 @@ use super::plan::{self, SocketPlan, TlsConfigs};
 use super::report;
 use super::shared::{CoreLink, Move, Shared};
 use super::{ColdFailure, EngineError, supervised};
-use crate::config::{Config, ConfigFiles, ConnectionConfig, Difference, Effect, Transport};
+use crate::config::{Config, ConfigFiles, ConnectionConfig, Difference, Effect, Transport, book_depth, is_better_book};
 use crate::control::PlanError;
 use crate::hot::ConnectionStats;
 use crate::market::Venue;
@@ -44,7 +45,7 @@ const EXTRA_SOCKETS_MAX: usize = 8;
 /// See the module.
 pub(super) struct Manager {
     pub(super) shared: Arc<Shared>,
-    pub(super) cores: Vec<CoreLink>,
+    pub(super) cores: Arc<[CoreLink]>,
     runtime: tokio::runtime::Handle,
     stop: watch::Receiver<bool>,
     cold_failure: ColdFailure,
@@ -92,7 +93,7 @@ impl Manager {
     ) -> Self {
         Self {
             shared,
-            cores,
+            cores: cores.into(),
             runtime,
             stop,
             cold_failure,
@@ -113,6 +114,55 @@ impl Manager {
             self.add_one(connection)?;
         }
         Ok(())
+    }
+
+    /// Subscribes one stream of a connection again; false if none of its sockets carries it, or has room to be told.
+    pub(super) fn resubscribe(&self, name: &str, stream: &str) -> bool {
+        let state = self.state();
+        let Ok(managed) = state.find(name) else { return false };
+        let socket = managed.sockets.iter().find(|socket| socket.streams.contains(stream));
+        socket.is_some_and(|socket| socket.commands.try_send(DriverCommand::Resubscribe(stream.into())).is_ok())
+    }
+
+    /// The books that the streams of every connection ask for: of several of a symbol the one without a bound, else the
+    /// deepest.
+    fn want_books(&self, joining: Option<(&str, &[Box<str>])>) {
+        let state = self.state();
+        let mut wanted = WantedBooks::new();
+        for managed in &state.managed {
+            let config = &managed.config;
+            let protocol = protocol(config.venue);
+            let Ok(core) = self.core_of(config) else { continue };
+            let joining = joining.filter(|(name, _)| *name == config.name).map_or(&[][..], |(_, streams)| streams);
+            let streams = managed.sockets.iter().flat_map(|socket| &socket.streams);
+            for stream in streams.chain(joining).filter(|_| config.book.keep) {
+                let Some((channel, Some(symbol))) = protocol.channel_of(stream) else { continue };
+                let Some(depth) = book_depth(&channel) else { continue };
+                let key = (config.venue.name(), Box::from(symbol));
+                if wanted.get(&key).is_some_and(|(_, known)| !is_better_book(depth, known.depth)) {
+                    continue;
+                }
+                let one = Wanted {
+                    connection: config.name.clone(),
+                    stream: stream.clone(),
+                    depth,
+                    core,
+                    settings: config.book.settings(depth),
+                    // What is complete in every message needs no other.
+                    snapshots: if depth == 0 { config.book.snapshots(config.venue) } else { Vec::new() },
+                    heaviness: config.weight(&key.1),
+                };
+                wanted.insert(key, (config.venue, one));
+            }
+        }
+        drop(state);
+        self.shared.books.want(wanted);
+    }
+
+    /// Does what [`want_books`](Self::want_books) says.
+    async fn settle_books(&self, joining: Option<(&str, &[Box<str>])>) {
+        self.want_books(joining);
+        self.shared.books.settle(&self.shared, &self.cores).await;
     }
 
     /// The rows of the report: every socket, in the order of connections.
@@ -156,6 +206,11 @@ impl Manager {
             return Err(HandleError::Config("a connection names a core that is not running".to_owned()));
         }
         for connection in connections {
+            // Where the venue is known, the listing of its start is over: what this one names is asked for.
+            if self.listing_of(connection.venue).is_some() {
+                let needs_all = connection.channels.iter().any(|channel| channel.scope == ChannelScope::AllMarket);
+                self.ensure_listed(&connection, &connection.symbols, needs_all).await?;
+            }
             self.add_one(connection.clone()).map_err(|error| HandleError::Config(error.to_string()))?;
             self.state().config.connections.push(connection);
         }
@@ -179,6 +234,7 @@ impl Manager {
                 self.shared.whole.forget(&socket.name);
             }
         }
+        self.settle_books(None).await;
         Ok(())
     }
 
@@ -218,6 +274,8 @@ impl Manager {
                 None => by_class.push((class, vec![stream.clone()])),
             }
         }
+        let joining: Vec<Box<str>> = new.iter().map(|(_, stream)| stream.clone()).collect();
+        self.settle_books(Some((name, &joining))).await;
         for (class, streams) in by_class {
             self.place(name, class, streams, None).await?;
         }
@@ -256,6 +314,7 @@ impl Manager {
             going.push(gone);
         }
         self.note_unwanted(name, channels, symbols);
+        self.settle_books(None).await;
         // Whoever asks for one of them elsewhere next must not have it twice. A driver that has ended sends nothing.
         let deadline = tokio::time::Instant::now() + GONE_WAIT;
         for gone in going {
@@ -408,6 +467,7 @@ impl Manager {
         for (commands, plan) in plans {
             let _ = commands.send(DriverCommand::Plan(Box::new(plan))).await;
         }
+        self.settle_books(None).await;
         Ok(())
     }
 
@@ -531,19 +591,23 @@ impl Manager {
     fn add_one(&self, connection: ConnectionConfig) -> Result<(), EngineError> {
         let core = self.core_of(&connection)?;
         self.listing(&connection)?;
-        let mut state = self.state();
-        let plans = plan::sockets(&connection, core, &mut state.tls)?;
-        let mut managed = Managed {
-            planned_sockets: plans.len(),
-            next_number: plans.len() + 1,
-            config: connection,
-            sockets: Vec::new(),
-        };
-        for (class, plan) in plans {
-            let streams = plan.streams().iter().cloned().collect();
-            managed.sockets.push(self.spawn(plan, class, streams));
+        let plans = plan::sockets(&connection, core, &mut self.state().tls)?;
+        let name = connection.name.clone();
+        let (planned_sockets, next_number) = (plans.len(), plans.len() + 1);
+        self.state().managed.push(Managed { planned_sockets, next_number, config: connection, sockets: Vec::new() });
+        // Before any driver runs: it makes the books of its streams first.
+        let joining: Vec<Box<str>> = plans.iter().flat_map(|(_, plan)| plan.streams().iter().cloned()).collect();
+        self.want_books(Some((&name, &joining)));
+        let sockets: Vec<ManagedSocket> = plans
+            .into_iter()
+            .map(|(class, plan)| {
+                let streams = plan.streams().iter().cloned().collect();
+                self.spawn(plan, class, streams)
+            })
+            .collect();
+        if let Ok(managed) = self.state().find_mut(&name) {
+            managed.sockets = sockets;
         }
-        state.managed.push(managed);
         Ok(())
     }
 
@@ -566,6 +630,7 @@ impl Manager {
         let name = plan.name.clone();
         let driver = Driver {
             core: self.cores[plan.core].clone(),
+            cores: Arc::clone(&self.cores),
             plan,
             shared: Arc::clone(&self.shared),
             stats,
@@ -593,6 +658,7 @@ impl Manager {
             config.connections.iter().filter(|known| known.venue == venue).chain([connection]).collect();
         let first = connections[0];
         let rest = listing::governed_rest(first, tls.get(first.tls.ca_file.as_ref())?, &self.shared.governor)?;
+        self.shared.books.set_rest(venue, rest.clone());
         let cores = self.cores.iter().filter(|core| connections.iter().any(|connection| connection.core == core.cpu));
         let cores = cores.map(|core| core.commands.clone()).collect();
         let (listing, handle) = VenueListing::new(&connections, rest, cores, Arc::clone(&self.shared.symbols));

@@ -6,12 +6,13 @@
 //! hot threads      one Core a CPU, pinned ─► lanes                 (hot)
 //!                       ▲ rings
 //! cold runtime     one link a core ◄─► one driver a connection     (control, net)
-//!                  one listing a venue, one manager, one watchdog  (net)
+//!                  one listing a venue, one manager, one keeper of books, one watchdog  (net)
 //!                  ▲ Handle, control socket
 //! ```
 //! Cold threads are confined to the cold CPUs and never inherit a hot thread's mask.
 
 mod affinity;
+mod books;
 pub mod client;
 mod clients;
 mod driver;
@@ -36,11 +37,11 @@ use crate::config::{Config, Idle, LaneConfig, Wait};
 use crate::control::GovernorSettings;
 use crate::hot::lanes::{LanePhase, LaneSet, Partition};
 use crate::hot::{self, Core, CoreSettings, CoreStats, Halted, HotPorts, Strategy};
-use crate::limits::CONNECTION_COUNT_MAX;
+use crate::limits::{BOOK_LEVEL_COUNT_MAX, CONNECTION_COUNT_MAX};
 use crate::market::{Instrument, Symbol, SymbolSpec, SymbolTableError, Venue};
 use crate::net::{ControlSocket, ControlSocketError, ControlSocketOptions, RestError, SharedGovernor, TlsError};
 use crate::strategy;
-use crate::telemetry::{EventBus, Failure, FailureKind, Report, current_thread_id, thread_allocations};
+use crate::telemetry::{BookReport, EventBus, Failure, FailureKind, Report, current_thread_id, thread_allocations};
 use ended::{Ended, EndedThread};
 use lanes::{LaneHandle, LaneParts, Starter};
 use listing::Symbols;
@@ -330,7 +331,8 @@ impl EngineBuilder {
             runtime.spawn_blocking(move || host::warn(&question));
         }
         let cold_failure = ColdFailure::default();
-        let links = start_links(&runtime, &cores, cold_ports, &lanes, &cold_failure);
+        let (books, of_books) = books::BookDesk::new();
+        let links = start_links(&runtime, &cores, cold_ports, &lanes, (&books, &cold_failure));
         let (moves_in, moves) = mpsc::unbounded_channel();
         let engine = &self.config.engine;
         let events = EventBus::new();
@@ -339,6 +341,7 @@ impl EngineBuilder {
             whole: Whole::new(self.halted.clone(), engine.halted_lease, events.clone()),
             events,
             symbols: Symbols::default(),
+            books,
             moves: moves_in,
             requests_per_second: engine.governor.requests_per_second,
             kernel_stamps: engine.kernel_stamps,
@@ -351,7 +354,7 @@ impl EngineBuilder {
             Arc::clone(&shared),
             links.clone(),
             runtime.handle().clone(),
-            stopped,
+            stopped.clone(),
             Arc::clone(&cold_failure),
         ));
         manager.connect_all()?;
@@ -361,6 +364,8 @@ impl EngineBuilder {
         let supervise = |name: &str, task: Tended| {
             runtime.spawn(supervised(name.to_owned(), task, Arc::clone(&cold_failure)));
         };
+        let keeper = books::Keeper::new(Arc::clone(&manager), of_books, stopped);
+        supervise("the keeper of books", Box::pin(keeper.run()));
         supervise("the mover of subscriptions", Box::pin(Arc::clone(&manager).run_moves(moves)));
         supervise("the watchdog", Box::pin(watchdog::run(Arc::clone(&shared), links.clone(), engine.watchdog.overrun)));
         supervise("the lease of the halted flag", Box::pin(renew_lease(Arc::clone(&shared))));
@@ -535,7 +540,7 @@ fn start_links(
     cores: &[Arc<CoreStats>],
     ports: Vec<hot::ColdPorts>,
     lanes: &[LaneHandle],
-    cold_failure: &ColdFailure,
+    (books, cold_failure): (&books::BookDesk, &ColdFailure),
 ) -> Vec<CoreLink> {
     let links = cores.iter().zip(ports).map(|(stats, ports)| {
         let (commands, received) = mpsc::channel(link::COMMAND_QUEUE);
@@ -543,8 +548,9 @@ fn start_links(
         let link = {
             let (slots, pulses) = (slots.clone(), Arc::clone(&pulses));
             let symbols = lanes::senders(lanes, stats.cpu);
+            let books = link::BookSide { board: Arc::clone(&stats.board), desk: books.clone() };
             async move {
-                if let Err(error) = link::run(ports, received, slots, pulses, symbols).await {
+                if let Err(error) = link::run(ports, received, slots, pulses, symbols, books).await {
                     panic!("its rings failed: {error}");
                 }
             }
@@ -629,6 +635,14 @@ impl RunningEngine {
             (symbols, self.is_halted()),
             self.failure(),
         )
+    }
+
+    /// Every book as it is now, all levels that are held, by venue and symbol. A book whose core does not answer within two
+    /// seconds is there, as `unread`.
+    #[must_use]
+    pub fn books(&self) -> Vec<BookReport> {
+        let handle = self.handle.clone();
+        self.block_on(async move { handle.books(BOOK_LEVEL_COUNT_MAX).await }).unwrap_or_default()
     }
 
     /// The handle, to change and ask it while it runs.

@@ -5,6 +5,7 @@
 //!                     ──► Governor, EventBus, SymbolTable            each behind its own lock, held for a moment
 //! ```
 
+use super::books::BookDesk;
 use super::lanes::LaneHandle;
 use super::legs::PulseAt;
 use super::listing::Symbols;
@@ -64,6 +65,7 @@ pub(super) struct Shared {
     pub(super) events: EventBus,
     pub(super) whole: Whole,
     pub(super) symbols: Symbols,
+    pub(super) books: BookDesk,
     pub(super) moves: mpsc::UnboundedSender<Move>,
     pub(super) requests_per_second: u32,
     /// Hot connections ask the kernel for receive stamps.

@@ -10,12 +10,17 @@
 //! ```
 //! Reads and writes text; opens nothing. A request that is wrong gets an answer that says what is allowed.
 
+use crate::limits::BOOK_LEVEL_COUNT_MAX;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 /// Every command, for the answers that name them.
 const COMMANDS: &str =
-    "status, subscribe, unsubscribe, add, remove, send, broadcast, reconnect, rotate, reload or events";
+    "status, book, subscribe, unsubscribe, add, remove, send, broadcast, reconnect, rotate, reload or events";
+
+/// Levels a side that a book may be asked for.
+const BOOK_DEPTH_ALLOWED: &str = "1 to 10000 levels a side";
+const _: () = assert!(BOOK_LEVEL_COUNT_MAX == 10_000, "the answer above names it");
 
 /// Something asked of a running engine.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -23,6 +28,15 @@ const COMMANDS: &str =
 pub enum ControlRequest {
     /// Everything there is to know.
     Status {},
+    /// One book as it is now.
+    Book {
+        /// The venue.
+        venue: String,
+        /// The native name.
+        symbol: String,
+        /// Levels a side, at most.
+        depth: usize,
+    },
     /// Subscribes every channel for every symbol on a connection.
     Subscribe {
         /// Its name.
@@ -121,6 +135,9 @@ impl ControlRequest {
         match self {
             Self::Add { toml, file } if toml.is_some() == file.is_some() => {
                 Some(("`add` with both or none of `toml` and `file`", "one of the two"))
+            }
+            Self::Book { depth, .. } if !(1..=BOOK_LEVEL_COUNT_MAX).contains(depth) => {
+                Some(("a depth out of its range", BOOK_DEPTH_ALLOWED))
             }
             Self::Subscribe { channels, .. } | Self::Unsubscribe { channels, .. } if channels.is_empty() => {
                 Some(("no channel", "at least one channel, in the venue's words"))

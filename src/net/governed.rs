@@ -135,6 +135,11 @@ impl GovernedRest {
     /// [`RestError`]; tried once.
     pub async fn get(&self, path_and_query: &str, weight: u32) -> Result<RestReply, RestError> {
         self.permitted(path_and_query, weight).await?;
+        self.granted(path_and_query).await
+    }
+
+    /// Asks without asking the governor, and tells it the answer.
+    async fn granted(&self, path_and_query: &str) -> Result<RestReply, RestError> {
         let mut answer = RestAnswer::default();
         let result = self.client.ask(path_and_query, &mut answer).await;
         if answer.status != 0 {
@@ -165,6 +170,15 @@ impl GovernedRest {
     /// [`RestError`].
     pub async fn depth(&self, symbol: &str, levels: u16) -> Result<RestReply, RestError> {
         self.get(&self.protocol.depth_path(symbol, levels), self.protocol.depth_weight(levels)).await
+    }
+
+    /// The same for one who was granted its weight already, by [`Governor::rest`] on [`budget`](Self::budget): what must be
+    /// done between the grant and the request can be done then.
+    ///
+    /// # Errors
+    /// [`RestError`]; tried once.
+    pub async fn depth_granted(&self, symbol: &str, levels: u16) -> Result<RestReply, RestError> {
+        self.granted(&self.protocol.depth_path(symbol, levels)).await
     }
 
     async fn permitted(&self, path: &str, weight: u32) -> Result<(), RestError> {

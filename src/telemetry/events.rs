@@ -137,6 +137,62 @@ pub enum Happening {
     },
     /// The connection is over for good.
     Closed,
+    /// What it takes to make a venue's books live, reckoned before it is done.
+    BooksPlanned {
+        /// Books that need a request.
+        books: u64,
+        /// Weight of their first snapshots.
+        weight: u64,
+        /// Our share of the venue's window; `null`: it states no limit.
+        budget: Option<u64>,
+        /// Until all are live, milliseconds.
+        live_in_ms: u64,
+        /// Weight of the deeper snapshots.
+        deep_weight: u64,
+        /// Until all are known as deep as asked for, milliseconds.
+        deep_in_ms: u64,
+    },
+    /// Every book of a venue is live.
+    BooksAllLive {
+        /// Books.
+        books: u64,
+        /// Since the first of them was kept, milliseconds.
+        took_ms: u64,
+        /// What was reckoned, milliseconds.
+        planned_ms: u64,
+    },
+    /// Every book of a venue is known as deep as asked for.
+    BooksAllDeep {
+        /// Books.
+        books: u64,
+        /// Since the first of them was kept, milliseconds.
+        took_ms: u64,
+        /// What was reckoned, milliseconds.
+        planned_ms: u64,
+    },
+    /// Books are live for the first time.
+    BooksLive {
+        /// Whose.
+        symbols: Vec<String>,
+        /// Since they are kept, at most, milliseconds.
+        after_ms: u64,
+    },
+    /// Books cannot be trusted any more.
+    BooksStale {
+        /// Why: `gap`, `disconnected`, ...
+        reason: String,
+        /// Whose.
+        symbols: Vec<String>,
+    },
+    /// Books are live again.
+    BooksRepaired {
+        /// Why they were not.
+        reason: String,
+        /// Whose.
+        symbols: Vec<String>,
+        /// For how long they were not, at most, milliseconds.
+        after_ms: u64,
+    },
     /// Some connection is down that should be up.
     Halted {
         /// Which.
@@ -194,6 +250,7 @@ impl Happening {
                 | Self::Refused { .. }
                 | Self::Disconnected { .. }
                 | Self::GaveUp { .. }
+                | Self::BooksStale { .. }
                 | Self::Halted { .. }
                 | Self::Overrun { .. }
                 | Self::LaneOverrun { .. }
@@ -230,6 +287,25 @@ impl fmt::Display for Happening {
             Self::Disconnected { reason } => write!(f, "disconnected: {reason}"),
             Self::GaveUp { reason } => write!(f, "gave up: {reason}"),
             Self::Closed => f.write_str("closed"),
+            Self::BooksPlanned { books, weight, budget, live_in_ms, deep_weight, deep_in_ms } => {
+                let of = budget.map(|budget| format!(" of our {budget} a window")).unwrap_or_default();
+                write!(f, "{books} books by snapshots, weight {weight}{of}: all live in about {live_in_ms} ms")?;
+                if *deep_weight > 0 {
+                    write!(f, "; as deep as asked for with {deep_weight} more, in about {deep_in_ms} ms")?;
+                }
+                Ok(())
+            }
+            Self::BooksAllLive { books, took_ms, planned_ms } => {
+                write!(f, "all {books} books live after {took_ms} ms (reckoned: {planned_ms} ms)")
+            }
+            Self::BooksAllDeep { books, took_ms, planned_ms } => {
+                write!(f, "all {books} books as deep as asked for after {took_ms} ms (reckoned: {planned_ms} ms)")
+            }
+            Self::BooksLive { symbols, after_ms } => write!(f, "books live after {after_ms} ms: {}", named(symbols)),
+            Self::BooksStale { reason, symbols } => write!(f, "books stale ({reason}): {}", named(symbols)),
+            Self::BooksRepaired { reason, symbols, after_ms } => {
+                write!(f, "books live again after {after_ms} ms ({reason}): {}", named(symbols))
+            }
             Self::Halted { connections } => write!(f, "halted: {} down", connections.join(", ")),
             Self::Resumed { after_ms } => write!(f, "everything is up again after {after_ms} ms"),
             Self::Overrun { core, for_ms, cause, on, is_over } => {
@@ -242,6 +318,16 @@ impl fmt::Display for Happening {
             }
             Self::Reloaded { summary } => write!(f, "configuration read again: {summary}"),
         }
+    }
+}
+
+/// Names, cut short where they are many.
+fn named(symbols: &[String]) -> String {
+    const NAMED_MAX: usize = 8;
+    let named = symbols.iter().take(NAMED_MAX).map(String::as_str).collect::<Vec<_>>().join(", ");
+    match symbols.len().saturating_sub(NAMED_MAX) {
+        0 => named,
+        more => format!("{named} and {more} more"),
     }
 }
 

@@ -31,10 +31,11 @@ pub use snapshot::{
 };
 pub use stages::{StageReport, StageTimes, StampReport};
 pub use status::{
-    ConnectionStatus, CoreStatus, EngineStatus, GovernorStatus, HaltedConnection, HeartbeatStatus, LaneStatus,
-    LegStatus, PendingRequestStatus, RequestStatus, RotationStatus, SubscriptionStatus,
+    BookReport, BookRow, BookVenueStatus, BooksStatus, ConnectionStatus, CoreStatus, EngineStatus, GovernorStatus,
+    HaltedConnection, HeartbeatStatus, LaneStatus, LegStatus, PendingRequestStatus, RequestStatus, RotationStatus,
+    SubscriptionStatus,
 };
-pub use status_text::status_text;
+pub use status_text::{book_text, status_text};
 pub use thread_stats::{
     ThreadStats, ThreadStatsError, current_thread_id, is_runnable, read_run_time, read_thread_stats,
 };

@@ -28,6 +28,8 @@ pub struct EngineStatus {
     pub cores: Vec<CoreStatus>,
     /// The lanes beside them.
     pub lanes: Vec<LaneStatus>,
+    /// The books on the hot cores.
+    pub books: BooksStatus,
     /// Events that somebody was too slow to be told of.
     pub events_dropped: u64,
 }
@@ -232,6 +234,111 @@ pub struct CoreStatus {
     pub stages: StageReport,
     /// What stamping them costs.
     pub stamps: StampReport,
+}
+
+/// The books that are kept.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(default)]
+pub struct BooksStatus {
+    /// How they are made live, by budget.
+    pub venues: Vec<BookVenueStatus>,
+    /// Every book.
+    pub books: Vec<BookRow>,
+}
+
+/// The books that draw on one budget.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(default)]
+pub struct BookVenueStatus {
+    /// The venues: one, unless several share a host.
+    pub venues: Vec<String>,
+    /// Books kept.
+    pub books: u64,
+    /// Live ones.
+    pub live: u64,
+    /// Live and known as deep as asked for.
+    pub deep: u64,
+    /// Snapshots under way.
+    pub in_flight: u64,
+    /// Topics that were subscribed again and are not live yet.
+    pub resubscribing: u64,
+    /// Books that wait after a failure.
+    pub backing_off: u64,
+    /// Snapshots begun since the start.
+    pub begun: u64,
+    /// Weight of them.
+    pub weight: u64,
+    /// Those that made a book live, or deeper.
+    pub joined: u64,
+    /// Those that failed, did not join, or were of no use.
+    pub failed: u64,
+    /// Topics subscribed again since the start.
+    pub resubscribed: u64,
+    /// From the first book to all live, as reckoned; `null`: nothing is fetched.
+    pub planned_ms: Option<u64>,
+    /// The same, measured; `null`: not yet.
+    pub took_ms: Option<u64>,
+    /// From the first book to all as deep as asked for, as reckoned.
+    pub deep_planned_ms: Option<u64>,
+    /// The same, measured.
+    pub deep_took_ms: Option<u64>,
+}
+
+/// One book.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(default)]
+pub struct BookRow {
+    /// The venue.
+    pub venue: String,
+    /// The native name.
+    pub symbol: String,
+    /// The connection that its stream is on.
+    pub connection: String,
+    /// The stream that it is made of.
+    pub stream: String,
+    /// CPU of the hot core that keeps it.
+    pub core: usize,
+    /// `waiting`, `live` or `stale`.
+    pub state: String,
+    /// Why it is stale.
+    pub reason: Option<String>,
+    /// `need_snapshot` or `resubscribe`.
+    pub needs: Option<String>,
+    /// Since when.
+    pub for_ms: Option<u64>,
+    /// The last id in it.
+    pub sequence: Option<u64>,
+    /// Messages of its stream so far.
+    pub messages: u64,
+    /// How deep its snapshot was, levels a side; `null`: not live, or its stream brings the snapshots.
+    pub known_levels: Option<u16>,
+    /// What its last request failed of.
+    pub last_error: Option<String>,
+}
+
+/// A book as text: one line of `--books-out`, and what `tickwire ctl book --json` prints.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(default)]
+pub struct BookReport {
+    /// The venue.
+    pub venue: String,
+    /// The native name.
+    pub symbol: String,
+    /// `waiting`, `live` or `stale`; `unread` where its core did not answer.
+    pub state: String,
+    /// Why it is stale.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The last id in it; `null` while nothing has come.
+    pub sequence: Option<u64>,
+    /// Price and quantity of every bid that is held, best first.
+    pub bids: Vec<[String; 2]>,
+    /// The same of the asks.
+    pub asks: Vec<[String; 2]>,
+    /// How many of the bids, from the best on, have no unknown ones between them.
+    pub bids_known: usize,
+    /// The same of the asks.
+    pub asks_known: usize,
 }
 
 /// One lane: what the reports say of it, and its sign of life.

@@ -9,7 +9,10 @@
 use super::render::duration_text;
 use super::snapshot::Percentiles;
 use super::stages::StageTimes;
-use super::status::{ConnectionStatus, CoreStatus, EngineStatus, GovernorStatus, LaneStatus, SubscriptionStatus};
+use super::status::{
+    BookReport, BookVenueStatus, BooksStatus, ConnectionStatus, CoreStatus, EngineStatus, GovernorStatus, LaneStatus,
+    SubscriptionStatus,
+};
 use std::fmt::Write as _;
 
 /// Silent or refused streams named for one connection before the list is cut short.
@@ -31,6 +34,7 @@ pub fn status_text(status: &EngineStatus) -> String {
     }
     pending(&mut out, status);
     governor(&mut out, &status.governor);
+    books(&mut out, &status.books);
     if !status.cores.is_empty() {
         let rows = status.cores.iter().map(|core| {
             let overruns = format!("{} (longest {})", core.overruns, age(core.overrun_ms_max));
@@ -166,6 +170,77 @@ fn attention(out: &mut String, connection: &ConnectionStatus) {
     {
         line(out, &format!("lost {}: {loss}", connection.name));
     }
+}
+
+/// How the books of each budget are, and those that are not live by name.
+fn books(out: &mut String, books: &BooksStatus) {
+    if books.venues.is_empty() {
+        return;
+    }
+    let times = |took: Option<u64>, planned: Option<u64>| match (took, planned) {
+        (Some(took), Some(planned)) => format!("{} (reckoned {})", age(took), age(planned)),
+        (Some(took), None) => age(took),
+        (None, Some(planned)) => format!("not yet (reckoned {})", age(planned)),
+        (None, None) => "-".to_owned(),
+    };
+    let row = |venue: &BookVenueStatus| {
+        vec![
+            venue.venues.join(", "),
+            venue.books.to_string(),
+            venue.live.to_string(),
+            venue.deep.to_string(),
+            times(venue.took_ms, venue.planned_ms),
+            times(venue.deep_took_ms, venue.deep_planned_ms),
+            format!("{} (weight {})", venue.begun, venue.weight),
+            venue.failed.to_string(),
+            venue.resubscribed.to_string(),
+            format!("{} ({} wait)", venue.in_flight + venue.resubscribing, venue.backing_off),
+        ]
+    };
+    let heads =
+        ["BOOKS", "KEPT", "LIVE", "DEEP", "ALL LIVE", "ALL DEEP", "SNAPSHOTS", "FAILED", "RESUBSCRIBED", "UNDER WAY"];
+    table(out, &heads, books.venues.iter().map(row).collect());
+    let not_live: Vec<String> = books
+        .books
+        .iter()
+        .filter(|book| book.state != "live")
+        .map(|book| {
+            let why = book.reason.as_deref().map(|reason| format!(": {reason}")).unwrap_or_default();
+            let since = book.for_ms.map(|ms| format!(" for {}", age(ms))).unwrap_or_default();
+            let error = book.last_error.as_deref().map(|error| format!("; {error}")).unwrap_or_default();
+            format!("{} {} ({}{why}{since}{error})", book.venue, book.symbol, book.state)
+        })
+        .collect();
+    if !not_live.is_empty() {
+        line(out, &format!("not live: {}", listed(&not_live)));
+    }
+}
+
+/// A book for a person: asks above bids, the best in the middle.
+#[must_use]
+pub fn book_text(book: &BookReport) -> String {
+    let mut out = String::new();
+    let sequence = book.sequence.map(|sequence| format!(", at {sequence}")).unwrap_or_default();
+    let state = match &book.reason {
+        Some(reason) => format!("STALE: {reason}"),
+        None => book.state.clone(),
+    };
+    line(&mut out, &format!("{} {}  {state}{sequence}", book.venue, book.symbol));
+    let width = |of: usize| book.bids.iter().chain(&book.asks).map(|level| level[of].len()).max().unwrap_or(0);
+    let (price_width, qty_width) = (width(0), width(1));
+    let rung = |side: &str, at: usize, known: usize, [price, qty]: &[String; 2]| {
+        // Between those beyond the known range others may be missing.
+        let mark = if at < known { "" } else { "  ?" };
+        format!("  {side}  {price:>price_width$}  {qty:>qty_width$}{mark}")
+    };
+    for (at, level) in book.asks.iter().enumerate().rev() {
+        line(&mut out, &rung("ask", at, book.asks_known, level));
+    }
+    line(&mut out, "");
+    for (at, level) in book.bids.iter().enumerate() {
+        line(&mut out, &rung("bid", at, book.bids_known, level));
+    }
+    out
 }
 
 fn listed(streams: &[String]) -> String {

@@ -1,7 +1,7 @@
 //! The cold half of a venue: what to say to it, and what its control messages mean. Once per connection or command.
 
 use super::{Channel, ChannelError, binance, bybit};
-use crate::market::{Instrument, Level, SymbolSpec, Venue};
+use crate::market::{Instrument, Level, SymbolSpec, Venue, VenueTime};
 use std::fmt;
 use std::time::Duration;
 
@@ -179,6 +179,8 @@ pub struct InstrumentError {
 pub struct DepthSnapshot {
     /// The id of the last change in it.
     pub last_update_id: u64,
+    /// When the venue published it, if it says.
+    pub event_time: Option<VenueTime>,
     /// Bids, best first.
     pub bids: Vec<Level>,
     /// Asks, best first.

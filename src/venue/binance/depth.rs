@@ -7,7 +7,7 @@
 //! Source: spot `GET /api/v3/depth`, USD-M `GET /fapi/v1/depth`.
 
 use crate::limits::BOOK_LEVEL_COUNT_MAX;
-use crate::market::{Level, Price, Qty, SymbolSpec};
+use crate::market::{Level, Price, Qty, SymbolSpec, VenueTime};
 use crate::venue::DepthSnapshot;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -18,6 +18,9 @@ use std::borrow::Cow;
 #[serde(rename_all = "camelCase")]
 struct Depth<'a> {
     last_update_id: Option<u64>,
+    /// USD-M: milliseconds since the epoch.
+    #[serde(rename = "E")]
+    event_time: Option<i64>,
     // As they stand, so that an error can name the level.
     #[serde(borrow)]
     bids: Option<Vec<&'a RawValue>>,
@@ -38,6 +41,7 @@ pub(super) fn read(spec: &SymbolSpec, body: &[u8]) -> Result<DepthSnapshot, Stri
     }
     Ok(DepthSnapshot {
         last_update_id: depth.last_update_id.ok_or("lastUpdateId is missing")?,
+        event_time: depth.event_time.and_then(VenueTime::from_ms),
         bids: levels(spec, "bids", depth.bids)?,
         asks: levels(spec, "asks", depth.asks)?,
     })
@@ -104,6 +108,7 @@ mod tests {
             "bids":[["61837.63000000","3.78826000"],["61837.6","1"]],"asks":[["61837.64000000","0.00001000"]]}"#;
         let expected = DepthSnapshot {
             last_update_id: 50_093_239_218,
+            event_time: VenueTime::from_ms(1_723_161_256_501),
             bids: vec![level_of(6_183_763, 378_826), level_of(6_183_760, 100_000)],
             asks: vec![level_of(6_183_764, 1)],
         };

@@ -1,0 +1,225 @@
+//! Which books are kept on the hot cores, from configuration and listing to the rings, and how anyone reads one.
+//!
+//! ```text
+//! manager: streams of every connection ─► BookPlan.. wanted ─► BookDesk ─► AddBook, RemoveBook ─► core      keeper: Keep, Forget
+//! Handle::book ─► ReadBook ─► core ─► BookRead ─► link ─► BookDesk ─► who asked
+//! link: board changed, fetch begun, snapshot taken ─► keeper (keeper.rs): what is repaired next
+//! ```
+//! A book is made before its stream is subscribed, so that no message of it comes too early. State is behind one lock that is
+//! never held while anything is waited for.
+
+mod keeper;
+mod report;
+
+pub(super) use keeper::{Keeper, Message};
+pub(super) use report::report_of;
+
+use super::shared::{CoreLink, Shared};
+use crate::book::{BookCopy, BookSettings, FetchError, Slot, Step, Ticket};
+use crate::control::SnapshotDepth;
+use crate::hot::{Command, mono_now};
+use crate::market::{Symbol, Venue};
+use crate::net::GovernedRest;
+use crate::venue::VenueSequence;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::{Notify, mpsc, oneshot};
+
+/// How long a core has to copy a book.
+const READ_WAIT: Duration = Duration::from_secs(2);
+
+/// Books that are read at once at most, so that their copies do not fill the memory.
+const READS_AT_ONCE: usize = 16;
+
+/// A book as the connections ask for it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct Wanted {
+    /// The connection that it is told of by.
+    pub(super) connection: String,
+    /// The stream that it is made of.
+    pub(super) stream: Box<str>,
+    /// Levels a side of that stream; 0 without a bound.
+    pub(super) depth: u16,
+    /// Position of the core.
+    pub(super) core: usize,
+    pub(super) settings: BookSettings,
+    pub(super) snapshots: Vec<SnapshotDepth>,
+    pub(super) heaviness: u32,
+}
+
+/// By venue and native name.
+pub(super) type WantedBooks = BTreeMap<(&'static str, Box<str>), (Venue, Wanted)>;
+
+/// A book that a core was told to keep.
+#[derive(Clone, Debug)]
+pub(super) struct Made {
+    pub(super) venue: Venue,
+    pub(super) name: Arc<str>,
+    pub(super) wanted: Wanted,
+}
+
+/// What a core says of a book.
+#[derive(Debug)]
+pub(super) enum BookNotice {
+    /// Changes are kept from now on, or why not.
+    FetchBegun { symbol: Symbol, begun: Result<Ticket, FetchError> },
+    /// A snapshot was taken: by its ticket, and what became of it.
+    SnapshotTaken { symbol: Symbol, ticket: Ticket, step: Option<Step> },
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    wanted: WantedBooks,
+    made: BTreeMap<usize, (Symbol, Made)>,
+    reads: HashMap<Symbol, Vec<(usize, oneshot::Sender<Box<BookCopy>>)>>,
+    rests: HashMap<Venue, GovernedRest>,
+}
+
+/// See the module. A handle: clones mean the same desk.
+#[derive(Clone, Debug)]
+pub(super) struct BookDesk {
+    inner: Arc<Mutex<Inner>>,
+    keeper: mpsc::UnboundedSender<Message>,
+    /// Some core's board has changed.
+    changed: Arc<Notify>,
+}
+
+impl BookDesk {
+    /// A desk, and what its keeper hears.
+    pub(super) fn new() -> (Self, mpsc::UnboundedReceiver<Message>) {
+        let (keeper, heard) = mpsc::unbounded_channel();
+        (Self { inner: Arc::default(), keeper, changed: Arc::default() }, heard)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Readable after a board has changed.
+    fn changed(&self) -> &Notify {
+        &self.changed
+    }
+
+    /// A board has changed.
+    pub(super) fn board_changed(&self) {
+        self.changed.notify_one();
+    }
+
+    /// A core says something of a book. Once the keeper has ended, the engine is stopping.
+    pub(super) fn notice(&self, notice: BookNotice) {
+        let _ = self.keeper.send(Message::Notice(notice));
+    }
+
+    /// A core has copied a book: for whoever asked first for as many levels.
+    pub(super) fn was_read(&self, copy: Box<BookCopy>) {
+        let mut inner = self.lock();
+        let Some(readers) = inner.reads.get_mut(&copy.symbol) else { return };
+        if let Some(at) = readers.iter().position(|(depth, _)| *depth == copy.depth) {
+            // One who has given up needs none.
+            let _ = readers.remove(at).1.send(copy);
+        }
+    }
+
+    /// Where this venue's snapshots come from.
+    pub(super) fn set_rest(&self, venue: Venue, rest: GovernedRest) {
+        self.lock().rests.insert(venue, rest);
+    }
+
+    fn rest(&self, venue: Venue) -> Option<GovernedRest> {
+        self.lock().rests.get(&venue).cloned()
+    }
+
+    /// These books are wanted from now on, and no others. Done by [`settle`](Self::settle).
+    pub(super) fn want(&self, wanted: WantedBooks) {
+        self.lock().wanted = wanted;
+    }
+
+    /// A book that a core was told to keep.
+    pub(super) fn made(&self, symbol: Symbol) -> Option<Made> {
+        self.lock().made.get(&symbol.index()).map(|(_, made)| made.clone())
+    }
+
+    /// Every book that a core was told to keep, by venue and name.
+    pub(super) fn all(&self) -> Vec<(Symbol, Made)> {
+        let mut all: Vec<_> = self.lock().made.values().cloned().collect();
+        all.sort_by(|a, b| (a.1.venue.name(), &a.1.name).cmp(&(b.1.venue.name(), &b.1.name)));
+        all
+    }
+
+    /// Makes what is wanted of the symbols known by now, and ends what is not. The books are on their way to their cores once
+    /// this returns: what is subscribed after that finds them.
+    pub(super) async fn settle(&self, shared: &Shared, cores: &[CoreLink]) {
+        let (ended, begun) = self.take_differences(shared);
+        for (symbol, made) in ended {
+            let _ = self.keeper.send(Message::Forget { symbol });
+            // A core that has ended keeps no books.
+            let _ = cores[made.wanted.core].commands.send(Command::RemoveBook { symbol }).await;
+        }
+        for (symbol, made) in begun {
+            let Wanted { depth, settings, core, .. } = made.wanted;
+            let at = mono_now();
+            // Its memory is brought in here: not on the hot thread.
+            let slot = Box::new(Slot::new(symbol, depth, VenueSequence::of(made.venue), settings));
+            let _ = cores[core].commands.send(Command::AddBook(slot)).await;
+            let _ = self.keeper.send(Message::Keep { symbol, made: Box::new(made), at });
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// What is made and not wanted, and what is wanted and not made: from now on it counts as done.
+    fn take_differences(&self, shared: &Shared) -> (Vec<(Symbol, Made)>, Vec<(Symbol, Made)>) {
+        let symbols = shared.symbols.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut inner = self.lock();
+        let Inner { wanted, made, .. } = &mut *inner;
+        let is_wanted = |made: &Made| wanted.contains_key(&(made.venue.name(), Box::from(&*made.name)));
+        let gone: Vec<usize> = made.iter().filter(|(_, (_, made))| !is_wanted(made)).map(|(&at, _)| at).collect();
+        let ended = gone.iter().filter_map(|at| made.remove(at)).collect();
+        let mut begun = Vec::new();
+        for ((_, name), (venue, wanted)) in wanted.iter() {
+            let Some(symbol) = symbols.find(*venue, name) else { continue };
+            if made.get(&symbol.index()).is_some_and(|(_, made)| made.wanted == *wanted) {
+                continue;
+            }
+            let one = Made { venue: *venue, name: Arc::from(&**name), wanted: wanted.clone() };
+            made.insert(symbol.index(), (symbol, one.clone()));
+            begun.push((symbol, one));
+        }
+        (ended, begun)
+    }
+
+    /// A copy of one book, with this many levels a side. `None`: its core does not answer.
+    pub(super) async fn read(&self, symbol: Symbol, depth: usize, core: &CoreLink) -> Option<Box<BookCopy>> {
+        let (reply, answer) = oneshot::channel();
+        let copy = Box::new(BookCopy::new(symbol, depth));
+        self.lock().reads.entry(symbol).or_default().push((depth, reply));
+        let read = async {
+            core.commands.send(Command::ReadBook(copy)).await.ok()?;
+            answer.await.ok()
+        };
+        let copy = tokio::time::timeout(READ_WAIT, read).await.ok().flatten();
+        if copy.is_none() {
+            let mut inner = self.lock();
+            inner.reads.entry(symbol).or_default().retain(|(_, reader)| !reader.is_closed());
+        }
+        copy
+    }
+
+    /// Copies of every book, with this many levels a side, by venue and name.
+    pub(super) async fn read_all(&self, depth: usize, cores: &[CoreLink]) -> Vec<(Symbol, Option<Box<BookCopy>>)> {
+        let mut copies = Vec::new();
+        for books in self.all().chunks(READS_AT_ONCE) {
+            let reads = books.iter().map(|(symbol, made)| self.read(*symbol, depth, &cores[made.wanted.core]));
+            let read = futures_util::future::join_all(reads).await;
+            copies.extend(books.iter().map(|(symbol, _)| *symbol).zip(read));
+        }
+        copies
+    }
+
+    /// The books as the keeper looks after them; empty once it has ended.
+    pub(super) async fn status(&self) -> crate::telemetry::BooksStatus {
+        let (reply, answer) = oneshot::channel();
+        let _ = self.keeper.send(Message::Status(reply));
+        answer.await.unwrap_or_default()
+    }
+}
