@@ -4,11 +4,11 @@ use super::driver::SharedStatus;
 use super::lanes::LaneHandle;
 use crate::control::{State, Status};
 use crate::hot::lanes::{LaneCounts, LaneSettings, LaneStats, Policy};
-use crate::hot::{ConnectionStats, CoreStats, Histogram, Stages, StampCost};
-use crate::market::Venue;
+use crate::hot::{BookStats, ConnectionStats, CoreStats, Histogram, Stages, StampCost};
+use crate::market::{StaleReason, Venue};
 use crate::telemetry::{
-    AgePercentiles, ConnectionReport, Failure, HotThreadReport, LaneReport, Percentiles, Report, StageReport,
-    StageTimes, StampReport, SubscriptionCounts, ThreadStats, is_counting, read_thread_stats,
+    AgePercentiles, BooksReport, ConnectionReport, Failure, HotThreadReport, LaneReport, Percentiles, Report,
+    StageReport, StageTimes, StampReport, SubscriptionCounts, ThreadStats, is_counting, read_thread_stats,
 };
 use crate::venue::Reason;
 use std::sync::atomic::Ordering;
@@ -170,7 +170,30 @@ impl Thread {
             voluntary_switches: since_start.map(|since| since.switches_voluntary),
             stages: stages(&self.core.stages),
             stamps: stamps(&self.core.stamp_cost),
+            books: books(&self.core.books),
         }
+    }
+}
+
+/// A core's books as every output has them.
+pub(super) fn books(of: &BookStats) -> BooksReport {
+    let reasons = StaleReason::ALL.into_iter().zip(&of.stale_by_reason);
+    BooksReport {
+        live: of.live.get(),
+        waiting: of.waiting.get(),
+        stale: of.stale.get(),
+        applied: of.applied.get(),
+        rebuilt: of.rebuilt.get(),
+        skipped: of.skipped.get(),
+        held: of.held.get(),
+        ignored: of.ignored.get(),
+        late: of.late.get(),
+        hold_gaps: of.hold_gaps.get(),
+        hold_overflows: of.hold_overflows.get(),
+        stale_reasons: reasons
+            .map(|(reason, count)| (reason.name().to_owned(), count.get()))
+            .filter(|&(_, count)| count > 0)
+            .collect(),
     }
 }
 

@@ -11,6 +11,7 @@
 //! core except the allocator's two counter updates, which a steady hot core never reaches, and nothing here decides.
 
 mod allocator;
+mod books;
 mod events;
 pub mod host;
 mod live;
@@ -22,6 +23,7 @@ mod status_text;
 mod thread_stats;
 
 pub use allocator::{AllocationCounts, CountingAllocator, is_counting, thread_allocations, thread_counts};
+pub use books::BooksReport;
 pub use events::{ControlEvent, EventBus, Happening};
 pub use live::LiveTable;
 pub use render::{final_text, live_lines, log_line};

@@ -8,6 +8,7 @@
 //! Text that came from outside (names, a venue's words, samples of messages) has its control characters escaped, so
 //! that no venue can write to the operator's terminal. Widths are those a terminal shows, not counts of bytes.
 
+use super::books::BooksReport;
 use super::snapshot::{ConnectionReport, HotThreadReport, LaneReport, Percentiles, Report};
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
@@ -65,6 +66,9 @@ pub fn log_line(report: &Report, previous: Option<&Report>) -> String {
             let _ = write!(line, " | core {} {stages}", thread.core);
         }
     }
+    for thread in report.hot_threads.iter().filter(|thread| thread.books.is_used()) {
+        let _ = write!(line, " | core {} {}", thread.core, books_text(&thread.books));
+    }
     for (index, lane) in report.lanes.iter().enumerate() {
         let _ = write!(
             line,
@@ -109,6 +113,9 @@ pub fn live_lines(report: &Report, previous: Option<&Report>) -> Vec<Line<'stati
     for thread in &report.hot_threads {
         lines.push(Line::styled(format!("core {}", hot_thread_text(thread)), FAINT));
         lines.extend(stages_text(thread).map(|stages| Line::styled(format!("core {}: {stages}", thread.core), FAINT)));
+        if thread.books.is_used() {
+            lines.push(books_line(thread.core, &thread.books));
+        }
     }
     lines.push(Line::default());
     let columns = [
@@ -186,6 +193,7 @@ pub fn final_text(report: &Report) -> String {
         report.hot_threads.iter().map(|thread| Line::raw(format!("core {}", hot_thread_text(thread)))).collect();
     section(&mut text, "Hot threads", &threads);
     section(&mut text, "Stages (of stamped messages; all connections of a core)", &stages_table(report));
+    section(&mut text, "Books", &books_table(report));
     if !report.lanes.is_empty() {
         let mut lanes = lanes_table(report);
         lanes.extend(report.lanes.iter().filter(|lane| lane.holds_core).map(|lane| Line::raw(held_text(lane))));
@@ -311,6 +319,57 @@ fn stages_text(thread: &HotThreadReport) -> Option<String> {
         let _ = write!(text, " {} p50 {} p99 {}", stage.replace(' ', "-"), duration_text(p50), duration_text(p99));
     }
     (!text.is_empty()).then(|| format!("stages{text}"))
+}
+
+/// How many books a core keeps and how they are, and what they turned stale by.
+fn books_text(books: &BooksReport) -> String {
+    let BooksReport { live, waiting, stale, stale_reasons, .. } = books;
+    let mut text =
+        format!("books {} live {} waiting {} stale", count_text(*live), count_text(*waiting), count_text(*stale));
+    for (reason, count) in stale_reasons {
+        let _ = write!(text, " {} {}", printable(reason, NAME_WIDTH_MAX), count_text(*count));
+    }
+    text
+}
+
+fn books_line(core: usize, books: &BooksReport) -> Line<'static> {
+    let style = if books.stale > 0 { Style::new().fg(Color::Yellow) } else { FAINT };
+    Line::styled(format!("core {core}: {}", books_text(books)), style)
+}
+
+/// A row for each core that keeps books, and what they turned stale by.
+fn books_table(report: &Report) -> Vec<Line<'static>> {
+    let columns = [
+        Column::left("core"),
+        Column::right("live"),
+        Column::right("waiting"),
+        Column::right("stale"),
+        Column::right("applied"),
+        Column::right("rebuilt"),
+        Column::right("skipped"),
+        Column::right("held"),
+        Column::right("ignored"),
+        Column::right("late"),
+        Column::right("hold gaps"),
+        Column::right("overflows"),
+        Column::left("turned stale by"),
+    ];
+    let rows = report.hot_threads.iter().filter(|thread| thread.books.is_used()).map(|thread| {
+        let books = &thread.books;
+        let mut cells = vec![Span::raw(thread.core.to_string())];
+        cells.extend([books.live, books.waiting, books.stale].map(|count| Span::raw(count_text(count))));
+        let became = [books.applied, books.rebuilt, books.skipped, books.held, books.ignored, books.late];
+        cells.extend(became.map(|count| Span::raw(count_text(count))));
+        cells.extend([books.hold_gaps, books.hold_overflows].map(|count| Span::raw(count_text(count))));
+        let reasons = books
+            .stale_reasons
+            .iter()
+            .map(|(reason, &count)| format!("{} {}", printable(reason, NAME_WIDTH_MAX), count_text(count)));
+        cells.push(Span::raw(reasons.collect::<Vec<_>>().join(", ")));
+        cells
+    });
+    let rows: Vec<_> = rows.collect();
+    if rows.is_empty() { Vec::new() } else { table(&columns, &rows) }
 }
 
 fn lanes_table(report: &Report) -> Vec<Line<'static>> {
@@ -535,6 +594,7 @@ mod tests {
         report.connections[1].subscriptions.refused = 1;
         report.failure = Some(Failure { kind: FailureKind::Runtime, message: "core 1\ngone".into() });
         report.hot_threads[0].stages = StageReport::default();
+        report.hot_threads[0].books = BooksReport::default();
         let line = log_line(&report, None);
         assert!(line.ends_with("p99 1.5 ms unparsed 1,234 refused 1 | failed: core 1\\ngone"), "{line}");
     }
@@ -558,11 +618,15 @@ mod tests {
             "core 1: 6,000 messages, allocations 0, page faults 12 (major 0), involuntary switches 3, voluntary 1,041"
         );
         assert_eq!(lines[2], "core 1: stages read-to-framed p50 45 ns p99 900 ns");
-        assert!(lines[4].starts_with("connection  state  messages/s  read-to-handler p50"), "{text}");
-        assert!(lines[5].starts_with("binance     ready        1000               410 ns"), "{text}");
-        assert!(lines[6].starts_with("bybit       ready        1000               410 ns"), "{text}");
-        assert!(lines[4].ends_with("errors") && lines[5].ends_with("     0"));
-        assert_eq!(lines.len(), 7);
+        assert_eq!(lines[3], "core 1: books 3 live 0 waiting 1 stale gap 2");
+        assert!(lines[5].starts_with("connection  state  messages/s  read-to-handler p50"), "{text}");
+        assert!(lines[6].starts_with("binance     ready        1000               410 ns"), "{text}");
+        assert!(lines[7].starts_with("bybit       ready        1000               410 ns"), "{text}");
+        assert!(lines[5].ends_with("errors") && lines[6].ends_with("     0"));
+        assert_eq!(lines.len(), 8);
+        let mut without = report(3);
+        without.hot_threads[0].books = BooksReport::default();
+        assert_eq!(live_lines(&without, None).len(), 7, "who keeps no books is shown none");
     }
 
     #[test]

@@ -2,13 +2,14 @@
 //!
 //! ```text
 //! Report ── connections[] ── read_to_handler_ns, visit_gap_ns, venue_age_ms, subscriptions, samples
-//!        ── hot_threads[] ── stages, stamps
+//!        ── hot_threads[] ── stages, stamps, books
 //!        ── lanes[]
 //! ```
 //! Plain data. Every counter is a total since the engine started, so a consumer that missed a line lost nothing: rates
 //! are differences. Keys are stable: they may be joined by others, never renamed, moved or given another unit.
 //! A percentile of nothing recorded is 0; `frames` says whether there was anything to record.
 
+use super::books::BooksReport;
 use super::stages::{StageReport, StampReport};
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
@@ -155,6 +156,9 @@ pub struct HotThreadReport {
     pub stages: StageReport,
     /// What stamping them costs.
     pub stamps: StampReport,
+    /// The books it keeps.
+    #[serde(default)]
+    pub books: BooksReport,
 }
 
 /// One lane: a thread beside a hot core that runs a strategy too slow for it. Of every event that was sent: delivered,
@@ -406,6 +410,13 @@ pub(super) mod tests {
                     ..StageReport::default()
                 },
                 stamps: StampReport { every: 64, counter_ns: 8.2, hot_ns: 41.0, cold_ns: Some(402.0) },
+                books: BooksReport {
+                    live: 3,
+                    stale: 1,
+                    applied: frames / 2,
+                    stale_reasons: BTreeMap::from([("gap".to_owned(), 2)]),
+                    ..BooksReport::default()
+                },
             }],
             symbols: 4,
             lanes: Vec::new(),
@@ -439,6 +450,8 @@ pub(super) mod tests {
             "\"stages\":{\"kernel_to_read_ns\":{\"count\":0,\"p50\":0,",
             "\"read_to_framed_ns\":{\"count\":62,\"p50\":45,\"p99\":900,\"p999\":4100,\"max\":31000}",
             "\"stamps\":{\"every\":64,\"counter_ns\":8.2,\"hot_ns\":41.0,\"cold_ns\":402.0}",
+            "\"books\":{\"live\":3,\"waiting\":0,\"stale\":1,\"applied\":1000,",
+            "\"stale_reasons\":{\"gap\":2}}",
             "\"symbols\":4",
         ];
         let mut from = 0;

@@ -162,12 +162,17 @@ impl VenueServer {
         Self { address, scheme, is_over }
     }
 
+    /// Where it listens.
+    pub(crate) fn url(&self) -> Url {
+        Url::parse(&format!("{}://{}", self.scheme, self.address)).expect("a URL")
+    }
+
     /// A connection of the engine to this server, coming back at once when it is lost. Every symbol has two decimals of price
     /// and five of quantity.
     pub(crate) fn connection(&self, name: &str, venue: Venue, symbols: &[&str], channels: &[&str]) -> ConnectionConfig {
         let mut config =
             ConnectionConfig::new(name, venue).subscribed_to(symbols, channels).expect("the venue's channels");
-        config.url = Url::parse(&format!("{}://{}", self.scheme, self.address)).expect("a URL");
+        config.url = self.url();
         config.reconnect.base = Duration::from_millis(1);
         config.reconnect.cap = Duration::from_millis(20);
         let stated = |symbol: &&str| InstrumentConfig {

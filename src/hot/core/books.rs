@@ -114,3 +114,7 @@ impl<S> Core<S> {
 const fn found(symbol: Symbol, received: Received) -> Meta {
     Meta { symbol, received, event_time: None, matching_time: None }
 }
+
+#[cfg(test)]
+#[path = "books_tests.rs"]
+mod tests;
