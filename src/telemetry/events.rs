@@ -158,7 +158,7 @@ pub enum Happening {
         books: u64,
         /// Since the first of them was kept, milliseconds.
         took_ms: u64,
-        /// What was reckoned, milliseconds.
+        /// What was reckoned, milliseconds; 0 where their streams bring the snapshots.
         planned_ms: u64,
     },
     /// Every book of a venue is known as deep as asked for.
@@ -296,10 +296,12 @@ impl fmt::Display for Happening {
                 Ok(())
             }
             Self::BooksAllLive { books, took_ms, planned_ms } => {
-                write!(f, "all {books} books live after {took_ms} ms (reckoned: {planned_ms} ms)")
+                write!(f, "every book ({books}) live after {took_ms} ms")?;
+                // Where streams bring the snapshots nothing is reckoned.
+                if *planned_ms > 0 { write!(f, " (reckoned: {planned_ms} ms)") } else { Ok(()) }
             }
             Self::BooksAllDeep { books, took_ms, planned_ms } => {
-                write!(f, "all {books} books as deep as asked for after {took_ms} ms (reckoned: {planned_ms} ms)")
+                write!(f, "every book ({books}) as deep as asked for after {took_ms} ms (reckoned: {planned_ms} ms)")
             }
             Self::BooksLive { symbols, after_ms } => write!(f, "books live after {after_ms} ms: {}", named(symbols)),
             Self::BooksStale { reason, symbols } => write!(f, "books stale ({reason}): {}", named(symbols)),

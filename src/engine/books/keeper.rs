@@ -364,6 +364,7 @@ impl Keeper {
         let mut live: BTreeMap<&str, (Vec<String>, u64)> = BTreeMap::new();
         let mut stale: BTreeMap<(&str, &str), Vec<String>> = BTreeMap::new();
         let mut repaired: BTreeMap<(&str, &str), (Vec<String>, u64)> = BTreeMap::new();
+        let mut alls = Vec::new();
         for report in reports {
             match report {
                 SnapshotReport::Live { symbol, after } => {
@@ -396,13 +397,11 @@ impl Keeper {
                 }
                 SnapshotReport::AllLive { budget, books, took, planned } => {
                     let (books, took_ms, planned_ms) = (books as u64, millis(took), millis(planned));
-                    let happening = Happening::BooksAllLive { books, took_ms, planned_ms };
-                    self.shared().events.publish(&self.venues_of(budget).join(", "), happening);
+                    alls.push((budget, Happening::BooksAllLive { books, took_ms, planned_ms }));
                 }
                 SnapshotReport::AllDeep { budget, books, took, planned } => {
                     let (books, took_ms, planned_ms) = (books as u64, millis(took), millis(planned));
-                    let happening = Happening::BooksAllDeep { books, took_ms, planned_ms };
-                    self.shared().events.publish(&self.venues_of(budget).join(", "), happening);
+                    alls.push((budget, Happening::BooksAllDeep { books, took_ms, planned_ms }));
                 }
             }
         }
@@ -415,6 +414,9 @@ impl Keeper {
         }
         for ((connection, reason), (symbols, after_ms)) in repaired {
             events.publish(connection, Happening::BooksRepaired { reason: reason.to_owned(), symbols, after_ms });
+        }
+        for (budget, all) in alls {
+            events.publish(&self.venues_of(budget).join(", "), all);
         }
     }
 
