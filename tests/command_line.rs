@@ -131,6 +131,10 @@ fn contract(line: &str) -> Value {
                 number(&thread["stages"][stage], key);
             }
         }
+        for key in ["live", "waiting", "stale", "applied", "rebuilt", "skipped", "held", "ignored", "late"] {
+            number(&thread["books"], key);
+        }
+        assert!(thread["books"]["stale_reasons"].is_object(), "{thread}");
         number(&thread["stages"], "kernel_ahead");
         number(&thread["stamps"], "every");
         assert!(thread["stamps"]["counter_ns"].is_f64() && thread["stamps"]["hot_ns"].is_f64(), "{thread}");

@@ -328,11 +328,11 @@ impl<R: SequenceRule> Slot<R> {
 
     #[cold]
     fn turn_stale(&mut self, reason: StaleReason) -> Outcome {
+        let has_turned = self.state != BookState::Stale(reason);
         // What a stale book skips it goes on counting, however many snapshots fail to join meanwhile.
         if self.state.is_live() {
             (self.crossed_in_row, self.skipped_in_row) = (0, 0);
         }
-        let has_turned = self.state != BookState::Stale(reason);
         self.state = BookState::Stale(reason);
         self.needs = Some(self.rule.repair());
         Outcome { step: Step::Stale(reason), has_turned, repair: self.needs }

@@ -339,6 +339,35 @@ proptest! {
 }
 
 #[test]
+fn a_books_memory_is_there_before_its_first_level_comes() {
+    let faults = || {
+        // SAFETY: a rusage is made of integers: all zero is a value.
+        let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+        // SAFETY: `usage` is a valid rusage for the whole call.
+        assert_eq!(unsafe { libc::getrusage(libc::RUSAGE_THREAD, &raw mut usage) }, 0);
+        usage.ru_minflt + usage.ru_majflt
+    };
+    let depth = crate::limits::BOOK_LEVEL_COUNT_MAX;
+    // Far apart, so that most are beyond the window, and in every place of it once the touch has moved through.
+    let side = |sign: i64| (1..=10_000).map(|at| level(1_000_000 + sign * at * 3, 1)).collect::<Vec<_>>();
+    let (bids, asks) = (side(-1), side(1));
+    let use_all = |book: &mut Book| {
+        book.replace(&bids, &asks, 0);
+        for at in 0..4_096 {
+            book.apply(&[level(1_000_000 + at, 1)], &[level(1_000_000 + at, 0)], 0);
+        }
+    };
+    // The first brings in the program's own pages. It stays, so that the second gets memory of its own.
+    let mut first = Book::new(depth, 10);
+    use_all(&mut first);
+    let mut second = Book::new(depth, 10);
+    let before = faults();
+    use_all(&mut second);
+    assert_eq!(faults() - before, 0);
+    assert_eq!(first.level_counts(), second.level_counts());
+}
+
+#[test]
 fn unknown_is_not_empty() {
     let mut book = Book::new(10, 5);
     assert_eq!(book.best_bid(), Known::Unknown);

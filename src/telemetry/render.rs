@@ -582,8 +582,9 @@ mod tests {
         let line = log_line(&report(3), Some(&report(2)));
         assert!(line.starts_with("3.0s ready 2/2 symbols 4 messages/s 2000 | binance ready 1000/s"), "{line}");
         assert!(line.contains("| bybit ready 1000/s read-to-handler p50 410 ns p99 1.2 µs p99.9 18.4 µs max 2.1 ms"));
-        let stages = "age p50 0.2 ms p99 1.5 ms | core 1 stages read-to-framed p50 45 ns p99 900 ns";
-        assert!(line.ends_with(stages), "nothing wrong, nothing more said: {line}");
+        let cores = "age p50 0.2 ms p99 1.5 ms | core 1 stages read-to-framed p50 45 ns p99 900 ns \
+                     | core 1 books 3 live 0 waiting 1 stale gap 2";
+        assert!(line.ends_with(cores), "nothing wrong, nothing more said: {line}");
         assert!(!line.contains('\n'));
     }
 
@@ -674,6 +675,19 @@ mod tests {
     }
 
     #[test]
+    fn books_show_how_they_are_what_became_of_their_messages_and_what_they_turned_stale_by() {
+        let mut report = report(10);
+        report.hot_threads[0].books.rebuilt = 6;
+        let text = final_text(&report);
+        assert!(text.contains("Books\n  core  live  waiting  stale  applied  rebuilt  skipped"), "{text}");
+        assert!(text.contains("  1        3        0      1    5,000        6        0"), "{text}");
+        assert!(text.contains("gap 2\n"), "{text}");
+        assert!(log_line(&report, None).contains(" | core 1 books 3 live 0 waiting 1 stale gap 2"));
+        report.hot_threads[0].books = BooksReport::default();
+        assert!(!final_text(&report).contains("Books") && !log_line(&report, None).contains("books"));
+    }
+
+    #[test]
     fn lanes_show_what_became_of_their_events_and_one_that_holds_its_core_says_so() {
         let mut report = report(10);
         let fast = LaneReport {
@@ -738,9 +752,9 @@ mod tests {
         report.connections[0].name = "深圳".into();
         report.connections[1].name = "x".repeat(100);
         let lines = live_lines(&report, None);
-        let widths: Vec<usize> = lines[4..7].iter().map(Line::width).collect();
+        let widths: Vec<usize> = lines[5..8].iter().map(Line::width).collect();
         assert_eq!(widths, [widths[0]; 3]);
-        assert!(lines[6].to_string().contains('…'));
+        assert!(lines[7].to_string().contains('…'));
     }
 
     #[test]

@@ -4,10 +4,11 @@ use super::super::core::Strategy;
 use super::super::router::{Router, take_unrouted};
 use super::slot::Crosses;
 use super::*;
+use crate::book::{Book, BookEvent, View};
 use crate::limits::SAMPLE_BYTES;
 use crate::market::{
-    AggTrade, BookKind, BookUpdate, Decimal, EventKind, Kline, KlineInterval, Level, Liquidation, MarkPrice, Meta,
-    Price, Qty, Quote, Received, SequenceIds, Side, Symbol, SymbolSpec, Ticker, Trade, TradeId, Venue,
+    AggTrade, BookKind, BookState, BookUpdate, Decimal, EventKind, Kline, KlineInterval, Level, Liquidation, MarkPrice,
+    Meta, Price, Qty, Quote, Received, SequenceIds, Side, Symbol, SymbolSpec, Ticker, Trade, TradeId, Venue,
 };
 use proptest::prelude::{Just, prop_assert_eq, prop_oneof, proptest};
 use proptest::strategy::Strategy as Tried;
@@ -664,6 +665,60 @@ fn a_core_calls_its_own_handler_and_sends_to_the_lanes_that_have_one_and_counts_
     assert_eq!(format!("{laned:?}").matches("update_id: 1").count(), 1, "the core's own");
     let counts = ends.stats.counts();
     assert_eq!((counts.sent, counts.waiting), (1, 1), "the lane wants trades only");
+}
+
+#[test]
+fn a_lane_that_asks_for_kept_books_ends_and_says_what_it_gets_instead() {
+    let by_symbol = |_: &mut (), router: &mut Router<()>, spec: &SymbolSpec| router.on_book(spec.symbol, |_, _| {});
+    let for_all = |_: &mut (), router: &mut Router<()>, _: &SymbolSpec| router.otherwise_book(|_, _| {});
+    let of_another = |_: &mut (), router: &mut Router<()>, _: &SymbolSpec| {
+        router.on_book(Symbol::new(7).unwrap(), |_, _| {});
+    };
+    for on_symbol in [by_symbol, for_all, of_another] {
+        let ends = lane(settings(Policy::Block, 8));
+        tell(&ends, 1);
+        ends.stats.enter(LanePhase::Draining);
+        let panic = LaneThread::new(ends.receiver, Strategy { state: (), on_symbol }).run().unwrap_err();
+        assert!(panic.what.contains("on_book_delta") && panic.event.is_none(), "{panic:?}");
+    }
+}
+
+#[test]
+fn a_core_with_lanes_hears_of_its_books_and_the_lanes_get_their_messages_with_the_state() {
+    fn see_books(_: &mut Seen, router: &mut Router<Seen>, spec: &SymbolSpec) {
+        router.on_book(spec.symbol, |seen, event| see(seen, &event.state()));
+    }
+    take_unrouted();
+    let ends = lane(settings(Policy::Block, 8));
+    tell(&ends, 2);
+    let stats = Arc::clone(&ends.stats);
+    let of_lane: fn(&mut Seen, &mut Router<Seen>, &SymbolSpec) = |_, router, spec| {
+        if spec.symbol.index() == 0 {
+            router.on_book_delta(spec.symbol, |seen, update| see(seen, &update.state));
+        }
+    };
+    let mut thread = LaneThread::new(ends.receiver, Strategy { state: Seen::new(), on_symbol: of_lane });
+    thread.turn();
+    let set = LaneSet::new(vec![ends.sender], by_symbol);
+    let strategy = Strategy { state: Seen::new(), on_symbol: see_books };
+    let Strategy { state: mut laned, on_symbol } = with_lanes(strategy, vec![set]);
+    let mut router = Router::new();
+    (0..2).for_each(|symbol| on_symbol(&mut laned, &mut router, &spec(symbol)));
+    let kept = Book::new(4, 2);
+    for (symbol, state, unrouted) in
+        [(0, Some(BookState::Waiting), 0), (1, Some(BookState::Waiting), 0), (1, None, 1), (0, None, 0)]
+    {
+        let update = BookUpdate { meta: meta(symbol), state, ..book(&[], &[]) };
+        router.book_delta(&mut laned, &update);
+        assert_eq!(take_unrouted(), unrouted, "symbol {symbol}, {state:?}");
+        if let Some(state) = state {
+            let view = View { state, ids: None, book: &kept };
+            router.book(&mut laned, &BookEvent { meta: meta(symbol), step: crate::book::Step::Ignored, view });
+        }
+    }
+    assert_eq!(format!("{laned:?}").matches("Waiting").count(), 2, "the core's own");
+    stats.enter(LanePhase::Draining);
+    assert_eq!(thread.run().unwrap(), ["Some(Waiting)", "None"]);
 }
 
 #[test]
