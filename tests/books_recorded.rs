@@ -15,6 +15,7 @@ mod rebuild;
 #[allow(dead_code, reason = "only where the frames are is asked for here")]
 mod recorded;
 #[path = "support/stage.rs"]
+#[expect(dead_code, reason = "the ends of recordings are waited for here")]
 mod stage;
 
 use rebuild::{Pair, Rebuild, number};

@@ -45,6 +45,7 @@ mod secret;
 mod sends;
 mod session;
 mod slot_list;
+mod snapshot_report;
 mod snapshots;
 mod subscriptions;
 mod turn;
@@ -86,10 +87,11 @@ pub use rotation::{Leg, Relay, RelayAction, RelayCounters, RelayEvent, RelayStat
 pub use secret::Secret;
 pub use sends::SendRefused;
 pub use session::{Edge, Session, State};
-pub use snapshots::{
+pub use snapshot_report::{
     BookPlan, BookSeen, Estimate, Fetch, FetchEnd, SnapshotAction, SnapshotDepth, SnapshotReport, SnapshotSettings,
-    SnapshotStatus, Snapshots,
+    SnapshotStatus,
 };
+pub use snapshots::Snapshots;
 pub use subscriptions::{
     AckOutcome, Operation, Request, SlotId, SlotSet, Streams, SubscriptionCounters, SubscriptionSettings, Subscriptions,
 };

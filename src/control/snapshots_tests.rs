@@ -374,6 +374,19 @@ fn five_hundred_books_are_reckoned_as_the_issue_says() {
     assert!(live_in < Duration::from_secs(20), "one window holds them all: {live_in:?}");
     // 2,250 of 3,000 a minute: 125,000 are 56 minutes; with the whole venue's 6,000 they would be 21.
     assert!((3_300..3_500).contains(&deep_in.as_secs()), "{deep_in:?}");
+    // What is done already is not reckoned again when one more joins.
+    for at in 0..500 {
+        bench.needs(at, 0, ms(0));
+    }
+    for turn in 0..100 {
+        bench.poll(ms(turn));
+        for (at, fetch, _) in bench.begun() {
+            bench.ended(at, fetch, FetchEnd::Joined { levels: FetchEnd::WHOLE }, ms(turn));
+        }
+    }
+    bench.keep(500, &[SHALLOW, DEEP], ms(100));
+    let Estimate { books, weight, deep_weight, .. } = bench.planner.estimate(bench.budget, &bench.governor);
+    assert_eq!((books, weight, deep_weight), (1, 5, 250));
 }
 
 /// One moment of the simulated world.

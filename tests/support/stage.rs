@@ -36,7 +36,6 @@ pub(crate) fn config(mut connections: Vec<ConnectionConfig>, endpoints: &Endpoin
 
 /// Waits until `look` says `Ok`, looking again every few milliseconds, and gives what it said; fails with what it said
 /// last where that takes longer than [`PATIENCE`].
-#[allow(dead_code, reason = "not every program of tests waits outside of the engine")]
 pub(crate) fn until<T>(runtime: &Runtime, what: &str, mut look: impl FnMut() -> Result<T, String>) -> T {
     runtime.block_on(async {
         let mut looks = tokio::time::interval(Duration::from_millis(5));
