@@ -14,7 +14,8 @@
 //! thread is in the figure: it is what a message costs once its bytes are here. `a_read_each`: every message comes in a
 //! read of its own, and from the end of its write to its handler counts, the read's system call included. `alone`: no
 //! overlap is on. `leader`: one
-//! is on, and the leader brings each event first. `repeated`: the successor brings what the leader brought before.
+//! is on, and the leader brings each event first. `repeated`: the successor brings what the leader brought before. `kept`: the
+//! core keeps the books, of some 500 levels a side; each message of five levels a side is applied before its handler is called.
 //! Instructions, which a noisy neighbour does not change: run a row with two values of `--chunks` under
 //! `valgrind --tool=callgrind --collect-atstart=no --toggle-collect='deliver::run' --toggle-collect='deliver::next_chunk'`;
 //! the difference, by the messages of the chunks between them, is one message's. The row says how many a chunk has.
@@ -25,13 +26,17 @@ use std::io::Write as _;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::Instant;
+use tickwire::book::{BookEvent, BookSettings, BookSnapshot, Slot};
 use tickwire::hot::{
     Attachment, ColdPorts, Command, ConnectionSettings, ConnectionStats, Core, CoreSettings, CoreStats, Feed,
-    HotConnection, Idle, Overlap, Router, Strategy, Stream, ports,
+    HotConnection, Idle, Notice, Overlap, Router, Strategy, Stream, ports,
 };
-use tickwire::market::{BookUpdate, Quote, StreamKind, SymbolSpec, SymbolTable, Trade, Venue};
+use tickwire::market::{
+    BookUpdate, Level, Price, Qty, Quote, Received, SequenceIds, StreamKind, Symbol, SymbolSpec, SymbolTable, Trade,
+    Venue,
+};
 use tickwire::telemetry::Percentiles;
-use tickwire::venue::{Decoder, Form};
+use tickwire::venue::{Decoder, Form, VenueSequence};
 
 /// Below what a core reads in one visit, and what a loopback socket takes at once.
 const CHUNK_BYTES_MAX: usize = 60_000;
@@ -48,6 +53,7 @@ enum Kind {
     Trade,
     Quote,
     Book,
+    KeptBook,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -65,7 +71,7 @@ struct Row {
     is_single: bool,
 }
 
-const ROWS: [Row; 11] = [
+const ROWS: [Row; 12] = [
     Row { name: "trade/alone", kind: Kind::Trade, legs: Legs::Alone, is_single: false },
     Row { name: "trade/a_read_each", kind: Kind::Trade, legs: Legs::Alone, is_single: true },
     Row { name: "trade/leader", kind: Kind::Trade, legs: Legs::Leader, is_single: false },
@@ -75,6 +81,7 @@ const ROWS: [Row; 11] = [
     Row { name: "quote/leader", kind: Kind::Quote, legs: Legs::Leader, is_single: false },
     Row { name: "quote/repeated", kind: Kind::Quote, legs: Legs::Repeated, is_single: false },
     Row { name: "book/alone", kind: Kind::Book, legs: Legs::Alone, is_single: false },
+    Row { name: "book/kept", kind: Kind::KeptBook, legs: Legs::Alone, is_single: false },
     Row { name: "book/leader", kind: Kind::Book, legs: Legs::Leader, is_single: false },
     Row { name: "book/repeated", kind: Kind::Book, legs: Legs::Repeated, is_single: false },
 ];
@@ -127,6 +134,10 @@ fn on_book(mine: &mut Mine, _book: &BookUpdate<'_>) {
     mine.handled += 1;
 }
 
+fn on_kept_book(mine: &mut Mine, _event: &BookEvent<'_>) {
+    mine.handled += 1;
+}
+
 fn on_marker(mine: &mut Mine, _quote: &Quote) {
     match mine.started.take() {
         None => mine.started = Some(Instant::now()),
@@ -140,7 +151,9 @@ fn on_marker(mine: &mut Mine, _quote: &Quote) {
 /// A chunk has been handled: notes its time and sends the next, or lets the core end.
 #[inline(never)]
 fn next_chunk(mine: &mut Mine, taken_ns: u64) {
-    while mine.cold.pop().is_some() {}
+    while let Some(notice) = mine.cold.pop() {
+        answer(mine, notice);
+    }
     if mine.peer + 1 < mine.peers.len() {
         mine.peer += 1;
         // The same messages, between markers of their own.
@@ -155,6 +168,31 @@ fn next_chunk(mine: &mut Mine, taken_ns: u64) {
     } else {
         send_chunk(mine);
     }
+}
+
+/// Gives a kept book its snapshot, during the first chunks.
+fn answer(mine: &mut Mine, notice: Notice) {
+    let Notice::FetchBegun { symbol, begun } = notice else { return };
+    let command = match begun {
+        Ok(ticket) => {
+            // Of a message at most one further on than the symbol's last: what is skipped until then is counted.
+            let id = 10 * (mine.next / SYMBOL_COUNT) + 10;
+            let level = |price| vec![Level { price: Price::from_mantissa(price), qty: Qty::from_mantissa(1) }];
+            Command::Snapshot(Box::new(BookSnapshot {
+                symbol,
+                ticket,
+                ids: SequenceIds { first: id, last: id, previous: None, cross: None },
+                depth: 1_000,
+                received: Received::default(),
+                event_time: None,
+                bids: level(6_100_000),
+                asks: level(6_101_000),
+            }))
+        }
+        // All buffers are lent.
+        Err(_) => Command::BeginFetch { symbol },
+    };
+    mine.cold.push(command).expect("room in the ring");
 }
 
 fn send_chunk(mine: &mut Mine) {
@@ -217,14 +255,14 @@ fn message(text: &mut String, kind: Kind, n: u64) {
             mixed(n, 4).is_multiple_of(2),
         ),
         Kind::Quote => return quote(text, &name, n),
-        Kind::Book => write!(
+        Kind::Book | Kind::KeptBook => write!(
             text,
             r#"{{"stream":"{stream}@depth@100ms","data":{{"e":"depthUpdate","E":{time},"s":"{name}","U":{},"u":{},"b":[{}],"a":[{}]}}}}"#,
             // Ten ids a batch, each symbol's joining its last.
             10 * (n / SYMBOL_COUNT) + 1,
             10 * (n / SYMBOL_COUNT) + 10,
-            levels(n, 5),
-            levels(n + 1, 5),
+            levels(n, 61_000, 5),
+            levels(n + 1, 61_010, 5),
         ),
     };
     written.expect("a string takes all");
@@ -241,9 +279,9 @@ fn quote(text: &mut String, name: &str, n: u64) {
     .expect("a string takes all");
 }
 
-fn levels(n: u64, count: u64) -> String {
+fn levels(n: u64, from: u64, count: u64) -> String {
     let level =
-        |at| format!(r#"["{}.{:02}000000","0.{:05}000"]"#, 61_000 + at, mixed(n, at) % 100, mixed(n, at) % 99_999);
+        |at| format!(r#"["{}.{:02}000000","0.{:05}000"]"#, from + at, mixed(n, at) % 100, mixed(n, at) % 99_999);
     (0..count).map(level).collect::<Vec<_>>().join(",")
 }
 
@@ -258,6 +296,7 @@ fn on_symbol(mine: &mut Mine, router: &mut Router<Mine>, spec: &SymbolSpec) {
         (MARKER, _) => router.on_quote(spec.symbol, on_marker),
         (_, Kind::Trade) => router.on_trade(spec.symbol, on_trade),
         (_, Kind::Quote) => router.on_quote(spec.symbol, on_quote),
+        (_, Kind::KeptBook) => router.on_book(spec.symbol, on_kept_book),
         (_, Kind::Book) => router.on_book_delta(spec.symbol, on_book),
     }
 }
@@ -276,6 +315,14 @@ fn attach(cold: &mut ColdPorts, slot: u16, stats: &Arc<ConnectionStats>) -> TcpS
     peer
 }
 
+/// Has a symbol's book kept, and asks for its snapshot.
+fn keep(cold: &mut ColdPorts, symbol: Symbol) {
+    let settings = BookSettings { depth_kept: 1_000, ..BookSettings::for_depth(0) };
+    let slot = Slot::new(symbol, 0, VenueSequence::of(Venue::BinanceSpot), settings);
+    cold.push(Command::AddBook(Box::new(slot))).expect("room in the ring");
+    cold.push(Command::BeginFetch { symbol }).expect("room in the ring");
+}
+
 /// One round of one row, one message in `every` stamped: ns of a message by chunk, and messages of the last chunk.
 fn round(row: &Row, chunks: usize, every: u32) -> (Vec<u64>, u64) {
     let chunks = if row.is_single { chunks * SINGLES_A_CHUNK } else { chunks };
@@ -288,6 +335,9 @@ fn round(row: &Row, chunks: usize, every: u32) -> (Vec<u64>, u64) {
         core_stats.pulses.prefault(symbol);
         let spec = table.spec(symbol).expect("just added").clone();
         cold.push(Command::AddSymbol(Box::new(spec))).expect("room in the ring");
+        if row.kind == Kind::KeptBook && name != MARKER {
+            keep(&mut cold, symbol);
+        }
     }
     let mut peers = vec![attach(&mut cold, 0, &stats)];
     if row.legs != Legs::Alone {
@@ -317,10 +367,18 @@ fn round(row: &Row, chunks: usize, every: u32) -> (Vec<u64>, u64) {
     send_chunk(&mut state);
     state.started = state.is_single.then(Instant::now);
     let settings = CoreSettings { idle: Idle::Spin, latency_sample_every: every, ..CoreSettings::default() };
-    let core = Core::new(settings, hot, core_stats, Strategy { state, on_symbol }).expect("a poller");
+    let core = Core::new(settings, hot, Arc::clone(&core_stats), Strategy { state, on_symbol }).expect("a poller");
     let mine = run(core);
     drop(silent);
-    assert_eq!(mine.handled, mine.next, "each event reached its handler once");
+    let books = &core_stats.books;
+    let unheard = books.held.get() + books.ignored.get() + books.skipped.get();
+    let snapshots = books.rebuilt.get();
+    if row.kind == Kind::KeptBook {
+        assert_eq!((books.live.get(), snapshots), (SYMBOL_COUNT, SYMBOL_COUNT), "each is live");
+    }
+    // A book is told of once more when the core stops and its connection goes.
+    let cut_off = if row.kind == Kind::KeptBook { SYMBOL_COUNT } else { 0 };
+    assert_eq!(mine.handled + unheard, mine.next + snapshots + cut_off, "each event reached its handler once");
     let repeated = if row.legs == Legs::Repeated { mine.next } else { 0 };
     assert_eq!((stats.repeated.get(), stats.ahead.get(), stats.unparsed.get()), (repeated, 0, 0));
     (mine.message_ns, mine.count)

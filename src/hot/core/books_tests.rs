@@ -609,3 +609,213 @@ fn what_is_published_of_the_books_while_a_core_stops_is_how_they_were_until_then
     assert_eq!(rig.published(), [0, 2, 0]);
     assert_eq!(rig.stats.books.stale_by_reason[StaleReason::Disconnected as usize].get(), 0);
 }
+
+// ---------------------------------------------------------------------------------------------- by chance
+
+/// Prices of the venue's bids, in hundredths, and the quantity each of its changes sets: the change of id `n` is the n-th.
+const PRICES: [i64; 5] = [10_000, 9_999, 9_998, 9_997, 9_996];
+
+fn change(id: u64) -> (usize, u64) {
+    let mixed = id.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
+    (usize::try_from(mixed % 5).expect("small"), if mixed % 3 == 0 { 0 } else { id })
+}
+
+/// The venue's bids at an id: a quantity for each price.
+fn truth(id: u64) -> [u64; 5] {
+    (1..=id).map(change).fold([0; 5], |mut bids, (at, qty)| {
+        bids[at] = qty;
+        bids
+    })
+}
+
+/// A leg: its slot, its other end, and the next id that it will send.
+struct Leg {
+    slot: u16,
+    peer: TcpStream,
+    next: u64,
+}
+
+/// A venue, one or two legs of a connection, and a core, at odds with each other.
+struct Chance {
+    rig: Rig,
+    random: rand::rngs::StdRng,
+    venue: u64,
+    legs: Vec<Leg>,
+    next_slot: u16,
+    overlap: Option<u32>,
+    overlap_count: u32,
+    fetch: Option<(Ticket, u64)>,
+    /// Batches are left out.
+    is_lossy: bool,
+}
+
+impl Chance {
+    fn new(seed: u64) -> Self {
+        let mut rig = Rig::bare(Venue::BinanceSpot, on_both);
+        rig.keep(rig.symbols[0]);
+        let random = rand::SeedableRng::seed_from_u64(seed);
+        let (legs, is_lossy) = (Vec::new(), true);
+        Self { rig, random, venue: 10, legs, next_slot: 0, overlap: None, overlap_count: 0, fetch: None, is_lossy }
+    }
+
+    fn one_in(&mut self, count: u32) -> bool {
+        rand::RngExt::random_range(&mut self.random, 0..count) == 0
+    }
+
+    fn attach(&mut self) {
+        let slot = self.next_slot;
+        self.next_slot = (slot + 1) % 64;
+        let leg = u8::try_from(slot % 2).expect("a bit");
+        let peer = self.rig.attach(slot, leg);
+        self.legs.push(Leg { slot, peer, next: self.venue + 1 });
+    }
+
+    /// A leg sends what it has, or part of it, or loses it.
+    fn send(&mut self, at: usize) {
+        let Leg { next, .. } = self.legs[at];
+        if next > self.venue {
+            return;
+        }
+        let last = rand::RngExt::random_range(&mut self.random, next..=self.venue);
+        self.legs[at].next = last + 1;
+        if self.is_lossy && self.one_in(12) {
+            return;
+        }
+        let bids = truth(last);
+        let mut touched: Vec<usize> = (next..=last).map(|id| change(id).0).collect();
+        touched.sort_unstable();
+        touched.dedup();
+        let levels: Vec<String> = touched
+            .into_iter()
+            .map(|at| format!(r#"["{}.{:02}","{}.000"]"#, PRICES[at] / 100, PRICES[at] % 100, bids[at]))
+            .collect();
+        let message = format!(
+            r#"{{"stream":"btcusdt@depth@100ms","data":{{"e":"depthUpdate","E":1700000000000,"s":"BTCUSDT","U":{next},"u":{last},"b":[{}],"a":[]}}}}"#,
+            levels.join(",")
+        );
+        let mut peer = self.legs[at].peer.try_clone().expect("a descriptor");
+        self.rig.say(&mut peer, &message);
+    }
+
+    fn lose(&mut self, at: usize) {
+        let leg = self.legs.remove(at);
+        self.rig.drop_connection(leg.slot);
+    }
+
+    fn rotate(&mut self) {
+        let (Some(leader), None) = (self.legs.first().map(|leg| leg.slot), self.overlap) else { return };
+        self.overlap_count += 1;
+        let overlap = Overlap::new(self.overlap_count, Venue::BinanceSpot, leader, self.next_slot, [StreamKind::BOOK]);
+        self.rig.tell(Command::BeginOverlap(Box::new(overlap)));
+        self.overlap = Some(self.overlap_count);
+    }
+
+    fn snapshot(&mut self) {
+        match self.fetch.take() {
+            None => {
+                if self.rig.status(0).needs == Some(Repair::NeedSnapshot) {
+                    let ticket = self.rig.begin_fetch(0).expect("a buffer is free");
+                    self.fetch = Some((ticket, self.venue));
+                }
+            }
+            Some((ticket, asked_at)) => {
+                let from = if self.is_lossy { asked_at.saturating_sub(4) } else { asked_at };
+                let id = rand::RngExt::random_range(&mut self.random, from..=self.venue);
+                let level = |price, qty: u64| Level {
+                    price: Price::from_mantissa(price),
+                    qty: Qty::from_mantissa(1_000 * qty.cast_signed()),
+                };
+                let bids = truth(id).into_iter().zip(PRICES).filter(|&(qty, _)| qty > 0);
+                let snapshot = BookSnapshot {
+                    symbol: self.rig.symbols[0],
+                    ticket,
+                    ids: SequenceIds { first: id, last: id, previous: None, cross: None },
+                    depth: 10,
+                    received: Received::default(),
+                    event_time: None,
+                    bids: bids.map(|(qty, price)| level(price, qty)).collect(),
+                    asks: vec![level(10_001, 1)],
+                };
+                self.rig.tell(Command::Snapshot(Box::new(snapshot)));
+            }
+        }
+    }
+
+    fn step(&mut self) {
+        self.venue += rand::RngExt::random_range(&mut self.random, 0..3_u64);
+        if self.legs.is_empty() || (self.overlap.is_some() && self.legs.len() < 2 && self.one_in(4)) {
+            self.attach();
+        }
+        for at in 0..self.legs.len() {
+            self.send(at);
+        }
+        self.snapshot();
+        if self.one_in(12) {
+            self.rotate();
+        }
+        if self.one_in(12) && self.legs.len() == 2 {
+            self.rig.tell(Command::Promote { slot: self.legs[1].slot });
+        }
+        if self.is_lossy && self.one_in(25) && !self.legs.is_empty() {
+            let at = rand::RngExt::random_range(&mut self.random, 0..self.legs.len());
+            self.lose(at);
+        }
+        if self.one_in(12)
+            && self.legs.len() == 1
+            && let Some(id) = self.overlap.take()
+        {
+            self.rig.tell(Command::EndOverlap { id });
+        }
+    }
+
+    /// A live book is the venue's at its id, its strategy knows its state, and somebody feeds it.
+    fn check(&mut self, what: &str) {
+        let view = self.rig.core.desk.shelf.view(self.rig.symbols[0]).expect("it is kept");
+        let told = self.rig.core.desk.state.calls.iter().rev().find_map(|call| match call {
+            Call::Book(_, _, state, _) => Some(*state),
+            Call::Delta(..) => None,
+        });
+        assert_eq!(told.unwrap_or(BookState::Waiting), view.state, "{what}: the last it was told");
+        assert_eq!(self.rig.status(0).state, view.state, "{what}: the board");
+        if !view.state.is_live() {
+            return;
+        }
+        let last = view.ids.expect("a live book stands somewhere").last;
+        let expected = truth(last);
+        for (price, qty) in PRICES.into_iter().zip(expected) {
+            let held = view.book.qty_at(crate::market::Side::Buy, Price::from_mantissa(price)).known();
+            assert_eq!(held, Some(Qty::from_mantissa(1_000 * qty.cast_signed())), "{what}: at {price}, id {last}");
+        }
+        let feeder = self.rig.core.desk.shelf.feeder(self.rig.symbols[0]);
+        assert!(self.legs.iter().any(|leg| leg.slot == feeder), "{what}: live, and fed by nobody: {feeder}");
+    }
+}
+
+#[test]
+fn through_losses_gaps_and_rotations_a_live_book_is_the_venues_and_is_fed_and_all_is_repaired_in_the_end() {
+    let seeds = std::env::var("TICKWIRE_BOOK_SEEDS").map_or(25, |seeds| seeds.parse().expect("a count"));
+    let (mut live, mut turns) = (0, [0_u64; StaleReason::ALL.len()]);
+    for seed in 0..seeds {
+        let mut chance = Chance::new(seed);
+        for step in 0..120 {
+            chance.step();
+            chance.check(&format!("seed {seed}, step {step}"));
+            live += u64::from(chance.rig.status(0).state.is_live());
+        }
+        chance.is_lossy = false;
+        let repaired = (0..60).any(|step| {
+            chance.venue += 1;
+            chance.step();
+            chance.check(&format!("seed {seed}, repair {step}"));
+            chance.rig.status(0).state.is_live()
+        });
+        assert!(repaired, "seed {seed}: {:?}", chance.rig.status(0));
+        chance.rig.published();
+        for (turns, count) in turns.iter_mut().zip(&chance.rig.stats.books.stale_by_reason) {
+            *turns += count.get();
+        }
+    }
+    let of = |reason: StaleReason| turns[reason as usize];
+    assert!(live > seeds * 20, "mostly it is live: {live}");
+    assert!(of(StaleReason::Gap) > 0 && of(StaleReason::Disconnected) > 0, "{turns:?}");
+}
