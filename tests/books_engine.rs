@@ -425,6 +425,68 @@ fn books_come_and_go_with_their_streams_while_the_engine_runs() {
 }
 
 #[test]
+fn a_reload_that_changes_how_books_are_looked_after_leaves_them_live_and_one_that_changes_them_makes_them_anew() {
+    let folder = std::env::temp_dir().join(format!("tickwire-books-engine-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let path = folder.join("x.toml");
+    let runtime = runtime();
+    let options = SimOptions {
+        venues: vec![Venue::BinanceSpot],
+        source: Source::Synthetic { seed: 11, rate: 1_000.0, symbols: SYMBOLS },
+        is_tape: true,
+        ..SimOptions::default()
+    };
+    let exchange = runtime.block_on(sim::start(options)).unwrap();
+    let symbols = exchange.symbols(Venue::BinanceSpot).join("\", \"");
+    let write = |book: &str| {
+        let text = format!(
+            "[[connection]]\nname = \"binance-spot\"\nvenue = \"binance-spot\"\nsymbols = [\"{symbols}\"]\nchannels = [\"depth\"]\n{book}"
+        );
+        std::fs::write(&path, text).unwrap();
+    };
+    write("book.snapshot_depth = 100\n");
+    let mut config = tickwire::config::load(std::slice::from_ref(&path), None, &["nothing"]).unwrap();
+    let endpoints = serde_json::to_string(exchange.endpoints()).unwrap();
+    config.point_at(&tickwire::config::EndpointOverrides::parse(&endpoints).unwrap()).unwrap();
+    let builder = Engine::builder(config).strategy("nothing", || Strategy { state: Nothing, on_symbol });
+    let engine = builder.start().unwrap();
+    let events = engine.handle().events();
+    let mut stage = Stage { runtime, exchange, engine, events };
+    let status = stage.until_live(SYMBOLS as usize);
+    assert!(status.books.iter().all(|book| book.known_levels == Some(100)), "{status:?}");
+    let handle = stage.engine.handle();
+    let reload = |stage: &Stage, book: &str| {
+        write(book);
+        let handle = handle.clone();
+        stage.runtime.block_on(async move { handle.reload(false).await }).unwrap()
+    };
+    stage.told();
+    let difference = reload(&stage, "book.snapshot_depth = 500\nsubscription.weights.BTCUSDT = 9\n");
+    assert!(difference.to_string().contains("book.snapshot_depth 100 -> 500, at once"), "{difference}");
+    until(&stage.runtime, "every book is deeper", || {
+        let books = stage.status().books;
+        let is_deeper = books.iter().all(|book| book.state == "live" && book.known_levels == Some(500));
+        if is_deeper { Ok(()) } else { Err(format!("{books:?}")) }
+    });
+    assert!(stage.told_stale().is_empty(), "they were live all the time");
+    reload(&stage, "book.snapshot_depth = 500\nbook.depth = 600\n");
+    stage.until_live(SYMBOLS as usize);
+    until(&stage.runtime, "every book is cut to its depth", || {
+        let books = stage.engine.books();
+        let is_cut = books.len() == SYMBOLS as usize
+            && books.iter().all(|book| book.state == "live" && book.bids.len() <= 600 && !book.bids.is_empty());
+        if is_cut { Ok(()) } else { Err(format!("{} books", books.len())) }
+    });
+    reload(&stage, "book.keep = false\n");
+    until(&stage.runtime, "no book is kept", || {
+        let books = stage.status().books;
+        if books.is_empty() && stage.engine.books().is_empty() { Ok(()) } else { Err(format!("{books:?}")) }
+    });
+    stage.end();
+    let _ = std::fs::remove_dir_all(&folder);
+}
+
+#[test]
 fn five_hundred_books_are_live_by_one_window_of_the_budget_and_no_429_is_earned() {
     const BOOKS: u32 = 500;
     let stage = Stage::of(&[Venue::BinanceSpot], BOOKS, "", |connection| connection.book.depth = Some(1_000));

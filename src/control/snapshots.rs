@@ -161,6 +161,26 @@ impl Snapshots {
         self.books.insert(kept.plan.symbol.index(), kept);
     }
 
+    /// Goes on with this book with other snapshots: what is known of it stays known.
+    pub fn change(&mut self, symbol: Symbol, heaviness: u32, depths: Vec<SnapshotDepth>, now: MonoNs) {
+        let Some(book) = self.books.get_mut(&symbol.index()) else { return };
+        book.plan.heaviness = heaviness;
+        if book.plan.depths == depths {
+            return;
+        }
+        let known = book.plan.depths.get(book.known).map_or(0, |depth| depth.levels);
+        book.known = depths.iter().rposition(|depth| depth.levels <= known).unwrap_or(0);
+        book.plan.depths = depths;
+        book.depth_min = book.depth_min.min(book.last_depth());
+        // A try that is under way names its depth by its place.
+        if let Phase::Fetching { depth, .. } = &mut book.phase {
+            *depth = (*depth).min(book.plan.depths.len().saturating_sub(1));
+        }
+        if let Some(group) = self.groups.get_mut(&book.plan.budget) {
+            (group.since, group.planned, group.took, group.deep_took) = (now, None, None, None);
+        }
+    }
+
     /// Looks after this book no longer; its core has given its buffer back with it.
     pub fn forget(&mut self, symbol: Symbol) {
         let Some(mut book) = self.books.remove(&symbol.index()) else { return };

@@ -268,6 +268,28 @@ fn a_book_that_was_given_more_than_was_asked_for_or_all_there_is_needs_no_deeper
 }
 
 #[test]
+fn other_snapshots_are_taken_from_the_next_on_and_what_is_known_stays_known() {
+    let mut bench = Bench::new(60_000, SnapshotSettings::default());
+    bench.keep(0, &[SHALLOW], ms(0));
+    bench.needs(0, 0, ms(0));
+    bench.poll(ms(0));
+    let (_, fetch, _) = bench.begun()[0];
+    bench.ended(0, fetch, JOINED, ms(1));
+    bench.planner.change(symbol(0), 1, vec![SnapshotDepth { levels: 50, weight: 5 }, SHALLOW], ms(2));
+    bench.poll(ms(2));
+    assert!(bench.begun().is_empty(), "100 levels are known");
+    bench.planner.change(symbol(0), 1, vec![SHALLOW, DEEP], ms(3));
+    bench.poll(ms(3));
+    let [(_, fetch, 5_000)] = bench.begun()[..] else { panic!("a deeper one") };
+    // Changed once more while it is under way, to fewer.
+    bench.planner.change(symbol(0), 1, vec![SHALLOW], ms(4));
+    bench.ended(0, fetch, FetchEnd::Joined { levels: 5_000 }, ms(5));
+    bench.poll(ms(5));
+    let status = bench.planner.status(bench.budget, ms(5));
+    assert_eq!((status.live, status.deep, status.in_flight), (1, 1, 0));
+}
+
+#[test]
 fn a_cut_connection_ends_the_try_and_the_answer_that_comes_later_changes_nothing() {
     let mut bench = Bench::new(60_000, SnapshotSettings::default());
     bench.keep(0, &[SHALLOW], ms(0));

@@ -34,6 +34,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 pub(in super::super) enum Message {
     /// A core was told to keep this book.
     Keep { symbol: Symbol, made: Box<Made>, at: MonoNs },
+    /// A book goes on, and is looked after in another way.
+    Change { symbol: Symbol, made: Box<Made> },
     /// A core was told to keep it no longer.
     Forget { symbol: Symbol },
     /// A core says something.
@@ -152,6 +154,12 @@ impl Keeper {
     async fn hear(&mut self, message: Message) {
         match message {
             Message::Keep { symbol, made, at } => self.keep(symbol, *made, at),
+            Message::Change { symbol, made } => {
+                if let Some((_, looked)) = self.books.get_mut(&symbol.index()) {
+                    self.planner.change(symbol, made.wanted.heaviness, made.wanted.snapshots.clone(), mono_now());
+                    looked.made = *made;
+                }
+            }
             Message::Forget { symbol } => {
                 self.planner.forget(symbol);
                 self.books.remove(&symbol.index());

@@ -48,6 +48,13 @@ pub(super) struct Wanted {
     pub(super) heaviness: u32,
 }
 
+impl Wanted {
+    /// True where the core's book would be the same.
+    fn is_same_book(&self, other: &Self) -> bool {
+        (&self.stream, self.depth, self.core, self.settings) == (&other.stream, other.depth, other.core, other.settings)
+    }
+}
+
 /// By venue and native name.
 pub(super) type WantedBooks = BTreeMap<(&'static str, Box<str>), (Venue, Wanted)>;
 
@@ -68,11 +75,22 @@ pub(super) enum BookNotice {
     SnapshotTaken { symbol: Symbol, ticket: Ticket, step: Option<Step> },
 }
 
+/// What is to be done so that what is made is what is wanted.
+struct Differences {
+    ended: Vec<(Symbol, Made)>,
+    begun: Vec<(Symbol, Made)>,
+    /// The book stays as it is; how it is looked after changes.
+    changed: Vec<(Symbol, Made)>,
+}
+
+/// Who waits for a copy: how many levels a side were asked for.
+type Reader = (usize, oneshot::Sender<Box<BookCopy>>);
+
 #[derive(Debug, Default)]
 struct Inner {
     wanted: WantedBooks,
     made: BTreeMap<usize, (Symbol, Made)>,
-    reads: HashMap<Symbol, Vec<(usize, oneshot::Sender<Box<BookCopy>>)>>,
+    reads: HashMap<Symbol, Vec<Reader>>,
     rests: HashMap<Venue, GovernedRest>,
 }
 
@@ -150,7 +168,10 @@ impl BookDesk {
     /// Makes what is wanted of the symbols known by now, and ends what is not. The books are on their way to their cores once
     /// this returns: what is subscribed after that finds them.
     pub(super) async fn settle(&self, shared: &Shared, cores: &[CoreLink]) {
-        let (ended, begun) = self.take_differences(shared);
+        let Differences { ended, begun, changed } = self.take_differences(shared);
+        for (symbol, made) in changed {
+            let _ = self.keeper.send(Message::Change { symbol, made: Box::new(made) });
+        }
         for (symbol, made) in ended {
             let _ = self.keeper.send(Message::Forget { symbol });
             // A core that has ended keeps no books.
@@ -168,24 +189,26 @@ impl BookDesk {
     }
 
     /// What is made and not wanted, and what is wanted and not made: from now on it counts as done.
-    fn take_differences(&self, shared: &Shared) -> (Vec<(Symbol, Made)>, Vec<(Symbol, Made)>) {
+    fn take_differences(&self, shared: &Shared) -> Differences {
         let symbols = shared.symbols.lock().unwrap_or_else(PoisonError::into_inner);
         let mut inner = self.lock();
         let Inner { wanted, made, .. } = &mut *inner;
         let is_wanted = |made: &Made| wanted.contains_key(&(made.venue.name(), Box::from(&*made.name)));
         let gone: Vec<usize> = made.iter().filter(|(_, (_, made))| !is_wanted(made)).map(|(&at, _)| at).collect();
         let ended = gone.iter().filter_map(|at| made.remove(at)).collect();
-        let mut begun = Vec::new();
+        let (mut begun, mut changed) = (Vec::new(), Vec::new());
         for ((_, name), (venue, wanted)) in wanted.iter() {
             let Some(symbol) = symbols.find(*venue, name) else { continue };
-            if made.get(&symbol.index()).is_some_and(|(_, made)| made.wanted == *wanted) {
+            let known = made.get(&symbol.index()).map(|(_, made)| &made.wanted);
+            if known.is_some_and(|known| known == wanted) {
                 continue;
             }
+            let is_kept = known.is_some_and(|known| known.is_same_book(wanted));
             let one = Made { venue: *venue, name: Arc::from(&**name), wanted: wanted.clone() };
             made.insert(symbol.index(), (symbol, one.clone()));
-            begun.push((symbol, one));
+            if is_kept { changed.push((symbol, one)) } else { begun.push((symbol, one)) }
         }
-        (ended, begun)
+        Differences { ended, begun, changed }
     }
 
     /// A copy of one book, with this many levels a side. `None`: its core does not answer.
