@@ -152,7 +152,7 @@ fn on_marker(mine: &mut Mine, _quote: &Quote) {
 #[inline(never)]
 fn next_chunk(mine: &mut Mine, taken_ns: u64) {
     while let Some(notice) = mine.cold.pop() {
-        answer(mine, notice);
+        answer(mine, &notice);
     }
     if mine.peer + 1 < mine.peers.len() {
         mine.peer += 1;
@@ -171,8 +171,8 @@ fn next_chunk(mine: &mut Mine, taken_ns: u64) {
 }
 
 /// Gives a kept book its snapshot, during the first chunks.
-fn answer(mine: &mut Mine, notice: Notice) {
-    let Notice::FetchBegun { symbol, begun } = notice else { return };
+fn answer(mine: &mut Mine, notice: &Notice) {
+    let &Notice::FetchBegun { symbol, begun } = notice else { return };
     let command = match begun {
         Ok(ticket) => {
             // Of a message at most one further on than the symbol's last: what is skipped until then is counted.

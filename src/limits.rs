@@ -84,8 +84,8 @@ pub const HOLD_UPDATE_COUNT: usize = 512;
 /// is half of their number.
 pub const HOLD_LEVEL_COUNT: usize = 16_384;
 
-/// Snapshots of books that may be under way at a time on one core, each with room for the changes that come meanwhile (308
-/// KiB). Venues answer within 300 ms and their budgets allow a few a second.
+/// Snapshots of books that may be under way at a time on one core, each with room for the changes that come meanwhile (300
+/// KiB). A venue's budget allows a few a second, and an answer takes a part of one.
 pub const BOOK_FETCH_COUNT_MAX: usize = 8;
 
 /// Slots of each ring between a hot core and the cold side.

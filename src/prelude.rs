@@ -1,6 +1,6 @@
 //! What a strategy's file needs, in one line: `use tickwire::prelude::*;`.
 
-pub use crate::book::{Book, BookEvent, Changes, Filled, Known, Step, Top, View};
+pub use crate::book::{Book, BookEvent, Changes, Known};
 pub use crate::config::{Config, ConnectionConfig};
 pub use crate::engine::{Engine, EngineBuilder, RunningEngine};
 pub use crate::hot::{Router, Strategy};

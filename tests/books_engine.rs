@@ -498,7 +498,7 @@ fn five_hundred_books_are_live_by_one_window_of_the_budget_and_no_429_is_earned(
         }
     });
     let (planned_ms, took_ms) = (venue.planned_ms.unwrap(), venue.took_ms.unwrap());
-    println!("{BOOKS} books live after {took_ms} ms, reckoned {planned_ms} ms; weight so far {}", venue.weight);
+    eprintln!("{BOOKS} books live after {took_ms} ms, reckoned {planned_ms} ms; weight so far {}", venue.weight);
     // 5 each of the 3,000 that are ours, and of the rest the first deeper ones.
     assert!(venue.weight >= 5 * u64::from(BOOKS) && venue.weight <= 3_000, "{venue:?}");
     // The exchange's own limit was not met: `end` looks.

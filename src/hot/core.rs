@@ -591,7 +591,9 @@ impl<S> Core<S> {
 
     fn stop(&mut self) {
         // What the reports show of the books is how they were until now: that all are cut off from here on is no news.
-        self.desk.shelf.publish(&self.stats.books);
+        if self.stopping_since.is_none() {
+            self.desk.shelf.publish(&self.stats.books);
+        }
         self.stopping_since = Some(self.clock.ticks());
         for at in 0..self.live.len() {
             self.close(self.live[at], 1000);

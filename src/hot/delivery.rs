@@ -416,7 +416,9 @@ impl<S> Delivery<'_, S> {
     fn kept_book(&mut self, update: &BookUpdate<'_>) {
         let Self { shelf, router, state, slot, current, .. } = self;
         let symbol = update.meta.symbol;
-        let Some((outcome, view)) = shelf.update(*slot, update).zip(shelf.view(symbol)) else { return };
+        let Some((outcome, view)) = shelf.update(*slot, update).zip(shelf.view(symbol)) else {
+            return router.book_delta(state, update);
+        };
         let is_heard = router.takes(EventKind::KeptBook, symbol);
         if !is_heard || router.takes(EventKind::Book, symbol) {
             router.book_delta(state, &BookUpdate { state: Some(view.state), ..*update });

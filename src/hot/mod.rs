@@ -1,7 +1,7 @@
 //! The hot plane: once per packet, no allocation, no lock, no log line. In the order in which a byte meets it:
 //!
 //! ```text
-//! socket ─► stream ─► read_buffer ─► frame (+ utf8) ─► (venue decode) ─► legs (+ window) ─► router ─► handler
+//! socket ─► stream ─► read_buffer ─► frame (+ utf8) ─► (venue decode) ─► legs (+ window) ─► shelf ─► router ─► handler
 //!                         connection ties these; core visits the connections of one pinned thread, delivery is one visit
 //! socket ◄─ stream ◄─ outbound ◄─ encode        subscriptions, pongs, close frames: rare
 //! shelf: the core's books, kept of what passed     board: how each of them is, for the cold side

@@ -134,7 +134,7 @@ pub enum Command {
         /// The symbol.
         symbol: Symbol,
     },
-    /// Copy a book into this. Answered by [`Notice::BookRead`]. Costs the core some nanoseconds a level.
+    /// Copy a book into this. Answered by [`Notice::BookRead`]. While the core copies, it reads nothing.
     ReadBook(Box<BookCopy>),
     /// A buffer of the pool comes home.
     Recycle(Vec<u8>),

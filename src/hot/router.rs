@@ -154,8 +154,7 @@ macro_rules! router {
             }
 
             /// True if an event of this kind, of some symbol, reach a handler or a fallback that the strategy has given.
-            #[must_use]
-            pub fn takes_any(&self, kind: EventKind) -> bool {
+            pub(super) fn takes_any(&self, kind: EventKind) -> bool {
                 match kind {
                     $(EventKind::$kind => self.$field.has_own_fallback || self.$field.registered > 0,)*
                 }

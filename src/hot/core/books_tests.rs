@@ -617,7 +617,7 @@ const PRICES: [i64; 5] = [10_000, 9_999, 9_998, 9_997, 9_996];
 
 fn change(id: u64) -> (usize, u64) {
     let mixed = id.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
-    (usize::try_from(mixed % 5).expect("small"), if mixed % 3 == 0 { 0 } else { id })
+    (usize::try_from(mixed % 5).expect("small"), if mixed.is_multiple_of(3) { 0 } else { id })
 }
 
 /// The venue's bids at an id: a quantity for each price.

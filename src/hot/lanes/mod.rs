@@ -8,8 +8,9 @@
 //!                └── wants: which kinds of a symbol the lane has handlers for (stats.rs)
 //! ```
 //! A lane runs a [`Strategy`](super::Strategy), the same thing that a core runs: state, `on_symbol`, functions over the
-//! state. One thing it does not get: a kept book changes while a lane would read it, so `on_book` is the core's alone, and a
-//! lane's strategy that asks for it ends with a panic that says so. The messages of a book cross, with the book's state. Within a lane events come in the order in which the core had them; lanes run beside each other.
+//! state. Within a lane events come in the order in which the core had them; lanes run beside each other.
+//! One thing a lane does not get: a kept book changes while a lane would read it, so `on_book` is the core's alone, and a
+//! lane's strategy that asks for it ends with a panic that says so. The messages of a book cross, with the book's state.
 //! The core's side never locks, allocates, sleeps or makes a system call; under [`Policy::Block`] it waits for a full lane,
 //! and that is what the policy gives up. The lane's side never wakes or is woken: it looks, as [`LaneIdle`] says how.
 
