@@ -240,6 +240,7 @@ mod tests {
         let (channels, symbols) = (vec!["trade".to_owned()], vec!["BTCUSDT".to_owned()]);
         for request in [
             ControlRequest::Status {},
+            ControlRequest::Book { venue: "binance-spot".into(), symbol: "BTCUSDT".into(), depth: 5 },
             ControlRequest::Subscribe {
                 connection: connection(),
                 channels: channels.clone(),
@@ -268,7 +269,7 @@ mod tests {
     #[test]
     fn what_is_no_command_is_answered_with_what_is_wrong_and_what_is_allowed() {
         for (line, error, allowed) in [
-            ("", "EOF while parsing", "status, subscribe"),
+            ("", "EOF while parsing", "status, book, subscribe"),
             ("status", "expected value", "one of status"),
             ("[]", "", "\"command\""),
             ("{}", "missing field `command`", "one of status"),
@@ -280,6 +281,9 @@ mod tests {
             (r#"{"command":"add","toml":"","file":""}"#, "both or none", "one of the two"),
             (r#"{"command":"subscribe","connection":"a","channels":[]}"#, "no channel", "at least one"),
             (r#"{"command":"send","connection":"a","text":""}"#, "an empty text", ""),
+            (r#"{"command":"book","venue":"binance-spot","symbol":"X","depth":0}"#, "a depth", "1 to 10000 levels"),
+            (r#"{"command":"book","venue":"binance-spot","symbol":"X","depth":10001}"#, "a depth", "1 to 10000 levels"),
+            (r#"{"command":"book","venue":"binance-spot"}"#, "missing field `symbol`", ""),
         ] {
             let Err(ControlResponse::Refused { error: found, allowed: told }) = parse(line) else { panic!("{line}") };
             assert!(found.contains(error) && told.contains(allowed), "{line}: {found}; {told}");
