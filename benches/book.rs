@@ -19,7 +19,8 @@ use std::time::{Duration, Instant};
 use tickwire::book::{Book, BookSettings, Hold, Slot};
 use tickwire::limits::{BOOK_LEVEL_COUNT_MAX, HOLD_LEVEL_COUNT, HOLD_UPDATE_COUNT, SYMBOL_COUNT_MAX};
 use tickwire::market::{
-    BookKind, BookUpdate, Level, Meta, MonoNs, Price, Qty, Received, SequenceIds, Side, Symbol, Venue, parse_fixed,
+    Backlog, BookKind, BookUpdate, Level, Meta, MonoNs, Price, Qty, Received, SequenceIds, Side, Symbol, Venue,
+    parse_fixed,
 };
 use tickwire::venue::VenueSequence;
 
@@ -318,7 +319,7 @@ fn measure<K: Kept>(c: &mut Criterion, capture: &Capture, structure: &str, begun
 
 /// A message with this id that follows the one before.
 fn message<'a>(id: u64, kind: BookKind, bids: &'a [Level], asks: &'a [Level]) -> BookUpdate<'a> {
-    let received = Received { mono: MonoNs(1), wall_ns: 1 };
+    let received = Received { mono: MonoNs(1), wall_ns: 1, backlog: Backlog::NONE };
     let symbol = Symbol::new(0).expect("small");
     let meta = Meta { symbol, received, event_time: None, matching_time: None };
     let ids = SequenceIds { first: id, last: id, previous: Some(id - 1), cross: None };

@@ -10,12 +10,13 @@ use serde::Deserialize;
 use std::hint::black_box;
 use tickwire::limits::READ_PADDING_BYTES;
 use tickwire::market::{
-    AggTrade, BookUpdate, Kline, Liquidation, MarkPrice, MonoNs, Quote, Received, SymbolTable, Ticker, Trade, Venue,
+    AggTrade, Backlog, BookUpdate, Kline, Liquidation, MarkPrice, MonoNs, Quote, Received, SymbolTable, Ticker, Trade,
+    Venue,
 };
 use tickwire::venue::{Cpu, Decoded, Decoder, DecoderScratch, Form, HotSymbols, Payload, Reason, Sink, Tier};
 
 const MESSAGE_COUNT: u64 = 512;
-const RECEIVED: Received = Received { mono: MonoNs(1), wall_ns: 1 };
+const RECEIVED: Received = Received { mono: MonoNs(1), wall_ns: 1, backlog: Backlog::NONE };
 
 /// Counts events and sums what they say, so that nothing is optimised away.
 #[derive(Default)]

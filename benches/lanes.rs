@@ -55,6 +55,7 @@ fn trade(id: u64) -> Trade {
         sequence: None,
         is_block: false,
         is_rpi: false,
+        is_refilled: false,
     }
 }
 

@@ -108,6 +108,13 @@ pub const OVERLAP_COUNT_MAX: usize = 8;
 /// taken, after 8 seconds at 20,000 trades a second; the oldest of its set, and a leg lags another by far less.
 pub const TRADE_WINDOW_IDS: usize = 524_288;
 
+/// Holes in the ids of trades that one core may know of at a time: those that the other leg of an overlap may still fill, and
+/// those that are being refilled. A connection of 200 symbols that is lost leaves 400 (trades and aggregates).
+pub const HOLE_COUNT_MAX: usize = 1_024;
+
+/// Quotes that may be held on one core while newer ones may lie behind them: a visit's 64 KiB hold some 500.
+pub const HELD_QUOTE_COUNT_MAX: usize = 512;
+
 /// Bytes kept of a message that could not be used, one sample for each reason.
 pub const SAMPLE_BYTES: usize = 512;
 

@@ -21,12 +21,12 @@ use std::collections::BTreeMap;
 use std::fs;
 use tickwire::book::{BookSettings, BookState, Books, Changes, Outcome, Repair, Slot, StaleReason, Step, Ticket};
 use tickwire::market::{
-    AggTrade, BookKind, BookUpdate, Kline, Level, Liquidation, MarkPrice, Meta, MonoNs, Price, Qty, Quote, Received,
-    SequenceIds, Side, Symbol, SymbolTable, Ticker, Trade, Venue,
+    AggTrade, Backlog, BookKind, BookUpdate, Kline, Level, Liquidation, MarkPrice, Meta, MonoNs, Price, Qty, Quote,
+    Received, SequenceIds, Side, Symbol, SymbolTable, Ticker, Trade, Venue,
 };
 use tickwire::venue::{Decoder, DecoderScratch, Form, HotSymbols, Payload, Reason, Sink, VenueSequence};
 
-const RECEIVED: Received = Received { mono: MonoNs(7), wall_ns: 11 };
+const RECEIVED: Received = Received { mono: MonoNs(7), wall_ns: 11, backlog: Backlog::NONE };
 
 /// A book event that owns its levels.
 #[derive(Clone, Debug)]

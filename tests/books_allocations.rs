@@ -6,7 +6,7 @@
 
 use tickwire::book::{BookSettings, Books, ChecksumForm, FetchError, Slot, StaleReason, Step};
 use tickwire::market::{
-    BookKind, BookUpdate, Level, Meta, MonoNs, Price, Qty, Received, SequenceIds, Side, Symbol, Venue,
+    Backlog, BookKind, BookUpdate, Level, Meta, MonoNs, Price, Qty, Received, SequenceIds, Side, Symbol, Venue,
 };
 use tickwire::telemetry::{CountingAllocator, is_counting, thread_allocations};
 use tickwire::venue::VenueSequence;
@@ -32,7 +32,7 @@ fn changes(n: i64, is_bid: bool) -> [Level; 40] {
 }
 
 fn update(symbol: Symbol, kind: BookKind, ids: SequenceIds, depth: u16, [bids, asks]: [&[Level]; 2]) -> BookUpdate<'_> {
-    let received = Received { mono: MonoNs(1), wall_ns: 1 };
+    let received = Received { mono: MonoNs(1), wall_ns: 1, backlog: Backlog::NONE };
     let meta = Meta { symbol, received, event_time: None, matching_time: None };
     BookUpdate { meta, kind, ids, depth, state: None, bids, asks }
 }

@@ -17,11 +17,11 @@ use tickwire::book::{
     by_previous, by_range,
 };
 use tickwire::market::{
-    BookKind, BookUpdate, Level, Meta, MonoNs, Price, Qty, Received, SequenceIds, Side, Symbol, parse_fixed,
+    Backlog, BookKind, BookUpdate, Level, Meta, MonoNs, Price, Qty, Received, SequenceIds, Side, Symbol, parse_fixed,
 };
 
 fn meta() -> Meta {
-    let received = Received { mono: MonoNs(1), wall_ns: 1 };
+    let received = Received { mono: MonoNs(1), wall_ns: 1, backlog: Backlog::NONE };
     Meta { symbol: Symbol::new(0).unwrap(), received, event_time: None, matching_time: None }
 }
 

@@ -19,12 +19,12 @@ use recorded::{frames, messages};
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use tickwire::market::{
-    AggTrade, BookUpdate, Kline, Liquidation, MarkPrice, Meta, MonoNs, Quote, Received, StreamKind, SymbolTable,
-    Ticker, Trade, Venue,
+    AggTrade, Backlog, BookUpdate, Kline, Liquidation, MarkPrice, Meta, MonoNs, Quote, Received, StreamKind,
+    SymbolTable, Ticker, Trade, Venue,
 };
 use tickwire::venue::{Channel, Decoded, Decoder, DecoderScratch, Form, HotSymbols, Payload, Reason, Sink, Tier};
 
-const RECEIVED: Received = Received { mono: MonoNs(7), wall_ns: 11 };
+const RECEIVED: Received = Received { mono: MonoNs(7), wall_ns: 11, backlog: Backlog::NONE };
 
 /// What the engine said.
 struct Ledger<'a> {

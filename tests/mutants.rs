@@ -11,14 +11,14 @@ mod recorded;
 use recorded::messages;
 use std::collections::BTreeMap;
 use tickwire::market::{
-    AggTrade, BookKind, BookUpdate, Kline, Level, Liquidation, MarkPrice, Meta, MonoNs, Quote, Received, SequenceIds,
-    SymbolTable, Ticker, Trade, Venue,
+    AggTrade, Backlog, BookKind, BookUpdate, Kline, Level, Liquidation, MarkPrice, Meta, MonoNs, Quote, Received,
+    SequenceIds, SymbolTable, Ticker, Trade, Venue,
 };
 use tickwire::venue::{
     Cpu, DecodeError, Decoded, Decoder, DecoderScratch, Form, HotSymbols, Payload, Reason, Sink, Tier,
 };
 
-const RECEIVED: Received = Received { mono: MonoNs(7), wall_ns: 11 };
+const RECEIVED: Received = Received { mono: MonoNs(7), wall_ns: 11, backlog: Backlog::NONE };
 
 #[derive(Debug, PartialEq)]
 enum Event {

@@ -6,7 +6,7 @@
 use libfuzzer_sys::fuzz_target;
 use std::cell::RefCell;
 use tickwire::market::{
-    AggTrade, BookUpdate, Kline, Liquidation, MarkPrice, MonoNs, Quote, Received, SymbolTable, Ticker, Trade, Venue,
+    AggTrade, Backlog, BookUpdate, Kline, Liquidation, MarkPrice, MonoNs, Quote, Received, SymbolTable, Ticker, Trade, Venue,
 };
 use tickwire::venue::{Decoded, Decoder, DecoderScratch, Form, HotSymbols, Payload, Reason, Sink, Tier};
 
@@ -62,7 +62,7 @@ fn symbols() -> HotSymbols {
 fuzz_target!(|data: &[u8]| {
     let Some((&choice, message)) = data.split_first() else { return };
     let venue = Venue::ALL[usize::from(choice) % Venue::ALL.len()];
-    let received = Received { mono: MonoNs(1), wall_ns: 1 };
+    let received = Received { mono: MonoNs(1), wall_ns: 1, backlog: Backlog::NONE };
     CORE.with_borrow_mut(|(symbols, scratch)| {
         let mut read = |mut bytes: Vec<u8>| {
             let mut texts = Texts::default();

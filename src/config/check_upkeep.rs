@@ -31,6 +31,8 @@ const STREAMS_PER_CONNECTION_MAX: usize = 10_000;
 const WEIGHT_MAX: u32 = 1_000;
 /// Bytes of a ping text or of its answer.
 const PING_BYTES_MAX: usize = 512;
+/// Largest `refill_trades_max`: a hundred pages of a venue's, 2,500 of its weight.
+const REFILL_TRADES_MAX: u32 = 100_000;
 const DAY: Duration = Duration::from_secs(86_400);
 
 impl One<'_> {
@@ -61,6 +63,12 @@ impl One<'_> {
         let connection = self.connection;
         self.liveness(&connection.liveness);
         self.rotation(&connection.rotation);
+        self.range(
+            "refill_trades_max",
+            connection.refill_trades_max,
+            0..=REFILL_TRADES_MAX,
+            "trades of one hole (0: off)",
+        );
         self.range("rest.weight_share_percent", connection.rest.weight_share_percent, 1..=90, "percent");
         if self.places.has("auth") || connection.auth.is_some() {
             let allowed = format!(

@@ -18,6 +18,9 @@ use url::Url;
 /// more than 436 streams and sent nothing.
 pub const BATCH_DEFAULT: usize = 200;
 
+/// Trades of one hole that are fetched where nothing else is said: a page of Binance's, some seconds of its busiest symbol.
+const REFILL_TRADES_MAX_DEFAULT: u32 = 1_000;
+
 /// Requests a second where the venue states no limit.
 const REQUESTS_PER_SECOND_DEFAULT: u32 = 10;
 
@@ -217,6 +220,11 @@ pub struct ConnectionConfig {
     pub core: usize,
     /// Who reads the socket.
     pub transport: Transport,
+    /// Of the quotes that lie received when a hot core looks at the socket, only the newest of each symbol is delivered. Trades,
+    /// books and all else are delivered as they are.
+    pub conflate_quotes: bool,
+    /// Trades that are fetched by REST at most where a stream has left some out, for each hole: the last of it. 0: none.
+    pub refill_trades_max: u32,
     /// TCP options.
     pub socket: SocketConfig,
     /// Subscribing.
@@ -267,6 +275,8 @@ impl ConnectionConfig {
             form: Form::default(),
             core: super::cpus().first().copied().unwrap_or(0),
             transport: Transport::default(),
+            conflate_quotes: false,
+            refill_trades_max: REFILL_TRADES_MAX_DEFAULT,
             socket: SocketConfig::default(),
             subscription: SubscriptionConfig {
                 batch: BATCH_DEFAULT.min(args_max),

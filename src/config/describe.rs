@@ -111,6 +111,16 @@ fn write_connection(connection: &ConnectionConfig, sockets: &[&PlannedSocket<'_>
     super::book::write_books(connection, out)?;
     let share = connection.rest.weight_share_percent;
     writeln!(out, "  rest         {}, at most {share} % of the address's weight", connection.rest_url)?;
+    match connection.refill_trades_max {
+        0 => writeln!(out, "  missing      told; not refilled (refill_trades_max)")?,
+        most => writeln!(
+            out,
+            "  missing      told; up to {most} trades of a hole refilled by REST, where the venue offers it"
+        )?,
+    }
+    if connection.conflate_quotes {
+        writeln!(out, "  quotes       of those received together only the newest of each symbol")?;
+    }
     let given = connection.instruments.len();
     match connection.symbols.len().saturating_sub(given) {
         0 if given > 0 => writeln!(out, "  scales       {} from the file", count(given, "symbol"))?,
@@ -417,7 +427,8 @@ mod tests {
         spot.rotation.on_notice = false;
         spot.reconnect.offset = Duration::from_secs(3);
         spot.tls.records = RecordOpener::InPlace;
-        let bybit = ConnectionConfig::new("bybit", Venue::BybitSpot);
+        let mut bybit = ConnectionConfig::new("bybit", Venue::BybitSpot);
+        (bybit.refill_trades_max, bybit.conflate_quotes) = (0, true);
         let bybit = bybit.subscribed_to(&["BTCUSDT"], &["publicTrade"]).unwrap();
         let mut config = Config::from_connections(vec![spot, bybit]).unwrap();
         config.engine.control_socket = Some("run/tickwire.sock".into());
@@ -434,6 +445,9 @@ mod tests {
             "  rotation     when the venue announces its end, on demand; both live for 2 s\n",
             "               and 3 s after the loss at the earliest\n",
             ", at most 50 % of the address's weight\n",
+            "  missing      told; up to 1000 trades of a hole refilled by REST, where the venue offers it\n",
+            "  missing      told; not refilled (refill_trades_max)\n",
+            "  quotes       of those received together only the newest of each symbol\n",
             "orders  requests  codec binance\n",
             "  auth         from the environment: DESK_KEY, DESK_SECRET\n",
             "watchdog    a core that stands still for 0.1 s is told of; halted is believed for 1 s\n",

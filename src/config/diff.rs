@@ -404,6 +404,7 @@ fn settings(connection: &ConnectionConfig) -> Vec<Setting> {
     let ConnectionConfig { name: _, exchange, venue: _, url, rest_url, symbols: _, channels: _, form, core, .. } =
         connection;
     let ConnectionConfig { transport, book, rest, auth: _, headers: _, tls, limits, instruments: _, .. } = connection;
+    let ConnectionConfig { conflate_quotes, refill_trades_max, .. } = connection;
     let super::TlsConfig { ca_file, records } = tls;
     let super::BookConfig { keep, depth, top_levels, crossed_updates_max, snapshot_depth_first, snapshot_depth } = book;
     let mut settings = vec![
@@ -419,6 +420,8 @@ fn settings(connection: &ConnectionConfig) -> Vec<Setting> {
         ("book.crossed_updates_max", crossed_updates_max.to_string(), Ok(Effect::AtOnce)),
         ("book.snapshot_depth_first", optional(*snapshot_depth_first), Ok(Effect::AtOnce)),
         ("book.snapshot_depth", optional(*snapshot_depth), Ok(Effect::AtOnce)),
+        ("conflate_quotes", conflate_quotes.to_string(), Ok(Effect::Rotation)),
+        ("refill_trades_max", refill_trades_max.to_string(), Ok(Effect::AtOnce)),
         ("rest.weight_share_percent", rest.weight_share_percent.to_string(), Err(BUDGET)),
         ("tls.ca_file", optional(ca_file.as_ref().map(|file| file.display())), Ok(Effect::Rotation)),
         ("tls.records", records.name().to_owned(), Ok(Effect::Rotation)),

@@ -199,6 +199,8 @@ fn apply_shared(section: &mut Section<'_>, config: &mut ConnectionConfig, host: 
     section.count("core", &mut config.core);
     section.choice("form", &[("combined", Form::Combined), ("raw", Form::Raw)], &mut config.form);
     section.choice("transport", &[("hot", Transport::Hot), ("cold", Transport::Cold)], &mut config.transport);
+    section.flag("conflate_quotes", &mut config.conflate_quotes);
+    section.count("refill_trades_max", &mut config.refill_trades_max);
     if let Some(table) = section.table("socket") {
         apply_socket(table, &mut config.socket);
     }

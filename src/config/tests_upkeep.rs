@@ -151,6 +151,9 @@ fn an_upkeep_value_out_of_its_range_is_refused_with_the_range() {
         ("rotation.overlap_ms = 600001", "rotation.overlap_ms", "600001", "0 to 600000 milliseconds"),
         ("rotation.overlap_max_ms = 999", "", "999", "1000 to 600000 milliseconds"),
         ("rotation.overlap_max_ms = 1000", "", "1000, below overlap_ms = 2000", "2000 or more"),
+        ("refill_trades_max = 100_001", "", "100001", "0 to 100000 trades of one hole (0: off)"),
+        ("refill_trades_max = -1", "", "-1 (a value of type integer)", "a whole number, not negative"),
+        ("conflate_quotes = 1", "", "1 (a value of type integer)", "true or false"),
         ("rest.weight_share_percent = 0", "", "0", "1 to 90 percent"),
         ("rest.weight_share_percent = 91", "", "91", "1 to 90 percent"),
     ] {

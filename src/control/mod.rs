@@ -36,6 +36,7 @@ mod packing;
 mod pool;
 mod rate;
 mod reconnect;
+mod refill;
 mod report;
 mod request_machine;
 mod request_room;
@@ -74,6 +75,7 @@ pub use pool::{
     check_connections, health, plan, schedule,
 };
 pub use reconnect::{Backoff, Cause, ReconnectSettings, RetryStrategy};
+pub use refill::{NotRefilled, RefillPlan, RefillStep};
 pub use report::{Report, Status};
 pub use request_machine::{
     RequestAction, RequestEnd, RequestEvent, RequestMachine, RequestMachineSettings, RequestReport, RequestStatus,

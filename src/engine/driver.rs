@@ -14,13 +14,14 @@ use super::link::SlotNotice;
 use super::listing::Listing;
 use super::overlap::OverlapIo;
 use super::plan::SocketPlan;
+use super::refill::RefillHandle;
 use super::shared::{CoreLink, Move, Shared};
 use crate::control::{
     Action, BudgetId, Context, Event, Leg, Relay, RelayAction, RelayEvent, RelayStatus, Report, SlotId, SlotSet, State,
 };
 use crate::hot::{Attachment, Command, ConnectionStats, Feed, HotConnection, RecordOpener, mono_now, wall_now_ns};
 use crate::limits::READ_PADDING_BYTES;
-use crate::market::{MonoNs, Received, StreamKind};
+use crate::market::{Backlog, MonoNs, Received, StreamKind};
 use crate::net::{ConnectError, Established, Granted, Message, Timings, WebSocketConnection, connect};
 use crate::telemetry::{ConnectionStatus, Happening, SampleReport};
 use crate::venue::{DecodeError, Decoder, protocol};
@@ -58,6 +59,8 @@ pub(super) struct DriverStatus {
     pub(super) unlisted_streams: usize,
     /// Protocol pings of a cold connection.
     pub(super) cold_pings: u64,
+    /// Missing ids that were not refilled, by reason.
+    pub(super) not_refilled: BTreeMap<&'static str, u64>,
 }
 
 /// A status with its one writer.
@@ -96,6 +99,7 @@ pub(super) struct Driver {
     pub(super) stats: Arc<ConnectionStats>,
     pub(super) status: SharedStatus,
     pub(super) listing: watch::Receiver<Listing>,
+    pub(super) refills: RefillHandle,
     pub(super) commands: mpsc::Receiver<DriverCommand>,
     /// True once the engine stops.
     pub(super) stop: watch::Receiver<bool>,
@@ -398,12 +402,17 @@ impl Running {
         match said {
             Said::Connected(Ok(link)) => self.attach(leg, link).await,
             Said::Connected(Err(error)) => self.on_connect_failed(leg, &error),
-            Said::Notice(SlotNotice::Lost { name, reason, code }) => self.on_lost(leg, name, &reason, code),
+            Said::Notice(SlotNotice::Lost { name, reason, code }) => self.on_lost(leg, name, &reason, code).await,
             Said::Notice(SlotNotice::Control(message)) => {
                 self.apply(RelayEvent::Leg(leg, Event::Message(&message)));
             }
             Said::Notice(SlotNotice::Sample { error, message_bytes, sample }) => {
                 self.driver.keep_sample(error, message_bytes, &sample);
+            }
+            Said::Notice(SlotNotice::Missing(ids)) => {
+                if let Some(slot) = self.slot(leg) {
+                    self.driver.ask_for_refill(slot, ids).await;
+                }
             }
             Said::Notice(SlotNotice::Unsent(bytes)) => {
                 // What becomes of the connection, its loss says: this is why a request has no answer.
@@ -412,7 +421,7 @@ impl Running {
             }
             Said::Notice(SlotNotice::LeadReturned { has_snapshot_passed }) => {
                 if has_snapshot_passed {
-                    self.resubscribe_books();
+                    self.resubscribe_books().await;
                 }
             }
             Said::Notice(SlotNotice::OverlapRefused) => {
@@ -427,7 +436,7 @@ impl Running {
             }
             Said::ColdEnded(name, reason, code) => {
                 self.let_go(leg).await;
-                self.on_lost(leg, name, &reason, code);
+                self.on_lost(leg, name, &reason, code).await;
             }
             Said::Data(payload) => self.forward(leg, payload).await,
         }
@@ -444,10 +453,11 @@ impl Running {
         self.apply(RelayEvent::Leg(leg, Event::ConnectFailed { reason: &text, retry_after, status }));
     }
 
-    fn on_lost(&mut self, leg: Leg, name: &'static str, reason: &str, code: Option<u16>) {
+    async fn on_lost(&mut self, leg: Leg, name: &'static str, reason: &str, code: Option<u16>) {
         if let Some(io) = self.legs.iter_mut().find(|io| io.leg == leg) {
             io.attached = None;
         }
+        self.tell_interrupted().await;
         // An end that we asked for is no loss.
         let is_loss = self.relay.machine_mut(leg).is_some_and(|machine| machine.state().is_up());
         if is_loss && !self.driver.is_stopping() {
@@ -458,7 +468,7 @@ impl Running {
     }
 
     /// The successor was lost before it took over: book topics whose snapshot had passed to it go on nowhere.
-    fn resubscribe_books(&mut self) {
+    async fn resubscribe_books(&mut self) {
         let protocol = protocol(self.driver.plan.venue);
         let (_, machine) = self.relay.current();
         let books = machine.subscriptions().slots(SlotSet::Active).filter(|(_, stream)| {
@@ -466,6 +476,9 @@ impl Running {
             channel.is_some_and(|channel| channel.is_snapshot_book())
         });
         let books: Vec<Box<str>> = books.map(|(_, stream)| stream.into()).collect();
+        if let Some(command) = self.driver.interruption(books.iter().map(|stream| &**stream), true) {
+            self.driver.command(command).await;
+        }
         for stream in books {
             self.apply(RelayEvent::Resubscribe(&stream));
         }
@@ -548,7 +561,7 @@ impl Running {
                     self.driver.command(command).await;
                 }
             }
-            RelayAction::Report(report) => self.tell(report),
+            RelayAction::Report(report) => self.report(report).await,
         }
     }
 
@@ -577,8 +590,18 @@ impl Running {
                 }
                 self.let_go(leg).await;
             }
-            Action::Report(report) => self.tell(report),
+            Action::Report(report) => self.report(report).await,
         }
+    }
+
+    /// Tells what a report says. A silent stream that is subscribed again, here or elsewhere, is interrupted.
+    async fn report(&mut self, report: Report) {
+        if let Report::Resubscribing { stream } | Report::MoveWanted { stream } = &report
+            && let Some(command) = self.driver.interruption(std::iter::once(&**stream), true)
+        {
+            self.driver.command(command).await;
+        }
+        self.tell(report);
     }
 
     async fn close(&mut self, leg: Leg, code: u16) {
@@ -605,6 +628,7 @@ impl Running {
         let decoder = Decoder::new(plan.venue, plan.form, plan.raw_stream.as_deref());
         let mut feed = Feed::new(lease.slot(), decoder, Arc::clone(&driver.stats));
         feed.leg = leg.parity();
+        feed.conflates_quotes = plan.conflate_quotes;
         feed.server_ping = plan.control.heartbeat.server_ping.as_ref().map(|rule| Box::new(rule.ping().clone()));
         let socket = Arc::clone(&feed.socket);
         let mut cold = None;
@@ -643,6 +667,29 @@ impl Running {
         io.connecting = None;
         if let Some(attached) = io.attached.take() {
             self.driver.command(Command::Close { slot: attached.lease.slot(), code: 0 }).await;
+            self.tell_interrupted().await;
+        }
+    }
+
+    /// A socket is gone. Tells the core which streams nothing brings any more: before another socket is attached, so that the
+    /// first event it brings of each is known to come behind a hole. A stream that another socket's subscription holds goes on.
+    async fn tell_interrupted(&mut self) {
+        if self.driver.is_stopping() {
+            return;
+        }
+        let interruption = {
+            let is_attached = |leg: Leg| self.legs.iter().any(|io| io.leg == leg && io.attached.is_some());
+            let goes_on: BTreeSet<&str> = self
+                .relay
+                .machines()
+                .filter(|(leg, _)| is_attached(*leg))
+                .flat_map(|(_, machine)| machine.subscriptions().slots(SlotSet::Active).map(|(_, stream)| stream))
+                .collect();
+            let wanted = self.relay.current().1.subscriptions().slots(SlotSet::Wanted).map(|(_, stream)| stream);
+            self.driver.interruption(wanted.filter(|stream| !goes_on.contains(stream)), false)
+        };
+        if let Some(command) = interruption {
+            self.driver.command(command).await;
         }
     }
 
@@ -688,7 +735,7 @@ impl Running {
         if let Some(slot) = self.slot(leg) {
             // The core puts its padding behind the message and must not allocate for it.
             payload.reserve(READ_PADDING_BYTES);
-            let received = Received { mono: mono_now(), wall_ns: wall_now_ns() };
+            let received = Received { mono: mono_now(), wall_ns: wall_now_ns(), backlog: Backlog::NONE };
             self.driver.command(Command::Message { slot, payload, received }).await;
         }
     }

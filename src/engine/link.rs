@@ -10,7 +10,7 @@
 use super::books::{BookDesk, BookNotice};
 use super::lanes::SymbolSenders;
 use super::slots::SlotTable;
-use crate::hot::{Board, ClosedBy, ColdPorts, Command, Notice, Pulses, Spent, Waker};
+use crate::hot::{Board, ClosedBy, ColdPorts, Command, MissingIds, Notice, Pulses, Spent, Waker};
 use crate::venue::DecodeError;
 use std::collections::VecDeque;
 use std::os::fd::{AsRawFd, RawFd};
@@ -39,6 +39,8 @@ pub(super) enum SlotNotice {
     LeadReturned { has_snapshot_passed: bool },
     /// The core did not take the overlap that this connection was to lead.
     OverlapRefused,
+    /// Trades are missing before an event of this connection.
+    Missing(MissingIds),
     /// A text of this many bytes was not sent: the core's slot was empty or its connection closing.
     Unsent(usize),
 }
@@ -133,6 +135,7 @@ fn take_notices(ports: &mut ColdPorts, slots: &SlotTable, books: &BookDesk, wait
                 drop(overlap);
                 (slot, SlotNotice::OverlapRefused, None)
             }
+            Notice::Missing { slot, ids } => (slot, SlotNotice::Missing(ids), None),
             Notice::Unsent { slot, text } => (slot, SlotNotice::Unsent(text.len()), None),
             Notice::FetchBegun { symbol, begun } => {
                 books.notice(BookNotice::FetchBegun { symbol, begun });

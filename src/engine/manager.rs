@@ -13,6 +13,7 @@ use super::driver::{Driver, DriverCommand, SharedStatus};
 use super::handle::HandleError;
 use super::listing::{self, ListingHandle, VenueListing};
 use super::plan::{self, SocketPlan, TlsConfigs};
+use super::refill::{RefillHandle, Refiller};
 use super::report;
 use super::shared::{CoreLink, Move, Shared};
 use super::{ColdFailure, EngineError, supervised};
@@ -50,6 +51,8 @@ pub(super) struct Manager {
     stop: watch::Receiver<bool>,
     cold_failure: ColdFailure,
     listings: Mutex<HashMap<Venue, ListingHandle>>,
+    /// By venue: begun with its listing.
+    refills: Mutex<HashMap<Venue, RefillHandle>>,
     state: Mutex<State>,
     /// Held by whoever changes something, across what has to be waited for.
     changing: tokio::sync::Mutex<()>,
@@ -98,6 +101,7 @@ impl Manager {
             stop,
             cold_failure,
             listings: Mutex::default(),
+            refills: Mutex::default(),
             state: Mutex::new(State { config, tls: TlsConfigs::default(), managed: Vec::new() }),
             changing: tokio::sync::Mutex::new(()),
             drivers: Mutex::new(tokio::task::JoinSet::new()),
@@ -627,6 +631,7 @@ impl Manager {
         });
         let (commands, received) = mpsc::channel(COMMANDS_MAX);
         let listing = self.listings.lock().unwrap_or_else(PoisonError::into_inner)[&plan.venue].progress();
+        let refills = self.refills.lock().unwrap_or_else(PoisonError::into_inner)[&plan.venue].clone();
         let name = plan.name.clone();
         let driver = Driver {
             core: self.cores[plan.core].clone(),
@@ -636,6 +641,7 @@ impl Manager {
             stats,
             status,
             listing,
+            refills,
             commands: received,
             stop: self.stop.clone(),
             early: Vec::new(),
@@ -661,6 +667,12 @@ impl Manager {
         self.shared.books.set_rest(venue, rest.clone());
         let cores = self.cores.iter().filter(|core| connections.iter().any(|connection| connection.core == core.cpu));
         let cores = cores.map(|core| core.commands.clone()).collect();
+        let Shared { governor, symbols, events, .. } = &*self.shared;
+        let (refiller, refills) =
+            Refiller::new(venue, rest.clone(), Arc::clone(governor), Arc::clone(symbols), events.clone());
+        let task = supervised(format!("the refills of {venue}"), refiller.run(), Arc::clone(&self.cold_failure));
+        self.runtime.spawn(task);
+        self.refills.lock().unwrap_or_else(PoisonError::into_inner).insert(venue, refills);
         let (listing, handle) = VenueListing::new(&connections, rest, cores, Arc::clone(&self.shared.symbols));
         let task = supervised(format!("the listing of {venue}"), listing.run(), Arc::clone(&self.cold_failure));
         self.runtime.spawn(task);

@@ -27,6 +27,7 @@ mod manager;
 mod memory;
 mod overlap;
 mod plan;
+mod refill;
 mod report;
 mod shared;
 mod slots;

@@ -33,6 +33,10 @@ pub(super) struct SocketPlan {
     pub(super) rotation: control::RotationSettings,
     /// Our share of the venue's REST weight, in percent.
     pub(super) rest_share_percent: u8,
+    /// Of the quotes that lie received at a visit, only the newest of each symbol is delivered.
+    pub(super) conflate_quotes: bool,
+    /// Missing trades of one hole that are fetched at most; 0: none.
+    pub(super) refill_trades_max: u32,
     /// On a raw connection with one stream: its name.
     pub(super) raw_stream: Option<String>,
     streams: Vec<Box<str>>,
@@ -109,6 +113,8 @@ pub(super) fn socket(
             .map_err(|what| EngineError::Settings { connection: config.name.clone(), what })?,
         rotation: rotation_settings(config),
         rest_share_percent: u8::try_from(config.rest.weight_share_percent).unwrap_or(100),
+        conflate_quotes: config.conflate_quotes,
+        refill_trades_max: config.refill_trades_max,
         raw_stream: (config.form == Form::Raw && streams.len() == 1).then(|| streams[0].to_string()),
         streams,
         config: Arc::new(config.clone()),

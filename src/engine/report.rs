@@ -5,7 +5,7 @@ use super::lanes::LaneHandle;
 use crate::control::{State, Status};
 use crate::hot::lanes::{LaneCounts, LaneSettings, LaneStats, Policy};
 use crate::hot::{BookStats, ConnectionStats, CoreStats, Histogram, Stages, StampCost};
-use crate::market::{StaleReason, Venue};
+use crate::market::{GapReason, StaleReason, Venue};
 use crate::telemetry::{
     AgePercentiles, BooksReport, ConnectionReport, Failure, HotThreadReport, LaneReport, Percentiles, Report,
     StageReport, StageTimes, StampReport, SubscriptionCounts, ThreadStats, is_counting, read_thread_stats,
@@ -117,6 +117,26 @@ fn connection(socket: &Socket) -> ConnectionReport {
         moves: machine.map_or(0, |machine| machine.silences.moves),
         from_the_future: stats.from_the_future.get(),
         window_evictions: stats.window_evictions.get(),
+        gaps: GapReason::ALL
+            .into_iter()
+            .map(|reason| (reason.name().to_owned(), stats.gaps[reason as usize].get()))
+            .filter(|&(_, count)| count > 0)
+            .collect(),
+        gaps_without_loss: stats.gaps_without_loss.get(),
+        gaps_filled: stats.gaps_filled.get(),
+        ids_missing: stats.ids_missing.get(),
+        ids_refilled: stats.ids_refilled.get(),
+        ids_not_refilled: status
+            .not_refilled
+            .iter()
+            .map(|(&why, &count)| (why.to_owned(), count))
+            .chain([("no_room".to_owned(), stats.refills_without_room.get())])
+            .filter(|&(_, count)| count > 0)
+            .collect(),
+        ids_late: stats.ids_late.get(),
+        ids_back: stats.ids_back.get(),
+        refills_unneeded: stats.refills_unneeded.get() + stats.refills_repeated.get(),
+        quotes_folded: stats.quotes_folded.get(),
         tls: status.opener.map(|opener| opener.name().to_owned()),
         tls_fallbacks: status.tls_fallbacks,
         key_updates: stats.key_updates.get(),

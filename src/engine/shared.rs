@@ -99,7 +99,7 @@ impl Shared {
         symbols.spec(symbol).map_or_else(|| symbol.to_string(), |spec| format!("{} {}", spec.venue, spec.name))
     }
 
-    fn symbols_of(&self, venue: Venue) -> Vec<Symbol> {
+    pub(super) fn symbols_of(&self, venue: Venue) -> Vec<Symbol> {
         let symbols = self.symbols.lock().unwrap_or_else(PoisonError::into_inner);
         symbols.iter().filter(|spec| spec.venue == venue).map(|spec| spec.symbol).collect()
     }

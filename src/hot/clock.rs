@@ -10,7 +10,7 @@
 //! the truth at once, in either direction, and counts the step.
 //! Where the processor does not promise an invariant counter, every reading is a `clock_gettime`.
 
-use crate::market::{MonoNs, Received};
+use crate::market::{Backlog, MonoNs, Received};
 
 /// A raw reading of the counter. Only the clock that gave it can say what it means.
 #[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
@@ -118,7 +118,7 @@ impl Clock {
     #[expect(clippy::cast_possible_wrap, reason = "the monotonic clock reaches 2^63 ns after 292 years of uptime")]
     pub fn received(&self, at: Ticks) -> Received {
         let mono = self.mono(at);
-        Received { mono, wall_ns: mono.0 as i64 + self.wall_offset_ns }
+        Received { mono, wall_ns: mono.0 as i64 + self.wall_offset_ns, backlog: Backlog::NONE }
     }
 
     /// Nanoseconds from one reading to a later one; zero if it is not later.

@@ -19,6 +19,7 @@ use super::read_buffer::ReadBuffer;
 use super::stream::{ReadOutcome, Stream, StreamError};
 use super::tls::TlsCounts;
 use crate::limits::{MESSAGE_BYTES_DEFAULT, WRITE_BUFFER_BYTES};
+use crate::market::Backlog;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::os::fd::RawFd;
@@ -185,6 +186,8 @@ pub struct HotConnection {
     last: Option<Placed>,
     /// True once the cursor has asked for more bytes than there are.
     is_drained: bool,
+    /// What the last read left unopened, over TLS.
+    behind: Backlog,
     is_close_sent: bool,
     /// The writing side's failure. The reading side goes on: what the peer said before is still to be heard.
     write_error: Option<StreamError>,
@@ -220,6 +223,7 @@ impl HotConnection {
             counters: ConnectionCounters { bytes_received: leftover.len() as u64, ..ConnectionCounters::default() },
             last: None,
             is_drained: leftover.is_empty(),
+            behind: Backlog::NONE,
             is_close_sent: false,
             write_error: None,
             closed: None,
@@ -269,6 +273,7 @@ impl HotConnection {
             Ok(ReadOutcome::Bytes(bytes)) => {
                 self.counters.bytes_received += bytes as u64;
                 self.is_drained = false;
+                self.behind = self.stream.behind(&self.buffer);
                 Ok(ReadOutcome::Bytes(bytes))
             }
             Ok(ReadOutcome::WouldBlock) => Ok(ReadOutcome::WouldBlock),
@@ -284,6 +289,15 @@ impl HotConnection {
     /// [`Closed`]: the peer closed, or broke the protocol and was told so.
     #[inline]
     pub fn next_message(&mut self) -> Result<Option<Message<'_>>, Closed> {
+        Ok(self.next_with_backlog()?.map(|(message, _)| message))
+    }
+
+    /// The same, with what lies behind the message.
+    ///
+    /// # Errors
+    /// As [`Self::next_message`].
+    #[inline]
+    pub(super) fn next_with_backlog(&mut self) -> Result<Option<(Message<'_>, Backlog)>, Closed> {
         loop {
             if let Some(closed) = self.closed {
                 return Err(closed);
@@ -292,7 +306,8 @@ impl HotConnection {
                 Ok(Step::Data(placed)) => {
                     self.counters.messages += 1;
                     self.last = Some(placed);
-                    return Ok(Some(self.cursor.message(&mut self.buffer, placed)));
+                    let backlog = self.backlog();
+                    return Ok(Some((self.cursor.message(&mut self.buffer, placed), backlog)));
                 }
                 Ok(Step::More) => {
                     self.is_drained = true;
@@ -303,6 +318,18 @@ impl HotConnection {
                 Ok(Step::Pong(_)) => self.counters.pongs_received += 1,
                 Ok(Step::Close(code, reason)) => self.answer_close(code, reason),
                 Err(error) => self.refuse(error),
+            }
+        }
+    }
+
+    /// What lies behind the message that was just cut.
+    #[inline]
+    fn backlog(&self) -> Backlog {
+        match self.buffer.pending().len() {
+            0 => self.behind,
+            pending_bytes => {
+                let has_more = !self.behind.is_last_in_read() || FrameCursor::has_frame(&self.buffer);
+                Backlog::new(pending_bytes + self.behind.unread_bytes() as usize, has_more)
             }
         }
     }

@@ -10,19 +10,22 @@
 mod books;
 
 use super::clock::{Clock, Ticks};
+use super::conflation::Conflation;
 use super::connection::{Closed, ClosedBy, HotConnection, SendError};
 use super::delivery::{Desk, Pass};
 use super::legs::{Overlap, Overlaps, Role};
 use super::outbox::Outbox;
 use super::poller::{Poller, Waker};
 use super::pulse::Marks;
+use super::refill::{Interruption, Refill};
 use super::ring::{Attachment, Command, Feed, HotPorts, Notice, Spent};
 use super::router::Router;
 use super::shelf::Shelf;
 use super::stages::Sampler;
 use super::stats::CoreStats;
+use super::trails::{Hole, Trails};
 use crate::limits::{CONNECTION_COUNT_MAX, READ_PADDING_BYTES, RING_SLOTS, SAMPLE_BYTES, SYMBOL_COUNT_MAX};
-use crate::market::{EventKind, Received, Symbol, SymbolSpec, touch};
+use crate::market::{Backlog, EventKind, MonoNs, Received, Symbol, SymbolSpec, touch};
 use crate::venue::{DecoderScratch, HotSymbols, Payload};
 use rtrb::Consumer;
 use std::collections::VecDeque;
@@ -108,6 +111,13 @@ const MUTE_WAIT_NS: u64 = 1_000_000_000;
 const CLOSE_WAIT_NS: u64 = 80_000_000;
 /// Commands taken in one turn, so that a full ring does not keep the sockets waiting.
 const COMMANDS_PER_TURN: usize = 32;
+/// How long the other connection of an overlap has to bring what one left out, before it is told as missing: legs lag each other
+/// by far less.
+const HOLE_WAIT_NS: u64 = 1_000_000_000;
+/// Refilled trades delivered in one turn, so that none of them keeps the sockets waiting.
+const REFILLED_PER_TURN: usize = 32;
+/// Refills that may be under way at a time; one more is given back with nothing of it delivered.
+const REFILL_COUNT_MAX: usize = 64;
 /// Up to this many sockets a spinning core reads each in turn; above it asks the kernel which are ready. By
 /// `cargo bench --bench wait` an empty `recv` costs 1.5 empty `epoll_wait`s, and `epoll_wait` costs the same for 1 socket
 /// and for 256. A frame waits half an empty turn on average; behind an `epoll_wait` it also waits for that call to
@@ -171,6 +181,8 @@ pub struct Core<S> {
     allocations_at_start: u64,
     /// Some connection holds bytes that no readiness will announce.
     has_buffered: bool,
+    /// What is being delivered refilled.
+    refills: VecDeque<Box<Refill>>,
     stopping_since: Option<Ticks>,
 }
 
@@ -223,6 +235,8 @@ impl<S> Core<S> {
                 state: strategy.state,
                 shelf: Shelf::new(board),
                 overlaps: Overlaps::default(),
+                trails: Trails::new(),
+                conflation: Conflation::new(),
                 marks: Marks::new(),
                 latency_sample_every: settings.latency_sample_every,
             },
@@ -233,6 +247,7 @@ impl<S> Core<S> {
             watched_ns: 0,
             allocations_at_start: 0,
             has_buffered: false,
+            refills: VecDeque::from(touch::vec(REFILL_COUNT_MAX)),
             stopping_since: None,
         })
     }
@@ -275,6 +290,9 @@ impl<S> Core<S> {
             Idle::Spin | Idle::Yield if self.live.len() > self.direct_socket_count_max => self.visit_ready(0),
             Idle::Spin | Idle::Yield => self.visit_all(),
         };
+        if !self.refills.is_empty() {
+            self.deliver_refilled();
+        }
         let now = self.clock.ticks();
         // A counter that was reset lies before the last housekeeping: only this one finds out.
         if now < self.housekept || self.clock.elapsed_ns(self.housekept, now) >= HOUSEKEEPING_NS {
@@ -292,7 +310,7 @@ impl<S> Core<S> {
     /// Sleeps until something is ready, unless something is known to wait. The flag is raised first and the ring looked
     /// at afterwards: a push that the look misses finds the flag and wakes.
     fn visit_after_sleep(&mut self) -> bool {
-        if self.has_buffered {
+        if self.has_buffered || !self.refills.is_empty() {
             return self.visit_ready(0);
         }
         self.waker.about_to_sleep();
@@ -355,7 +373,7 @@ impl<S> Core<S> {
         let slot = &mut self.slots[usize::from(slot_index)];
         let Owned::Hot(attachment) = &mut slot.owned else { return false };
         let Attachment { connection, feed } = &mut **attachment;
-        let Feed { decoder, stats, socket, server_ping, leg, .. } = feed;
+        let Feed { decoder, stats, socket, server_ping, leg, conflates_quotes, .. } = feed;
         let started = self.clock.ticks();
         let unwatched_ns =
             self.clock.elapsed_ns(slot.looked, started).saturating_sub(self.watched_ns - slot.watched_ns);
@@ -367,6 +385,7 @@ impl<S> Core<S> {
             slot: slot_index,
             leg: *leg,
             role: slot.role,
+            conflates_quotes: *conflates_quotes,
             stats,
             socket,
             server_ping,
@@ -382,6 +401,9 @@ impl<S> Core<S> {
         let outcome = outcome.and_then(|()| {
             pass.read_within_budget(connection, decoder, &mut self.desk, &mut self.outbox, &mut slot.sampler)
         });
+        if !self.desk.conflation.is_empty() {
+            pass.deliver_held(&mut self.desk, &mut self.outbox, &mut slot.sampler);
+        }
         if let Some(counts) = connection.take_tls_counts() {
             stats.key_updates.add(counts.key_updates);
             stats.tickets_dropped.add(counts.tickets_dropped);
@@ -408,6 +430,7 @@ impl<S> Core<S> {
 
     #[cold]
     fn lose(&mut self, slot_index: u16, closed: Closed) {
+        self.tell_overdue(|index, _, _| index == slot_index);
         let Some(slot) = self.slots.get_mut(usize::from(slot_index)) else { return };
         let Slot { owned, role, .. } = std::mem::take(slot);
         let spent = match owned {
@@ -444,6 +467,8 @@ impl<S> Core<S> {
                     self.stats.overlaps_unknown.add(u64::from(!is_known));
                 }
                 Command::EndOverlap { id } => self.end_overlap(id),
+                Command::Interrupted(interruption) => self.interrupted(interruption),
+                Command::Refill(refill) => self.refill(refill),
                 Command::AddSymbol(spec) => self.add_symbol(spec),
                 Command::AddBook(slot) => self.add_book(slot),
                 Command::RemoveBook { symbol } => self.remove_book(symbol),
@@ -533,6 +558,63 @@ impl<S> Core<S> {
             slot.role = slot.role.filter(|&role| self.desk.overlaps.get(role).is_some());
         }
         self.outbox.deliver(Notice::Spent(Spent::Overlap(overlap)));
+        self.tell_overdue(|_, role, _| role.is_none());
+    }
+
+    /// Tells of the holes that wait for the other connection and need not wait any more: by the slot that left each, its role,
+    /// and since when it waits.
+    fn tell_overdue(&mut self, is_overdue: impl Fn(u16, Option<Role>, MonoNs) -> bool) {
+        if !self.desk.trails.has_opened() {
+            return;
+        }
+        for (index, slot) in (0_u16..).zip(&mut self.slots) {
+            let Slot { owned, role, sampler, .. } = slot;
+            let feed = match owned {
+                Owned::Nothing => continue,
+                Owned::Hot(attachment) => &attachment.feed,
+                Owned::Cold(feed) => feed,
+            };
+            let pass = Pass::new((index, *role), feed, &self.stats, &self.clock);
+            let is_due = |hole: &Hole, opened| hole.slot == index && is_overdue(index, *role, opened);
+            pass.tell_overdue(&mut self.desk, &mut self.outbox, sampler, is_due);
+        }
+    }
+
+    fn interrupted(&mut self, interruption: Box<Interruption>) {
+        let is_resubscribed = interruption.is_resubscribed;
+        for &(symbol, stream_kind) in &interruption.streams {
+            let has_spoken =
+                [0, 1].iter().any(|&leg| self.stats.pulses.last_data(symbol, stream_kind, leg) != MonoNs(0));
+            self.desk.trails.interrupt(symbol, stream_kind, is_resubscribed, has_spoken);
+        }
+        self.outbox.deliver(Notice::Spent(Spent::Interruption(interruption)));
+    }
+
+    fn refill(&mut self, refill: Box<Refill>) {
+        if self.refills.len() < REFILL_COUNT_MAX {
+            self.refills.push_back(refill);
+        } else {
+            self.end_refill(refill);
+        }
+    }
+
+    /// Delivers some of the trades that were missing.
+    #[cold]
+    fn deliver_refilled(&mut self) {
+        for _ in 0..REFILLED_PER_TURN {
+            let Some(refill) = self.refills.front_mut() else { return };
+            let Desk { trails, router, state, .. } = &mut self.desk;
+            if !refill.deliver_next(trails, (router, state), &self.stats)
+                && let Some(refill) = self.refills.pop_front()
+            {
+                self.end_refill(refill);
+            }
+        }
+    }
+
+    fn end_refill(&mut self, refill: Box<Refill>) {
+        self.desk.trails.end_refill(refill.ids);
+        self.outbox.deliver(Notice::Spent(Spent::Refill(refill)));
     }
 
     fn add_symbol(&mut self, spec: Box<SymbolSpec>) {
@@ -543,6 +625,7 @@ impl<S> Core<S> {
             return;
         }
         self.desk.symbols.add(&spec);
+        self.desk.trails.add(&spec);
         (self.on_symbol)(&mut self.desk.state, &mut self.desk.router, &spec);
         self.specs.push(spec);
     }
@@ -616,6 +699,8 @@ impl<S> Core<S> {
             slot: slot_index,
             leg: *leg,
             role: *role,
+            // Each message comes by itself: nothing is known of what lies behind.
+            conflates_quotes: false,
             stats,
             socket,
             server_ping,
@@ -624,7 +709,7 @@ impl<S> Core<S> {
         };
         let message = Payload::of_vec(&mut self.cold_message);
         let mut batch = pass.batch(received, None, &mut self.desk, &mut self.outbox, sampler);
-        batch.deliver(decoder, message);
+        batch.deliver(decoder, message, Backlog::NONE);
         batch.finish();
         let payload = std::mem::take(&mut self.cold_message);
         self.outbox.deliver(Notice::Spent(Spent::Buffer(payload)));
@@ -644,6 +729,8 @@ impl<S> Core<S> {
             // The cold side is gone: nobody could attach, detach or stop any more.
             self.stop();
         }
+        let mono = self.clock.mono(now);
+        self.tell_overdue(|_, _, opened| mono.since_ns(opened) > HOLE_WAIT_NS);
         for index in 0..self.slots.len() {
             let slot = &self.slots[index];
             let has_waited = |since: Option<Ticks>, ns| since.is_some_and(|at| self.clock.elapsed_ns(at, now) > ns);

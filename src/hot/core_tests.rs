@@ -6,11 +6,14 @@ use crate::hot::ring::{ColdPorts, ports};
 use crate::hot::stats::{ConnectionStats, Doing, SocketStats};
 use crate::hot::stream::Stream;
 use crate::hot::tls::RecordOpener;
-use crate::market::{MonoNs, StreamKind, SymbolTable, Trade, TradeId, Venue};
+use crate::market::{GapReason, MonoNs, StreamKind, SymbolTable, Trade, TradeId, Venue};
 use crate::venue::{Decoder, Form, ServerPing};
 use std::io::Write;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
+
+#[path = "visit_tests.rs"]
+mod visit;
 
 /// What the handler was given, and what the core said it was on meanwhile.
 #[derive(Default)]
@@ -18,11 +21,16 @@ struct Told {
     trades: Vec<u64>,
     stats: Option<Arc<CoreStats>>,
     doing: Vec<Option<Doing>>,
+    /// Every event in its order: `t7` a trade, `q7` a quote, `gap` a marker.
+    heard: Vec<String>,
+    received: Vec<Received>,
 }
 
 fn on_trade(told: &mut Told, trade: &Trade) {
     let TradeId::Number(id) = trade.id else { panic!("Binance numbers its trades") };
     told.trades.push(id);
+    told.heard.push(format!("t{id}"));
+    told.received.push(trade.meta.received);
     told.doing.extend(told.stats.as_ref().map(|stats| stats.current.get()));
 }
 
@@ -58,8 +66,11 @@ impl Bench {
         let (hot, cold) = ports().expect("descriptors");
         let stats = Arc::new(CoreStats::new(0));
         let state = Told { stats: Some(Arc::clone(&stats)), ..Told::default() };
-        let on_symbol =
-            |_: &mut Told, router: &mut Router<Told>, spec: &SymbolSpec| router.on_trade(spec.symbol, on_trade);
+        let on_symbol = |_: &mut Told, router: &mut Router<Told>, spec: &SymbolSpec| {
+            router.on_trade(spec.symbol, on_trade);
+            router.on_quote(spec.symbol, |told, quote| told.heard.push(format!("q{}", quote.update_id)));
+            router.on_gap(spec.symbol, |told, _| told.heard.push("gap".to_owned()));
+        };
         let core = Core::new(settings, hot, Arc::clone(&stats), Strategy { state, on_symbol }).expect("a poller");
         let mut table = SymbolTable::default();
         let symbol = table.add(Venue::BinanceSpot, "BTCUSDT", 2, 5, None).expect("room");

@@ -7,19 +7,23 @@
 //! Called by the core's loop for each socket that may have bytes, and for each message of a connection on the cold side.
 
 use super::clock::{Clock, Ticks};
+use super::conflation::{Conflation, Held};
 use super::connection::{Closed, HotConnection};
-use super::legs::{Marked, Overlap, Overlaps, Role, Side};
+use super::legs::{Mark, Marked, Overlap, Overlaps, Role, Side};
 use super::outbox::Outbox;
 use super::pulse::{Marks, Pulses};
+use super::ring::{Feed, Notice};
 use super::router::{Router, take_unrouted};
 use super::shelf::Shelf;
 use super::stages::Sampler;
 use super::stats::{ConnectionStats, CoreStats, Current, SocketStats};
 use super::stream::ReadOutcome;
+use super::trails::{Hole, MissingIds, Step, Trails};
 use crate::book::BookEvent;
 use crate::limits::VISIT_BYTES_MAX;
 use crate::market::{
-    AggTrade, BookUpdate, EventKind, Kline, Liquidation, MarkPrice, Meta, Quote, Received, StreamKind, Ticker, Trade,
+    AggTrade, Backlog, BookUpdate, EventKind, Gap, GapReason, Kline, Liquidation, MarkPrice, Meta, MonoNs, Quote,
+    Received, StreamKind, Ticker, Trade, TradeId,
 };
 use crate::venue::{
     DecodeError, Decoded, Decoder, DecoderScratch, HotSymbols, Payload, Reason, ServerPing, Sink, Tier,
@@ -33,6 +37,8 @@ pub(super) struct Desk<S> {
     pub(super) state: S,
     pub(super) shelf: Shelf,
     pub(super) overlaps: Overlaps,
+    pub(super) trails: Trails,
+    pub(super) conflation: Conflation,
     pub(super) marks: Marks,
     pub(super) latency_sample_every: u32,
 }
@@ -43,11 +49,26 @@ pub(super) struct Pass<'a> {
     pub(super) leg: u8,
     /// Set while the slot is in an overlap.
     pub(super) role: Option<Role>,
+    /// Of the quotes of one visit only the newest of each symbol is delivered.
+    pub(super) conflates_quotes: bool,
     pub(super) stats: &'a ConnectionStats,
     pub(super) socket: &'a SocketStats,
     pub(super) server_ping: Option<&'a ServerPing>,
     pub(super) core: &'a CoreStats,
     pub(super) clock: &'a Clock,
+}
+
+impl<'a> Pass<'a> {
+    /// A pass that reads nothing.
+    pub(super) fn new(
+        (slot, role): (u16, Option<Role>),
+        feed: &'a Feed,
+        core: &'a CoreStats,
+        clock: &'a Clock,
+    ) -> Self {
+        let Feed { leg, stats, socket, .. } = feed;
+        Self { slot, leg: *leg, role, conflates_quotes: false, stats, socket, server_ping: None, core, clock }
+    }
 }
 
 impl Pass<'_> {
@@ -106,8 +127,8 @@ impl Pass<'_> {
         let pings_before = connection.counters().pings_received;
         let mut batch = self.batch(received, Some(at), desk, outbox, sampler);
         let drained = loop {
-            match connection.next_message() {
-                Ok(Some(message)) => batch.deliver(decoder, message.payload),
+            match connection.next_with_backlog() {
+                Ok(Some((message, backlog))) => batch.deliver(decoder, message.payload, backlog),
                 Ok(None) => break Ok(()),
                 Err(closed) => break Err(closed),
             }
@@ -115,6 +136,36 @@ impl Pass<'_> {
         batch.finish();
         self.stats.pings.add(connection.counters().pings_received - pings_before);
         drained
+    }
+
+    /// Delivers the quotes that were held while more lay behind them.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn deliver_held<S>(&self, desk: &mut Desk<S>, outbox: &mut Outbox, sampler: &mut Sampler) {
+        let mut batch = self.batch(Received::default(), None, desk, outbox, sampler);
+        while let Some(quote) = batch.delivery.conflation.take() {
+            batch.delivery.hand_over(&quote);
+        }
+        batch.ask_for_refills();
+        batch.finish();
+    }
+
+    /// Tells of the holes that no other connection will fill any more.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn tell_overdue<S>(
+        &self,
+        desk: &mut Desk<S>,
+        outbox: &mut Outbox,
+        sampler: &mut Sampler,
+        is_overdue: impl Fn(&Hole, MonoNs) -> bool,
+    ) {
+        let mut batch = self.batch(Received::default(), None, desk, outbox, sampler);
+        while let Some(hole) = batch.delivery.trails.next_overdue(&is_overdue) {
+            batch.delivery.tell_missing(&hole.gap, hole.ids);
+        }
+        batch.ask_for_refills();
+        batch.finish();
     }
 
     /// An empty batch of messages that came with one read, or of one from the cold side, which has no `read_at`.
@@ -127,15 +178,19 @@ impl Pass<'_> {
         outbox: &'b mut Outbox,
         sampler: &'b mut Sampler,
     ) -> Batch<'b, S> {
-        let Desk { symbols, scratch, router, state, shelf, overlaps, marks, latency_sample_every } = desk;
-        let Self { slot, leg, role, stats, core, clock, .. } = *self;
+        let Desk { symbols, scratch, router, state, shelf, overlaps, trails, conflation, marks, latency_sample_every } =
+            desk;
+        let Self { slot, leg, role, conflates_quotes, stats, core, clock, .. } = *self;
+        let overlap = role.and_then(|role| overlaps.get(role));
+        let is_shared = overlap.is_some();
+        let is_watchful = trails.is_watchful();
         Batch {
             pass: self,
             received,
             read_at,
             symbols,
             scratch,
-            overlap: role.and_then(|role| overlaps.get(role)),
+            overlap,
             latency_sample_every: *latency_sample_every,
             outbox,
             messages: 0,
@@ -149,6 +204,11 @@ impl Pass<'_> {
                 leg,
                 pulses: &core.pulses,
                 marks,
+                trails,
+                conflation,
+                conflates_quotes,
+                is_shared,
+                is_watchful,
                 current: &core.current,
                 stats,
                 clock,
@@ -200,7 +260,8 @@ impl<S> Drop for Batch<'_, S> {
 impl<S> Batch<'_, S> {
     /// Decodes one message, gives its events to the router, and counts what became of it.
     #[inline]
-    pub(super) fn deliver(&mut self, decoder: &mut Decoder, payload: Payload<'_>) {
+    pub(super) fn deliver(&mut self, decoder: &mut Decoder, payload: Payload<'_>, backlog: Backlog) {
+        self.received.backlog = backlog;
         self.messages += 1;
         self.bytes += payload.len() as u64;
         let Pass { slot, stats, .. } = *self.pass;
@@ -255,7 +316,8 @@ impl<S> Batch<'_, S> {
         }
     }
 
-    /// A message that was stamped, or elements of it refused, or that changed what the cold side knows of a book.
+    /// A message that was stamped, or elements of it refused, or one that came behind a hole, or that changed what the cold side
+    /// knows of a book.
     #[cold]
     #[inline(never)]
     fn after_uncommon(&mut self) {
@@ -272,6 +334,13 @@ impl<S> Batch<'_, S> {
         (*is_stamped, *refused) = (false, None);
         if self.delivery.shelf.take_changed() {
             self.outbox.waker.wake();
+        }
+        self.ask_for_refills();
+    }
+
+    fn ask_for_refills(&mut self) {
+        while let Some((slot, ids)) = self.delivery.trails.next_asked() {
+            self.outbox.deliver(Notice::Missing { slot, ids });
         }
     }
 
@@ -327,6 +396,13 @@ pub(super) struct Delivery<'a, S> {
     pulses: &'a Pulses,
     /// Marks of the events since the read.
     marks: &'a mut Marks,
+    trails: &'a mut Trails,
+    conflation: &'a mut Conflation,
+    conflates_quotes: bool,
+    /// Another connection carries the same streams: what this one leaves out the other may bring.
+    is_shared: bool,
+    /// Some stream without ids was interrupted and has not spoken since.
+    is_watchful: bool,
     current: &'a Current,
     stats: &'a ConnectionStats,
     clock: &'a Clock,
@@ -339,8 +415,8 @@ pub(super) struct Delivery<'a, S> {
     refused: Option<Reason>,
     /// The message is one that is stamped.
     is_stamped: bool,
-    /// There is something to be done behind the message: it is stamped, an element was refused, or a book's state or need
-    /// changed. One branch for all.
+    /// There is something to be done behind the message: it is stamped, an element was refused, a book's state or need changed,
+    /// or a refill is to be asked for. One branch for all.
     is_uncommon: bool,
 }
 
@@ -391,8 +467,30 @@ impl<S> Delivery<'_, S> {
         self.marks.add(event.meta().symbol, event.stream_kind(), self.leg);
     }
 
+    /// Hands an event on, unless it is one that has to wait, or that the strategy has had.
     #[inline]
     fn hand_on<E: Routed>(&mut self, event: &E) {
+        match event.mark() {
+            Mark::Id(id) => {
+                let meta = event.meta();
+                let stream_kind = event.stream_kind();
+                if !self.trails.follows(meta.symbol, stream_kind, id) && !self.off_trail(meta, stream_kind, id) {
+                    return;
+                }
+            }
+            _ if self.conflates_quotes && event.quote().is_some() => {
+                return event.quote().map_or((), |quote| self.hold(quote));
+            }
+            _ => {}
+        }
+        self.hand_over(event);
+    }
+
+    #[inline]
+    fn hand_over<E: Routed>(&mut self, event: &E) {
+        if self.is_watchful && !matches!(event.mark(), Mark::Id(_)) {
+            self.tell_interrupted(event.meta(), event.stream_kind(), event.mark());
+        }
         let meta = event.meta();
         self.events = self.events.wrapping_add(1);
         self.current.at_event(self.slot, E::KIND, meta.symbol);
@@ -428,6 +526,128 @@ impl<S> Delivery<'_, S> {
             router.book(state, &BookEvent { meta: update.meta, step: outcome.step, view });
         }
         self.is_uncommon |= shelf.has_changed();
+    }
+
+    /// A quote of a connection that conflates them: it waits while more lies behind it.
+    #[inline(never)]
+    fn hold(&mut self, quote: &Quote) {
+        if self.conflation.is_empty() && quote.meta.received.backlog.is_last_in_read() {
+            return self.hand_over(quote);
+        }
+        if let Some(time) = quote.meta.event_time {
+            self.newest = self.newest.max(time.ns());
+        }
+        match self.conflation.hold(quote) {
+            Held::New => {}
+            Held::Replacing => self.stats.quotes_folded.add(1),
+            Held::Full => self.hand_over(quote),
+        }
+    }
+
+    /// An id does not follow the last one of its stream. False where the strategy has had the event.
+    #[cold]
+    #[inline(never)]
+    fn off_trail(&mut self, meta: &Meta, stream_kind: StreamKind, id: TradeId) -> bool {
+        let marker = |before, missing, reason, outage_ns| Gap {
+            meta: Meta { event_time: None, matching_time: None, ..*meta },
+            stream_kind,
+            before: Some(before),
+            after: Some(id),
+            missing,
+            outage_ns,
+            reason,
+        };
+        match self.trails.step(meta.symbol, stream_kind, id) {
+            Step::First => {}
+            Step::WithoutLoss => self.stats.gaps_without_loss.add(1),
+            Step::Jump { before, missing, reason } => {
+                let gap = marker(before, Some(missing.count()), reason, self.outage_ns(meta, stream_kind));
+                let may_be_filled = self.is_shared && reason == GapReason::IdJump;
+                if !(may_be_filled && self.trails.open(missing, self.slot, gap, meta.received.mono)) {
+                    self.tell_missing(&gap, missing);
+                }
+            }
+            Step::Unknown { before, reason } => {
+                let gap = marker(before, None, reason, self.outage_ns(meta, stream_kind));
+                self.tell(&gap);
+            }
+            Step::Filled { is_whole } => {
+                self.stats.ids_late.add(1);
+                self.stats.gaps_filled.add(u64::from(is_whole));
+            }
+            Step::Back => self.stats.ids_back.add(1),
+            Step::Repeated => {
+                self.stats.refills_repeated.add(1);
+                return false;
+            }
+        }
+        true
+    }
+
+    /// A stream without consecutive ids may have been interrupted before this event.
+    #[cold]
+    #[inline(never)]
+    fn tell_interrupted(&mut self, meta: &Meta, stream_kind: StreamKind, mark: Mark) {
+        let Some(reason) = self.trails.take_pending(meta.symbol, stream_kind) else { return };
+        self.is_watchful = self.trails.is_watchful();
+        let gap = Gap {
+            meta: Meta { event_time: None, matching_time: None, ..*meta },
+            stream_kind,
+            before: None,
+            after: match mark {
+                Mark::Id(id) => Some(id),
+                Mark::Number(id) | Mark::Book { start: id, .. } => Some(TradeId::Number(id)),
+                Mark::Nothing => None,
+            },
+            missing: None,
+            outage_ns: self.outage_ns(meta, stream_kind),
+            reason,
+        };
+        self.tell(&gap);
+    }
+
+    /// From the last event of this stream before this one to this one.
+    fn outage_ns(&self, meta: &Meta, stream_kind: StreamKind) -> u64 {
+        if self.marks.has_earlier(meta.symbol, stream_kind) {
+            return 0;
+        }
+        let last_data = |leg| self.pulses.last_data(meta.symbol, stream_kind, leg);
+        meta.received.mono.since_ns(last_data(0).max(last_data(1)))
+    }
+
+    /// Tells the strategy of a hole, and lets the cold side know what it may refill.
+    fn tell_missing(&mut self, gap: &Gap, missing: MissingIds) {
+        self.tell(gap);
+        self.is_uncommon = true;
+        if !self.trails.ask(missing, self.slot, *gap) {
+            self.stats.refills_without_room.add(missing.count());
+        }
+    }
+
+    /// An id of this event's stream was forgotten for its own, while two connections carry it.
+    #[cold]
+    #[inline(never)]
+    fn tell_evicted(&mut self, meta: &Meta, stream_kind: StreamKind, mark: Mark, overlap: u32) {
+        if let Mark::Id(id) = mark
+            && self.trails.evicted(meta.symbol, stream_kind, overlap)
+        {
+            self.tell(&Gap {
+                meta: Meta { event_time: None, matching_time: None, ..*meta },
+                stream_kind,
+                before: None,
+                after: Some(id),
+                missing: None,
+                outage_ns: 0,
+                reason: GapReason::WindowEvicted,
+            });
+        }
+    }
+
+    fn tell(&mut self, gap: &Gap) {
+        self.stats.gaps[gap.reason as usize].add(1);
+        self.stats.ids_missing.add(gap.missing.unwrap_or(0));
+        self.current.at_event(self.slot, EventKind::Gap, gap.meta.symbol);
+        self.router.gap(self.state, gap);
     }
 
     fn refuse(&mut self, reason: Reason) {
@@ -466,8 +686,12 @@ impl<S> Judged<'_, '_, S> {
             delivery.make_room(event.meta());
         }
         delivery.mark(event);
+        let evicted_before = delivery.stats.window_evictions.get();
         if overlap.judge(*side, symbol, event.stream_kind(), event.mark(), delivery.stats) {
             delivery.stamp_decoded();
+            if delivery.stats.window_evictions.get() != evicted_before {
+                delivery.tell_evicted(event.meta(), event.stream_kind(), event.mark(), overlap.id());
+            }
             delivery.hand_on(event);
         }
     }
@@ -480,10 +704,13 @@ pub(super) trait Routed: Marked {
     fn stream_kind(&self) -> StreamKind;
     /// Hands it to its handler.
     fn route<S>(&self, delivery: &mut Delivery<'_, S>);
+
+    /// The event, if it is a quote.
+    fn quote(&self) -> Option<&Quote>;
 }
 
 macro_rules! route {
-    ($($method:ident, $kind:ident, $event:ty, |$delivery:ident, $of:ident| $route:expr;)*) => {
+    ($($method:ident, $kind:ident, $event:ty, |$delivery:ident, $of:ident| $route:expr, |$this:ident| $quote:expr;)*) => {
         $(impl Routed for $event {
             const KIND: EventKind = EventKind::$kind;
 
@@ -501,6 +728,12 @@ macro_rules! route {
             fn route<S>(&self, $delivery: &mut Delivery<'_, S>) {
                 let $of = self;
                 $route;
+            }
+
+            #[inline]
+            fn quote(&self) -> Option<&Quote> {
+                let $this = self;
+                $quote
             }
         })*
 
@@ -532,12 +765,45 @@ macro_rules! route {
 }
 
 route! {
-    trade, Trade, Trade, |to, event| to.router.trade(to.state, event);
-    agg_trade, AggTrade, AggTrade, |to, event| to.router.agg_trade(to.state, event);
-    quote, Quote, Quote, |to, event| to.router.quote(to.state, event);
-    ticker, Ticker, Ticker, |to, event| to.router.ticker(to.state, event);
-    book, Book, BookUpdate<'_>, |to, event| to.book_delta(event);
-    kline, Kline, Kline, |to, event| to.router.kline(to.state, event);
-    mark_price, MarkPrice, MarkPrice, |to, event| to.router.mark_price(to.state, event);
-    liquidation, Liquidation, Liquidation, |to, event| to.router.liquidation(to.state, event);
+    trade, Trade, Trade, |to, event| to.router.trade(to.state, event), |_event| None;
+    agg_trade, AggTrade, AggTrade, |to, event| to.router.agg_trade(to.state, event), |_event| None;
+    quote, Quote, Quote, |to, event| to.router.quote(to.state, event), |quote| Some(quote);
+    ticker, Ticker, Ticker, |to, event| to.router.ticker(to.state, event), |_event| None;
+    book, Book, BookUpdate<'_>, |to, event| to.book_delta(event), |_event| None;
+    kline, Kline, Kline, |to, event| to.router.kline(to.state, event), |_event| None;
+    mark_price, MarkPrice, MarkPrice, |to, event| to.router.mark_price(to.state, event), |_event| None;
+    liquidation, Liquidation, Liquidation, |to, event| to.router.liquidation(to.state, event), |_event| None;
+}
+
+/// A marker reaches a handler like any event; what comes from a venue is never one.
+impl Marked for Gap {
+    #[inline]
+    fn mark(&self) -> Mark {
+        Mark::Nothing
+    }
+}
+
+impl Routed for Gap {
+    const KIND: EventKind = EventKind::Gap;
+
+    #[inline]
+    fn meta(&self) -> &Meta {
+        &self.meta
+    }
+
+    /// Its own: by the stream it tells of, a lane that keeps the newest of each would lose it to an event, or an event to it.
+    #[inline]
+    fn stream_kind(&self) -> StreamKind {
+        StreamKind::GAP
+    }
+
+    #[inline]
+    fn route<S>(&self, delivery: &mut Delivery<'_, S>) {
+        delivery.router.gap(delivery.state, self);
+    }
+
+    #[inline]
+    fn quote(&self) -> Option<&Quote> {
+        None
+    }
 }

@@ -340,6 +340,19 @@ impl FrameCursor {
         self.advance_slow(buffer)
     }
 
+    /// True where a whole frame lies in the buffer, by its length alone: whether it is a good one, [`Self::advance`] says.
+    #[inline]
+    pub(super) fn has_frame(buffer: &ReadBuffer) -> bool {
+        match buffer.pending() {
+            [_, short @ ..=125, rest @ ..] => rest.len() >= usize::from(*short),
+            [_, 126, high, low, rest @ ..] => rest.len() >= usize::from(u16::from_be_bytes([*high, *low])),
+            [_, 127, rest @ ..] => rest.split_first_chunk().is_some_and(|(length, rest)| {
+                u64::try_from(rest.len()).is_ok_and(|received| received >= u64::from_be_bytes(*length))
+            }),
+            _ => false,
+        }
+    }
+
     /// The message at a place that [`Self::advance`] gave.
     #[inline]
     pub(super) fn message<'b>(&'b mut self, buffer: &'b mut ReadBuffer, placed: Placed) -> Message<'b> {

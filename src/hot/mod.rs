@@ -7,11 +7,13 @@
 //! shelf: the core's books, kept of what passed     board: how each of them is, for the cold side
 //! lanes: threads beside the core, for handlers that are too slow for it
 //! pulse: when each subscription last spoke        stages: stamps of one message in N     socket: what stream reads and writes
+//! trails, refill: holes in the ids of trades, told and refilled   conflation: only the newest quote of what is received
 //! ring, outbox: the only way in and out of a core   clock: when     stats: what is published     poller: how a core waits
 //! ```
 
 mod board;
 mod clock;
+mod conflation;
 pub mod connection;
 mod core;
 mod delivery;
@@ -25,6 +27,7 @@ mod outbox;
 mod poller;
 mod pulse;
 pub mod read_buffer;
+mod refill;
 mod ring;
 mod router;
 mod shelf;
@@ -33,6 +36,7 @@ mod stages;
 mod stats;
 pub mod stream;
 pub mod tls;
+mod trails;
 mod utf8;
 mod window;
 
@@ -45,6 +49,7 @@ pub use lease::Halted;
 pub use legs::{Overlap, OverlapProgress};
 pub use poller::{Poller, Waker};
 pub use pulse::Pulses;
+pub use refill::{Interruption, Refill};
 pub use ring::{Attachment, ColdPorts, Command, Feed, HotPorts, Notice, Spent, ports};
 pub use router::Router;
 pub use shelf::BookStats;
@@ -52,3 +57,4 @@ pub use stages::{Stages, StampCost};
 pub use stats::{Beat, ConnectionStats, CoreStats, Counter, Current, Doing, Histogram, SocketStats};
 pub use stream::{ReadOutcome, Stream, StreamError};
 pub use tls::{InPlaceRecords, RecordOpener, Records, TlsCounts};
+pub use trails::MissingIds;

@@ -116,6 +116,13 @@ impl Marks {
         self.count_max = MARKS_MAX;
     }
 
+    /// True if an event of this stream is among those marked before the last one, on whichever leg.
+    pub(super) fn has_earlier(&self, symbol: Symbol, stream_kind: StreamKind) -> bool {
+        let of_stream = index(symbol, stream_kind.index(), 0) / LEG_COUNT;
+        let earlier = &self.words[..self.count.saturating_sub(1)];
+        earlier.iter().any(|&word| word as usize / LEG_COUNT == of_stream)
+    }
+
     /// An event came. Not to be called while it is full.
     #[inline]
     #[expect(clippy::cast_possible_truncation, reason = "a word is below WORD_COUNT")]

@@ -9,7 +9,9 @@
 use super::connection::{Closed, HotConnection};
 use super::legs::Overlap;
 use super::poller::Waker;
+use super::refill::{Interruption, Refill};
 use super::stats::{ConnectionStats, SocketStats};
+use super::trails::MissingIds;
 use crate::book::{BookCopy, BookSnapshot, FetchError, Slot, Step, Ticket};
 use crate::limits::{CONTROL_MESSAGE_BYTES, CONTROL_MESSAGE_POOL, RING_SLOTS};
 use crate::market::{Received, StaleReason, Symbol, SymbolSpec};
@@ -33,13 +35,15 @@ pub struct Feed {
     pub socket: Arc<SocketStats>,
     /// How the venue pings by a message, if it does: such a message goes to the cold side undecoded.
     pub server_ping: Option<Box<ServerPing>>,
+    /// Of the quotes that lie received at a visit, deliver only the newest of each symbol.
+    pub conflates_quotes: bool,
 }
 
 impl Feed {
     /// A feed as the first leg, without a venue's own ping, with fresh counters for its socket.
     #[must_use]
     pub fn new(slot: u16, decoder: Decoder, stats: Arc<ConnectionStats>) -> Self {
-        Self { slot, leg: 0, decoder, stats, socket: Arc::default(), server_ping: None }
+        Self { slot, leg: 0, decoder, stats, socket: Arc::default(), server_ping: None, conflates_quotes: false }
     }
 }
 
@@ -99,6 +103,10 @@ pub enum Command {
         /// The overlap's id.
         id: u32,
     },
+    /// The next event of each of these streams comes behind an interruption. Before the attachment that ends it.
+    Interrupted(Box<Interruption>),
+    /// The answer to a [`Notice::Missing`]: what was fetched of the ids, or that nothing comes. Comes back as [`Spent::Refill`].
+    Refill(Box<Refill>),
     /// Know this symbol.
     AddSymbol(Box<SymbolSpec>),
     /// Keep this book from now on; its symbol was added before. One that was kept of the symbol comes back as
@@ -157,6 +165,10 @@ pub enum Spent {
     Symbol(Box<SymbolSpec>),
     /// A book that is no longer kept.
     Book(Box<Slot<VenueSequence>>),
+    /// Streams whose interruption was noted.
+    Interruption(Box<Interruption>),
+    /// A refill that was delivered as far as it was wanted.
+    Refill(Box<Refill>),
 }
 
 /// Hot to cold.
@@ -229,6 +241,13 @@ pub enum Notice {
     },
     /// The answer to [`Command::ReadBook`].
     BookRead(Box<BookCopy>),
+    /// Trades or aggregates are missing, and the strategy was told. Each such notice is answered by one [`Command::Refill`].
+    Missing {
+        /// The slot whose event came first behind the hole.
+        slot: u16,
+        /// Which.
+        ids: MissingIds,
+    },
     /// Something to free.
     Spent(Spent),
 }

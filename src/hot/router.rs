@@ -12,7 +12,9 @@
 
 use crate::book::BookEvent;
 use crate::limits::SYMBOL_COUNT_MAX;
-use crate::market::{AggTrade, BookUpdate, EventKind, Kline, Liquidation, MarkPrice, Quote, Symbol, Ticker, Trade};
+use crate::market::{
+    AggTrade, BookUpdate, EventKind, Gap, Kline, Liquidation, MarkPrice, Quote, Symbol, Ticker, Trade,
+};
 use std::cell::Cell;
 
 const _: () = assert!(SYMBOL_COUNT_MAX.is_power_of_two(), "a mask keeps an index inside a table");
@@ -46,6 +48,9 @@ fn unrouted_book_delta<S>(_state: &mut S, _event: &BookUpdate<'_>) {
 
 /// The fallback of kept books counts nothing: the messages that changed them were counted where nobody took those either.
 fn unheard_book<S>(_state: &mut S, _event: &BookEvent<'_>) {}
+
+/// A marker is no event of a venue's: a strategy that asks for none is missing none, and what it missed is counted as a gap.
+fn unrouted_gap<S>(_state: &mut S, _event: &Gap) {}
 
 /// One kind's functions by symbol.
 ///
@@ -195,6 +200,7 @@ router! {
     MarkPrice, MarkPrice, mark_prices, on_mark_price, otherwise_mark_price, mark_price, unrouted;
     Liquidation, Liquidation, liquidations, on_liquidation, otherwise_liquidation, liquidation, unrouted;
     KeptBook, BookEvent<'_>, books, on_book, otherwise_book, book, unheard_book;
+    Gap, Gap, gaps, on_gap, otherwise_gap, gap, unrouted_gap;
 }
 
 #[cfg(test)]

@@ -309,7 +309,7 @@ mod tests {
         let (clock, stages, whole) = (Clock::new(), Stages::default(), Histogram::default());
         let mut sampler = Sampler::default();
         let now = clock.mono(clock.ticks());
-        let received = Received { mono: MonoNs(now.0 - 5_000_000), wall_ns: 0 };
+        let received = Received { mono: MonoNs(now.0 - 5_000_000), wall_ns: 0, backlog: crate::market::Backlog::NONE };
         assert!(sampler.count() && sampler.framed(1, &clock));
         sampler.decoded(&clock);
         sampler.handled((None, received), &clock, &stages, &whole);

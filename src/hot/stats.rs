@@ -10,7 +10,7 @@ use super::board::Board;
 use super::pulse::Pulses;
 use super::shelf::BookStats;
 use super::stages::{Stages, StampCost, evict};
-use crate::market::{EventKind, Symbol};
+use crate::market::{EventKind, GapReason, Symbol};
 use crate::venue::Reason;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering::Relaxed};
@@ -159,6 +159,28 @@ pub struct ConnectionStats {
     pub ahead: Counter,
     /// Trade ids that left the window of a rotation before its end: such a trade would not be recognised again.
     pub window_evictions: Counter,
+    /// Markers of holes by [`GapReason`].
+    pub gaps: [Counter; GapReason::ALL.len()],
+    /// Interruptions of a stream of trades after which its ids went on where they had stopped: not marked.
+    pub gaps_without_loss: Counter,
+    /// Holes that one leg of an overlap left and the other filled before they were told.
+    pub gaps_filled: Counter,
+    /// Ids that were missing when their hole was told.
+    pub ids_missing: Counter,
+    /// Trades and aggregates that came late on their stream and lay in a hole: delivered.
+    pub ids_late: Counter,
+    /// Trades and aggregates whose id lay at or before the last one of their stream, and in no hole: delivered.
+    pub ids_back: Counter,
+    /// Missing trades and aggregates that were delivered refilled.
+    pub ids_refilled: Counter,
+    /// Trades and aggregates that came on their stream after they had been refilled: not delivered.
+    pub refills_repeated: Counter,
+    /// Refilled ones that had come on their stream meanwhile, or were never missing: not delivered.
+    pub refills_unneeded: Counter,
+    /// Missing ids of holes for which the core had no room: told, and not refilled.
+    pub refills_without_room: Counter,
+    /// Quotes that were not delivered because a newer one of their symbol lay behind them.
+    pub quotes_folded: Counter,
     /// Protocol pings received.
     pub pings: Counter,
     /// Key updates of the server that were followed, where TLS records are opened in place.

@@ -13,6 +13,7 @@ use super::clock::Ticks;
 use super::read_buffer::ReadBuffer;
 use super::socket::{Socket, receive, send};
 use super::tls::{InPlaceRecords, RecordOpener, Records, RustlsRecords, TlsCounts, Window};
+use crate::market::Backlog;
 use rustls::client::UnbufferedClientConnection;
 use std::io::{self, ErrorKind};
 use std::net::{Shutdown, TcpStream};
@@ -242,6 +243,16 @@ impl Stream {
             Self::Plain(_) => false,
             Self::Rustls(_, records) => records.has_record(buffer),
             Self::InPlace(_, records) => records.has_record(buffer),
+        }
+    }
+
+    /// What is received and not opened behind the plaintext in the buffer. Nothing, without TLS.
+    #[inline]
+    pub(super) fn behind(&self, buffer: &ReadBuffer) -> Backlog {
+        match self {
+            Self::Plain(_) => Backlog::NONE,
+            Self::Rustls(_, records) => Backlog::new(records.unopened_bytes(buffer), records.has_record(buffer)),
+            Self::InPlace(_, records) => Backlog::new(records.unopened_bytes(buffer), records.has_record(buffer)),
         }
     }
 

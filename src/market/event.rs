@@ -38,11 +38,13 @@ pub enum EventKind {
     Liquidation,
     /// [`BookEvent`](crate::book::BookEvent): what became of a book that the engine keeps.
     KeptBook,
+    /// [`Gap`](super::Gap): told by the engine, sent by no venue.
+    Gap,
 }
 
 impl EventKind {
     /// Every kind, in the order of their numbers.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Trade,
         Self::AggTrade,
         Self::Quote,
@@ -52,6 +54,7 @@ impl EventKind {
         Self::MarkPrice,
         Self::Liquidation,
         Self::KeptBook,
+        Self::Gap,
     ];
 }
 
@@ -94,6 +97,9 @@ pub struct Trade {
     pub is_block: bool,
     /// Filled against a retail-price-improvement order (Bybit `RPI`).
     pub is_rpi: bool,
+    /// It did not come on its stream: it was missing there, and was fetched by REST. It comes late, behind the
+    /// [`Gap`](super::Gap) that told of it; `meta.received` is when the answer came.
+    pub is_refilled: bool,
 }
 
 /// The fills of one taker order at one price (Binance aggTrade).
@@ -115,6 +121,8 @@ pub struct AggTrade {
     pub first_trade_id: u64,
     /// Last trade id in the aggregate (`l`).
     pub last_trade_id: u64,
+    /// As [`Trade::is_refilled`].
+    pub is_refilled: bool,
 }
 
 /// One price level. Quantity zero: the level is gone, or the side is empty.

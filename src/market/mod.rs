@@ -14,6 +14,7 @@
 mod book_state;
 mod event;
 mod fixed;
+mod gap;
 mod instrument;
 mod stream_kind;
 mod symbol;
@@ -27,9 +28,10 @@ pub use event::{
     SequenceIds, Side, Ticker, TickerFields, Trade, TradeId,
 };
 pub use fixed::{Decimal, Price, Qty, ValueError, parse_fixed};
+pub use gap::{Gap, GapReason};
 pub use instrument::{Instrument, InstrumentId, InstrumentKind, InstrumentTable};
 pub use stream_kind::StreamKind;
 pub(crate) use symbol::pack;
 pub use symbol::{Symbol, SymbolIndex, SymbolSpec, SymbolTable, SymbolTableError};
-pub use time::{MonoNs, Received, VenueTime};
+pub use time::{Backlog, MonoNs, Received, VenueTime};
 pub use venue::Venue;

@@ -17,7 +17,7 @@ use std::fmt;
 pub struct StreamKind(u8);
 
 /// (name, kind) by kind of stream.
-const STREAM_KINDS: [(&str, EventKind); 31] = [
+const STREAM_KINDS: [(&str, EventKind); 32] = [
     ("trade", EventKind::Trade),
     ("agg_trade", EventKind::AggTrade),
     ("quote", EventKind::Quote),
@@ -49,6 +49,7 @@ const STREAM_KINDS: [(&str, EventKind); 31] = [
     ("kline_1w", EventKind::Kline),
     ("kline_1M", EventKind::Kline),
     ("kline_other", EventKind::Kline),
+    ("gap", EventKind::Gap),
 ];
 
 const _: () = assert!(STREAM_KINDS.len() <= StreamKind::COUNT, "a kind of stream is below StreamKind::COUNT");
@@ -74,6 +75,9 @@ impl StreamKind {
 
     /// Candles of a length that has no kind of stream of its own.
     pub const KLINE_OTHER: Self = Self(30);
+
+    /// Markers of holes in the other streams: no venue's stream, and yet one of its own to whoever keeps events by stream.
+    pub const GAP: Self = Self(31);
 
     /// Every kind of stream, in their order.
     pub fn all() -> impl Iterator<Item = Self> {

@@ -106,6 +106,8 @@ pub(super) struct Connection<'a> {
     payload: u64,
     /// Data messages sent.
     data_sent: u64,
+    /// Data messages there were for it, those that were left out among them.
+    data_made: u64,
     is_silence_noted: bool,
     /// When the client's latest messages came, for the venue's limit on them.
     arrivals: VecDeque<Instant>,
@@ -147,6 +149,7 @@ impl<'a> Connection<'a> {
             is_json_rpc,
             payload: 0,
             data_sent: 0,
+            data_made: 0,
             is_silence_noted: false,
             arrivals: VecDeque::new(),
             last_heard: now,
@@ -340,6 +343,21 @@ impl<'a> Connection<'a> {
     /// Data on its way out: kept back by silence, late by the leg's skew.
     fn queue(&mut self, mut batch: Batch) -> Turn {
         let counters = &self.exchange.counters;
+        let lost = self.faults.find(|fault| match fault {
+            Fault::LoseEvery(every) => fault.index().map(|index| ((*every).max(1), index)),
+            _ => None,
+        });
+        if let Some((every, index)) = lost {
+            let made = self.data_made;
+            let is_kept = |at: usize| !(made + at as u64 + 1).is_multiple_of(every);
+            let mut at = 0..;
+            batch.events.retain(|_| at.next().is_some_and(is_kept));
+            let (mut at, before) = (0.., batch.messages.len());
+            batch.messages.retain(|_| at.next().is_some_and(is_kept));
+            (batch.messages.len()..before).for_each(|_| counters.strike_at(index));
+            counters.messages_suppressed.fetch_add((before - batch.messages.len()) as u64, Ordering::Relaxed);
+            self.data_made += before as u64;
+        }
         let silence = self.faults.find(|fault| match fault {
             Fault::SilentConnection => Some((0, fault.index())),
             Fault::SilentAfter(count) => Some((*count, fault.index())),

@@ -27,7 +27,7 @@ Faults: [VENUE:]NAME[=VALUE][#WHICH], several separated by commas
   answers  ack-loss  ack-delay=TIME  ack-twice  ack-reorder  refuse-subscribe  bad-stream=NAME (stream or symbol)
            cut-before-ack  auth-delay=TIME  auth-loss  auth-refused
   silence  silent-after-ack[=SHARE] (of streams)  silent-stream=NAME  silent-connection  silent-after=MESSAGES
-           stream-silent-after=MESSAGES  half-open-after=AGE  deaf-after=AGE
+           stream-silent-after=MESSAGES  lose-every=MESSAGES (each such is left out)  half-open-after=AGE  deaf-after=AGE
   end      close-at=AGE (1000)  close-CODE=AGE  reset-every=AGE  shutdown-notice=AGE (Binance)  cut-mid-frame=BYTES
   REST     rest-STATUS[=WINDOW]  rest-delay=TIME  rest-hang  depth-old (Binance: the book as it began)
   measures leg-skew=TIME  connect-limit=COUNT/TIME  rest-limit=WEIGHT/TIME  stream-limit=COUNT (Binance)
@@ -230,6 +230,7 @@ fn read_fault(name: &str, text: Option<&str>) -> Result<Fault, String> {
         "bad-stream" => value.some("BTCUSDT").map(|name| Fault::BadStream(name.to_owned())),
         "silent-stream" => value.some("BTCUSDT").map(|name| Fault::SilentStream(name.to_owned())),
         "silent-after" => value.count("1000").map(Fault::SilentAfter),
+        "lose-every" => value.count("50").map(Fault::LoseEvery),
         "stream-silent-after" => value.count("1000").map(Fault::StreamSilentAfter),
         "cut-mid-frame" => value.count("5000").map(Fault::CutMidFrame),
         "half-open-after" => value.time().map(Fault::HalfOpen),
@@ -350,6 +351,7 @@ mod tests {
             "silent-connection",
             "silent-after=1000",
             "stream-silent-after=100",
+            "lose-every=50",
             "half-open-after=30s",
             "deaf-after=30s",
             "close-at=60s",

@@ -124,6 +124,8 @@ pub enum Fault {
     SilentConnection,
     /// The connection sends no data behind so many messages of it. Pings go on.
     SilentAfter(u64),
+    /// Every so many'th message of the connection is left out.
+    LoseEvery(u64),
     /// Each stream falls silent behind so many messages.
     StreamSilentAfter(u64),
     /// At this age nothing is read or written any more; the socket stays open.
@@ -173,7 +175,7 @@ pub enum Fault {
 }
 
 /// Names of the faults that strike somebody, in the order of [`Fault::index`].
-pub(super) const FAULT_NAMES: [&str; 31] = [
+pub(super) const FAULT_NAMES: [&str; 32] = [
     "refuse-connects",
     "hang-tls",
     "hang-upgrade",
@@ -205,6 +207,7 @@ pub(super) const FAULT_NAMES: [&str; 31] = [
     "rest-refused",
     "rest-delayed",
     "depth-old",
+    "lose-every",
 ];
 
 impl Fault {
@@ -242,6 +245,7 @@ impl Fault {
             Self::RefuseRest { .. } => 28,
             Self::SlowRest(_) | Self::HangRest => 29,
             Self::OldDepth => 30,
+            Self::LoseEvery(_) => 31,
             Self::LegSkew(_) | Self::ConnectLimit(..) | Self::RestLimit(..) | Self::StreamLimit(_) => return None,
         })
     }
@@ -507,6 +511,7 @@ mod tests {
         assert_eq!(names.len(), FAULT_NAMES.len());
         assert_eq!(FAULT_NAMES[Fault::HangRest.index().unwrap()], "rest-delayed");
         assert_eq!(FAULT_NAMES[Fault::OldDepth.index().unwrap()], "depth-old");
+        assert_eq!(FAULT_NAMES[Fault::LoseEvery(1).index().unwrap()], "lose-every");
         assert_eq!(FAULT_NAMES[Fault::CutMidFrame(1).index().unwrap()], "cut-mid-frame");
         assert_eq!(FAULT_NAMES[Fault::StreamSilentAfter(1).index().unwrap()], "stream-silent-after");
     }

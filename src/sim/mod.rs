@@ -34,6 +34,7 @@ mod outbox;
 mod protocol;
 mod rest;
 mod rest_limits;
+mod rest_trades;
 mod stats;
 mod tape;
 mod text;

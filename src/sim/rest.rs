@@ -1,8 +1,9 @@
-//! The REST half of a venue: the instrument list, and depth snapshots.
+//! The REST half of a venue: the instrument list, depth snapshots, and trades by id.
 //!
 //! ```text
 //! GET /api/v3/exchangeInfo  /api/v3/depth          binance-spot
 //! GET /fapi/v1/exchangeInfo /fapi/v1/depth         binance-usdm
+//! GET /api/v3/historicalTrades  /api/v3/aggTrades  /fapi/v1/aggTrades      rest_trades.rs
 //! GET /v5/market/instruments-info  /v5/market/orderbook      bybit-spot, bybit-linear (each its own category)
 //! ```
 //! Source: the venues' REST pages; a recording answers depth with the body that was recorded.
@@ -13,6 +14,7 @@ use super::exchange::{Exchange, Feed};
 use super::faults::Fault;
 use super::listing::Listing;
 use super::rest_limits::{self, OldDepth};
+use super::rest_trades::{binance_aggregates, binance_trades};
 use super::text::{Json, NumberText};
 use super::tls::MaybeTls;
 use crate::market::Venue;
@@ -30,7 +32,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
-type Parameters = Query<HashMap<String, String>>;
+pub(super) type Parameters = Query<HashMap<String, String>>;
 
 /// Serves REST until the exchange stops.
 pub(super) async fn listen(exchange: Arc<Exchange>, listener: TcpListener, acceptor: Option<TlsAcceptor>) {
@@ -38,10 +40,14 @@ pub(super) async fn listen(exchange: Arc<Exchange>, listener: TcpListener, accep
     let routes = match exchange.venue {
         Venue::BinanceSpot => Router::new()
             .route("/api/v3/exchangeInfo", get(binance_instruments))
-            .route("/api/v3/depth", get(binance_depth)),
+            .route("/api/v3/depth", get(binance_depth))
+            .route("/api/v3/historicalTrades", get(binance_trades))
+            .route("/api/v3/aggTrades", get(binance_aggregates)),
         Venue::BinanceUsdm => Router::new()
             .route("/fapi/v1/exchangeInfo", get(binance_instruments))
-            .route("/fapi/v1/depth", get(binance_depth)),
+            .route("/fapi/v1/depth", get(binance_depth))
+            .route("/fapi/v1/historicalTrades", get(binance_trades))
+            .route("/fapi/v1/aggTrades", get(binance_aggregates)),
         Venue::BybitSpot | Venue::BybitLinear => Router::new()
             .route("/v5/market/instruments-info", get(bybit_instruments))
             .route("/v5/market/orderbook", get(bybit_depth)),
@@ -73,11 +79,11 @@ fn now_ms() -> u64 {
     u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn body(status: StatusCode, text: impl Into<axum::body::Body>) -> Response {
+pub(super) fn body(status: StatusCode, text: impl Into<axum::body::Body>) -> Response {
     (status, [(header::CONTENT_TYPE, "application/json")], text.into()).into_response()
 }
 
-fn binance_error(code: i32, message: &str) -> Response {
+pub(super) fn binance_error(code: i32, message: &str) -> Response {
     body(StatusCode::BAD_REQUEST, json!({"code": code, "msg": message}).to_string())
 }
 

@@ -41,6 +41,8 @@ fn weight(venue: Venue, path: &str, query: &str) -> u32 {
             501..=1_000 => 50,
             _ => 250,
         },
+        Venue::BinanceSpot if path.ends_with("/historicalTrades") => 25,
+        Venue::BinanceSpot if path.ends_with("/aggTrades") => 4,
         Venue::BinanceSpot => 20,
         Venue::BinanceUsdm if is_depth => match limit.unwrap_or(500) {
             0..=50 => 2,
@@ -48,6 +50,7 @@ fn weight(venue: Venue, path: &str, query: &str) -> u32 {
             101..=500 => 10,
             _ => 20,
         },
+        Venue::BinanceUsdm if path.ends_with("Trades") => 20,
         Venue::BinanceUsdm => 1,
     }
 }
@@ -180,6 +183,9 @@ mod tests {
             (Venue::BinanceSpot, "/api/v3/depth", "limit=1000", 50),
             (Venue::BinanceSpot, "/api/v3/depth", "symbol=BTCUSDT", 5),
             (Venue::BinanceSpot, "/api/v3/exchangeInfo", "", 20),
+            (Venue::BinanceSpot, "/api/v3/historicalTrades", "symbol=BTCUSDT&fromId=7&limit=1000", 25),
+            (Venue::BinanceSpot, "/api/v3/aggTrades", "symbol=BTCUSDT&fromId=7", 4),
+            (Venue::BinanceUsdm, "/fapi/v1/aggTrades", "symbol=BTCUSDT&fromId=7", 20),
             (Venue::BinanceUsdm, "/fapi/v1/depth", "symbol=BTCUSDT&limit=1000", 20),
             (Venue::BinanceUsdm, "/fapi/v1/depth", "", 10),
             (Venue::BinanceUsdm, "/fapi/v1/exchangeInfo", "", 1),

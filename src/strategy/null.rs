@@ -15,6 +15,7 @@ fn on_symbol(_state: &mut (), router: &mut Router<()>, spec: &SymbolSpec) {
     router.on_kline(symbol, ignore);
     router.on_mark_price(symbol, ignore);
     router.on_liquidation(symbol, ignore);
+    router.on_gap(symbol, ignore);
 }
 
 /// The strategy `null`.
@@ -40,16 +41,7 @@ mod tests {
             instrument: None,
         };
         on_symbol(&mut (), &mut router, &spec);
-        for kind in [
-            EventKind::Trade,
-            EventKind::AggTrade,
-            EventKind::Quote,
-            EventKind::Ticker,
-            EventKind::Book,
-            EventKind::Kline,
-            EventKind::MarkPrice,
-            EventKind::Liquidation,
-        ] {
+        for kind in EventKind::ALL {
             assert_eq!(router.registered_count(kind), 1, "{kind:?}");
         }
     }

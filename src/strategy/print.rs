@@ -9,8 +9,8 @@
 use crate::hot::{Counter, Router, Strategy};
 use crate::limits::{RING_SLOTS, SYMBOL_COUNT_MAX};
 use crate::market::{
-    AggTrade, BookKind, BookUpdate, Decimal, EventKind, Kline, Level, Liquidation, MarkPrice, Meta, Price, Qty, Quote,
-    Side, SymbolSpec, Ticker, Trade,
+    AggTrade, BookKind, BookUpdate, Decimal, EventKind, Gap, GapReason, Kline, Level, Liquidation, MarkPrice, Meta,
+    Price, Qty, Quote, Side, StreamKind, SymbolSpec, Ticker, Trade,
 };
 use rtrb::{Consumer, Producer, RingBuffer};
 use std::io::Write;
@@ -31,11 +31,22 @@ struct Line {
     value: Option<Decimal>,
     /// Levels of a book update: (kind, bids, asks).
     levels: Option<(BookKind, usize, usize)>,
+    /// Of a marker: the stream, why, and how many ids are missing.
+    gap: Option<(StreamKind, GapReason, Option<u64>)>,
 }
 
 impl Line {
     fn new(kind: EventKind, meta: &Meta) -> Self {
-        Self { kind, meta: *meta, side: None, first: Level::default(), second: None, value: None, levels: None }
+        Self {
+            kind,
+            meta: *meta,
+            side: None,
+            first: Level::default(),
+            second: None,
+            value: None,
+            levels: None,
+            gap: None,
+        }
     }
 
     fn with(kind: EventKind, meta: &Meta, side: Option<Side>, price: Price, qty: Qty) -> Self {
@@ -117,6 +128,10 @@ fn on_symbol(state: &mut Print, router: &mut Router<Print>, spec: &SymbolSpec) {
     router.on_mark_price(symbol, |state, e: &MarkPrice| {
         state.push(Line { value: Some(e.mark), ..Line::new(EventKind::MarkPrice, &e.meta) });
     });
+    router.on_gap(symbol, |state, e: &Gap| {
+        let gap = Some((e.stream_kind, e.reason, e.missing));
+        state.push(Line { gap, ..Line::new(EventKind::Gap, &e.meta) });
+    });
     router.on_liquidation(symbol, |state, e: &Liquidation| {
         state.push(Line::with(EventKind::Liquidation, &e.meta, Some(e.position), e.price, e.qty));
     });
@@ -172,6 +187,10 @@ fn write_line(out: &mut impl Write, spec: &SymbolSpec, line: &Line) -> std::io::
     if let Some(side) = line.side {
         write!(out, " {side:?}")?;
     }
+    if let Some((stream_kind, reason, missing)) = line.gap {
+        let missing = missing.map_or_else(|| "unknown".to_owned(), |missing| missing.to_string());
+        return writeln!(out, " {stream_kind} {}, missing {missing}", reason.name());
+    }
     if let Some((kind, bids, asks)) = line.levels {
         write!(out, " {kind:?} {bids} bids {asks} asks")?;
     }
@@ -213,6 +232,7 @@ mod tests {
             sequence: None,
             is_block: false,
             is_rpi: false,
+            is_refilled: false,
         }
     }
 

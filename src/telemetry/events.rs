@@ -230,6 +230,32 @@ pub enum Happening {
         /// True once the lane turns again.
         is_over: bool,
     },
+    /// Trades are missing of a stream.
+    Missing {
+        /// The symbol.
+        symbol: String,
+        /// `trade` or `agg_trade`.
+        stream: String,
+        /// First missing id.
+        first: u64,
+        /// Last missing id.
+        last: u64,
+    },
+    /// What could be fetched of missing trades is on its way to the strategy.
+    Refilled {
+        /// The symbol; empty where it was not looked up.
+        symbol: String,
+        /// `trade` or `agg_trade`.
+        stream: String,
+        /// First id of the hole.
+        first: u64,
+        /// Last id of the hole.
+        last: u64,
+        /// How many were fetched.
+        fetched: u64,
+        /// How many were not, and why: `3 rate_limited`; empty where none is left.
+        not_refilled: String,
+    },
     /// The configuration was read again.
     Reloaded {
         /// What changed, or was refused, in words.
@@ -254,7 +280,8 @@ impl Happening {
                 | Self::Halted { .. }
                 | Self::Overrun { .. }
                 | Self::LaneOverrun { .. }
-        )
+                | Self::Missing { .. }
+        ) || matches!(self, Self::Refilled { not_refilled, .. } if !not_refilled.is_empty())
     }
 }
 
@@ -317,6 +344,16 @@ impl fmt::Display for Happening {
             Self::LaneOverrun { lane, for_ms, cause, on, is_over } => {
                 let so_far = if *is_over { "" } else { " so far" };
                 write!(f, "lane {lane} stood still for {for_ms} ms{so_far} ({cause}) on {on}")
+            }
+            Self::Missing { symbol, stream, first, last } => {
+                write!(f, "missing: {stream} {first} to {last} of {symbol}")
+            }
+            Self::Refilled { symbol, stream, first, last, fetched, not_refilled } => {
+                write!(f, "refilled: {fetched} of {stream} {first} to {last} {symbol}")?;
+                if !not_refilled.is_empty() {
+                    write!(f, "; not refilled: {not_refilled}")?;
+                }
+                Ok(())
             }
             Self::Reloaded { summary } => write!(f, "configuration read again: {summary}"),
         }

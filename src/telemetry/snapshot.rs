@@ -116,6 +116,39 @@ pub struct ConnectionReport {
     pub from_the_future: u64,
     /// Trade ids that left a rotation's window before its end.
     pub window_evictions: u64,
+    /// Markers of holes given to the strategy, by reason: `connection_lost`, `id_jump`, `resubscribed`, `window_evicted`; a
+    /// reason that never occurred is absent.
+    #[serde(default)]
+    pub gaps: BTreeMap<String, u64>,
+    /// Interruptions of a stream of trades after which its ids went on where they had stopped.
+    #[serde(default)]
+    pub gaps_without_loss: u64,
+    /// Holes that one socket of a rotation left and the other filled before they were told.
+    #[serde(default)]
+    pub gaps_filled: u64,
+    /// Trades and aggregates that were missing when their hole was told.
+    #[serde(default)]
+    pub ids_missing: u64,
+    /// Those of them that were delivered refilled.
+    #[serde(default)]
+    pub ids_refilled: u64,
+    /// Missing ones that were not fetched, by reason: `off`, `not_offered`, `too_many`, `queue_full`, `held_off`,
+    /// `rate_limited`, `refused`, `timed_out`, `failed`, `unreadable`, `not_there`; and `no_room`, where the core keeps too many
+    /// holes.
+    #[serde(default)]
+    pub ids_not_refilled: BTreeMap<String, u64>,
+    /// Missing ones that came late on their stream after all.
+    #[serde(default)]
+    pub ids_late: u64,
+    /// Trades and aggregates with an id at or before the last one of their stream, in no hole: delivered.
+    #[serde(default)]
+    pub ids_back: u64,
+    /// Fetched and not delivered: they had come on their stream, or came there later.
+    #[serde(default)]
+    pub refills_unneeded: u64,
+    /// Quotes that were not delivered because a newer one of their symbol lay behind them.
+    #[serde(default)]
+    pub quotes_folded: u64,
     /// Who opens the TLS records of its socket: `in_place` or `rustls`; `null` without TLS, on the cold runtime, and before
     /// the first connect.
     pub tls: Option<String>,

@@ -45,7 +45,23 @@ pub const fn identity(venue: Venue, stream_kind: StreamKind) -> Identity {
         },
         EventKind::Ticker | EventKind::Kline | EventKind::MarkPrice | EventKind::Liquidation => Identity::None,
         // The engine's own: of no stream.
-        EventKind::KeptBook => Identity::None,
+        EventKind::KeptBook | EventKind::Gap => Identity::None,
+    }
+}
+
+/// True where each id of a stream is one more than the one before it, so that an id that is left out is an event that is
+/// missing.
+///
+/// Source: Binance, trade and aggregate trade streams and "fromId" of their REST twins. Recorded: 1,748 spot and 1,517 USD-M
+/// trades and every aggregate follow so (the test below). Bybit's ids are UUIDs on futures, and on spot numbers that rise by
+/// more than one.
+#[must_use]
+pub const fn has_consecutive_ids(venue: Venue, stream_kind: StreamKind) -> bool {
+    match venue {
+        Venue::BinanceSpot | Venue::BinanceUsdm => {
+            matches!(stream_kind.kind(), EventKind::Trade | EventKind::AggTrade)
+        }
+        Venue::BybitSpot | Venue::BybitLinear => false,
     }
 }
 

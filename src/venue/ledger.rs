@@ -2,12 +2,12 @@
 
 use super::{Cpu, DecodeError, Decoded, Decoder, DecoderScratch, Form, HotSymbols, Payload, Reason, Sink};
 use crate::market::{
-    AggTrade, BookKind, BookUpdate, Kline, Level, Liquidation, MarkPrice, Meta, MonoNs, Quote, Received, SequenceIds,
-    SymbolTable, Ticker, Trade, Venue,
+    AggTrade, Backlog, BookKind, BookUpdate, Kline, Level, Liquidation, MarkPrice, Meta, MonoNs, Quote, Received,
+    SequenceIds, SymbolTable, Ticker, Trade, Venue,
 };
 
 /// The stamp of every message in these tests.
-pub(super) const RECEIVED: Received = Received { mono: MonoNs(3), wall_ns: 5 };
+pub(super) const RECEIVED: Received = Received { mono: MonoNs(3), wall_ns: 5, backlog: Backlog::NONE };
 
 /// An event that owns its levels.
 #[derive(Clone, Debug, PartialEq)]

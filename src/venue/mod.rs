@@ -41,13 +41,14 @@ mod server_ping;
 mod shape;
 mod tape;
 mod template;
+mod trades;
 
 pub mod binance;
 pub mod bybit;
 
 pub use channel::{Channel, ChannelError, ChannelKind, ChannelScope};
 pub use decode::{DecodeError, Decoded, Decoder, DecoderScratch, HotSymbols, Payload, Reason, Sink, Tier};
-pub use identity::{Identity, identity};
+pub use identity::{Identity, has_consecutive_ids, identity};
 pub use isa::Cpu;
 pub use protocol::{
     Ack, AckResult, ControlMessage, DepthError, DepthSnapshot, Form, Heartbeat, InstrumentError, InstrumentSpec,
@@ -57,3 +58,4 @@ pub use request::arg_bytes;
 pub use sequence::VenueSequence;
 pub use server_ping::{ServerPing, ServerPingError, ServerPingRule};
 pub use template::{PingTemplate, ReplyTemplate, TemplateError};
+pub use trades::{TRADES_PAGE_MAX, TradeBatch, TradesError, TradesQuery, read_trades, trades_query};

@@ -431,7 +431,7 @@ impl World {
         give: impl FnOnce(&mut Books<Rule>, &BookUpdate<'_>) -> Option<Outcome>,
     ) -> Step {
         let [bids, asks] = message.levels(tick);
-        let received = Received { mono: MonoNs(self.now), wall_ns: 0 };
+        let received = Received { mono: MonoNs(self.now), wall_ns: 0, backlog: tickwire::market::Backlog::NONE };
         let meta = Meta { symbol: self.desks[at].symbol, received, event_time: None, matching_time: None };
         let update = BookUpdate {
             meta,

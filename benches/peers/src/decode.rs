@@ -10,7 +10,7 @@ use serde::Deserialize;
 use std::hint::black_box;
 use tickwire::limits::READ_PADDING_BYTES;
 use tickwire::market::{
-    AggTrade, BookUpdate, Kline, Level, Liquidation, MarkPrice, Meta, MonoNs, Quote, Received, SymbolTable, Ticker,
+    AggTrade, Backlog, BookUpdate, Kline, Level, Liquidation, MarkPrice, Meta, MonoNs, Quote, Received, SymbolTable, Ticker,
     Trade, Venue,
 };
 use tickwire::venue::{Cpu, Decoder, DecoderScratch, Form, HotSymbols, Payload, Reason, Sink};
@@ -18,7 +18,7 @@ use tickwire::venue::{Cpu, Decoder, DecoderScratch, Form, HotSymbols, Payload, R
 /// What all messages of a race take together, at most: they stay in the second cache.
 const BYTES_MAX: usize = 384 << 10;
 const MESSAGES_MAX: usize = 1_024;
-const RECEIVED: Received = Received { mono: MonoNs(1), wall_ns: 1 };
+const RECEIVED: Received = Received { mono: MonoNs(1), wall_ns: 1, backlog: Backlog::NONE };
 
 // ---------------------------------------------------------------------------------------------- tickwire
 

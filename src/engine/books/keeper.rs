@@ -17,7 +17,7 @@ use crate::control::{
 };
 use crate::hot::{Command, mono_now, wall_now_ns};
 use crate::limits::BOOK_FETCH_COUNT_MAX;
-use crate::market::{MonoNs, Received, SequenceIds, StaleReason, Symbol, SymbolSpec};
+use crate::market::{Backlog, MonoNs, Received, SequenceIds, StaleReason, Symbol, SymbolSpec};
 use crate::telemetry::{BookRow, BookVenueStatus, BooksStatus, Happening};
 use crate::venue::{DepthSnapshot, protocol};
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -311,7 +311,7 @@ impl Keeper {
             ticket,
             ids: SequenceIds { first: id, last: id, previous: None, cross: None },
             depth: levels,
-            received: Received { mono: mono_now(), wall_ns: wall_now_ns() },
+            received: Received { mono: mono_now(), wall_ns: wall_now_ns(), backlog: Backlog::NONE },
             event_time: snapshot.event_time,
             bids: snapshot.bids,
             asks: snapshot.asks,

@@ -18,7 +18,7 @@ use super::stats::{LanePhase, LaneStats};
 use crate::book::BookEvent;
 use crate::limits::SYMBOL_COUNT_MAX;
 use crate::market::{
-    AggTrade, BookUpdate, EventKind, Kline, Liquidation, MarkPrice, Quote, Symbol, SymbolSpec, Ticker, Trade,
+    AggTrade, BookUpdate, EventKind, Gap, Kline, Liquidation, MarkPrice, Quote, Symbol, SymbolSpec, Ticker, Trade,
 };
 use std::sync::Arc;
 
@@ -207,7 +207,8 @@ impl<S> Laned<S> {
         for set in &mut self.sets {
             is_taken |= set.send(event);
         }
-        if !is_taken {
+        // A marker that nobody asked for is no event that nobody had.
+        if !is_taken && E::KIND as u8 != EventKind::Gap as u8 {
             count_unrouted();
         }
     }
@@ -261,4 +262,5 @@ laned! {
     Kline, Kline, kline, on_kline;
     MarkPrice, MarkPrice, mark_price, on_mark_price;
     Liquidation, Liquidation, liquidation, on_liquidation;
+    Gap, Gap, gap, on_gap;
 }

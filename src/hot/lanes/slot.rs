@@ -7,7 +7,7 @@ use super::super::clock::Ticks;
 use super::super::delivery::Routed;
 use super::super::router::Router;
 use crate::market::{
-    AggTrade, BookKind, BookState, BookUpdate, EventKind, Kline, Level, Liquidation, MarkPrice, Meta, Quote,
+    AggTrade, BookKind, BookState, BookUpdate, EventKind, Gap, Kline, Level, Liquidation, MarkPrice, Meta, Quote,
     SequenceIds, Ticker, Trade,
 };
 use std::fmt;
@@ -23,6 +23,7 @@ enum Crossing {
     Kline(Kline),
     MarkPrice(MarkPrice),
     Liquidation(Liquidation),
+    Gap(Gap),
 }
 
 /// A [`BookUpdate`] but for its levels: the slot has those, bids first.
@@ -63,6 +64,7 @@ impl Slot {
             Crossing::Kline(event) => router.kline(state, event),
             Crossing::MarkPrice(event) => router.mark_price(state, event),
             Crossing::Liquidation(event) => router.liquidation(state, event),
+            Crossing::Gap(event) => router.gap(state, event),
         }
     }
 
@@ -83,6 +85,7 @@ impl Slot {
             Crossing::Kline(event) => (EventKind::Kline, &event.meta),
             Crossing::MarkPrice(event) => (EventKind::MarkPrice, &event.meta),
             Crossing::Liquidation(event) => (EventKind::Liquidation, &event.meta),
+            Crossing::Gap(event) => (EventKind::Gap, &event.meta),
         })
     }
 }
@@ -100,6 +103,7 @@ impl fmt::Debug for Slot {
             Some(Crossing::Kline(event)) => event.fmt(f),
             Some(Crossing::MarkPrice(event)) => event.fmt(f),
             Some(Crossing::Liquidation(event)) => event.fmt(f),
+            Some(Crossing::Gap(event)) => event.fmt(f),
         }
     }
 }
@@ -129,7 +133,7 @@ macro_rules! crosses {
     };
 }
 
-crosses!(Trade, AggTrade, Quote, Ticker, Kline, MarkPrice, Liquidation);
+crosses!(Trade, AggTrade, Quote, Ticker, Kline, MarkPrice, Liquidation, Gap);
 
 impl Crosses for BookUpdate<'_> {
     #[inline]

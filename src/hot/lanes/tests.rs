@@ -43,6 +43,7 @@ fn trade(symbol: usize, id: u64) -> Trade {
         sequence: None,
         is_block: false,
         is_rpi: false,
+        is_refilled: false,
     }
 }
 
@@ -135,6 +136,7 @@ fn every_kind_of_event_comes_to_its_handler_as_it_was_sent() {
         taker: Side::Sell,
         first_trade_id: 3,
         last_trade_id: 4,
+        is_refilled: false,
     };
     let mark = MarkPrice {
         meta: meta(0),

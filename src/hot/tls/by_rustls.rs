@@ -220,6 +220,10 @@ impl Records for RustlsRecords {
         !self.first_record.is_empty() || (!self.is_drained && begins_with_record(self.incoming.used()))
     }
 
+    fn unopened_bytes(&self, _: &ReadBuffer) -> usize {
+        self.first_record.len() + self.incoming.used().len()
+    }
+
     fn free<'b>(&'b mut self, _: &'b mut ReadBuffer) -> Result<&'b mut [u8], StreamError> {
         self.incoming.make_room(TLS_RECORD_BYTES_MAX);
         let free = self.incoming.free();

@@ -420,6 +420,11 @@ impl Records for InPlaceRecords {
     }
 
     #[inline]
+    fn unopened_bytes(&self, buffer: &ReadBuffer) -> usize {
+        buffer.ciphertext().len() + (self.handed.len() - self.handed_bytes)
+    }
+
+    #[inline]
     fn free<'b>(&'b mut self, buffer: &'b mut ReadBuffer) -> Result<&'b mut [u8], StreamError> {
         // Behind the end there is nothing to receive.
         Ok(if self.ended.is_some() { &mut [] } else { buffer.free_for_ciphertext(VISIT_BYTES_MAX) })

@@ -65,6 +65,9 @@ pub trait Records {
     /// True while [`Self::open_next`] has something to do although nothing more was received.
     fn has_record(&self, buffer: &ReadBuffer) -> bool;
 
+    /// Bytes received and not opened.
+    fn unopened_bytes(&self, buffer: &ReadBuffer) -> usize;
+
     /// Where received bytes go. Empty where there is no room before the read buffer is drained.
     ///
     /// # Errors

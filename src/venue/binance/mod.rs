@@ -4,3 +4,4 @@ pub mod decode;
 mod depth;
 pub mod protocol;
 pub mod sequence;
+pub(super) mod trades;

@@ -35,6 +35,7 @@ pub(super) fn build_trade<I: Isa>(slots: &Slots<'_>, context: &Context<'_, I>) -
         sequence: None,
         is_block: false,
         is_rpi: false,
+        is_refilled: false,
     })
 }
 
@@ -75,6 +76,7 @@ pub(super) fn build_agg_trade<I: Isa>(slots: &Slots<'_>, context: &Context<'_, I
         taker: taker(slots.int(agg_trade::IS_BUYER_MAKER)),
         first_trade_id: slots.int(agg_trade::FIRST_TRADE_ID),
         last_trade_id: slots.int(agg_trade::LAST_TRADE_ID),
+        is_refilled: false,
     })
 }
 

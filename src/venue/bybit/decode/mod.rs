@@ -317,6 +317,7 @@ fn build_trade<I: Isa>(slots: &Slots<'_>, context: &Context<'_, I>) -> Result<Tr
         sequence: slots.int_if(trade::SEQUENCE),
         is_block: slots.int(trade::IS_BLOCK) == 1,
         is_rpi: slots.int(trade::IS_RPI) == 1,
+        is_refilled: false,
     })
 }
 
