@@ -1,7 +1,8 @@
 //! One connection's settings, checked or built in code, with their defaults.
 
 use super::{
-    AuthConfig, BookConfig, Header, HeartbeatConfig, LivenessConfig, ReconnectConfig, RestConfig, RotationConfig,
+    AuthConfig, BookConfig, Header, HeartbeatConfig, LegsConfig, LivenessConfig, ReconnectConfig, RestConfig,
+    RotationConfig,
 };
 use crate::control::{self, Plan, PlanError, PlanLimits, PlannedConnection, SubscriptionSettings};
 use crate::hot::RecordOpener;
@@ -217,6 +218,8 @@ pub struct ConnectionConfig {
     pub core: usize,
     /// Who reads the socket.
     pub transport: Transport,
+    /// How many connections carry the same streams, and how they race.
+    pub legs: LegsConfig,
     /// TCP options.
     pub socket: SocketConfig,
     /// Subscribing.
@@ -267,6 +270,7 @@ impl ConnectionConfig {
             form: Form::default(),
             core: super::cpus().first().copied().unwrap_or(0),
             transport: Transport::default(),
+            legs: LegsConfig::default(),
             socket: SocketConfig::default(),
             subscription: SubscriptionConfig {
                 batch: BATCH_DEFAULT.min(args_max),

@@ -124,6 +124,7 @@ fn read_connection(
     apply_shared(&mut section, &mut config, host);
     read_url(&mut section, "url", &["ws", "wss"], &mut config.url);
     read_url(&mut section, "rest_url", &["http", "https"], &mut config.rest_url);
+    config.legs.read(&mut section);
     read_symbols(&mut section, &mut config);
     let channels = section.texts("channels").unwrap_or_default();
     if venue.is_some() {
@@ -199,6 +200,9 @@ fn apply_shared(section: &mut Section<'_>, config: &mut ConnectionConfig, host: 
     section.count("core", &mut config.core);
     section.choice("form", &[("combined", Form::Combined), ("raw", Form::Raw)], &mut config.form);
     section.choice("transport", &[("hot", Transport::Hot), ("cold", Transport::Cold)], &mut config.transport);
+    if let Some(table) = section.table("race") {
+        config.legs.race.apply(table);
+    }
     if let Some(table) = section.table("socket") {
         apply_socket(table, &mut config.socket);
     }

@@ -117,6 +117,9 @@ fn connection(socket: &Socket) -> ConnectionReport {
         moves: machine.map_or(0, |machine| machine.silences.moves),
         from_the_future: stats.from_the_future.get(),
         window_evictions: stats.window_evictions.get(),
+        won: stats.won.get(),
+        lost: stats.lost.get(),
+        lag_ns: percentiles(&stats.lag),
         tls: status.opener.map(|opener| opener.name().to_owned()),
         tls_fallbacks: status.tls_fallbacks,
         key_updates: stats.key_updates.get(),
@@ -249,6 +252,6 @@ pub(super) fn lane_report(stats: &LaneStats) -> LaneReport {
     }
 }
 
-fn percentiles(compact: &Histogram) -> Percentiles {
+pub(super) fn percentiles(compact: &Histogram) -> Percentiles {
     Percentiles::of_buckets(&compact.filled(), compact.max())
 }

@@ -6,9 +6,10 @@
 //! ```
 //! Called by the core's loop for each socket that may have bytes, and for each message of a connection on the cold side.
 
+use super::arbitrate::Place;
 use super::clock::{Clock, Ticks};
 use super::connection::{Closed, HotConnection};
-use super::legs::{Marked, Overlap, Overlaps, Role, Side};
+use super::legs::{Judgement, Marked, Overlap, Overlaps, Role};
 use super::outbox::Outbox;
 use super::pulse::{Marks, Pulses};
 use super::router::{Router, take_unrouted};
@@ -171,8 +172,8 @@ pub(super) struct Batch<'a, S> {
     read_at: Option<Ticks>,
     symbols: &'a HotSymbols,
     scratch: &'a mut DecoderScratch,
-    /// The overlap this connection is in, if any, and its side of it.
-    overlap: Option<(&'a mut Overlap, Side)>,
+    /// The overlap this connection is in, if any, and its place in it.
+    overlap: Option<(&'a mut Overlap, Place)>,
     latency_sample_every: u32,
     outbox: &'a mut Outbox,
     messages: u64,
@@ -220,8 +221,8 @@ impl<S> Batch<'_, S> {
         self.scratch.begin();
         let decoded = match &mut self.overlap {
             None => decoder.decode(payload, &self.received, self.symbols, self.scratch, &mut self.delivery),
-            Some((overlap, side)) => {
-                let mut judged = Judged { delivery: &mut self.delivery, overlap, side: *side };
+            Some((overlap, place)) => {
+                let mut judged = Judged { delivery: &mut self.delivery, overlap, place: *place };
                 judged.decode(decoder, payload, &self.received, self.symbols, self.scratch)
             }
         };
@@ -441,12 +442,12 @@ impl<S> Delivery<'_, S> {
 struct Judged<'a, 'd, S> {
     delivery: &'a mut Delivery<'d, S>,
     overlap: &'a mut Overlap,
-    side: Side,
+    place: Place,
 }
 
 impl<S> Judged<'_, '_, S> {
-    /// Decodes a message into this sink; out of the way of those that need no judgement.
-    #[cold]
+    /// Decodes a message into this sink; out of the way of those that need no judgement. Not cold: where a connection has
+    /// legs, all of its messages come here.
     #[inline(never)]
     fn decode(
         &mut self,
@@ -460,15 +461,22 @@ impl<S> Judged<'_, '_, S> {
     }
 
     fn take<E: Routed>(&mut self, event: &E) {
-        let Self { delivery, overlap, side } = self;
-        let symbol = event.meta().symbol;
+        let Self { delivery, overlap, place } = self;
+        let Meta { symbol, received, .. } = *event.meta();
         while delivery.marks.is_full() {
             delivery.make_room(event.meta());
         }
         delivery.mark(event);
-        if overlap.judge(*side, symbol, event.stream_kind(), event.mark(), delivery.stats) {
+        let mark = (event.mark(), received.mono);
+        let judgement = overlap.judge(*place, symbol, event.stream_kind(), mark, delivery.stats);
+        if judgement == Judgement::Deliver {
             delivery.stamp_decoded();
             delivery.hand_on(event);
+        }
+        if let Some(update) = event.as_book()
+            && (judgement != Judgement::Drop && overlap.has_waiting(symbol, event.stream_kind()))
+        {
+            overlap.wait(update, judgement, |waited| delivery.hand_on(waited));
         }
     }
 }
@@ -478,12 +486,14 @@ pub(super) trait Routed: Marked {
     const KIND: EventKind;
     fn meta(&self) -> &Meta;
     fn stream_kind(&self) -> StreamKind;
+    /// It, where it is a book's.
+    fn as_book(&self) -> Option<&BookUpdate<'_>>;
     /// Hands it to its handler.
     fn route<S>(&self, delivery: &mut Delivery<'_, S>);
 }
 
 macro_rules! route {
-    ($($method:ident, $kind:ident, $event:ty, |$delivery:ident, $of:ident| $route:expr;)*) => {
+    ($($method:ident, $kind:ident, $event:ty, $as_book:expr, |$delivery:ident, $of:ident| $route:expr;)*) => {
         $(impl Routed for $event {
             const KIND: EventKind = EventKind::$kind;
 
@@ -495,6 +505,12 @@ macro_rules! route {
             #[inline]
             fn stream_kind(&self) -> StreamKind {
                 self.stream_kind()
+            }
+
+            #[inline]
+            fn as_book(&self) -> Option<&BookUpdate<'_>> {
+                let as_book: fn(&Self) -> Option<&BookUpdate<'_>> = $as_book;
+                as_book(self)
             }
 
             #[inline]
@@ -532,12 +548,12 @@ macro_rules! route {
 }
 
 route! {
-    trade, Trade, Trade, |to, event| to.router.trade(to.state, event);
-    agg_trade, AggTrade, AggTrade, |to, event| to.router.agg_trade(to.state, event);
-    quote, Quote, Quote, |to, event| to.router.quote(to.state, event);
-    ticker, Ticker, Ticker, |to, event| to.router.ticker(to.state, event);
-    book, Book, BookUpdate<'_>, |to, event| to.book_delta(event);
-    kline, Kline, Kline, |to, event| to.router.kline(to.state, event);
-    mark_price, MarkPrice, MarkPrice, |to, event| to.router.mark_price(to.state, event);
-    liquidation, Liquidation, Liquidation, |to, event| to.router.liquidation(to.state, event);
+    trade, Trade, Trade, |_| None, |to, event| to.router.trade(to.state, event);
+    agg_trade, AggTrade, AggTrade, |_| None, |to, event| to.router.agg_trade(to.state, event);
+    quote, Quote, Quote, |_| None, |to, event| to.router.quote(to.state, event);
+    ticker, Ticker, Ticker, |_| None, |to, event| to.router.ticker(to.state, event);
+    book, Book, BookUpdate<'_>, |update| Some(update), |to, event| to.book_delta(event);
+    kline, Kline, Kline, |_| None, |to, event| to.router.kline(to.state, event);
+    mark_price, MarkPrice, MarkPrice, |_| None, |to, event| to.router.mark_price(to.state, event);
+    liquidation, Liquidation, Liquidation, |_| None, |to, event| to.router.liquidation(to.state, event);
 }
