@@ -14,7 +14,8 @@
 //! thread is in the figure: it is what a message costs once its bytes are here. `a_read_each`: every message comes in a
 //! read of its own, and from the end of its write to its handler counts, the read's system call included. `alone`: no
 //! overlap is on. `leader`: one
-//! is on, and the leader brings each event first. `repeated`: the successor brings what the leader brought before. `kept`: the
+//! is on, and the leader brings each event first. `repeated`: the successor brings what the leader brought before. `won` and
+//! `lost`: the same of two legs that last, whose wins, losses and lag are counted. `kept`: the
 //! core keeps the books, of some 500 levels a side; each message of five levels a side is applied before its handler is called.
 //! Instructions, which a noisy neighbour does not change: run a row with two values of `--chunks` under
 //! `valgrind --tool=callgrind --collect-atstart=no --toggle-collect='deliver::run' --toggle-collect='deliver::next_chunk'`;
@@ -25,11 +26,11 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tickwire::book::{BookEvent, BookSettings, BookSnapshot, Slot};
 use tickwire::hot::{
     Attachment, ColdPorts, Command, ConnectionSettings, ConnectionStats, Core, CoreSettings, CoreStats, Feed,
-    HotConnection, Idle, Notice, Overlap, Router, Strategy, Stream, ports,
+    HotConnection, Idle, Joining, Notice, Overlap, Router, Strategy, Stream, ports,
 };
 use tickwire::market::{
     BookUpdate, Level, Price, Qty, Quote, Received, SequenceIds, StreamKind, Symbol, SymbolSpec, SymbolTable, Trade,
@@ -61,6 +62,19 @@ enum Legs {
     Alone,
     Leader,
     Repeated,
+    Won,
+    Lost,
+}
+
+impl Legs {
+    /// The second connection brings the same.
+    const fn is_behind(self) -> bool {
+        matches!(self, Self::Repeated | Self::Lost)
+    }
+
+    const fn is_lasting(self) -> bool {
+        matches!(self, Self::Won | Self::Lost)
+    }
 }
 
 struct Row {
@@ -71,19 +85,25 @@ struct Row {
     is_single: bool,
 }
 
-const ROWS: [Row; 12] = [
+const ROWS: [Row; 18] = [
     Row { name: "trade/alone", kind: Kind::Trade, legs: Legs::Alone, is_single: false },
     Row { name: "trade/a_read_each", kind: Kind::Trade, legs: Legs::Alone, is_single: true },
     Row { name: "trade/leader", kind: Kind::Trade, legs: Legs::Leader, is_single: false },
     Row { name: "trade/repeated", kind: Kind::Trade, legs: Legs::Repeated, is_single: false },
+    Row { name: "trade/won", kind: Kind::Trade, legs: Legs::Won, is_single: false },
+    Row { name: "trade/lost", kind: Kind::Trade, legs: Legs::Lost, is_single: false },
     Row { name: "quote/alone", kind: Kind::Quote, legs: Legs::Alone, is_single: false },
     Row { name: "quote/a_read_each", kind: Kind::Quote, legs: Legs::Alone, is_single: true },
     Row { name: "quote/leader", kind: Kind::Quote, legs: Legs::Leader, is_single: false },
     Row { name: "quote/repeated", kind: Kind::Quote, legs: Legs::Repeated, is_single: false },
+    Row { name: "quote/won", kind: Kind::Quote, legs: Legs::Won, is_single: false },
+    Row { name: "quote/lost", kind: Kind::Quote, legs: Legs::Lost, is_single: false },
     Row { name: "book/alone", kind: Kind::Book, legs: Legs::Alone, is_single: false },
     Row { name: "book/kept", kind: Kind::KeptBook, legs: Legs::Alone, is_single: false },
     Row { name: "book/leader", kind: Kind::Book, legs: Legs::Leader, is_single: false },
     Row { name: "book/repeated", kind: Kind::Book, legs: Legs::Repeated, is_single: false },
+    Row { name: "book/won", kind: Kind::Book, legs: Legs::Won, is_single: false },
+    Row { name: "book/lost", kind: Kind::Book, legs: Legs::Lost, is_single: false },
 ];
 
 /// The strategy's state, and with it the venue: what a marker's handler needs to send the next chunk.
@@ -302,7 +322,7 @@ fn on_symbol(mine: &mut Mine, router: &mut Router<Mine>, spec: &SymbolSpec) {
 }
 
 /// A connection of the core in this slot, and its other end.
-fn attach(cold: &mut ColdPorts, slot: u16, stats: &Arc<ConnectionStats>) -> TcpStream {
+fn attach(cold: &mut ColdPorts, slot: u16, stats: &Arc<ConnectionStats>, legs: Legs) -> TcpStream {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a loopback port");
     let ours = TcpStream::connect(listener.local_addr().expect("bound")).expect("connects");
     let (peer, _) = listener.accept().expect("accepts");
@@ -310,7 +330,8 @@ fn attach(cold: &mut ColdPorts, slot: u16, stats: &Arc<ConnectionStats>) -> TcpS
     let stream = Stream::plain(ours).expect("non-blocking");
     let connection = HotConnection::new(stream, b"", &ConnectionSettings::default()).expect("a connection");
     let decoder = Decoder::new(Venue::BinanceSpot, Form::Combined, None);
-    let feed = Feed { leg: u8::from(slot == 1), ..Feed::new(slot, decoder, Arc::clone(stats)) };
+    let joining = legs.is_lasting().then_some(Joining { id: 1, successor_of: None });
+    let feed = Feed { leg: u8::from(slot == 1), joining, ..Feed::new(slot, decoder, Arc::clone(stats)) };
     cold.push(Command::Attach(Box::new(Attachment { connection, feed }))).expect("room in the ring");
     peer
 }
@@ -339,16 +360,22 @@ fn round(row: &Row, chunks: usize, every: u32) -> (Vec<u64>, u64) {
             keep(&mut cold, symbol);
         }
     }
-    let mut peers = vec![attach(&mut cold, 0, &stats)];
-    if row.legs != Legs::Alone {
-        let stream_kinds = [StreamKind::TRADE, StreamKind::QUOTE, StreamKind::BOOK];
-        let overlap = Overlap::new(1, Venue::BinanceSpot, 0, 1, stream_kinds);
+    let stream_kinds = [StreamKind::TRADE, StreamKind::QUOTE, StreamKind::BOOK];
+    if row.legs.is_lasting() {
+        let overlap = Overlap::of_legs(1, Venue::BinanceSpot, Duration::from_secs(2), stream_kinds);
         cold.push(Command::BeginOverlap(Box::new(overlap))).expect("room in the ring");
-        let successor = attach(&mut cold, 1, &stats);
+    }
+    let mut peers = vec![attach(&mut cold, 0, &stats, row.legs)];
+    if row.legs != Legs::Alone {
+        if !row.legs.is_lasting() {
+            let overlap = Overlap::new(1, Venue::BinanceSpot, 0, 1, stream_kinds);
+            cold.push(Command::BeginOverlap(Box::new(overlap))).expect("room in the ring");
+        }
+        let successor = attach(&mut cold, 1, &stats, row.legs);
         // The leader's row has the successor there and silent.
         peers.push(successor);
     }
-    let silent = if row.legs == Legs::Leader { peers.pop() } else { None };
+    let silent = if row.legs.is_behind() || row.legs == Legs::Alone { None } else { peers.pop() };
     let mut state = Mine {
         kind: row.kind,
         is_single: row.is_single,
@@ -379,7 +406,7 @@ fn round(row: &Row, chunks: usize, every: u32) -> (Vec<u64>, u64) {
     // A book is told of once more when the core stops and its connection goes.
     let cut_off = if row.kind == Kind::KeptBook { SYMBOL_COUNT } else { 0 };
     assert_eq!(mine.handled + unheard, mine.next + snapshots + cut_off, "each event reached its handler once");
-    let repeated = if row.legs == Legs::Repeated { mine.next } else { 0 };
+    let repeated = if row.legs.is_behind() { mine.next } else { 0 };
     assert_eq!((stats.repeated.get(), stats.ahead.get(), stats.unparsed.get()), (repeated, 0, 0));
     (mine.message_ns, mine.count)
 }

@@ -101,8 +101,23 @@ pub const CONTROL_MESSAGE_POOL: usize = 256;
 /// longer is refused by its length alone.
 pub const SERVER_PING_BYTES_MAX: usize = 256;
 
-/// Rotations one core may have under way at a time: each holds its tables, 11 to 26 MB, until its overlap has ended.
+/// Rotations one core may have under way at a time: each holds its tables, 13 to 40 MB, until its overlap has ended.
 pub const OVERLAP_COUNT_MAX: usize = 8;
+
+/// Sockets with legs that one core may have: each holds the tables of its legs, 13 to 40 MB, for as long as it is wanted.
+pub const LEGGED_SOCKET_COUNT_MAX: usize = 24;
+
+/// Legs of one connection: a third takes from the second's cost what it adds in luck, a fourth found nothing to win.
+pub const LEG_COUNT_MAX: usize = 3;
+
+/// Places of an overlap: one for each leg, and one for the successor of one of them.
+pub const LEG_PLACES: usize = 4;
+
+/// Batches of books of one overlap that may wait for what they join to: a few of each of the busiest books.
+pub const EARLY_BATCH_COUNT: usize = 512;
+
+/// Levels of those batches: at the 30 to 60 that batches have on average there is room for all.
+pub const EARLY_LEVEL_COUNT: usize = 32_768;
 
 /// Trade ids there is room for in one overlap. Sets of 16 fill unevenly: the first id is forgotten when about a third is
 /// taken, after 8 seconds at 20,000 trades a second; the oldest of its set, and a leg lags another by far less.
@@ -118,6 +133,8 @@ pub const HELD_QUOTE_COUNT_MAX: usize = 512;
 /// Bytes kept of a message that could not be used, one sample for each reason.
 pub const SAMPLE_BYTES: usize = 512;
 
+const _: () = assert!(EARLY_LEVEL_COUNT >= LEVEL_COUNT_MAX, "the longest batch may wait");
+const _: () = assert!(LEG_COUNT_MAX < LEG_PLACES, "a leg has a place for its successor");
 const _: () = assert!(HOLD_LEVEL_COUNT >= LEVEL_COUNT_MAX, "the longest message fits an empty buffer");
 const _: () = assert!(SYMBOL_COUNT_MAX <= u16::MAX as usize, "a symbol id is a u16, and one value is left over");
 const _: () = assert!(LANE_THREADS_MAX < u8::MAX as usize, "a lane's number is a byte, and one value is left over");

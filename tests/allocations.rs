@@ -327,8 +327,9 @@ fn over_wss_a_record_that_rustls_opens_allocates_twice_at_most_and_how_often_is_
     assert!(allocations <= 2 * records, "{allocations} allocations for {records} records");
 }
 
-#[test]
-fn a_rotation_under_load_allocates_nothing_on_the_hot_thread() {
+/// Rotates a connection of so many legs twice, under load, and says how often the hot thread allocated from a time when it was
+/// warm until all was over.
+fn allocations_of_rotations(legs: usize) -> u64 {
     assert!(is_counting(), "the allocator of this program counts");
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("threads");
     let options = SimOptions {
@@ -345,6 +346,7 @@ fn a_rotation_under_load_allocates_nothing_on_the_hot_thread() {
     let mut connection =
         ConnectionConfig::new("one", Venue::BinanceSpot).subscribed_to(&names, &channels).expect("known");
     connection.rotation.overlap = Duration::from_millis(300);
+    connection.legs.count = legs;
     let mut config = Config::from_connections(vec![connection]).expect("a configuration that works");
     let endpoints = serde_json::to_string(exchange.endpoints()).expect("JSON");
     config.point_at(&EndpointOverrides::parse(&endpoints).expect("endpoints")).expect("addresses");
@@ -362,7 +364,7 @@ fn a_rotation_under_load_allocates_nothing_on_the_hot_thread() {
             let handle = handle.clone();
             engine.block_on(async move { handle.rotate("one").await }).expect("it runs").is_ok()
         });
-        until(&engine, "it is over", |report| report.connections[0].rotations == done);
+        until(&engine, "it is over", |report| report.connections.iter().all(|leg| leg.rotations == done));
         until(&engine, "its tables are given back", |_| {
             let handle = handle.clone();
             let status = engine.block_on(async move { handle.status().await }).expect("it runs");
@@ -371,8 +373,19 @@ fn a_rotation_under_load_allocates_nothing_on_the_hot_thread() {
     }
     let report = engine.stop();
     let after = report.hot_threads[0].allocations.expect("counted");
-    assert!(report.connections[0].repeated > 1_000, "both legs spoke: {}", report.to_json());
-    assert_eq!(after - before, 0, "from the first BeginOverlap to after the last EndOverlap");
+    let repeated: u64 = report.connections.iter().map(|leg| leg.repeated).sum();
+    assert!(repeated > 1_000, "both legs spoke: {}", report.to_json());
+    after - before
+}
+
+#[test]
+fn a_rotation_under_load_allocates_nothing_on_the_hot_thread() {
+    assert_eq!(allocations_of_rotations(1), 0, "from the first BeginOverlap to after the last EndOverlap");
+}
+
+#[test]
+fn legs_under_load_and_their_rotations_allocate_nothing_on_the_hot_thread() {
+    assert_eq!(allocations_of_rotations(2), 0, "races, batches that wait, and successors that join and leave");
 }
 
 #[test]

@@ -7,7 +7,9 @@ use super::exchange::{NAME_ALLOWED, Placed, is_name};
 use super::place::Places;
 use super::{ConfigError, ConnectionConfig, EngineConfig, Host, InstrumentConfig, Transport, check_upkeep, engine};
 use crate::hot::RecordOpener;
-use crate::limits::{CONNECTION_COUNT_MAX, SCALE_MAX, SYMBOL_COUNT_MAX, SYMBOL_NAME_BYTES_MAX};
+use crate::limits::{
+    CONNECTION_COUNT_MAX, LEGGED_SOCKET_COUNT_MAX, SCALE_MAX, SYMBOL_COUNT_MAX, SYMBOL_NAME_BYTES_MAX,
+};
 use crate::market::{InstrumentKind, Venue};
 use crate::venue::{ChannelScope, Heartbeat, protocol};
 use std::collections::{HashMap, HashSet};
@@ -42,6 +44,7 @@ pub(super) fn check(placed: &[Placed], engine: &EngineConfig, names_cores: bool,
         one.times();
         one.upkeep();
         one.book();
+        one.legs();
         one.sizes();
         one.instruments();
     }
@@ -278,6 +281,7 @@ fn together(placed: &[Placed], errors: &mut Vec<ConfigError>) {
     let mut names: HashMap<&str, &Placed> = HashMap::new();
     let mut owners: HashMap<(Venue, &str), &ConnectionConfig> = HashMap::new();
     let mut sockets_by_core: HashMap<usize, usize> = HashMap::new();
+    let mut legged_by_core: HashMap<usize, usize> = HashMap::new();
     for placed in placed {
         let Placed { connection, places } = placed;
         match names.get(connection.name.as_str()) {
@@ -306,7 +310,18 @@ fn together(placed: &[Placed], errors: &mut Vec<ConfigError>) {
             return;
         }
         let sockets = sockets_by_core.entry(connection.core).or_default();
-        *sockets += connection.sockets().len();
+        let planned = connection.sockets().len();
+        *sockets += planned * connection.legs.count;
+        if connection.legs.count > 1 {
+            let legged = legged_by_core.entry(connection.core).or_default();
+            *legged += planned;
+            if *legged > LEGGED_SOCKET_COUNT_MAX {
+                let found = format!("{legged} sockets with legs on core {} up to here", connection.core);
+                let allowed = format!("{LEGGED_SOCKET_COUNT_MAX} sockets with legs on one core");
+                errors.push(places.of("legs").error(found, allowed));
+                return;
+            }
+        }
         if *sockets > CONNECTION_COUNT_MAX {
             let found = format!("{sockets} sockets on core {} up to here", connection.core);
             errors.push(places.of("channels").error(found, format!("{CONNECTION_COUNT_MAX} sockets on one core")));

@@ -1,7 +1,8 @@
 //! One connection's settings, checked or built in code, with their defaults.
 
 use super::{
-    AuthConfig, BookConfig, Header, HeartbeatConfig, LivenessConfig, ReconnectConfig, RestConfig, RotationConfig,
+    AuthConfig, BookConfig, Header, HeartbeatConfig, LegsConfig, LivenessConfig, ReconnectConfig, RestConfig,
+    RotationConfig,
 };
 use crate::control::{self, Plan, PlanError, PlanLimits, PlannedConnection, SubscriptionSettings};
 use crate::hot::RecordOpener;
@@ -225,6 +226,8 @@ pub struct ConnectionConfig {
     pub conflate_quotes: bool,
     /// Trades that are fetched by REST at most where a stream has left some out, for each hole: the last of it. 0: none.
     pub refill_trades_max: u32,
+    /// How many connections carry the same streams, and how they race.
+    pub legs: LegsConfig,
     /// TCP options.
     pub socket: SocketConfig,
     /// Subscribing.
@@ -277,6 +280,7 @@ impl ConnectionConfig {
             transport: Transport::default(),
             conflate_quotes: false,
             refill_trades_max: REFILL_TRADES_MAX_DEFAULT,
+            legs: LegsConfig::default(),
             socket: SocketConfig::default(),
             subscription: SubscriptionConfig {
                 batch: BATCH_DEFAULT.min(args_max),

@@ -138,8 +138,12 @@ fn write_socket(planned: &PlannedSocket<'_>, out: &mut String) -> fmt::Result {
         StreamClass::Public => "class public, ",
         StreamClass::Market => "class market, ",
     };
-    let url = connection.url.as_str().trim_end_matches('/');
-    writeln!(out, "    {url}{}", socket.path)?;
+    let url = planned.url().as_str().trim_end_matches('/');
+    let leg = match connection.legs.count {
+        1 => String::new(),
+        count => format!("  (leg {} of {count})", planned.leg + 1),
+    };
+    writeln!(out, "    {url}{}{leg}", socket.path)?;
     let rate = socket.requests_per_second.map(|rate| format!(", {rate} a second")).unwrap_or_default();
     let wait = match socket.connect_after {
         Duration::ZERO => String::new(),
@@ -192,6 +196,7 @@ fn write_keeping(connection: &ConnectionConfig, out: &mut String) -> fmt::Result
             writeln!(out, "  socket       {what} buffer {bytes} bytes, fixed (no autotuning)")?;
         }
     }
+    connection.legs.describe(out)?;
     if let Some(address) = connection.socket.source_address {
         writeln!(out, "  socket       from {address}")?;
     }

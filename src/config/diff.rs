@@ -145,6 +145,8 @@ const AT_START: &str = "read once, when the process starts";
 const BUDGET: &str = "the venue's REST budget and instrument list are set up when the process starts";
 const BY_CORE: &str = "its symbols live on their hot core: remove the connection, and add it there under another name";
 const BY_SOCKET: &str = "the sockets in use are read by it: remove the connection, and add it under another name";
+const BY_LEGS: &str =
+    "legs and what tells their events apart are made together: remove the connection, and add it under another name";
 const BY_PLAN: &str = "streams are dealt over sockets when they are first subscribed";
 const NO_CORE: &str = "hot cores are started with the process";
 const BY_VENUE: &str = "another venue is another connection: nothing of it is changed; give it another name";
@@ -403,7 +405,8 @@ type Setting = (&'static str, String, Result<Effect, &'static str>);
 fn settings(connection: &ConnectionConfig) -> Vec<Setting> {
     let ConnectionConfig { name: _, exchange, venue: _, url, rest_url, symbols: _, channels: _, form, core, .. } =
         connection;
-    let ConnectionConfig { transport, book, rest, auth: _, headers: _, tls, limits, instruments: _, .. } = connection;
+    let ConnectionConfig { transport, legs, book, rest, auth: _, headers: _, tls, limits, instruments: _, .. } =
+        connection;
     let ConnectionConfig { conflate_quotes, refill_trades_max, .. } = connection;
     let super::TlsConfig { ca_file, records } = tls;
     let super::BookConfig { keep, depth, top_levels, crossed_updates_max, snapshot_depth_first, snapshot_depth } = book;
@@ -427,10 +430,30 @@ fn settings(connection: &ConnectionConfig) -> Vec<Setting> {
         ("tls.records", records.name().to_owned(), Ok(Effect::Rotation)),
         ("limits.max_message_bytes", limits.max_message_bytes.to_string(), Ok(Effect::Rotation)),
     ];
+    settings.extend(leg_settings(legs));
     settings.extend(socket_settings(connection));
     settings.extend(subscription_settings(connection));
     settings.extend(upkeep_settings(connection));
     settings
+}
+
+fn leg_settings(legs: &super::LegsConfig) -> Vec<Setting> {
+    let super::LegsConfig { count, urls, source_addresses, race } = legs;
+    let super::RaceConfig { failover, replace, window, share_percent_max, lag_min, windows, hold_off } = race;
+    let now = Ok(Effect::AtOnce);
+    let listed = |all: Vec<String>| if all.is_empty() { "unset".to_owned() } else { all.join(", ") };
+    vec![
+        ("legs", count.to_string(), Err(BY_LEGS)),
+        ("legs_urls", listed(urls.iter().map(ToString::to_string).collect()), Err(BY_LEGS)),
+        ("legs_source_addresses", listed(source_addresses.iter().map(ToString::to_string).collect()), Err(BY_LEGS)),
+        ("race.failover_ms", ms(*failover), Err(BY_LEGS)),
+        ("race.replace", replace.to_string(), now),
+        ("race.window_s", seconds(*window), now),
+        ("race.share_percent_max", share_percent_max.to_string(), now),
+        ("race.lag_us_min", lag_min.as_micros().to_string(), now),
+        ("race.windows", windows.to_string(), now),
+        ("race.hold_off_s", seconds(*hold_off), now),
+    ]
 }
 
 fn socket_settings(connection: &ConnectionConfig) -> Vec<Setting> {
@@ -539,6 +562,8 @@ fn keep_refused(after: &mut ConnectionConfig, old: &ConnectionConfig) {
     after.timeouts.rest = old.timeouts.rest;
     after.subscription.streams_per_connection = old.subscription.streams_per_connection;
     after.subscription.separate = old.subscription.separate;
+    let failover = old.legs.race.failover;
+    after.legs = super::LegsConfig { race: super::RaceConfig { failover, ..after.legs.race }, ..old.legs.clone() };
 }
 
 fn engine_refusals(old: &Config, new: &Config, refused: &mut Vec<RefusedChange>) {

@@ -124,6 +124,7 @@ fn read_connection(
     apply_shared(&mut section, &mut config, host);
     read_url(&mut section, "url", &["ws", "wss"], &mut config.url);
     read_url(&mut section, "rest_url", &["http", "https"], &mut config.rest_url);
+    config.legs.read(&mut section);
     read_symbols(&mut section, &mut config);
     let channels = section.texts("channels").unwrap_or_default();
     if venue.is_some() {
@@ -201,6 +202,9 @@ fn apply_shared(section: &mut Section<'_>, config: &mut ConnectionConfig, host: 
     section.choice("transport", &[("hot", Transport::Hot), ("cold", Transport::Cold)], &mut config.transport);
     section.flag("conflate_quotes", &mut config.conflate_quotes);
     section.count("refill_trades_max", &mut config.refill_trades_max);
+    if let Some(table) = section.table("race") {
+        config.legs.race.apply(table);
+    }
     if let Some(table) = section.table("socket") {
         apply_socket(table, &mut config.socket);
     }

@@ -21,6 +21,7 @@ mod error;
 mod exchange;
 mod header;
 mod lane;
+mod legs;
 mod place;
 mod plan;
 mod reader;
@@ -47,6 +48,7 @@ pub use engine::{CoreConfig, EngineConfig, GovernorConfig, Idle, LockMemory, Wai
 pub use error::{ConfigError, ConfigErrors};
 pub use header::Header;
 pub use lane::{LaneBy, LaneConfig};
+pub use legs::{LegsConfig, RaceConfig};
 pub use plan::{ConfigPlan, PlannedSocket};
 pub use reload::ReloadError;
 pub use request::{RequestCodec, RequestConfig};

@@ -12,16 +12,33 @@ use crate::venue::protocol;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::Duration;
+use url::Url;
 
 /// One socket of a configuration.
 #[derive(Clone, Debug)]
 pub struct PlannedSocket<'a> {
     /// The connection it is of.
     pub connection: &'a ConnectionConfig,
+    /// Which of its legs, from 0; 0 too where it has one alone.
+    pub leg: usize,
     /// Its name as every output has it.
     pub name: String,
     /// What it carries, and when.
     pub socket: PlannedConnection,
+}
+
+impl<'a> PlannedSocket<'a> {
+    /// Where it connects to, without the path.
+    #[must_use]
+    pub fn url(&self) -> &'a Url {
+        self.connection.legs.url(self.leg).unwrap_or(&self.connection.url)
+    }
+
+    /// Where it connects from; `None`: the kernel chooses.
+    #[must_use]
+    pub fn source_address(&self) -> Option<IpAddr> {
+        self.connection.legs.source_address(self.leg).or(self.connection.socket.source_address)
+    }
 }
 
 /// Every socket of a configuration, in the order they are connected.
@@ -77,9 +94,13 @@ impl<'a> ConfigPlan<'a> {
             Err(error) => return self.violations.push(format!("{}: {error}", connection.name)),
         };
         let total = plan.connections.len();
-        let named = plan.connections.into_iter().enumerate().map(|(index, socket)| {
+        let legs = connection.legs.count.max(1);
+        let named = plan.connections.into_iter().enumerate().flat_map(|(index, socket)| {
             let name = socket.socket_name(&connection.name, index, total);
-            PlannedSocket { connection, name, socket }
+            (0..legs).map(move |leg| {
+                let (name, socket) = (connection.legs.name(&name, leg), socket.clone());
+                PlannedSocket { connection, leg, name, socket }
+            })
         });
         let first = self.sockets.len();
         self.sockets.extend(named);
@@ -87,7 +108,7 @@ impl<'a> ConfigPlan<'a> {
         for (index, violation) in
             plan.violations.iter().filter_map(|violation| Some((violation.connection?, violation)))
         {
-            self.violations.push(format!("{}: {}", self.sockets[first + index].name, violation.fault));
+            self.violations.push(format!("{}: {}", self.sockets[first + index * legs].name, violation.fault));
         }
     }
 
@@ -96,7 +117,7 @@ impl<'a> ConfigPlan<'a> {
         let mut groups: Vec<Vec<usize>> = Vec::new();
         let mut places: HashMap<Place<'_>, usize> = HashMap::new();
         for (index, planned) in self.sockets.iter().enumerate() {
-            let (url, address) = (&planned.connection.url, planned.connection.socket.source_address);
+            let (url, address) = (planned.url(), planned.source_address());
             let place = *places.entry((url.host_str(), url.port_or_known_default(), address)).or_insert_with(|| {
                 groups.push(Vec::new());
                 groups.len() - 1
@@ -116,7 +137,7 @@ impl<'a> ConfigPlan<'a> {
     fn check_connections(&mut self) {
         let mut counts: Vec<((Venue, Option<IpAddr>), usize)> = Vec::new();
         for planned in &self.sockets {
-            let key = (planned.connection.venue, planned.connection.socket.source_address);
+            let key = (planned.connection.venue, planned.source_address());
             match counts.iter_mut().find(|(known, _)| *known == key) {
                 Some((_, count)) => *count += 1,
                 None => counts.push((key, 1)),
@@ -172,5 +193,28 @@ mod tests {
         assert_eq!(plan.violations.len(), 2, "{:?}", plan.violations);
         assert!(plan.violations[0].starts_with("long/part-2: 30011 characters of stream names on one connection"));
         assert!(plan.violations[1].starts_with("empty: no stream to subscribe to"));
+    }
+
+    #[test]
+    fn each_leg_is_a_socket_that_connects_and_subscribes_by_its_own_address() {
+        let mut legged = connection("two", Venue::BinanceSpot, 3, "trade");
+        legged.legs.count = 3;
+        legged.legs.source_addresses =
+            ["192.0.2.1", "192.0.2.2", "192.0.2.1"].map(|text| text.parse().unwrap()).to_vec();
+        legged.legs.urls =
+            ["ws://127.0.0.1:1/", "ws://127.0.0.1:1/", "ws://127.0.0.1:2/"].map(|text| text.parse().unwrap()).to_vec();
+        let config = Config::from_connections(vec![legged]).unwrap();
+        let plan = ConfigPlan::new(&config);
+        let named: Vec<_> = plan
+            .sockets
+            .iter()
+            .map(|planned| (&*planned.name, planned.url().port(), planned.source_address()))
+            .collect();
+        let from = |last: u8| Some(IpAddr::from([192, 0, 2, last]));
+        assert_eq!(
+            named,
+            [("two/leg-1", Some(1), from(1)), ("two/leg-2", Some(1), from(2)), ("two/leg-3", Some(2), from(1))]
+        );
+        assert_eq!((plan.stream_count(), plan.request_count()), (9, 3), "each subscribes all");
     }
 }

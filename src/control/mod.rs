@@ -12,6 +12,7 @@
 //!                             │ pace           the venue's messages a second
 //! governor (one for the process): what all machines together may ask of a venue from one address
 //! snapshots: which book is repaired next, how deep and when, within the governor's budget
+//! race: which leg of a connection keeps losing, and is to be replaced
 //! pool: which streams go on which connection and in which request, before any machine is made
 //!
 //! engine ──► RequestMachine: session, auth + logins, heartbeat, reconnect, pace, and
@@ -34,6 +35,7 @@ mod names;
 mod pace;
 mod packing;
 mod pool;
+mod race;
 mod rate;
 mod reconnect;
 mod refill;
@@ -74,6 +76,7 @@ pub use pool::{
     Health, Plan, PlanLimits, PlannedConnection, PlannedRequest, PlannedStream, Separate, Violation, channel_weight,
     check_connections, health, plan, schedule,
 };
+pub use race::{Losing, Race, RaceCounts, RaceSettings};
 pub use reconnect::{Backoff, Cause, ReconnectSettings, RetryStrategy};
 pub use refill::{NotRefilled, RefillPlan, RefillStep};
 pub use report::{Report, Status};

@@ -220,6 +220,8 @@ pub struct Relay {
     again: Option<String>,
     /// Subscriptions of the old socket that the successor's chain has not met yet, as the hot core last said.
     unjoined: u32,
+    /// No rotation may begin: another leg of the same streams is being replaced.
+    is_held: bool,
     is_stopping: bool,
     is_over: bool,
     counters: RelayCounters,
@@ -249,6 +251,7 @@ impl Relay {
             rotate_at: None,
             again: None,
             unjoined: 0,
+            is_held: false,
             is_stopping: false,
             is_over: false,
             counters: RelayCounters::default(),
@@ -272,6 +275,10 @@ impl Relay {
             RelayEvent::Unsubscribe(stream) => self.on_streams(Event::Unsubscribe(stream), now, context, actions),
             RelayEvent::Resubscribe(stream) => {
                 self.give(Role::Current, Event::Resubscribe(stream), now, context, actions);
+            }
+            // Put off, not refused: it is due as soon as it may begin.
+            RelayEvent::Rotate(reason) if self.is_held && !self.is_rotating() && !self.is_stopping => {
+                (self.rotate_at, self.again) = (Some(now), Some(reason.to_owned()));
             }
             RelayEvent::Rotate(reason) => self.begin(reason, self.settings.lead_in, now, actions),
             RelayEvent::Reconnect(reason) => {
@@ -343,6 +350,11 @@ impl Relay {
         self.unjoined = count;
     }
 
+    /// While true no rotation begins; what becomes due meanwhile begins afterwards, at the next event or timer.
+    pub const fn set_held(&mut self, is_held: bool) {
+        self.is_held = is_held;
+    }
+
     /// From the next socket on, these hold.
     pub fn set_settings(&mut self, connection: ConnectionSettings, settings: RotationSettings) {
         self.connection = connection;
@@ -406,7 +418,7 @@ impl Relay {
 
     fn can_rotate(&self) -> bool {
         let is_alone = matches!(self.phase, Phase::Alone) && self.leaving.is_none();
-        is_alone && !self.is_stopping && self.current.machine.state() == State::Ready
+        is_alone && !self.is_stopping && !self.is_held && self.current.machine.state() == State::Ready
     }
 
     /// When an overlap goes on by itself.
@@ -502,7 +514,8 @@ impl Relay {
 
     fn on_notice(&mut self, now: MonoNs, context: &mut Context<'_>, actions: &mut Vec<RelayAction>) {
         const WORDS: &str = "the venue is going away";
-        if self.has_successor() || self.is_stopping {
+        if self.has_successor() || self.is_stopping || self.is_held {
+            // Where it is held, the other legs carry on when the venue goes.
             return;
         }
         if self.settings.on_notice && matches!(self.phase, Phase::Alone) && self.current.machine.state().is_up() {
@@ -530,7 +543,7 @@ impl Relay {
     /// Most of the connection is silent: a new one beside it, or instead of it.
     fn on_mostly_silent(&mut self, now: MonoNs, context: &mut Context<'_>, actions: &mut Vec<RelayAction>) {
         const WORDS: &str = "most of its subscriptions are silent";
-        if self.is_rotating() || self.is_stopping {
+        if self.is_rotating() || self.is_stopping || self.is_held {
             return;
         }
         self.begin(WORDS, self.settings.lead_in, now, actions);

@@ -401,3 +401,22 @@ fn an_event_of_a_socket_that_is_gone_is_counted_and_changes_nothing() {
     assert_eq!(bench.relay.counters().stale_events, 1);
     assert_eq!(bench.relay.current().1.state(), State::Ready);
 }
+
+#[test]
+fn a_rotation_that_is_held_begins_once_it_is_not_and_nothing_spins_meanwhile() {
+    for asked in [false, true] {
+        let settings = if asked { RotationSettings::default() } else { by_age(10) };
+        let mut bench = Bench::up(settings, &["btcusdt@trade"]);
+        bench.take_log();
+        bench.relay.set_held(true);
+        if asked {
+            bench.event(RelayEvent::Rotate("asked for"));
+        }
+        bench.pass(60);
+        assert_eq!(bench.take_log(), Vec::<String>::new(), "asked {asked}");
+        assert_eq!(bench.relay.counters(), RelayCounters::default());
+        bench.relay.set_held(false);
+        bench.event(RelayEvent::Timer);
+        assert_eq!(bench.take_log(), ["BeginOverlap { leader: Leg(1), successor: Leg(2) }"], "asked {asked}");
+    }
+}

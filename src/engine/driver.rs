@@ -9,6 +9,7 @@
 //! ```
 //! One task a connection. Holds no state of its own but what is under way.
 
+use super::group::Seat;
 use super::legs::{Attached, Connecting, LegIo, Link, PulseAt, Said, next};
 use super::link::SlotNotice;
 use super::listing::Listing;
@@ -105,6 +106,8 @@ pub(super) struct Driver {
     pub(super) stop: watch::Receiver<bool>,
     /// What was asked for before the venue's symbols were known: done once they are.
     pub(super) early: Vec<DriverCommand>,
+    /// Set where it is one of several legs.
+    pub(super) seat: Option<Seat>,
 }
 
 /// One connection's task at work.
@@ -136,8 +139,8 @@ enum Happened {
 impl Driver {
     /// Runs until the engine stops, or the connection is closed for good.
     pub(super) async fn run(mut self) {
-        self.shared.whole.down(&self.plan.name);
-        let Some(unlisted) = self.symbols_known().await else { return };
+        self.note_up(false);
+        let Some(unlisted) = self.symbols_known().await else { return self.leave().await };
         // Before anything is subscribed: a book that begins with a snapshot on the stream must not miss it.
         self.shared.books.settle(&self.shared, &self.cores).await;
         let streams = self.plan.streams_without(&unlisted);
@@ -148,16 +151,21 @@ impl Driver {
         }
         if streams.is_empty() && unlisted_streams > 0 {
             tracing::error!(connection = %self.plan.name, "nothing is left to subscribe: not connected");
-            return self.note_failed();
+            self.note_failed();
+            return self.leave().await;
         }
         let relay = match Relay::new(self.plan.control.clone(), self.plan.rotation.clone(), streams) {
             Ok(relay) => relay,
             Err(error) => {
                 tracing::error!(connection = %self.plan.name, %error, "nothing to subscribe");
                 self.note_error(error.to_string());
-                return self.note_failed();
+                self.note_failed();
+                return self.leave().await;
             }
         };
+        if let Some(seat) = &self.seat {
+            seat.begin(&self.core).await;
+        }
         let budget = self.shared.budget(&self.plan);
         let moved_up = self.shared.governor.moved_up();
         let sample_at = tokio::time::Instant::now() + SAMPLE_EVERY;
@@ -200,7 +208,7 @@ impl Driver {
         const WAITS: &str = "it waits for the venue's instrument list";
         match command {
             DriverCommand::Remove(done) => {
-                self.shared.whole.forget(&self.plan.name);
+                self.note_forgotten();
                 let _ = done.send(());
                 return None;
             }
@@ -220,8 +228,36 @@ impl Driver {
         Some(())
     }
 
+    /// Tells whether it is up to whoever wants to know whether the engine is whole.
+    fn note_up(&self, is_up: bool) {
+        let whole = &self.shared.whole;
+        match (&self.seat, is_up) {
+            (Some(seat), is_up) => seat.tell(is_up, whole),
+            (None, true) => whole.up(&self.plan.name),
+            (None, false) => whole.down(&self.plan.name),
+        }
+    }
+
+    /// It is missing to nobody any more.
+    fn note_forgotten(&self) {
+        match &self.seat {
+            Some(seat) => seat.forget(&self.shared.whole),
+            None => self.shared.whole.forget(&self.plan.name),
+        }
+    }
+
+    /// It ends: where it was a leg, the others go on without it.
+    async fn leave(&self) {
+        if let Some(seat) = &self.seat {
+            seat.end(&self.core).await;
+        }
+    }
+
     fn connecting(&self) -> Connecting {
-        let options = self.plan.connect.clone();
+        let mut options = self.plan.connect.clone();
+        if let Some(seat) = &self.seat {
+            options.avoided = seat.avoided();
+        }
         match self.plan.cold {
             None => Box::pin(async move { connect(&options).await.map(|done| Link::Hot(Box::new(done))) }),
             Some(cold) => Box::pin(async move {
@@ -299,7 +335,7 @@ impl Running {
                 self.publish();
             }
             if self.relay.is_over() {
-                return self.ended();
+                return self.ended().await;
             }
             let happened = self.wait().await;
             // A cold connection's messages are many, and change nothing here.
@@ -320,6 +356,9 @@ impl Running {
 
     fn apply(&mut self, event: RelayEvent<'_>) {
         let wall_ms = wall_now_ns() / 1_000_000;
+        if let Some(seat) = &self.driver.seat {
+            self.relay.set_held(seat.is_held());
+        }
         let mut governor = self.driver.shared.governor.lock();
         let mut context = Context { wall_ms, governor: &mut governor, budget: self.budget };
         self.relay.handle(event, mono_now(), &mut context, &mut self.actions);
@@ -385,17 +424,22 @@ impl Running {
                 if pulse == PulseAt::Nowhere {
                     continue;
                 }
-                let last = driver.core.last_data(driver.plan.venue, &driver.shared, pulse, leg.parity());
+                let last = driver.core.last_data(driver.plan.venue, &driver.shared, pulse, attached.place);
                 // What came on an earlier socket is not this one's. None at all is told too: that is how a stream that
                 // never spoke is found.
                 let last = if last > connected_at { last } else { MonoNs(0) };
                 machine.seen(SlotId::at(at), last, now);
             }
         }
-        if let Some(unjoined) = overlap.unjoined() {
+        let unjoined = driver.seat.as_ref().map_or_else(|| overlap.unjoined(), Seat::unjoined);
+        if let Some(unjoined) = unjoined {
             relay.note_unjoined(unjoined);
         }
-        self.apply(RelayEvent::Timer);
+        let losing = driver.seat.as_mut().and_then(|seat| seat.race(&driver.stats, now));
+        match losing {
+            Some(losing) => self.apply(RelayEvent::Rotate(&losing.to_string())),
+            None => self.apply(RelayEvent::Timer),
+        }
     }
 
     async fn on_said(&mut self, leg: Leg, said: Said) {
@@ -520,6 +564,9 @@ impl Running {
             }
             DriverCommand::Plan(plan) => {
                 self.relay.set_settings(plan.control.clone(), plan.rotation.clone());
+                if let Some(seat) = &self.driver.seat {
+                    seat.set_race(plan.race());
+                }
                 self.driver.plan = *plan;
             }
             DriverCommand::Status(reply) => {
@@ -544,6 +591,9 @@ impl Running {
                 self.let_go(leg).await;
                 self.legs.retain(|io| io.leg != leg);
             }
+        }
+        if let Some(seat) = &mut self.driver.seat {
+            seat.tidy(&self.relay);
         }
     }
 
@@ -629,6 +679,15 @@ impl Running {
         let mut feed = Feed::new(lease.slot(), decoder, Arc::clone(&driver.stats));
         feed.leg = leg.parity();
         feed.conflates_quotes = plan.conflate_quotes;
+        if let Some(seat) = &driver.seat {
+            let Some((place, joining)) = seat.joining(leg, &self.relay) else {
+                let reason = "its legs have no room on the core";
+                let event = Event::ConnectFailed { reason, retry_after: None, status: None };
+                return self.apply(RelayEvent::Leg(leg, event));
+            };
+            (feed.leg, feed.joining) = (place, Some(joining));
+        }
+        let (place, peer) = (feed.leg, link.peer());
         feed.server_ping = plan.control.heartbeat.server_ping.as_ref().map(|rule| Box::new(rule.ping().clone()));
         let socket = Arc::clone(&feed.socket);
         let mut cold = None;
@@ -657,7 +716,10 @@ impl Running {
         lease.attached();
         driver.command(command).await;
         let cold_seen = MonoNs(0);
-        self.leg(leg).attached = Some(Attached { lease, notices, socket, cold, cold_seen, pulses: Vec::new() });
+        if let Some(seat) = &mut self.driver.seat {
+            seat.connected(peer, &self.driver.stats, mono_now());
+        }
+        self.leg(leg).attached = Some(Attached { lease, notices, socket, cold, cold_seen, place, pulses: Vec::new() });
         self.apply(RelayEvent::Leg(leg, Event::Connected));
     }
 
@@ -672,7 +734,8 @@ impl Running {
     }
 
     /// A socket is gone. Tells the core which streams nothing brings any more: before another socket is attached, so that the
-    /// first event it brings of each is known to come behind a hole. A stream that another socket's subscription holds goes on.
+    /// first event it brings of each is known to come behind a hole. A stream that another socket's subscription holds goes on,
+    /// and so do all of a leg's while another leg is up.
     async fn tell_interrupted(&mut self) {
         if self.driver.is_stopping() {
             return;
@@ -686,7 +749,11 @@ impl Running {
                 .flat_map(|(_, machine)| machine.subscriptions().slots(SlotSet::Active).map(|(_, stream)| stream))
                 .collect();
             let wanted = self.relay.current().1.subscriptions().slots(SlotSet::Wanted).map(|(_, stream)| stream);
-            self.driver.interruption(wanted.filter(|stream| !goes_on.contains(stream)), false)
+            let interrupted: Vec<&str> = wanted.filter(|stream| !goes_on.contains(stream)).collect();
+            if interrupted.is_empty() || self.driver.seat.as_ref().is_some_and(|seat| !seat.was_last_up()) {
+                return;
+            }
+            self.driver.interruption(interrupted.into_iter(), false)
         };
         if let Some(command) = interruption {
             self.driver.command(command).await;
@@ -694,6 +761,13 @@ impl Running {
     }
 
     async fn begin_overlap(&mut self, leader: Leg, successor: Leg) {
+        if let Some(seat) = &mut self.driver.seat {
+            // Legs are told apart all the time: the successor is one more, in a place of its own.
+            if !seat.take_turn(successor) {
+                self.apply(RelayEvent::NotOverlapped("another leg is being replaced"));
+            }
+            return;
+        }
         let protocol = protocol(self.driver.plan.venue);
         let wanted = self.relay.current().1.subscriptions().slots(SlotSet::Wanted);
         let stream_kinds: BTreeSet<StreamKind> =
@@ -777,12 +851,7 @@ impl Running {
     fn publish(&mut self) {
         let state = self.relay.current().1.state();
         self.was_ready = state == State::Ready || (self.was_ready && state.is_up());
-        let whole = &self.driver.shared.whole;
-        if self.was_ready {
-            whole.up(&self.driver.plan.name)
-        } else {
-            whole.down(&self.driver.plan.name)
-        }
+        self.driver.note_up(self.was_ready);
         let status = self.relay.status();
         self.driver.status.lock().unwrap_or_else(PoisonError::into_inner).relay = Some(status);
     }
@@ -806,15 +875,15 @@ impl Running {
         driver.shared.events.publish(&driver.plan.name, happening);
     }
 
-    fn ended(self) {
+    async fn ended(self) {
         // A connection that is closed because we wanted it so is not missing.
         let is_wanted = !self.relay.is_stopping();
-        let whole = &self.driver.shared.whole;
         if is_wanted {
-            whole.down(&self.driver.plan.name)
+            self.driver.note_up(false);
         } else {
-            whole.forget(&self.driver.plan.name)
+            self.driver.note_forgotten();
         }
+        self.driver.leave().await;
         if !self.driver.is_stopping() {
             let status = self.relay.status();
             self.driver.status.lock().unwrap_or_else(PoisonError::into_inner).relay = Some(status);

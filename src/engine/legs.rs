@@ -15,6 +15,7 @@ use crate::hot::SocketStats;
 use crate::market::{MonoNs, StreamKind, Symbol};
 use crate::net::{ConnectError, Established, Message, WebSocketConnection};
 use std::future::Future;
+use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -28,6 +29,16 @@ pub(super) enum Link {
     Cold(Box<WebSocketConnection>),
 }
 
+impl Link {
+    /// The address at its other end.
+    pub(super) fn peer(&self) -> IpAddr {
+        match self {
+            Self::Hot(established) => established.peer.ip(),
+            Self::Cold(connection) => connection.peer().ip(),
+        }
+    }
+}
+
 pub(super) type Connecting = Pin<Box<dyn Future<Output = Result<Link, ConnectError>> + Send>>;
 
 /// A socket that its core knows.
@@ -39,6 +50,8 @@ pub(super) struct Attached {
     pub(super) cold: Option<Box<WebSocketConnection>>,
     /// When a ping or pong last came on a cold connection, which its core does not see.
     pub(super) cold_seen: MonoNs,
+    /// Which of its subscriptions' legs it is: by that the core notes their last data.
+    pub(super) place: u8,
     /// Where the last data of each slot of its machine stands, in the order of the slots.
     pub(super) pulses: Vec<PulseAt>,
 }
@@ -146,6 +159,7 @@ mod tests {
                 socket: Arc::default(),
                 cold: None,
                 cold_seen: MonoNs(0),
+                place: 0,
                 pulses: Vec::new(),
             });
             hearers.push(hearer);

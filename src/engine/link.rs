@@ -34,8 +34,8 @@ pub(super) enum SlotNotice {
     Control(Vec<u8>),
     /// The first message of its reason that gave no event.
     Sample { error: DecodeError, message_bytes: usize, sample: Vec<u8> },
-    /// The successor of a rotation is lost, this connection leads alone again; whether books with snapshots of their own
-    /// must be subscribed again.
+    /// The successor of a rotation is lost, this connection leads again, or another leg is lost that led; whether books with
+    /// snapshots of their own must be subscribed again.
     LeadReturned { has_snapshot_passed: bool },
     /// The core did not take the overlap that this connection was to lead.
     OverlapRefused,
@@ -133,6 +133,10 @@ fn take_notices(ports: &mut ColdPorts, slots: &SlotTable, books: &BookDesk, wait
             }
             Notice::OverlapRefused { slot, overlap } => {
                 drop(overlap);
+                let Some(slot) = slot else {
+                    tracing::error!("a core had no room for another connection with legs");
+                    continue;
+                };
                 (slot, SlotNotice::OverlapRefused, None)
             }
             Notice::Missing { slot, ids } => (slot, SlotNotice::Missing(ids), None),

@@ -10,6 +10,7 @@
 
 use super::books::{Wanted, WantedBooks};
 use super::driver::{Driver, DriverCommand, SharedStatus};
+use super::group::{Group, Seat};
 use super::handle::HandleError;
 use super::listing::{self, ListingHandle, VenueListing};
 use super::plan::{self, SocketPlan, TlsConfigs};
@@ -76,12 +77,29 @@ struct Managed {
     next_number: usize,
 }
 
+/// A socket, or the legs of one, which all carry its streams.
 struct ManagedSocket {
     name: String,
     class: StreamClass,
     streams: BTreeSet<Box<str>>,
+    legs: Vec<ManagedLeg>,
+}
+
+struct ManagedLeg {
+    name: String,
     commands: mpsc::Sender<DriverCommand>,
     row: Arc<report::Socket>,
+}
+
+impl ManagedSocket {
+    /// Where each of its legs takes commands.
+    fn commands(&self) -> Vec<mpsc::Sender<DriverCommand>> {
+        self.legs.iter().map(|leg| leg.commands.clone()).collect()
+    }
+
+    fn has_leg(&self, name: &str) -> bool {
+        self.legs.iter().any(|leg| leg.name == name)
+    }
 }
 
 impl Manager {
@@ -125,7 +143,9 @@ impl Manager {
         let state = self.state();
         let Ok(managed) = state.find(name) else { return false };
         let socket = managed.sockets.iter().find(|socket| socket.streams.contains(stream));
-        socket.is_some_and(|socket| socket.commands.try_send(DriverCommand::Resubscribe(stream.into())).is_ok())
+        // Which leg leads the book, its core knows: whoever does begins it afresh.
+        let tell = |leg: &ManagedLeg| leg.commands.try_send(DriverCommand::Resubscribe(stream.into())).is_ok();
+        socket.is_some_and(|socket| socket.legs.iter().filter(|leg| tell(leg)).count() > 0)
     }
 
     /// The books that the streams of every connection ask for: of several of a symbol the one without a bound, else the
@@ -174,7 +194,8 @@ impl Manager {
         self.state()
             .managed
             .iter()
-            .flat_map(|managed| managed.sockets.iter().map(|socket| Arc::clone(&socket.row)))
+            .flat_map(|managed| managed.sockets.iter().flat_map(|socket| &socket.legs))
+            .map(|leg| Arc::clone(&leg.row))
             .collect()
     }
 
@@ -231,11 +252,13 @@ impl Manager {
             state.managed.remove(at)
         };
         for socket in &removed.sockets {
-            let (done, is_done) = oneshot::channel();
-            let is_sent = socket.commands.send(DriverCommand::Remove(done)).await.is_ok();
-            // A driver that has ended, or ends before it hears this, forgets nothing any more; one that is only slow does.
-            if !is_sent || matches!(tokio::time::timeout(STATUS_WAIT, is_done).await, Ok(Err(_))) {
-                self.shared.whole.forget(&socket.name);
+            for leg in &socket.legs {
+                let (done, is_done) = oneshot::channel();
+                let is_sent = leg.commands.send(DriverCommand::Remove(done)).await.is_ok();
+                // A driver that has ended, or ends before it hears this, forgets nothing any more; one that is only slow does.
+                if !is_sent || matches!(tokio::time::timeout(STATUS_WAIT, is_done).await, Ok(Err(_))) {
+                    self.shared.whole.forget(&socket.name);
+                }
             }
         }
         self.settle_books(None).await;
@@ -303,12 +326,13 @@ impl Manager {
         let commands: Vec<_> = {
             let mut state = self.state();
             let managed = state.find_mut(name)?;
-            let commands = managed.sockets.iter_mut().filter_map(|socket| {
+            let commands = managed.sockets.iter_mut().flat_map(|socket| {
                 let here: Vec<Box<str>> =
                     socket.streams.iter().filter(|name| unwanted.contains(*name)).cloned().collect();
                 socket.streams.retain(|name| !unwanted.contains(name));
                 ended.extend(here.iter().cloned());
-                (!here.is_empty()).then(|| (socket.commands.clone(), here))
+                let legs = if here.is_empty() { Vec::new() } else { socket.commands() };
+                legs.into_iter().map(move |commands| (commands, here.clone()))
             });
             commands.collect()
         };
@@ -344,7 +368,7 @@ impl Manager {
             let state = self.state();
             let of_venue =
                 state.managed.iter().filter(|managed| venue.is_none_or(|venue| managed.config.venue == venue));
-            of_venue.flat_map(|managed| managed.sockets.iter().map(|socket| socket.commands.clone())).collect()
+            of_venue.flat_map(|managed| managed.sockets.iter().flat_map(ManagedSocket::commands)).collect()
         };
         let mut sent = 0;
         for commands in commands {
@@ -461,12 +485,14 @@ impl Manager {
                 *known = new.clone();
             }
             let core = self.core_of(new).map_err(|error| HandleError::Config(error.to_string()))?;
-            let plans = managed.sockets.iter().map(|socket| {
-                let streams = socket.streams.iter().cloned().collect();
-                plan::socket(new, core, &socket.name, socket.class, streams, tls)
-                    .map(|plan| (socket.commands.clone(), plan))
-            });
-            plans.collect::<Result<_, _>>().map_err(|error| HandleError::Config(error.to_string()))?
+            let mut plans = Vec::new();
+            for socket in &managed.sockets {
+                let streams: Vec<Box<str>> = socket.streams.iter().cloned().collect();
+                let legs = plan::legs(new, core, &socket.name, socket.class, &streams, tls)
+                    .map_err(|error| HandleError::Config(error.to_string()))?;
+                plans.extend(socket.commands().into_iter().zip(legs));
+            }
+            plans
         };
         for (commands, plan) in plans {
             let _ = commands.send(DriverCommand::Plan(Box::new(plan))).await;
@@ -490,11 +516,11 @@ impl Manager {
         let (name, class, commands) = {
             let mut state = self.state();
             let found = state.managed.iter_mut().find_map(|managed| {
-                let socket = managed.sockets.iter_mut().find(|socket| socket.name == from)?;
-                socket
-                    .streams
-                    .remove(stream)
-                    .then(|| (managed.config.name.clone(), socket.class, socket.commands.clone()))
+                let socket = managed.sockets.iter_mut().find(|socket| socket.has_leg(from))?;
+                // What one leg lacks the others bring: there is nothing to be moved, and nobody to wait for.
+                let [leg] = &socket.legs[..] else { return None };
+                let found = (managed.config.name.clone(), socket.class, leg.commands.clone());
+                socket.streams.remove(stream).then_some(found)
             });
             // It was unsubscribed meanwhile, or its connection removed.
             let Some(found) = found else { return Ok(()) };
@@ -543,13 +569,15 @@ impl Manager {
                     !takes
                 });
                 if !taken.is_empty() {
-                    told.push((socket.name.clone(), socket.commands.clone(), taken));
+                    told.push((socket.name.clone(), socket.commands(), taken));
                 }
             }
         }
         let mut last = String::new();
-        for (socket, commands, streams) in told {
-            let _ = commands.send(DriverCommand::Subscribe(streams)).await;
+        for (socket, legs, streams) in told {
+            for commands in legs {
+                let _ = commands.send(DriverCommand::Subscribe(streams.clone())).await;
+            }
             last = socket;
         }
         while !left.is_empty() {
@@ -584,10 +612,10 @@ impl Manager {
         let core = self.core_of(&managed.config).map_err(|error| HandleError::Config(error.to_string()))?;
         let socket_name = plan::socket_name(&managed.config.name, class, managed.next_number);
         managed.next_number += 1;
-        let listed = streams.iter().cloned().collect();
-        let plan = plan::socket(&managed.config, core, &socket_name, class, listed, tls)
+        let listed: Vec<Box<str>> = streams.iter().cloned().collect();
+        let plans = plan::legs(&managed.config, core, &socket_name, class, &listed, tls)
             .map_err(|error| HandleError::Config(error.to_string()))?;
-        let socket = self.spawn(plan, class, streams);
+        let socket = self.spawn_legs(&managed.config, &socket_name, plans, class, streams);
         managed.sockets.push(socket);
         Ok(socket_name)
     }
@@ -595,18 +623,19 @@ impl Manager {
     fn add_one(&self, connection: ConnectionConfig) -> Result<(), EngineError> {
         let core = self.core_of(&connection)?;
         self.listing(&connection)?;
-        let plans = plan::sockets(&connection, core, &mut self.state().tls)?;
-        let name = connection.name.clone();
-        let (planned_sockets, next_number) = (plans.len(), plans.len() + 1);
+        let planned = plan::sockets(&connection, core, &mut self.state().tls)?;
+        let (name, config) = (connection.name.clone(), connection.clone());
+        let (planned_sockets, next_number) = (planned.len(), planned.len() + 1);
         self.state().managed.push(Managed { planned_sockets, next_number, config: connection, sockets: Vec::new() });
         // Before any driver runs: it makes the books of its streams first.
-        let joining: Vec<Box<str>> = plans.iter().flat_map(|(_, plan)| plan.streams().iter().cloned()).collect();
+        let joining: Vec<Box<str>> = planned.iter().flat_map(|(_, legs)| legs[0].streams().iter().cloned()).collect();
         self.want_books(Some((&name, &joining)));
-        let sockets: Vec<ManagedSocket> = plans
+        let sockets: Vec<ManagedSocket> = planned
             .into_iter()
-            .map(|(class, plan)| {
-                let streams = plan.streams().iter().cloned().collect();
-                self.spawn(plan, class, streams)
+            .map(|(class, plans)| {
+                let streams = plans[0].streams().iter().cloned().collect();
+                let socket = plans[0].name.strip_suffix("/leg-1").unwrap_or(&plans[0].name).to_owned();
+                self.spawn_legs(&config, &socket, plans, class, streams)
             })
             .collect();
         if let Ok(managed) = self.state().find_mut(&name) {
@@ -615,8 +644,30 @@ impl Manager {
         Ok(())
     }
 
-    /// Starts the driver of one socket.
-    fn spawn(&self, plan: SocketPlan, class: StreamClass, streams: BTreeSet<Box<str>>) -> ManagedSocket {
+    /// Starts the drivers of one socket's legs.
+    fn spawn_legs(
+        &self,
+        config: &ConnectionConfig,
+        name: &str,
+        plans: Vec<SocketPlan>,
+        class: StreamClass,
+        streams: BTreeSet<Box<str>>,
+    ) -> ManagedSocket {
+        let stream_kinds = config.channels.iter().map(Channel::stream_kind);
+        let seats = match plans.len() {
+            1 => vec![None],
+            count => {
+                let race = config.legs.race;
+                let how = (count, race.failover, race.settings());
+                Group::seats(name, config.venue, stream_kinds, how).into_iter().map(Some).collect()
+            }
+        };
+        let legs = plans.into_iter().zip(seats).map(|(plan, seat)| self.spawn(plan, seat)).collect();
+        ManagedSocket { name: name.to_owned(), class, streams, legs }
+    }
+
+    /// Starts the driver of one leg.
+    fn spawn(&self, plan: SocketPlan, seat: Option<Seat>) -> ManagedLeg {
         let stats: Arc<ConnectionStats> = Arc::default();
         let status = SharedStatus::default();
         let row = Arc::new(report::Socket {
@@ -645,10 +696,11 @@ impl Manager {
             commands: received,
             stop: self.stop.clone(),
             early: Vec::new(),
+            seat,
         };
         let task = supervised(format!("the driver of {name}"), driver.run(), Arc::clone(&self.cold_failure));
         self.drivers.lock().unwrap_or_else(PoisonError::into_inner).spawn_on(task, &self.runtime);
-        ManagedSocket { name, class, streams, commands, row }
+        ManagedLeg { name, commands, row }
     }
 
     /// The venue's listing, begun with the first connection of the venue.
@@ -742,7 +794,8 @@ impl Manager {
                 managed
                     .sockets
                     .iter()
-                    .map(|socket| (socket.name.clone(), managed.config.venue, socket.commands.clone()))
+                    .flat_map(|socket| &socket.legs)
+                    .map(|leg| (leg.name.clone(), managed.config.venue, leg.commands.clone()))
             });
             sockets.collect()
         };
@@ -831,13 +884,16 @@ impl State {
         self.managed.iter_mut().flat_map(|managed| &mut managed.sockets).find(|socket| socket.name == name)
     }
 
-    /// The drivers of a connection, or of one socket.
+    /// The drivers of a connection, of one socket, or of one leg.
     fn sockets_of(&self, name: &str) -> Result<Vec<mpsc::Sender<DriverCommand>>, HandleError> {
-        let one = self.managed.iter().flat_map(|managed| &managed.sockets).find(|socket| socket.name == name);
-        match (self.find(name), one) {
-            (Ok(managed), _) => Ok(managed.sockets.iter().map(|socket| socket.commands.clone()).collect()),
-            (Err(_), Some(socket)) => Ok(vec![socket.commands.clone()]),
-            (Err(error), None) => Err(error),
+        let mut sockets = self.managed.iter().flat_map(|managed| &managed.sockets);
+        let one = sockets.clone().find(|socket| socket.name == name);
+        let leg = sockets.find_map(|socket| socket.legs.iter().find(|leg| leg.name == name));
+        match (self.find(name), one, leg) {
+            (Ok(managed), ..) => Ok(managed.sockets.iter().flat_map(ManagedSocket::commands).collect()),
+            (Err(_), Some(socket), _) => Ok(socket.commands()),
+            (Err(_), None, Some(leg)) => Ok(vec![leg.commands.clone()]),
+            (Err(error), None, None) => Err(error),
         }
     }
 

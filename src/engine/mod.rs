@@ -17,6 +17,7 @@ pub mod client;
 mod clients;
 mod driver;
 mod ended;
+mod group;
 mod handle;
 mod host;
 mod lanes;
@@ -475,7 +476,8 @@ impl EngineBuilder {
                 .iter()
                 .position(|core| core.cpu == connection.core)
                 .ok_or_else(|| EngineError::NoSuchCore { connection: connection.name.clone(), cpu: connection.core })?;
-            sockets[core] += plan::sockets(connection, core, &mut tls)?.len();
+            let planned = plan::sockets(connection, core, &mut tls)?;
+            sockets[core] += planned.iter().map(|(_, legs)| legs.len()).sum::<usize>();
             if sockets[core] > CONNECTION_COUNT_MAX {
                 return Err(EngineError::TooManySockets { cpu: connection.core, sockets: sockets[core] });
             }

@@ -20,6 +20,11 @@ use tokio::sync::mpsc;
 /// Ids of overlaps: no two of the process are the same.
 static NEXT_ID: AtomicU32 = AtomicU32::new(1);
 
+/// A new one.
+pub(super) fn next_id() -> u32 {
+    NEXT_ID.fetch_add(1, Ordering::Relaxed)
+}
+
 /// A slot, and what is heard of it.
 pub(super) type Place = (SlotLease, mpsc::UnboundedReceiver<SlotNotice>);
 
@@ -56,7 +61,7 @@ impl OverlapIo {
         successor: Leg,
     ) -> Option<Command> {
         let place = take_place(core, name)?;
-        let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
+        let id = next_id();
         let slot = place.0.slot();
         let made = tokio::task::spawn_blocking(move || Overlap::new(id, venue, leader, slot, stream_kinds));
         // Cancelled where the runtime ends.

@@ -19,7 +19,7 @@ use std::time::Duration;
 /// Everything one socket's driver needs.
 #[derive(Debug)]
 pub(super) struct SocketPlan {
-    /// Unique: the connection's name, with the class or number of the socket where one is not enough.
+    /// Unique: the connection's name, with the class or number of the socket where one is not enough, and that of the leg.
     pub(super) name: String,
     pub(super) venue: Venue,
     pub(super) form: Form,
@@ -63,12 +63,12 @@ pub(super) fn random_seed() -> u64 {
     RandomState::new().build_hasher().finish()
 }
 
-/// The sockets of one connection, on this core, each with the class of its streams.
+/// The sockets of one connection, on this core, each with the class of its streams, and of each its legs.
 pub(super) fn sockets(
     config: &ConnectionConfig,
     core: usize,
     tls: &mut TlsConfigs,
-) -> Result<Vec<(StreamClass, SocketPlan)>, EngineError> {
+) -> Result<Vec<(StreamClass, Vec<SocketPlan>)>, EngineError> {
     let refused = |error: PlanError| EngineError::Plan { connection: config.name.clone(), error };
     let planned = config.plan().map_err(refused)?;
     if let Some(violation) = planned.violations.into_iter().next() {
@@ -77,13 +77,30 @@ pub(super) fn sockets(
     let total = planned.connections.len();
     let planned = planned.connections.into_iter().enumerate().map(|(index, planned)| {
         let name = planned.socket_name(&config.name, index, total);
-        Ok((planned.class, socket(config, core, &name, planned.class, planned.names(), tls)?))
+        Ok((planned.class, legs(config, core, &name, planned.class, &planned.names(), tls)?))
     });
     planned.collect()
 }
 
-/// One socket of a connection, with these streams of one class.
-pub(super) fn socket(
+/// One socket of a connection, with these streams of one class: each of its legs, of which there is one at least.
+pub(super) fn legs(
+    config: &ConnectionConfig,
+    core: usize,
+    name: &str,
+    class: StreamClass,
+    streams: &[Box<str>],
+    tls: &mut TlsConfigs,
+) -> Result<Vec<SocketPlan>, EngineError> {
+    let of_leg = |leg| {
+        let mut config = config.clone();
+        config.url = config.legs.url(leg).cloned().unwrap_or(config.url);
+        config.socket.source_address = config.legs.source_address(leg).or(config.socket.source_address);
+        socket(&config, core, &config.legs.name(name, leg), class, streams.to_vec(), tls)
+    };
+    (0..config.legs.count.max(1)).map(of_leg).collect()
+}
+
+fn socket(
     config: &ConnectionConfig,
     core: usize,
     name: &str,
@@ -161,6 +178,11 @@ impl SocketPlan {
         &self.config.rest_url
     }
 
+    /// How its legs race.
+    pub(super) fn race(&self) -> control::RaceSettings {
+        self.config.legs.race.settings()
+    }
+
     /// The streams it was planned with.
     pub(super) fn streams(&self) -> &[Box<str>] {
         &self.streams
@@ -218,6 +240,7 @@ fn options(
             }),
             source_address: socket.source_address,
         },
+        avoided: Vec::new(),
         timeouts: net::Timeouts {
             dns: timeouts.dns,
             connect: timeouts.connect,

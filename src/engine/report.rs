@@ -137,6 +137,9 @@ fn connection(socket: &Socket) -> ConnectionReport {
         ids_back: stats.ids_back.get(),
         refills_unneeded: stats.refills_unneeded.get() + stats.refills_repeated.get(),
         quotes_folded: stats.quotes_folded.get(),
+        won: stats.won.get(),
+        lost: stats.lost.get(),
+        lag_ns: percentiles(&stats.lag),
         tls: status.opener.map(|opener| opener.name().to_owned()),
         tls_fallbacks: status.tls_fallbacks,
         key_updates: stats.key_updates.get(),
@@ -269,6 +272,6 @@ pub(super) fn lane_report(stats: &LaneStats) -> LaneReport {
     }
 }
 
-fn percentiles(compact: &Histogram) -> Percentiles {
+pub(super) fn percentiles(compact: &Histogram) -> Percentiles {
     Percentiles::of_buckets(&compact.filled(), compact.max())
 }

@@ -6,7 +6,8 @@ use crate::control::{ConnectionMachine, Leg, Operation, Relay, Report, SilentKin
 use crate::hot::mono_now;
 use crate::market::{MonoNs, Venue};
 use crate::telemetry::{
-    ConnectionStatus, Happening, HeartbeatStatus, LegStatus, PendingRequestStatus, RotationStatus, SubscriptionStatus,
+    ConnectionStatus, Happening, HeartbeatStatus, LegStatus, PendingRequestStatus, RaceStatus, RotationStatus,
+    SubscriptionStatus,
 };
 use crate::venue::protocol;
 use std::time::Duration;
@@ -68,7 +69,10 @@ pub(super) fn connection(driver: &Driver, relay: &Relay, legs: &[LegIo]) -> Conn
     let status = relay.status();
     let in_ms = |at: MonoNs| at.since_ns(now) / 1_000_000;
     let ago_ms = |at: MonoNs| now.since_ns(at) / 1_000_000;
-    let last_byte = legs.iter().find(|io| io.leg == current).and_then(|io| io.attached.as_ref()).map(|attached| {
+    let attached = legs.iter().find(|io| io.leg == current).and_then(|io| io.attached.as_ref());
+    // Of a socket that is not there nothing is fresh.
+    let place = attached.map_or(current.parity(), |attached| attached.place);
+    let last_byte = attached.map(|attached| {
         let last = attached.cold_seen.max(MonoNs(attached.socket.last_seen_ns.get()));
         ago_ms(last)
     });
@@ -86,6 +90,11 @@ pub(super) fn connection(driver: &Driver, relay: &Relay, legs: &[LegIo]) -> Conn
             .machines()
             .map(|(leg, machine)| leg_status(driver, machine, legs, (leg, leg == current), now))
             .collect(),
+        race: RaceStatus {
+            won: driver.stats.won.get(),
+            lost: driver.stats.lost.get(),
+            lag_ns: super::report::percentiles(&driver.stats.lag),
+        },
         rotation: RotationStatus {
             next_in_ms: relay.rotates_at().map(in_ms),
             is_running: relay.is_rotating(),
@@ -98,7 +107,7 @@ pub(super) fn connection(driver: &Driver, relay: &Relay, legs: &[LegIo]) -> Conn
             pings_answered: driver.stats.pings.get(),
             stale: status.machine.stale,
         },
-        subscriptions: subscriptions(driver, machine, current, now),
+        subscriptions: subscriptions(driver, machine, place, now),
         pending_requests: machine
             .subscriptions()
             .in_flight()
@@ -126,7 +135,7 @@ fn leg_status(
     let attached = legs.iter().find(|io| io.leg == leg).and_then(|io| io.attached.as_ref());
     let connected = attached.map(|attached| MonoNs(attached.socket.connected_ns.get())).filter(|at| at.0 > 0);
     let last_data = attached.and_then(|attached| {
-        let of = |&pulse: &PulseAt| driver.core.last_data(driver.plan.venue, &driver.shared, pulse, leg.parity());
+        let of = |&pulse: &PulseAt| driver.core.last_data(driver.plan.venue, &driver.shared, pulse, attached.place);
         attached.pulses.iter().map(of).max().filter(|&last| connected.is_some_and(|connected| last > connected))
     });
     LegStatus {
@@ -138,7 +147,7 @@ fn leg_status(
     }
 }
 
-fn subscriptions(driver: &Driver, machine: &ConnectionMachine, leg: Leg, now: MonoNs) -> Vec<SubscriptionStatus> {
+fn subscriptions(driver: &Driver, machine: &ConnectionMachine, place: u8, now: MonoNs) -> Vec<SubscriptionStatus> {
     let protocol = protocol(driver.plan.venue);
     let subscriptions = machine.subscriptions();
     let wanted = subscriptions.slots(SlotSet::Wanted).map(|(slot, stream)| {
@@ -148,7 +157,7 @@ fn subscriptions(driver: &Driver, machine: &ConnectionMachine, leg: Leg, now: Mo
             None => (String::new(), String::new()),
         };
         let pulse = super::driver::pulse_of(&driver.shared, &driver.plan, stream);
-        let last = driver.core.last_data(driver.plan.venue, &driver.shared, pulse, leg.parity());
+        let last = driver.core.last_data(driver.plan.venue, &driver.shared, pulse, place);
         SubscriptionStatus {
             stream: stream.to_owned(),
             channel,

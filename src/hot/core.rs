@@ -498,16 +498,20 @@ impl<S> Core<S> {
         let Some(slot) = free_slot(&mut self.slots, index) else {
             return self.refuse(Spent::Connection(attachment));
         };
+        let joined = self.desk.overlaps.attach(index, attachment.feed.leg, attachment.feed.joining);
         *slot = Slot {
             owned: Owned::Hot(attachment),
             looked: now,
             watched_ns: self.watched_ns,
             is_new: true,
-            role: self.desk.overlaps.attach(index),
+            role: joined.unwrap_or(None),
             ..Slot::default()
         };
         self.live.push(index);
         self.has_buffered = true;
+        if joined.is_err() {
+            return self.drop_unjoined(index);
+        }
         if let Err(error) = self.poller.add(fd, index, false) {
             self.lose(index, Closed { code: None, by: ClosedBy::Transport(error.into()) });
         }
@@ -520,8 +524,19 @@ impl<S> Core<S> {
         let Some(slot) = free_slot(&mut self.slots, feed.slot) else {
             return self.refuse(Spent::Feed(feed));
         };
-        let role = self.desk.overlaps.attach(feed.slot);
-        *slot = Slot { owned: Owned::Cold(feed), role, ..Slot::default() };
+        let index = feed.slot;
+        let joined = self.desk.overlaps.attach(index, feed.leg, feed.joining);
+        *slot = Slot { owned: Owned::Cold(feed), role: joined.unwrap_or(None), ..Slot::default() };
+        if joined.is_err() {
+            self.drop_unjoined(index);
+        }
+    }
+
+    /// A leg whose overlap this core does not have, or whose place is taken: all that it brings would be delivered twice.
+    #[cold]
+    fn drop_unjoined(&mut self, slot: u16) {
+        self.stats.overlaps_unknown.add(1);
+        self.lose(slot, Closed { code: None, by: ClosedBy::Dropped });
     }
 
     /// Gives back what asked for a slot that is taken, or is none. Its connection was never this core's, so no `Lost`
@@ -533,12 +548,11 @@ impl<S> Core<S> {
     }
 
     fn begin_overlap(&mut self, overlap: Box<Overlap>) {
-        let slots = [overlap.leader(), overlap.successor()];
         let owned = &mut self.slots;
         let has = |slot: u16| owned.get(usize::from(slot)).is_some_and(|slot| !matches!(slot.owned, Owned::Nothing));
         match self.desk.overlaps.begin(overlap, has) {
             Ok(roles) => {
-                for (slot, role) in slots.into_iter().zip(roles) {
+                for (slot, role) in roles.into_iter().flatten() {
                     if let Some(slot) = owned.get_mut(usize::from(slot)) {
                         slot.role = Some(role).filter(|_| !matches!(slot.owned, Owned::Nothing));
                     }
@@ -546,7 +560,8 @@ impl<S> Core<S> {
             }
             Err(overlap) => {
                 self.stats.overlaps_refused.add(1);
-                self.outbox.deliver(Notice::OverlapRefused { slot: overlap.leader(), overlap });
+                let slot = overlap.rotation().map(|[leader, _]| leader);
+                self.outbox.deliver(Notice::OverlapRefused { slot, overlap });
             }
         }
     }

@@ -6,10 +6,11 @@
 //! ```
 //! Called by the core's loop for each socket that may have bytes, and for each message of a connection on the cold side.
 
+use super::arbitrate::Place;
 use super::clock::{Clock, Ticks};
 use super::conflation::{Conflation, Held};
 use super::connection::{Closed, HotConnection};
-use super::legs::{Mark, Marked, Overlap, Overlaps, Role, Side};
+use super::legs::{Judgement, Mark, Marked, Overlap, Overlaps, Role};
 use super::outbox::Outbox;
 use super::pulse::{Marks, Pulses};
 use super::ring::{Feed, Notice};
@@ -231,8 +232,8 @@ pub(super) struct Batch<'a, S> {
     read_at: Option<Ticks>,
     symbols: &'a HotSymbols,
     scratch: &'a mut DecoderScratch,
-    /// The overlap this connection is in, if any, and its side of it.
-    overlap: Option<(&'a mut Overlap, Side)>,
+    /// The overlap this connection is in, if any, and its place in it.
+    overlap: Option<(&'a mut Overlap, Place)>,
     latency_sample_every: u32,
     outbox: &'a mut Outbox,
     messages: u64,
@@ -281,8 +282,8 @@ impl<S> Batch<'_, S> {
         self.scratch.begin();
         let decoded = match &mut self.overlap {
             None => decoder.decode(payload, &self.received, self.symbols, self.scratch, &mut self.delivery),
-            Some((overlap, side)) => {
-                let mut judged = Judged { delivery: &mut self.delivery, overlap, side: *side };
+            Some((overlap, place)) => {
+                let mut judged = Judged { delivery: &mut self.delivery, overlap, place: *place };
                 judged.decode(decoder, payload, &self.received, self.symbols, self.scratch)
             }
         };
@@ -478,8 +479,8 @@ impl<S> Delivery<'_, S> {
                     return;
                 }
             }
-            _ if self.conflates_quotes && event.quote().is_some() => {
-                return event.quote().map_or((), |quote| self.hold(quote));
+            _ if self.conflates_quotes && event.as_quote().is_some() => {
+                return event.as_quote().map_or((), |quote| self.hold(quote));
             }
             _ => {}
         }
@@ -661,12 +662,12 @@ impl<S> Delivery<'_, S> {
 struct Judged<'a, 'd, S> {
     delivery: &'a mut Delivery<'d, S>,
     overlap: &'a mut Overlap,
-    side: Side,
+    place: Place,
 }
 
 impl<S> Judged<'_, '_, S> {
-    /// Decodes a message into this sink; out of the way of those that need no judgement.
-    #[cold]
+    /// Decodes a message into this sink; out of the way of those that need no judgement. Not cold: where a connection has
+    /// legs, all of its messages come here.
     #[inline(never)]
     fn decode(
         &mut self,
@@ -680,19 +681,26 @@ impl<S> Judged<'_, '_, S> {
     }
 
     fn take<E: Routed>(&mut self, event: &E) {
-        let Self { delivery, overlap, side } = self;
-        let symbol = event.meta().symbol;
+        let Self { delivery, overlap, place } = self;
+        let Meta { symbol, received, .. } = *event.meta();
         while delivery.marks.is_full() {
             delivery.make_room(event.meta());
         }
         delivery.mark(event);
+        let mark = (event.mark(), received.mono);
         let evicted_before = delivery.stats.window_evictions.get();
-        if overlap.judge(*side, symbol, event.stream_kind(), event.mark(), delivery.stats) {
+        let judgement = overlap.judge(*place, symbol, event.stream_kind(), mark, delivery.stats);
+        if judgement == Judgement::Deliver {
             delivery.stamp_decoded();
             if delivery.stats.window_evictions.get() != evicted_before {
                 delivery.tell_evicted(event.meta(), event.stream_kind(), event.mark(), overlap.id());
             }
             delivery.hand_on(event);
+        }
+        if let Some(update) = event.as_book()
+            && (judgement != Judgement::Drop && overlap.has_waiting(symbol, event.stream_kind()))
+        {
+            overlap.wait(update, judgement, |waited| delivery.hand_on(waited));
         }
     }
 }
@@ -705,12 +713,21 @@ pub(super) trait Routed: Marked {
     /// Hands it to its handler.
     fn route<S>(&self, delivery: &mut Delivery<'_, S>);
 
+    /// The event, if it is a book's.
+    #[inline]
+    fn as_book(&self) -> Option<&BookUpdate<'_>> {
+        None
+    }
+
     /// The event, if it is a quote.
-    fn quote(&self) -> Option<&Quote>;
+    #[inline]
+    fn as_quote(&self) -> Option<&Quote> {
+        None
+    }
 }
 
 macro_rules! route {
-    ($($method:ident, $kind:ident, $event:ty, |$delivery:ident, $of:ident| $route:expr, |$this:ident| $quote:expr;)*) => {
+    ($($method:ident, $kind:ident, $event:ty, |$delivery:ident, $of:ident| $route:expr $(, $own:item)?;)*) => {
         $(impl Routed for $event {
             const KIND: EventKind = EventKind::$kind;
 
@@ -730,11 +747,7 @@ macro_rules! route {
                 $route;
             }
 
-            #[inline]
-            fn quote(&self) -> Option<&Quote> {
-                let $this = self;
-                $quote
-            }
+            $(#[inline] $own)?
         })*
 
         impl<S> Sink for Delivery<'_, S> {
@@ -765,14 +778,14 @@ macro_rules! route {
 }
 
 route! {
-    trade, Trade, Trade, |to, event| to.router.trade(to.state, event), |_event| None;
-    agg_trade, AggTrade, AggTrade, |to, event| to.router.agg_trade(to.state, event), |_event| None;
-    quote, Quote, Quote, |to, event| to.router.quote(to.state, event), |quote| Some(quote);
-    ticker, Ticker, Ticker, |to, event| to.router.ticker(to.state, event), |_event| None;
-    book, Book, BookUpdate<'_>, |to, event| to.book_delta(event), |_event| None;
-    kline, Kline, Kline, |to, event| to.router.kline(to.state, event), |_event| None;
-    mark_price, MarkPrice, MarkPrice, |to, event| to.router.mark_price(to.state, event), |_event| None;
-    liquidation, Liquidation, Liquidation, |to, event| to.router.liquidation(to.state, event), |_event| None;
+    trade, Trade, Trade, |to, event| to.router.trade(to.state, event);
+    agg_trade, AggTrade, AggTrade, |to, event| to.router.agg_trade(to.state, event);
+    quote, Quote, Quote, |to, event| to.router.quote(to.state, event), fn as_quote(&self) -> Option<&Quote> { Some(self) };
+    ticker, Ticker, Ticker, |to, event| to.router.ticker(to.state, event);
+    book, Book, BookUpdate<'_>, |to, event| to.book_delta(event), fn as_book(&self) -> Option<&BookUpdate<'_>> { Some(self) };
+    kline, Kline, Kline, |to, event| to.router.kline(to.state, event);
+    mark_price, MarkPrice, MarkPrice, |to, event| to.router.mark_price(to.state, event);
+    liquidation, Liquidation, Liquidation, |to, event| to.router.liquidation(to.state, event);
 }
 
 /// A marker reaches a handler like any event; what comes from a venue is never one.
@@ -800,10 +813,5 @@ impl Routed for Gap {
     #[inline]
     fn route<S>(&self, delivery: &mut Delivery<'_, S>) {
         delivery.router.gap(delivery.state, self);
-    }
-
-    #[inline]
-    fn quote(&self) -> Option<&Quote> {
-        None
     }
 }

@@ -1,67 +1,61 @@
-//! Two connections with the same subscriptions: each event reaches the strategy once.
+//! Several connections with the same subscriptions: each event reaches the strategy once.
 //!
 //! ```text
-//! old leg  (leader)    ──►┐ by its kind's identity:
-//! new leg  (successor) ──►┘   id in the window? further than the last? does it join? who leads?  ──► router
+//! leg in place 0 ──►┐ by its kind's identity (arbitrate):
+//! leg in place 1 ──►┤   id in the window? further than the last? does it join? who leads?  ──► router
+//! leg in place 2 ──►┘
 //!
-//! BeginOverlap ─ successor attached, subscribed ─ Promote ─ old leg closed, Lost ─ grace ─ EndOverlap
+//! a rotation   BeginOverlap ─ successor attached, subscribed ─ Promote ─ old leg closed, Lost ─ grace ─ EndOverlap
+//! legs         BeginOverlap ─ each leg joins with its attachment and leaves with its loss, successors among them ─ EndOverlap
 //! ```
 //! Control decides when; this decides per event. What each identity means here:
 //!
 //! - *Trade id*: an event is delivered unless its id is in the window, whichever leg brings it, in any order.
 //! - *Furthest*: delivered if its id lies above the last one delivered. A leg whose numbers start again at 1 starts a new
-//!   numbering; the other leg's old numbers are behind it.
+//!   numbering; the other legs' old numbers are behind it.
 //! - *Chain*: a batch of absolute quantities covers the ids from its start to its last. It is delivered if it starts at or
-//!   before the id that follows the last one delivered, and reaches beyond. Batches of both legs may be mixed: at the batch's
+//!   before the id that follows the last one delivered, and reaches beyond. Batches of all legs may be mixed: at the batch's
 //!   last id every level it names has the quantity it names, whatever of the batch was applied before, and levels it does not
 //!   name did not change within it. So after each delivered batch the book is the venue's at that id, however the legs cut
-//!   their batches. A batch that starts further on is *ahead*: not delivered, because the other leg will bring what lies
-//!   between; only where it cannot (it is gone, never spoke, is ahead itself, or says nothing while many batches come) the
-//!   gap is handed on, and the book's own sequence rule finds it.
-//! - *Snapshot*: the old leg leads until the new one's first snapshot of that book; from then on only the new one is heard.
-//! - *None*: the old leg leads until the promotion; then the new one from its first event of that subscription on.
+//!   their batches. A batch that starts further on is *ahead*: it waits (early), because another leg will bring what lies
+//!   between; only where none can (each is gone, never spoke, is ahead itself, or says nothing while many batches come) what
+//!   waits is delivered with the gap before it, and the book's own sequence rule finds it.
+//! - *Snapshot*: one leg leads each book. A successor takes over at its first snapshot of it, any other leg at its first
+//!   snapshot after the leader was lost.
+//! - *None*: one leg leads each subscription: a successor from its first event after the promotion on, any other leg once
+//!   the leader is gone, or has said nothing while another spoke for as long as the overlap allows.
 //!
-//! Where one leg is lost the other leads at once. Tables are allocated and brought in by [`Overlap::new`], on the cold
-//! side, and go back there whole: nothing here allocates, frees or clears.
+//! Tables are allocated and brought in by [`Overlap::new`] and [`Overlap::of_legs`], on the cold side, and go back there
+//! whole: nothing here allocates, frees or clears.
 
+use super::arbitrate::{Legs, Place, State, Verdict};
+use super::early::Early;
 use super::stats::{ConnectionStats, Counter};
 use super::window::{Inserted, Window, brought_in};
-use crate::limits::{OVERLAP_COUNT_MAX, SYMBOL_COUNT_MAX};
+use crate::limits::{LEG_PLACES, LEGGED_SOCKET_COUNT_MAX, OVERLAP_COUNT_MAX, SYMBOL_COUNT_MAX};
 use crate::market::{
-    AggTrade, BookKind, BookUpdate, Kline, Liquidation, MarkPrice, Quote, StreamKind, Symbol, Ticker, Trade, TradeId,
-    Venue,
+    AggTrade, BookKind, BookUpdate, Kline, Liquidation, MarkPrice, MonoNs, Quote, StreamKind, Symbol, Ticker, Trade,
+    TradeId, Venue,
 };
 use crate::venue::{Identity, identity};
 use std::sync::Arc;
+use std::time::Duration;
 
-/// Which of the two connections.
+/// Place of the old connection of a rotation, and of the new one.
+const LEADER: Place = Place::new(0).expect("below LEG_PLACES");
+const SUCCESSOR: Place = Place::new(1).expect("below LEG_PLACES");
+
+/// What becomes of an event.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Side {
-    /// The old one.
-    Leader,
-    /// The new one.
-    Successor,
-}
-
-impl Side {
-    const fn index(self) -> usize {
-        self as usize
-    }
-
-    const fn other(self) -> Self {
-        match self {
-            Self::Leader => Self::Successor,
-            Self::Successor => Self::Leader,
-        }
-    }
-}
-
-/// Whether a leg is on its core.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Presence {
-    Awaited,
-    On,
-    Gone,
+pub(super) enum Judgement {
+    /// It is delivered.
+    Deliver,
+    /// It is not.
+    Drop,
+    /// It waits, as [`Overlap::wait`] has it.
+    Keep,
+    /// It is delivered behind what waits of its book, as [`Overlap::wait`] has it.
+    KeepAndRelease,
 }
 
 /// What tells an event from others of its subscription, as far as its kind of stream has an identity.
@@ -73,107 +67,49 @@ pub(super) enum Mark {
     Nothing,
 }
 
-/// What becomes of an event during an overlap.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Verdict {
-    /// The strategy gets it.
-    Deliver,
-    /// It does not: the other leg brought it, or leads this subscription.
-    Repeated,
-    /// It does not: what lies between the last delivered and this one has not come yet.
-    Ahead,
-}
-
 /// What the cold side may see of an overlap: written by the core, read by anyone.
 #[derive(Debug, Default)]
 pub struct OverlapProgress {
-    /// Chained books (by symbol and kind of stream) of which the successor's changes lie ahead: the old leg must bring what
-    /// is between. While this is not 0, letting the old leg go would open a gap.
+    /// Chained books (by symbol and kind of stream) of which the successor's changes lie ahead: another leg must bring what
+    /// is between. While this is not 0, letting the old leg go may open a gap. Counted from the last successor's coming on.
     pub unjoined: Counter,
     /// Chained books of which the successor's changes have joined. A book that did not change is in neither count.
     pub joined: Counter,
-    /// Books with snapshots of their own that the successor leads.
-    pub snapshots_passed: Counter,
-    /// Subscriptions without identity that the successor leads.
+    /// Subscriptions without identity that a successor leads.
     pub leads_passed: Counter,
 }
 
-/// What is known of one (symbol, kind of stream). All zero: nothing.
-#[derive(Clone, Copy, Debug, Default)]
-struct State {
-    /// Id of the last delivered.
-    last: u64,
-    /// By leg. Furthest: its last id, or, while it has not spoken, the last of a numbering that the other leg has left.
-    /// Chain: the furthest of its ids that was not delivered.
-    seen: [u64; 2],
-    /// By leg. Furthest: in which numbering it is. Chain: its batches ahead since the other leg last spoke.
-    epochs: [u8; 2],
-    /// The numbering of `last`.
-    epoch: u8,
-    /// A set of the flags below.
-    flags: u8,
+/// How a connection takes part in an overlap that lasts.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Joining {
+    /// The overlap's id.
+    pub id: u32,
+    /// The number of the leg that it is to succeed: [`Feed::leg`](super::Feed::leg) of that one.
+    pub successor_of: Option<u8>,
 }
-
-/// `last` is known.
-const IS_KNOWN: u8 = 1;
-/// By leg, shifted by its index: it has spoken.
-const HAS_SPOKEN: u8 = 2;
-/// The successor leads.
-const HAS_PASSED: u8 = 8;
-/// Counted as unjoined.
-const IS_UNJOINED: u8 = 16;
-/// Counted as joined.
-const IS_JOINED: u8 = 32;
-
-impl State {
-    const fn has(&self, flag: u8) -> bool {
-        self.flags & flag != 0
-    }
-
-    const fn has_spoken(&self, side: Side) -> bool {
-        self.has(HAS_SPOKEN << side.index())
-    }
-
-    /// Sets a flag; true if it was not set.
-    fn raise(&mut self, flag: u8) -> bool {
-        let was = self.has(flag);
-        self.flags |= flag;
-        !was
-    }
-
-    /// Removes a flag; true if it was set.
-    fn drop_flag(&mut self, flag: u8) -> bool {
-        let was = self.has(flag);
-        self.flags &= !flag;
-        was
-    }
-
-    fn deliver(&mut self, last: u64) -> Verdict {
-        self.last = last;
-        self.flags |= IS_KNOWN;
-        Verdict::Deliver
-    }
-}
-
-/// Batches in a row that may lie ahead while the other leg says nothing of the book: three seconds of the common stream of
-/// ten a second. An old leg that is half-open must not keep its successor silent for longer.
-const AHEAD_COUNT_MAX: u8 = 32;
 
 /// The value of `Overlap::tables` for a kind of stream without states.
 const NO_TABLE: u8 = u8::MAX;
 
-/// The tables by which one rotation's events are told apart. Made and freed on the cold side.
+/// The tables by which the events of one set of legs are told apart. Made and freed on the cold side.
 pub struct Overlap {
-    id: u32,
-    slots: [u16; 2],
-    presence: [Presence; 2],
-    is_promoted: bool,
+    legs: Legs,
     identities: [Identity; StreamKind::COUNT],
     /// By kind of stream: which table of `states` is its.
     tables: [u8; StreamKind::COUNT],
     states: Box<[State]>,
     window: Option<Window>,
+    /// Batches that wait, where there are chained books.
+    early: Option<Early>,
     progress: Arc<OverlapProgress>,
+    id: u32,
+    slots: [Option<u16>; LEG_PLACES],
+    /// Books with snapshots of their own, by the place that leads them.
+    led: [u32; LEG_PLACES],
+    /// The successor of a rotation is still to come.
+    is_awaiting: bool,
+    /// It has no end of its own: legs come and go.
+    is_lasting: bool,
 }
 
 impl std::fmt::Debug for Overlap {
@@ -181,15 +117,15 @@ impl std::fmt::Debug for Overlap {
         f.debug_struct("Overlap")
             .field("id", &self.id)
             .field("slots", &self.slots)
-            .field("presence", &self.presence)
-            .field("is_promoted", &self.is_promoted)
+            .field("legs", &self.legs)
+            .field("is_lasting", &self.is_lasting)
             .finish_non_exhaustive()
     }
 }
 
 impl Overlap {
     /// The tables of a rotation from the connection in slot `leader` to the one that will be in slot `successor`, of these
-    /// kinds of stream. Allocates and brings in 10.6 MB where one has trade ids, and half a megabyte for every other.
+    /// kinds of stream. Allocates and brings in 12.6 MB where one has trade ids, and a megabyte for every other.
     ///
     /// Those that are not named here (a subscription added while the overlap is on) have one speaker: the leader until the
     /// promotion, the successor after it.
@@ -202,6 +138,36 @@ impl Overlap {
         venue: Venue,
         leader: u16,
         successor: u16,
+        stream_kinds: impl IntoIterator<Item = StreamKind>,
+    ) -> Self {
+        let mut overlap = Self::with_tables(id, venue, Some(LEADER), u64::MAX, stream_kinds);
+        overlap.legs.join(LEADER, None);
+        (overlap.slots[LEADER.index()], overlap.slots[SUCCESSOR.index()]) = (Some(leader), Some(successor));
+        overlap.is_awaiting = true;
+        overlap
+    }
+
+    /// The tables of connections that carry these kinds of stream together for as long as they are wanted: each joins with
+    /// its attachment, by [`Feed::joining`](super::Feed::joining). As large as those of a rotation.
+    ///
+    /// Kinds of stream that are not named here have one speaker at a time, until that is lost. A leg that leads what has no
+    /// identity loses the lead after `failover` without an event of it, while another leg has one.
+    #[must_use]
+    pub fn of_legs(
+        id: u32,
+        venue: Venue,
+        failover: Duration,
+        stream_kinds: impl IntoIterator<Item = StreamKind>,
+    ) -> Self {
+        let failover_ns = u64::try_from(failover.as_nanos()).unwrap_or(u64::MAX);
+        Self { is_lasting: true, ..Self::with_tables(id, venue, None, failover_ns, stream_kinds) }
+    }
+
+    fn with_tables(
+        id: u32,
+        venue: Venue,
+        leader: Option<Place>,
+        failover_ns: u64,
         stream_kinds: impl IntoIterator<Item = StreamKind>,
     ) -> Self {
         let mut identities = [Identity::None; StreamKind::COUNT];
@@ -219,17 +185,20 @@ impl Overlap {
             }
         }
         let count = usize::from(table_count) * SYMBOL_COUNT_MAX;
-        let states = brought_in(State { epoch: 1, ..State::default() }, State::default(), count);
+        let has_chains = identities.contains(&Identity::Chain);
         Self {
-            id,
-            slots: [leader, successor],
-            presence: [Presence::On, Presence::Awaited],
-            is_promoted: false,
+            legs: Legs::new(failover_ns),
             identities,
             tables,
-            states,
+            states: brought_in(State::other(), State::led_by(leader), count),
             window: has_ids.then(Window::new),
+            early: has_chains.then(Early::new),
             progress: Arc::default(),
+            id,
+            slots: [None; LEG_PLACES],
+            led: [0; LEG_PLACES],
+            is_awaiting: false,
+            is_lasting: false,
         }
     }
 
@@ -239,16 +208,11 @@ impl Overlap {
         self.id
     }
 
-    /// The slot of the old connection.
+    /// The slots of a rotation's two connections; `None` for legs, which join with their attachments.
     #[must_use]
-    pub const fn leader(&self) -> u16 {
-        self.slots[Side::Leader.index()]
-    }
-
-    /// The slot of the new connection.
-    #[must_use]
-    pub const fn successor(&self) -> u16 {
-        self.slots[Side::Successor.index()]
+    pub fn rotation(&self) -> Option<[u16; 2]> {
+        let of = |place: Place| self.slots[place.index()].filter(|_| !self.is_lasting);
+        of(LEADER).zip(of(SUCCESSOR)).map(|(leader, successor)| [leader, successor])
     }
 
     /// How far it is, to be read while the core has it.
@@ -257,220 +221,221 @@ impl Overlap {
         Arc::clone(&self.progress)
     }
 
-    pub(super) fn attached(&mut self, side: Side) {
-        self.presence[side.index()] = Presence::On;
+    /// A leg comes.
+    fn join(&mut self, place: Place, predecessor: Option<Place>) {
+        self.legs.join(place, predecessor);
+        self.led[place.index()] = 0;
+        self.is_awaiting = false;
+        if predecessor.is_some() {
+            self.progress.unjoined.set(0);
+            self.progress.joined.set(0);
+        }
     }
 
-    pub(super) fn lost(&mut self, side: Side) {
-        self.presence[side.index()] = Presence::Gone;
+    /// A leg is lost. Where another is on that it left something to: the slot of that one, and whether there are books with
+    /// snapshots of their own among it.
+    fn leave(&mut self, place: Place) -> Option<(u16, bool)> {
+        let other = self.legs.other(place);
+        let was_successor = self.legs.predecessor(place).is_some_and(|predecessor| other == Some(predecessor));
+        let has_led_book = std::mem::take(&mut self.led[place.index()]) > 0;
+        self.legs.leave(place);
+        self.slots[place.index()] = None;
+        let slot = self.slots[other?.index()]?;
+        // In a rotation the successor goes on with the old leg's books by its own snapshots, unasked.
+        (was_successor || self.is_lasting && has_led_book).then_some((slot, has_led_book))
     }
 
-    pub(super) fn promote(&mut self) {
-        self.is_promoted = true;
+    fn promote(&mut self, place: Place) {
+        self.legs.promote(place);
     }
 
-    /// True if the successor led a book with snapshots of its own.
-    pub(super) fn has_snapshot_passed(&self) -> bool {
-        self.progress.snapshots_passed.get() > 0
-    }
-
-    /// True if what this leg brings of a book joins what was delivered of it, now that the other leg is lost. The old leg is
-    /// subscribed, the new one where it has spoken or was promoted. Where it says something else than was thought, the book's
-    /// own sequence rule finds it.
-    fn goes_on(&self, side: Side, symbol: Symbol, stream_kind: StreamKind) -> bool {
-        let table = usize::from(self.tables[stream_kind.index()]) * SYMBOL_COUNT_MAX;
-        let Some(state) = self.states.get(table + symbol.index()) else { return false };
-        let is_subscribed = side == Side::Leader || self.is_promoted || state.has_spoken(side);
+    /// True if what this leg brings of a book joins what was delivered of it, now that another leg is lost. An old leg is
+    /// subscribed, another where it has spoken or was promoted. Where it says something else than was thought, the book's own
+    /// sequence rule finds it.
+    fn goes_on(&self, place: Place, symbol: Symbol, stream_kind: StreamKind) -> bool {
+        let Some(state) = self.states.get(self.position(symbol, stream_kind)) else { return false };
         let joins = match self.identities[stream_kind.index()] {
-            Identity::Chain => state.seen[side.index()] <= state.last,
+            // What waits of it is delivered before what it brings next.
+            Identity::Chain => state.is_joined(place) || state.has_waiting(),
             Identity::Furthest => true,
             // Its changes are of its own snapshot: the other's book is nothing to them.
             Identity::Snapshot | Identity::TradeId | Identity::None => false,
         };
-        self.is_on(side) && is_subscribed && joins
+        let is_old = !self.is_lasting && place == LEADER;
+        let is_subscribed = is_old || self.legs.is_promoted(place) || state.has_spoken(place, &self.legs);
+        self.legs.is_on(place) && is_subscribed && joins
     }
 
-    fn is_on(&self, side: Side) -> bool {
-        self.presence[side.index()] == Presence::On
-    }
-
-    /// What becomes of an event that this leg brought, and the count of it.
-    #[cold]
-    #[inline(never)]
+    /// What becomes of an event that the leg in this place brought, and the count of it.
+    #[inline]
     pub(super) fn judge(
         &mut self,
-        side: Side,
+        place: Place,
         symbol: Symbol,
         stream_kind: StreamKind,
-        mark: Mark,
+        (mark, now): (Mark, MonoNs),
         stats: &ConnectionStats,
-    ) -> bool {
-        match self.verdict(side, symbol, stream_kind, mark, stats) {
-            Verdict::Deliver => return true,
-            Verdict::Repeated => stats.repeated.add(1),
-            Verdict::Ahead => stats.ahead.add(1),
+    ) -> Judgement {
+        let identity = self.identities[stream_kind.index()];
+        let verdict = self.verdict(place, symbol, stream_kind, (mark, now), stats);
+        let is_race = self.is_lasting && matches!(identity, Identity::TradeId | Identity::Furthest | Identity::Chain);
+        match verdict {
+            Verdict::Deliver => {
+                stats.won.add(u64::from(is_race));
+                return Judgement::Deliver;
+            }
+            Verdict::Ahead => {
+                stats.ahead.add(1);
+                let waits = identity == Identity::Chain;
+                return if waits { Judgement::Keep } else { Judgement::Drop };
+            }
+            Verdict::AfterWaiting => {
+                stats.ahead.add(1);
+                return Judgement::KeepAndRelease;
+            }
+            Verdict::Repeated(won_at) => {
+                stats.repeated.add(1);
+                if is_race {
+                    stats.lost.add(1);
+                    if let Some(won_at) = won_at {
+                        let lag_ns = now.since_ns(won_at);
+                        stats.lag_ns.add(lag_ns);
+                        stats.lag.record(lag_ns);
+                    }
+                }
+            }
         }
-        false
+        Judgement::Drop
     }
 
+    /// True where something may wait of this book.
+    #[inline]
+    pub(super) fn has_waiting(&self, symbol: Symbol, stream_kind: StreamKind) -> bool {
+        self.states.get(self.position(symbol, stream_kind)).is_some_and(State::has_waiting)
+    }
+
+    /// A batch of a book of which some wait, as it was judged: it waits too, or those go to `deliver` that it has brought the
+    /// book to.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn wait(
+        &mut self,
+        update: &BookUpdate<'_>,
+        judgement: Judgement,
+        mut deliver: impl FnMut(&BookUpdate<'_>),
+    ) {
+        if judgement != Judgement::Deliver {
+            self.keep(update);
+        }
+        if judgement == Judgement::Keep {
+            return;
+        }
+        let (symbol, now) = (update.meta.symbol, update.meta.received.mono);
+        let is_forced = judgement == Judgement::KeepAndRelease;
+        while let Some(waited) = self.release(symbol, update.stream_kind(), (now, is_forced)) {
+            deliver(&waited);
+        }
+    }
+
+    fn keep(&mut self, update: &BookUpdate<'_>) {
+        if let (Some(early), Mark::Book { start, .. }) = (&mut self.early, update.mark()) {
+            early.keep(update, start);
+        }
+    }
+
+    /// The next batch of this book that has waited and is to be delivered now: one that joins what was delivered; where
+    /// `is_forced` any, the first one first.
+    fn release(
+        &mut self,
+        symbol: Symbol,
+        stream_kind: StreamKind,
+        (now, is_forced): (MonoNs, bool),
+    ) -> Option<BookUpdate<'_>> {
+        let at = self.position(symbol, stream_kind);
+        let (state, early) = (self.states.get_mut(at)?, self.early.as_mut()?);
+        let Some(waiting) = early.first(symbol, stream_kind, state.last()) else {
+            state.none_waits();
+            return None;
+        };
+        let (start, last) = waiting.ids;
+        if start > state.last().saturating_add(1) && !is_forced {
+            return None;
+        }
+        state.release(&self.legs, last, now, &self.progress);
+        early.take(waiting)
+    }
+
+    /// Where the state of a book or another subscription is; beyond all where it has none.
+    #[inline]
+    fn position(&self, symbol: Symbol, stream_kind: StreamKind) -> usize {
+        usize::from(self.tables[stream_kind.index()]) * SYMBOL_COUNT_MAX + symbol.index()
+    }
+
+    #[inline]
     fn verdict(
         &mut self,
-        side: Side,
+        place: Place,
         symbol: Symbol,
         stream_kind: StreamKind,
-        mark: Mark,
+        (mark, now): (Mark, MonoNs),
         stats: &ConnectionStats,
     ) -> Verdict {
-        if let (Mark::Id(id), Some(window)) = (mark, &mut self.window)
-            && self.identities[stream_kind.index()] == Identity::TradeId
-        {
+        let identity = self.identities[stream_kind.index()];
+        if let (Mark::Id(id), Identity::TradeId, Some(window)) = (mark, identity, &mut self.window) {
             // Nobody is left to bring it again: it need not be remembered, and pushes out none that is.
-            if self.presence[side.other().index()] == Presence::Gone {
-                let is_known = window.contains(symbol, stream_kind, id);
-                return if is_known { Verdict::Repeated } else { Verdict::Deliver };
-            }
-            return match window.insert(symbol, stream_kind, id) {
-                Inserted::Known => Verdict::Repeated,
-                Inserted::New => Verdict::Deliver,
-                Inserted::Evicting => {
-                    stats.window_evictions.add(1);
-                    Verdict::Deliver
-                }
+            let is_last = !self.is_lasting && !self.is_awaiting && self.legs.is_alone(place);
+            return if is_last {
+                known(window, symbol, stream_kind, id, now)
+            } else {
+                race(window, symbol, stream_kind, id, now, stats)
             };
         }
-        let is_alone = !self.is_on(side.other());
-        let table = usize::from(self.tables[stream_kind.index()]) * SYMBOL_COUNT_MAX;
-        let Some(state) = self.states.get_mut(table + symbol.index()) else {
-            let leader = if self.is_promoted { Side::Successor } else { Side::Leader };
-            return if is_alone || side == leader { Verdict::Deliver } else { Verdict::Repeated };
+        let at = self.position(symbol, stream_kind);
+        let Some(state) = self.states.get_mut(at) else {
+            return if self.legs.leads(place) { Verdict::Deliver } else { Verdict::Repeated(None) };
         };
-        let progress = &*self.progress;
-        match (self.identities[stream_kind.index()], mark) {
-            (Identity::Furthest, Mark::Number(id) | Mark::Book { last: id, .. }) => furthest(state, side, id),
-            (Identity::Chain, Mark::Book { start, last, .. }) => chain(state, side, (start, last), is_alone, progress),
-            (Identity::Snapshot, Mark::Book { kind, .. }) => snapshot(state, side, kind, is_alone, progress),
-            _ => unidentified(state, side, self.is_promoted, is_alone, progress),
-        }
-    }
-}
-
-fn furthest(state: &mut State, side: Side, id: u64) -> Verdict {
-    let at = side.index();
-    if !state.has_spoken(side) {
-        // Where the other leg's numbering started again before this one spoke, `seen` is where the old one ended: its late
-        // numbers lie there, those of the new one near its last.
-        if state.seen[at] != 0 && id.abs_diff(state.seen[at]) < id.abs_diff(state.last) {
-            return Verdict::Repeated;
-        }
-        state.raise(HAS_SPOKEN << at);
-        state.epochs[at] = state.epoch;
-    } else if id < state.seen[at] && (id == 1 || state.epochs[at] < state.epoch) {
-        // Its numbering starts again; where the other leg's did before, any fall says so.
-        state.epochs[at] = state.epochs[at].saturating_add(1);
-    }
-    state.seen[at] = id;
-    if state.epochs[at] > state.epoch {
-        state.epoch = state.epochs[at];
-        if !state.has_spoken(side.other()) {
-            state.seen[side.other().index()] = state.last;
-        }
-        return state.deliver(id);
-    }
-    if state.epochs[at] == state.epoch && (!state.has(IS_KNOWN) || id > state.last) {
-        return state.deliver(id);
-    }
-    Verdict::Repeated
-}
-
-fn chain(
-    state: &mut State,
-    side: Side,
-    (start, last): (u64, u64),
-    is_alone: bool,
-    progress: &OverlapProgress,
-) -> Verdict {
-    let other = side.other();
-    state.raise(HAS_SPOKEN << side.index());
-    state.epochs[other.index()] = 0;
-    let is_known = state.has(IS_KNOWN);
-    if is_known && last <= state.last {
-        settle(state, side == Side::Successor, progress);
-        return Verdict::Repeated;
-    }
-    let joins = is_known && start <= state.last.saturating_add(1);
-    // The other leg cannot bring what is missing: it is not there, has fallen silent, never spoke of this book, or lies ahead
-    // itself. Before the first event only the old leg knows where the chain is.
-    let is_beyond_help = is_alone
-        || state.epochs[side.index()] >= AHEAD_COUNT_MAX
-        || if is_known {
-            !state.has_spoken(other) || state.seen[other.index()] > state.last
-        } else {
-            side == Side::Leader
-        };
-    if !joins && !is_beyond_help {
-        state.seen[side.index()] = last;
-        state.epochs[side.index()] += 1;
-        if side == Side::Successor && !state.has(IS_JOINED) && state.raise(IS_UNJOINED) {
-            progress.unjoined.add(1);
-        }
-        return Verdict::Ahead;
-    }
-    let verdict = state.deliver(last);
-    settle(state, side == Side::Successor, progress);
-    verdict
-}
-
-/// Counts a chained book's successor as joined once it is. `has_met`: an event of it was delivered or known.
-fn settle(state: &mut State, has_met: bool, progress: &OverlapProgress) {
-    let is_overtaken = state.has(IS_UNJOINED) && state.last >= state.seen[Side::Successor.index()];
-    if has_met || is_overtaken {
-        if state.drop_flag(IS_UNJOINED) {
-            progress.unjoined.set(progress.unjoined.get() - 1);
-        }
-        if state.raise(IS_JOINED) {
-            progress.joined.add(1);
-        }
-    }
-}
-
-fn snapshot(state: &mut State, side: Side, kind: BookKind, is_alone: bool, progress: &OverlapProgress) -> Verdict {
-    let is_base = kind != BookKind::Delta;
-    match side {
-        Side::Successor => {
-            if is_base && state.raise(HAS_PASSED) {
-                progress.snapshots_passed.add(1);
+        let (legs, progress) = (&self.legs, &*self.progress);
+        match (identity, mark) {
+            (Identity::Furthest, Mark::Number(id) | Mark::Book { last: id, .. }) => {
+                state.furthest(legs, place, id, now)
             }
-            if is_alone || state.has(HAS_PASSED) { Verdict::Deliver } else { Verdict::Repeated }
+            (Identity::Chain, Mark::Book { start, last, .. }) => state.chain(legs, place, (start, last), now, progress),
+            (Identity::Snapshot, Mark::Book { kind, .. }) => state.snapshot(legs, place, kind, now, &mut self.led),
+            _ => state.unidentified(legs, place, now, progress),
         }
-        Side::Leader if !state.has(HAS_PASSED) => Verdict::Deliver,
-        Side::Leader if !is_alone => Verdict::Repeated,
-        // The lead came back: this leg's changes join to no snapshot until it sends its own.
-        Side::Leader if is_base => {
-            state.drop_flag(HAS_PASSED);
+    }
+
+    /// The place of a slot whose leg is not gone: a slot that was lost belongs to a stranger.
+    fn place_of(&self, slot: u16) -> Option<Place> {
+        Place::all().find(|place| self.slots[place.index()] == Some(slot))
+    }
+}
+
+#[inline]
+fn race(
+    window: &mut Window,
+    symbol: Symbol,
+    stream_kind: StreamKind,
+    id: TradeId,
+    now: MonoNs,
+    stats: &ConnectionStats,
+) -> Verdict {
+    match window.insert(symbol, stream_kind, id, now) {
+        Inserted::Known(at) => Verdict::Repeated(Some(at)),
+        Inserted::New => Verdict::Deliver,
+        Inserted::Evicting => {
+            stats.window_evictions.add(1);
             Verdict::Deliver
         }
-        Side::Leader => Verdict::Ahead,
     }
 }
 
-fn unidentified(
-    state: &mut State,
-    side: Side,
-    is_promoted: bool,
-    is_alone: bool,
-    progress: &OverlapProgress,
-) -> Verdict {
-    if side == Side::Successor && (is_promoted || is_alone) && state.raise(HAS_PASSED) {
-        progress.leads_passed.add(1);
-    }
-    let leads = match side {
-        Side::Leader => !state.has(HAS_PASSED),
-        Side::Successor => state.has(HAS_PASSED),
-    };
-    if leads || is_alone { Verdict::Deliver } else { Verdict::Repeated }
+#[cold]
+fn known(window: &Window, symbol: Symbol, stream_kind: StreamKind, id: TradeId, now: MonoNs) -> Verdict {
+    window.find(symbol, stream_kind, id, now).map_or(Verdict::Deliver, |at| Verdict::Repeated(Some(at)))
 }
 
-/// An event of a subscription that two legs may carry.
+/// An event of a subscription that several legs may carry.
 pub(super) trait Marked {
     /// What tells it from others.
     fn mark(&self) -> Mark;
@@ -504,19 +469,32 @@ marked! {
     Liquidation, |_event| Mark::Nothing;
 }
 
-/// Where a slot's overlap is, and which side of it the slot is on.
+/// Where a slot's overlap is, and its place in it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Role {
     at: u8,
-    side: Side,
+    place: Place,
 }
 
+/// Room for the overlaps of one core: rotations, and legs.
+const ROOM: usize = (OVERLAP_COUNT_MAX + LEGGED_SOCKET_COUNT_MAX).next_power_of_two();
+
 /// The overlaps of one core.
-#[derive(Debug, Default)]
-pub(super) struct Overlaps([Option<Box<Overlap>>; OVERLAP_COUNT_MAX]);
+#[derive(Debug)]
+pub(super) struct Overlaps(Box<[Option<Box<Overlap>>; ROOM]>);
+
+impl Default for Overlaps {
+    fn default() -> Self {
+        Self(Box::new([const { None }; ROOM]))
+    }
+}
+
+/// A joining leg that the core has no overlap for, or whose place in it is taken.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct NotJoined;
 
 impl Overlaps {
-    /// Takes an overlap, and gives the roles of its leader and successor. `has` tells whether the core has a slot now.
+    /// Takes an overlap, and gives its slots with their roles. `has` tells whether the core has a slot now.
     ///
     /// # Errors
     /// The overlap, where there is no room, one of its slots is in another, or its id is taken.
@@ -524,60 +502,82 @@ impl Overlaps {
         &mut self,
         mut overlap: Box<Overlap>,
         has: impl Fn(u16) -> bool,
-    ) -> Result<[Role; 2], Box<Overlap>> {
-        let [leader, successor] = overlap.slots;
+    ) -> Result<[Option<(u16, Role)>; 2], Box<Overlap>> {
+        let slots = overlap.rotation();
+        let alike = self.0.iter().flatten().filter(|other| other.is_lasting == overlap.is_lasting).count();
+        let most = if overlap.is_lasting { LEGGED_SOCKET_COUNT_MAX } else { OVERLAP_COUNT_MAX };
         let is_clash = |other: &Overlap| {
-            other.id == overlap.id || [leader, successor].iter().any(|&slot| other.side_of(slot).is_some())
+            other.id == overlap.id || slots.iter().flatten().any(|&slot| other.place_of(slot).is_some())
         };
-        if leader == successor || self.0.iter().flatten().any(|other| is_clash(other)) {
+        let is_one_slot = slots.is_some_and(|[leader, successor]| leader == successor);
+        if is_one_slot || alike == most || self.0.iter().flatten().any(|other| is_clash(other)) {
             return Err(overlap);
         }
         let Some(at) = self.0.iter().position(Option::is_none) else { return Err(overlap) };
-        if !has(leader) {
-            overlap.lost(Side::Leader);
-        }
-        if has(successor) {
-            overlap.attached(Side::Successor);
-        }
-        self.0[at] = Some(overlap);
-        let at = u8::try_from(at).expect("OVERLAP_COUNT_MAX is small");
-        Ok([Role { at, side: Side::Leader }, Role { at, side: Side::Successor }])
-    }
-
-    /// The role of a slot that is being attached.
-    pub(super) fn attach(&mut self, slot: u16) -> Option<Role> {
-        for (at, overlap) in self.0.iter_mut().enumerate() {
-            if let Some(overlap) = overlap
-                && overlap.side_of(slot) == Some(Side::Successor)
-            {
-                overlap.attached(Side::Successor);
-                return Some(Role { at: u8::try_from(at).expect("OVERLAP_COUNT_MAX is small"), side: Side::Successor });
+        let role = |place| Role { at: u8::try_from(at).expect("ROOM is small"), place };
+        let roles = slots.map(|[leader, successor]| {
+            if !has(leader) {
+                let _ = overlap.leave(LEADER);
             }
-        }
-        None
+            if has(successor) {
+                overlap.join(SUCCESSOR, Some(LEADER));
+            }
+            [(leader, role(LEADER)), (successor, role(SUCCESSOR))]
+        });
+        self.0[at] = Some(overlap);
+        Ok(roles.map_or([None; 2], |roles| roles.map(Some)))
     }
 
-    /// The leg in this role is lost. Where it was the successor and the leader is there, the leader's slot and whether a
-    /// book with snapshots of its own had passed.
+    /// The role of a slot that is being attached: in the overlap it joins, or as the successor that one waits for.
+    ///
+    /// # Errors
+    /// [`NotJoined`]: its events would be delivered beside those of the other legs.
+    pub(super) fn attach(&mut self, slot: u16, leg: u8, joining: Option<Joining>) -> Result<Option<Role>, NotJoined> {
+        let mut known = self.0.iter_mut().enumerate();
+        let found = known.find_map(|(at, overlap)| {
+            let overlap = overlap.as_deref_mut()?;
+            let is_it = match joining {
+                Some(joining) => overlap.is_lasting && overlap.id == joining.id,
+                None => overlap.is_awaiting && overlap.place_of(slot) == Some(SUCCESSOR),
+            };
+            is_it.then_some((u8::try_from(at).expect("ROOM is small"), overlap))
+        });
+        let (at, overlap, place, predecessor) = match (found, joining) {
+            (Some((at, overlap)), Some(joining)) => {
+                let place = Place::new(leg).filter(|&place| !overlap.legs.is_on(place)).ok_or(NotJoined)?;
+                (at, overlap, place, joining.successor_of.and_then(Place::new))
+            }
+            (Some((at, overlap)), None) => (at, overlap, SUCCESSOR, Some(LEADER)),
+            (None, Some(_)) => return Err(NotJoined),
+            (None, None) => return Ok(None),
+        };
+        overlap.slots[place.index()] = Some(slot);
+        overlap.join(place, predecessor.filter(|&predecessor| predecessor != place));
+        Ok(Some(Role { at, place }))
+    }
+
+    /// The leg in this role is lost. Where it was a successor and the leader is there, or led what another leg has to begin
+    /// anew: the slot of that one, and whether books with snapshots of their own are concerned.
     pub(super) fn lose(&mut self, role: Role) -> Option<(u16, bool)> {
-        let overlap = self.0[usize::from(role.at)].as_deref_mut()?;
-        overlap.lost(role.side);
-        (role.side == Side::Successor && overlap.is_on(Side::Leader))
-            .then(|| (overlap.leader(), overlap.has_snapshot_passed()))
+        self.0[usize::from(role.at)].as_deref_mut()?.leave(role.place)
     }
 
     /// The slot of the leg that goes on with a book which the one in this role fed until it was lost, if one does: it brings
     /// what follows, so the book stays true.
     pub(super) fn carries_on(&self, role: Role, symbol: Symbol, stream_kind: StreamKind) -> Option<u16> {
         let overlap = self.0[usize::from(role.at)].as_deref()?;
-        let other = role.side.other();
-        overlap.goes_on(other, symbol, stream_kind).then(|| overlap.slots[other.index()])
+        let others = Place::all().filter(|&other| other != role.place);
+        let goes_on = |&other: &Place| overlap.goes_on(other, symbol, stream_kind);
+        others.filter(goes_on).find_map(|other| overlap.slots[other.index()])
     }
 
     /// Promotes the successor in this slot; false if there is none.
     pub(super) fn promote(&mut self, slot: u16) -> bool {
-        let found = self.0.iter_mut().flatten().find(|overlap| overlap.side_of(slot) == Some(Side::Successor));
-        found.map(|overlap| overlap.promote()).is_some()
+        let found = self.0.iter_mut().flatten().find_map(|overlap| {
+            let place = overlap.place_of(slot)?;
+            (overlap.is_lasting || place == SUCCESSOR).then_some((overlap, place))
+        });
+        found.map(|(overlap, place)| overlap.promote(place)).is_some()
     }
 
     /// Gives an overlap back.
@@ -585,23 +585,17 @@ impl Overlaps {
         self.0.iter_mut().find(|overlap| overlap.as_ref().is_some_and(|overlap| overlap.id == id))?.take()
     }
 
-    /// The overlap of a role, and the side.
+    /// The overlap of a role, and the place.
     #[inline]
-    pub(super) fn get(&mut self, role: Role) -> Option<(&mut Overlap, Side)> {
-        self.0[usize::from(role.at) % OVERLAP_COUNT_MAX].as_deref_mut().map(|overlap| (overlap, role.side))
-    }
-}
-
-impl Overlap {
-    /// The side of a slot whose leg is not gone: a slot that was lost belongs to a stranger.
-    fn side_of(&self, slot: u16) -> Option<Side> {
-        [Side::Leader, Side::Successor].into_iter().find(|side| {
-            let at = side.index();
-            self.slots[at] == slot && self.presence[at] != Presence::Gone
-        })
+    pub(super) fn get(&mut self, role: Role) -> Option<(&mut Overlap, Place)> {
+        self.0[usize::from(role.at) & (ROOM - 1)].as_deref_mut().map(|overlap| (overlap, role.place))
     }
 }
 
 #[cfg(test)]
 #[path = "legs_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "lasting_tests.rs"]
+mod lasting_tests;

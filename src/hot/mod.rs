@@ -1,7 +1,7 @@
 //! The hot plane: once per packet, no allocation, no lock, no log line. In the order in which a byte meets it:
 //!
 //! ```text
-//! socket ─► stream ─► read_buffer ─► frame (+ utf8) ─► (venue decode) ─► legs (+ window) ─► shelf ─► router ─► handler
+//! socket ─► stream ─► read_buffer ─► frame (+ utf8) ─► (venue decode) ─► legs (+ arbitrate, window, early) ─► shelf ─► router ─► handler
 //!                         connection ties these; core visits the connections of one pinned thread, delivery is one visit
 //! socket ◄─ stream ◄─ outbound ◄─ encode        subscriptions, pongs, close frames: rare
 //! shelf: the core's books, kept of what passed     board: how each of them is, for the cold side
@@ -11,12 +11,14 @@
 //! ring, outbox: the only way in and out of a core   clock: when     stats: what is published     poller: how a core waits
 //! ```
 
+mod arbitrate;
 mod board;
 mod clock;
 mod conflation;
 pub mod connection;
 mod core;
 mod delivery;
+mod early;
 pub mod encode;
 pub mod frame;
 pub mod lanes;
@@ -46,7 +48,7 @@ pub use connection::{Closed, ClosedBy, ConnectionSettings, HotConnection, SendEr
 pub use core::{Core, CoreSettings, Idle, PanicReport, Strategy, Wait};
 pub use frame::{DataKind, FrameError, Message};
 pub use lease::Halted;
-pub use legs::{Overlap, OverlapProgress};
+pub use legs::{Joining, Overlap, OverlapProgress};
 pub use poller::{Poller, Waker};
 pub use pulse::Pulses;
 pub use refill::{Interruption, Refill};

@@ -1,22 +1,20 @@
 //! When each subscription last spoke: one word a leg, stored by the hot core after every read, sampled by the cold side.
 //!
 //! ```text
-//! symbol 0                       symbol 1
-//! | kind 0   | kind 1   | ... 31 | kind 0 ...          ns on CLOCK_MONOTONIC; 0: never
-//! | leg 0, 1 | leg 0, 1 |        |
+//! symbol 0                           symbol 1
+//! | kind 0     | kind 1     | ... 31 | kind 0 ...          ns on CLOCK_MONOTONIC; 0: never
+//! | leg 0 to 3 | leg 0 to 3 |        |
 //! ```
-//! A leg is one of the two connections that may carry a subscription at the same time. An event that is not delivered
-//! because the other leg had brought it counts all the same: it proves that this leg speaks. A control-plane message has
+//! A leg is one of the connections that may carry a subscription at the same time. An event that is not delivered
+//! because another leg had brought it counts all the same: it proves that this leg speaks. A control-plane message has
 //! no event, so none counts. Of the whole table only the pages of symbols that were added are ever touched.
 
-use crate::limits::SYMBOL_COUNT_MAX;
+use crate::limits::{LEG_PLACES, SYMBOL_COUNT_MAX};
 use crate::market::{MonoNs, StreamKind, Symbol};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// Legs of a subscription.
-const LEG_COUNT: usize = 2;
 /// Words of one symbol.
-const STRIDE: usize = StreamKind::COUNT * LEG_COUNT;
+const STRIDE: usize = StreamKind::COUNT * LEG_PLACES;
 /// Words of all.
 const WORD_COUNT: usize = SYMBOL_COUNT_MAX * STRIDE;
 
@@ -38,7 +36,7 @@ impl Default for Pulses {
 }
 
 impl Pulses {
-    /// A table in which nobody has spoken. 8 MiB of address space; memory comes with the symbols.
+    /// A table in which nobody has spoken. 16 MiB of address space; memory comes with the symbols.
     #[must_use]
     pub fn new() -> Self {
         let words = Box::<[AtomicU64; WORD_COUNT]>::new_zeroed();
@@ -50,7 +48,7 @@ impl Pulses {
     pub fn prefault(&self, symbol: Symbol) {
         // A symbol's words lie in two pages at most. An exchange writes even where it changes nothing, and loses no store
         // of the core's, which a plain store could.
-        for at in [index(symbol, 0, 0), index(symbol, StreamKind::COUNT - 1, 1)] {
+        for at in [index(symbol, 0, 0), index(symbol, StreamKind::COUNT - 1, u8::MAX)] {
             let _ = self.0[at].compare_exchange(0, 0, Relaxed, Relaxed);
         }
     }
@@ -118,9 +116,9 @@ impl Marks {
 
     /// True if an event of this stream is among those marked before the last one, on whichever leg.
     pub(super) fn has_earlier(&self, symbol: Symbol, stream_kind: StreamKind) -> bool {
-        let of_stream = index(symbol, stream_kind.index(), 0) / LEG_COUNT;
+        let of_stream = index(symbol, stream_kind.index(), 0) / LEG_PLACES;
         let earlier = &self.words[..self.count.saturating_sub(1)];
-        earlier.iter().any(|&word| word as usize / LEG_COUNT == of_stream)
+        earlier.iter().any(|&word| word as usize / LEG_PLACES == of_stream)
     }
 
     /// An event came. Not to be called while it is full.
@@ -137,8 +135,8 @@ impl Marks {
 #[inline]
 fn index(symbol: Symbol, stream_kind: usize, leg: u8) -> usize {
     (symbol.index() & (SYMBOL_COUNT_MAX - 1)) * STRIDE
-        + (stream_kind & (StreamKind::COUNT - 1)) * LEG_COUNT
-        + usize::from(leg & 1)
+        + (stream_kind & (StreamKind::COUNT - 1)) * LEG_PLACES
+        + (usize::from(leg) & (LEG_PLACES - 1))
 }
 
 #[cfg(test)]
@@ -157,7 +155,7 @@ mod tests {
         let symbols = [0, 1, 2, SYMBOL_COUNT_MAX - 1].map(|at| Symbol::new(at).unwrap());
         let all = || {
             symbols.into_iter().flat_map(|symbol| {
-                StreamKind::all().flat_map(move |stream_kind| [(symbol, stream_kind, 0), (symbol, stream_kind, 1)])
+                StreamKind::all().flat_map(move |stream_kind| [0, 1, 2, 3].map(|leg| (symbol, stream_kind, leg)))
             })
         };
         for (symbol, stream_kind, leg) in all() {

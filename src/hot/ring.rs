@@ -7,7 +7,7 @@
 //! Whatever the hot core must not free travels back in a notice: boxes are moved, never dropped, on its thread.
 
 use super::connection::{Closed, HotConnection};
-use super::legs::Overlap;
+use super::legs::{Joining, Overlap};
 use super::poller::Waker;
 use super::refill::{Interruption, Refill};
 use super::stats::{ConnectionStats, SocketStats};
@@ -25,8 +25,11 @@ use std::sync::Arc;
 pub struct Feed {
     /// The slot of the core it takes. The cold side gives a slot again only after its `Lost`.
     pub slot: u16,
-    /// Which of a subscription's two legs it is, 0 or 1: the successor in a rotation takes the other number.
+    /// Which of a subscription's legs it is, below [`LEG_PLACES`](crate::limits::LEG_PLACES): no two that live at once have
+    /// one number, the successor in a rotation and the one it succeeds included.
     pub leg: u8,
+    /// The overlap that lasts which it joins, if it is one of several legs: `leg` is its place there.
+    pub joining: Option<Joining>,
     /// Decodes its messages.
     pub decoder: Decoder,
     /// The logical connection's counters. Both legs of a rotation count here: both are on this core.
@@ -43,7 +46,16 @@ impl Feed {
     /// A feed as the first leg, without a venue's own ping, with fresh counters for its socket.
     #[must_use]
     pub fn new(slot: u16, decoder: Decoder, stats: Arc<ConnectionStats>) -> Self {
-        Self { slot, leg: 0, decoder, stats, socket: Arc::default(), server_ping: None, conflates_quotes: false }
+        Self {
+            slot,
+            leg: 0,
+            joining: None,
+            decoder,
+            stats,
+            socket: Arc::default(),
+            server_ping: None,
+            conflates_quotes: false,
+        }
     }
 }
 
@@ -91,14 +103,16 @@ pub enum Command {
         /// The close code.
         code: u16,
     },
-    /// From now on two slots carry the same subscriptions, or soon will: the successor's attachment may come later.
+    /// From now on several slots carry the same subscriptions, or soon will: a successor's attachment may come later, those
+    /// of an overlap that lasts do.
     BeginOverlap(Box<Overlap>),
     /// The successor in this slot takes the lead of what has no identity, each subscription at its first event.
     Promote {
         /// The slot.
         slot: u16,
     },
-    /// The old leg is gone, and late repeats no longer come: the tables go back as [`Notice::Spent`].
+    /// The old leg is gone, and late repeats no longer come; or the legs are wanted no more. The tables go back as
+    /// [`Notice::Spent`].
     EndOverlap {
         /// The overlap's id.
         id: u32,
@@ -209,19 +223,19 @@ pub enum Notice {
         /// The text.
         text: Vec<u8>,
     },
-    /// The successor of a rotation is lost, the old leg leads alone again.
+    /// The successor of a rotation is lost, the old leg leads again; or a leg is lost that led such books as below.
     LeadReturned {
-        /// The old leg's slot.
+        /// The slot of the leg that leads on.
         slot: u16,
-        /// The successor led a book with snapshots of its own: each such book of the old leg is silent until it is
-        /// subscribed again and sends a snapshot. The overlap is to be ended after that.
+        /// The lost leg led a book with snapshots of its own: each such book of this leg is silent until it is
+        /// subscribed again and sends a snapshot. The overlap of a rotation is to be ended after that.
         has_snapshot_passed: bool,
     },
     /// An overlap that the core did not take: no room, or a slot or id that is in another. Counted in
     /// [`CoreStats::overlaps_refused`](super::CoreStats::overlaps_refused).
     OverlapRefused {
-        /// The old leg's slot.
-        slot: u16,
+        /// The old leg's slot; `None`: it was to last, and each leg that would join it is dropped.
+        slot: Option<u16>,
         /// The overlap.
         overlap: Box<Overlap>,
     },

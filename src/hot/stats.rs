@@ -152,12 +152,18 @@ pub struct ConnectionStats {
     pub tier_two: Counter,
     /// By [`Reason`].
     pub reasons: [Counter; Reason::ALL.len()],
-    /// Events that were not delivered because the other leg of a rotation had brought them, or led their subscription.
+    /// Events that were not delivered because another leg had brought them, or led their subscription.
     pub repeated: Counter,
-    /// Changes of a book that were not delivered because they joined to nothing yet: the other leg brings what lies between,
-    /// or a fresh snapshot is awaited.
+    /// Events with an identity that this leg brought first, where it is one of several.
+    pub won: Counter,
+    /// Events with an identity that another leg had brought before, or something further. Counted in `repeated` too.
+    pub lost: Counter,
+    /// How long after another leg this one brought what both brought, ns, all together. As many as `lag` counts.
+    pub lag_ns: Counter,
+    /// Changes of a book that joined to nothing yet when they came: they wait for what another leg brings, or a fresh
+    /// snapshot is awaited.
     pub ahead: Counter,
-    /// Trade ids that left the window of a rotation before its end: such a trade would not be recognised again.
+    /// Trade ids that left the window for newer ones: such a trade would not be recognised again.
     pub window_evictions: Counter,
     /// Markers of holes by [`GapReason`].
     pub gaps: [Counter; GapReason::ALL.len()],
@@ -196,12 +202,14 @@ pub struct ConnectionStats {
     pub visit_gap: Histogram,
     /// From the venue's event time to the receive stamp, ns on two clocks.
     pub venue_age: Histogram,
+    /// How long after another leg this one brought what both brought, ns between the two reads.
+    pub lag: Histogram,
 }
 
 impl ConnectionStats {
     /// Brings the memory of its histograms in, on the writer's thread. Changes nothing.
     pub(super) fn touch(&self) {
-        for histogram in [&self.read_to_handler, &self.visit_gap, &self.venue_age] {
+        for histogram in [&self.read_to_handler, &self.visit_gap, &self.venue_age, &self.lag] {
             histogram.touch();
         }
     }

@@ -93,6 +93,8 @@ pub struct ConnectOptions {
     pub headers: Vec<(String, Secret)>,
     /// Socket options.
     pub socket: SocketOptions,
+    /// Addresses that are tried after all others that the name resolves to.
+    pub avoided: Vec<IpAddr>,
     /// Time-outs.
     pub timeouts: Timeouts,
     /// Trust, from [`client_config`](super::client_config). Only `wss` needs it. Share one between connections: session
@@ -111,6 +113,7 @@ impl ConnectOptions {
             url,
             headers: Vec::new(),
             socket: SocketOptions::default(),
+            avoided: Vec::new(),
             timeouts: Timeouts::default(),
             tls: None,
             opener: RecordOpener::default(),

@@ -102,14 +102,15 @@ pub(super) async fn within<T>(
     })
 }
 
-/// Resolves and connects: each address in the resolver's order, until one answers.
+/// Resolves and connects: each address in the resolver's order, those to be avoided last, until one answers.
 pub(super) async fn dial(options: &ConnectOptions, target: &Target) -> Result<Dialled, ConnectError> {
     let started = Instant::now();
     let timeout = options.timeouts.dns;
-    let addresses = within(Step::Dns, timeout, target, target.addresses())
+    let mut addresses = within(Step::Dns, timeout, target, target.addresses())
         .await?
         .map_err(|source| ConnectError::Dns { host: target.label.clone(), timeout, source })?;
     let dns = started.elapsed();
+    addresses.sort_by_key(|address| options.avoided.contains(&address.ip()));
 
     let started = Instant::now();
     let timeout = options.timeouts.connect;

@@ -34,8 +34,8 @@ pub use snapshot::{
 pub use stages::{StageReport, StageTimes, StampReport};
 pub use status::{
     BookReport, BookRow, BookVenueStatus, BooksStatus, ConnectionStatus, CoreStatus, EngineStatus, GovernorStatus,
-    HaltedConnection, HeartbeatStatus, LaneStatus, LegStatus, PendingRequestStatus, RequestStatus, RotationStatus,
-    SubscriptionStatus,
+    HaltedConnection, HeartbeatStatus, LaneStatus, LegStatus, PendingRequestStatus, RaceStatus, RequestStatus,
+    RotationStatus, SubscriptionStatus,
 };
 pub use status_text::{book_text, status_text};
 pub use thread_stats::{

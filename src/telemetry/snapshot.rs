@@ -96,9 +96,9 @@ pub struct ConnectionReport {
     pub acks_unmatched: u64,
     /// Requests that were not answered in time.
     pub ack_timeouts: u64,
-    /// Events of a rotation that the other socket had brought, or led: not delivered.
+    /// Events that another socket of a rotation or another leg had brought, or led: not delivered.
     pub repeated: u64,
-    /// Changes of a book during a rotation that joined to nothing yet: not delivered.
+    /// Changes of a book, in a rotation or of a leg, that joined to nothing yet when they came: they wait for what does.
     pub ahead: u64,
     /// Sockets replaced by a successor.
     pub rotations: u64,
@@ -114,7 +114,7 @@ pub struct ConnectionReport {
     pub moves: u64,
     /// Messages whose venue time lies after their receive stamp: a clock is off. They count as age 0.
     pub from_the_future: u64,
-    /// Trade ids that left a rotation's window before its end.
+    /// Trade ids that left the window of a rotation or of legs for newer ones.
     pub window_evictions: u64,
     /// Markers of holes given to the strategy, by reason: `connection_lost`, `id_jump`, `resubscribed`, `window_evicted`; a
     /// reason that never occurred is absent.
@@ -149,6 +149,15 @@ pub struct ConnectionReport {
     /// Quotes that were not delivered because a newer one of their symbol lay behind them.
     #[serde(default)]
     pub quotes_folded: u64,
+    /// Where it is one of several legs: events with an identity that it brought first.
+    #[serde(default)]
+    pub won: u64,
+    /// Those that another leg had brought before, or something further. They are among `repeated`.
+    #[serde(default)]
+    pub lost: u64,
+    /// How long after the winner it brought what both brought, nanoseconds between the two reads.
+    #[serde(default)]
+    pub lag_ns: Percentiles,
     /// Who opens the TLS records of its socket: `in_place` or `rustls`; `null` without TLS, on the cold runtime, and before
     /// the first connect.
     pub tls: Option<String>,

@@ -4,7 +4,7 @@
 //! something that has not happened, or of which nothing is known. A field that is missing in a text reads as its default,
 //! so that an older or a newer `ctl` can read an engine.
 
-use super::snapshot::LaneReport;
+use super::snapshot::{LaneReport, Percentiles};
 use super::stages::{StageReport, StampReport};
 use serde::{Deserialize, Serialize};
 
@@ -68,6 +68,8 @@ pub struct ConnectionStatus {
     pub last_loss: Option<String>,
     /// Its sockets: one, or two during a rotation.
     pub legs: Vec<LegStatus>,
+    /// Where it is one of several legs: how it does against the others.
+    pub race: RaceStatus,
     /// When it is renewed.
     pub rotation: RotationStatus,
     /// How it is kept alive.
@@ -92,6 +94,18 @@ pub struct LegStatus {
     pub connected_for_ms: Option<u64>,
     /// Since its last market data.
     pub last_data_ms_ago: Option<u64>,
+}
+
+/// How a leg does against the others that carry the same streams. All 0 where there are none.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(default)]
+pub struct RaceStatus {
+    /// Events with an identity that it brought first.
+    pub won: u64,
+    /// Those that another had brought before, or something further.
+    pub lost: u64,
+    /// How long after the winner it brought what both brought, nanoseconds.
+    pub lag_ns: Percentiles,
 }
 
 /// When a connection is renewed.

@@ -28,6 +28,7 @@ pub fn status_text(status: &EngineStatus) -> String {
         line(&mut out, &format!("  halted by {}: {} (for {})", halted.name, halted.reason, age(halted.for_ms)));
     }
     connections(&mut out, status);
+    race(&mut out, status);
     subscriptions(&mut out, status);
     for connection in &status.connections {
         attention(&mut out, connection);
@@ -122,6 +123,22 @@ fn connections(out: &mut String, status: &EngineStatus) {
     let heads =
         ["CONNECTION", "VENUE", "STATE", "LEGS", "AGE", "NEXT ROTATION", "LAST BYTE", "LAST DATA", "RECONNECTS"];
     table(out, &heads, status.connections.iter().map(row).collect());
+}
+
+/// Legs, where there are any: who brings how much first, and how late the others are.
+fn race(out: &mut String, status: &EngineStatus) {
+    let raced = |connection: &&ConnectionStatus| connection.race.won + connection.race.lost > 0;
+    let row = |connection: &ConnectionStatus| {
+        let (won, lost) = (connection.race.won, connection.race.lost);
+        let Percentiles { p50, p99, max, .. } = connection.race.lag_ns;
+        let [p50, p99, max] = [p50, p99, max].map(duration_text);
+        let share = format!("{:.1} %", won as f64 * 100.0 / (won + lost) as f64);
+        vec![connection.name.clone(), won.to_string(), lost.to_string(), share, p50, p99, max]
+    };
+    let rows: Vec<_> = status.connections.iter().filter(raced).map(row).collect();
+    if !rows.is_empty() {
+        table(out, &["LEG", "WON", "LOST", "SHARE", "LAG P50", "P99", "MAX"], rows);
+    }
 }
 
 fn subscriptions(out: &mut String, status: &EngineStatus) {
