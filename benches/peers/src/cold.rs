@@ -104,7 +104,7 @@ impl<S> Sink for Routed<'_, S> {
         self.router.quote(self.state, event);
     }
     fn book(&mut self, event: &BookUpdate<'_>) {
-        self.router.book(self.state, event);
+        self.router.book_delta(self.state, event);
     }
     fn agg_trade(&mut self, _event: &AggTrade) {}
     fn ticker(&mut self, _event: &Ticker) {}
@@ -128,7 +128,7 @@ impl<S: Sink + Default> Tickwire<S> {
         for symbol in (0..names.len()).filter_map(Symbol::new) {
             router.on_trade(symbol, |state: &mut S, event| state.trade(event));
             router.on_quote(symbol, |state: &mut S, event| state.quote(event));
-            router.on_book(symbol, |state: &mut S, event| state.book(event));
+            router.on_book_delta(symbol, |state: &mut S, event| state.book(event));
         }
         Self { engine: Engine::new(case, names, cpu), router, state: S::default() }
     }
