@@ -1,16 +1,20 @@
 #!/usr/bin/env bash
-# Races tickwire against the usual libraries, all in one run on the same messages, and prints a table: ratios first.
+# Races tickwire against the usual libraries, all in one run on the same messages, and prints tables: ratios first.
 #
-#   scripts/race.sh [--quick] [--no-avx512] [--json FILE]
+#   scripts/race.sh [--quick] [--no-avx512] [--only WORK,..] [--json FILE] [--svg FILE]
 #
-# --quick: fewer rounds, for a look; --no-avx512: tickwire as on a machine without it; --json: also every row, to a file.
+# --quick: a tenth of the rounds, for a look: about a minute once it is built, and within ten on any two CPUs.
+# --no-avx512: tickwire as on a machine without it.
+# --only: frame, tls, decode, cold (a message alone), path (beside decoding alone), wire (loopback, ws and wss), throughput.
+# --json: also every row, to a file. --svg: also the distributions of the latencies, as a picture.
 #
-# The race is a package of its own in `benches/peers`, with a lock file of its own. Needs a Rust toolchain; the first time
-# its dependencies are downloaded and built, which takes some minutes.
+# The race is a package of its own in `benches/peers`, with a lock file of its own. Needs a Rust toolchain and a C compiler;
+# the first time its dependencies are downloaded and built, which takes some minutes. Over loopback two threads take a CPU
+# each, for a fifth of a second at a time at a real-time priority where that is allowed (root, or `ulimit -r`).
 set -euo pipefail
 case "${1:-}" in
     -h | --help)
-        sed -n '2,9s/^# \{0,1\}//p' "$0"
+        sed -n '2,13s/^# \{0,1\}//p' "$0"
         exit 0
         ;;
 esac

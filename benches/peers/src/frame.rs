@@ -1,6 +1,7 @@
 //! Cutting messages out of received bytes, handed out one frame a read, as a market at its usual pace does.
 
-use crate::race::{Contender, OURS, Row, run};
+use crate::messages;
+use crate::race::{Contender, OURS, Raced, run};
 use futures_util::FutureExt;
 use std::io::{self, Read, Write};
 use std::pin::Pin;
@@ -25,9 +26,8 @@ impl Source {
     fn new(payload_bytes: usize) -> Self {
         let mut bytes = Vec::new();
         for number in 0..FRAMES {
-            bytes.extend([0x81, 126]);
-            bytes.extend(u16::try_from(payload_bytes).expect("a 16-bit length").to_be_bytes());
-            bytes.extend((0..payload_bytes).map(|at| b'a' + ((at + number) % 26) as u8));
+            let payload: Vec<u8> = (0..payload_bytes).map(|at| b'a' + ((at + number) % 26) as u8).collect();
+            messages::frame(&payload, &mut bytes);
         }
         Self { bytes, frame_bytes: payload_bytes + 4, given: 0 }
     }
@@ -85,7 +85,7 @@ fn seen(payload: &[u8]) -> u64 {
 }
 
 /// The race at one payload size.
-pub(crate) fn race(payload_bytes: usize, rounds: usize) -> Vec<Row> {
+pub(crate) fn race(payload_bytes: usize, rounds: usize) -> Raced {
     let expected: u64 = Source::new(payload_bytes).bytes.chunks(payload_bytes + 4).map(|frame| seen(&frame[4..])).sum();
     let check = move |sum: u64| {
         assert_eq!(sum, expected, "every payload whole, and in its order");

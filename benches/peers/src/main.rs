@@ -3,17 +3,35 @@
 //!
 //! ```text
 //! messages (all different, with what each says) ─► every contender checked on each ─► rounds: a new order of messages,
-//! contenders in turn, another one first each time ─► medians, ratios, allocations ─► a table, and JSON
+//! contenders in turn, another one first each time ─► medians, ratios, allocations ─► tables, JSON, a picture
+//!
+//! frame       bytes to messages                          cold        one message alone, everything else having been used
+//! tls         a record to its frame                      path        the whole way on a hot core, beside decoding alone
+//! decode      a message to its numbers                   wire        loopback, ws and wss, from write to handler
+//!                                                        throughput  the same without a pause between messages
 //! ```
 
+mod barter;
+mod cold;
 mod decode;
+mod engine;
 mod frame;
 mod messages;
+mod path;
+mod plot;
 mod race;
+mod table;
+mod tls;
+#[path = "../../shared/tls_contenders.rs"]
+mod tls_contenders;
+#[path = "../../../fuzz/bodies/tls_peer.rs"]
+mod tls_peer;
+mod typed;
+mod venue;
+mod wire;
 
-use clap::Parser;
-use race::{OURS, Row};
-use std::fmt::Write as _;
+use clap::{Parser, ValueEnum};
+use race::Raced;
 use std::path::PathBuf;
 use tickwire::telemetry::CountingAllocator;
 use tickwire::venue::Cpu;
@@ -24,7 +42,7 @@ static ALLOCATOR: CountingAllocator = CountingAllocator;
 /// Symbols of the small and of the large universe.
 const UNIVERSES: [usize; 2] = [20, 2_000];
 
-/// Races tickwire against the usual libraries, all in one run on the same messages, and prints one table: ratios first.
+/// Races tickwire against the usual libraries, all in one run on the same messages, and prints tables: ratios first.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Arguments {
@@ -34,71 +52,79 @@ struct Arguments {
     /// Keeps tickwire from AVX-512, as on a machine without it.
     #[arg(long)]
     no_avx512: bool,
+    /// Only these kinds of work; all by default.
+    #[arg(long, value_name = "WORK", value_delimiter = ',')]
+    only: Vec<Work>,
     /// Also writes every row to this file: work, case, contender, version, ns, ratio_to_tickwire (above 1: tickwire is
     /// faster), allocations of one message.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Also draws the distributions of all races of latencies, side by side, into this file.
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+enum Work {
+    Frame,
+    Tls,
+    Decode,
+    Cold,
+    Path,
+    Wire,
+    Throughput,
 }
 
 fn main() -> std::io::Result<()> {
     let arguments = Arguments::parse();
     let cpu = if arguments.no_avx512 { Cpu::Sse41 } else { Cpu::best() };
     eprintln!("tickwire's decoders use {}", cpu.name());
-    let rounds = if arguments.quick { 40 } else { 400 };
-    let mut rows = Vec::new();
-    let mut races: Vec<Box<dyn Fn() -> Vec<Row>>> = Vec::new();
+    // In how many turns each contender is measured.
+    let turns = |quick: usize, full: usize| if arguments.quick { quick } else { full };
+    let (rounds, samples, slices) = (turns(40, 400), turns(300, 3_000), turns(7, 31));
+    let mut races: Vec<(Work, Box<dyn Fn() -> Raced>)> = Vec::new();
     for payload_bytes in [150, 1_500] {
-        races.push(Box::new(move || frame::race(payload_bytes, rounds)));
+        races.push((Work::Frame, Box::new(move || frame::race(payload_bytes, rounds))));
+    }
+    for is_bulk in [false, true] {
+        races.push((Work::Tls, Box::new(move || tls::race(is_bulk, rounds))));
     }
     for case in messages::Case::ALL {
         for symbols in UNIVERSES {
-            races.push(Box::new(move || decode::race(case, symbols, rounds, cpu)));
+            races.push((Work::Decode, Box::new(move || decode::race(case, symbols, rounds, cpu))));
         }
     }
-    let count = races.len();
-    for (at, race) in races.iter().enumerate() {
-        let of_race = race();
-        eprintln!("{}/{count} {} {}", at + 1, of_race[0].work, of_race[0].case);
-        rows.extend(of_race);
+    for case in cold::CASES {
+        for symbols in UNIVERSES {
+            races.push((Work::Cold, Box::new(move || cold::race(case, symbols, samples, cpu))));
+        }
     }
-    print!("{}", table(&rows));
-    if let Some(file) = arguments.json {
+    for symbols in UNIVERSES {
+        races.push((Work::Path, Box::new(move || path::race(symbols, slices, cpu))));
+    }
+    for is_tls in [false, true] {
+        races.push((Work::Wire, Box::new(move || wire::race(is_tls, slices, cpu))));
+    }
+    races.push((Work::Throughput, Box::new(move || wire::saturated(slices, cpu))));
+    races.retain(|(work, _)| arguments.only.is_empty() || arguments.only.contains(work));
+
+    let (mut rows, mut panels) = (Vec::new(), Vec::new());
+    let count = races.len();
+    for (at, (_, race)) in races.iter().enumerate() {
+        let raced = race();
+        if let Some(row) = raced.rows.first() {
+            eprintln!("{}/{count} {}, {}", at + 1, row.work, row.case);
+        }
+        rows.extend(raced.rows);
+        panels.extend(raced.panel);
+    }
+    print!("{}{}", table::details(&rows), table::summary(&rows));
+    if let Some(file) = &arguments.json {
         std::fs::write(file, serde_json::to_string_pretty(&rows)? + "\n")?;
     }
-    Ok(())
-}
-
-/// One line a race: how many times tickwire's time each of the others takes; then the times; then the allocations.
-fn table(rows: &[Row]) -> String {
-    let mut text = String::new();
-    for races in rows.chunk_by(|a, b| a.work == b.work) {
-        let contenders: Vec<&str> =
-            races.chunk_by(|a, b| a.case == b.case).next().into_iter().flatten().map(|row| &*row.contender).collect();
-        let heads: [(&str, fn(&Row) -> String); 3] = [
-            ("times tickwire's time", |row| format!("{:.2}", row.ratio_to_tickwire)),
-            ("ns a message", |row| format!("{:.1}", row.ns)),
-            ("allocations a message", |row| format!("{:.2}", row.allocations)),
-        ];
-        for (head, show) in heads {
-            let _ = writeln!(text, "\n| {}: {head} | {} |", races[0].work, contenders.join(" | "));
-            let _ = writeln!(text, "| --- |{}", " --- |".repeat(contenders.len()));
-            for race in races.chunk_by(|a, b| a.case == b.case) {
-                let cells: Vec<String> = race.iter().map(show).collect();
-                let _ = writeln!(text, "| {} | {} |", race[0].case, cells.join(" | "));
-            }
-        }
-        let others = |race: &[Row]| {
-            let library = |row: &&Row| row.contender != OURS && !row.contender.starts_with("floor:");
-            race.iter().filter(library).map(|row| row.ratio_to_tickwire).fold(f64::INFINITY, f64::min)
-        };
-        let best: Vec<f64> = races.chunk_by(|a, b| a.case == b.case).map(others).collect();
-        let mean = (best.iter().map(|ratio| ratio.ln()).sum::<f64>() / best.len() as f64).exp();
-        let least = best.iter().copied().fold(f64::INFINITY, f64::min);
-        let _ = writeln!(
-            text,
-            "\n{}: the best other takes {mean:.2} times as long (geometric mean), {least:.2} at least",
-            races[0].work
-        );
+    if let Some(file) = &arguments.svg {
+        let footer = format!("tickwire {}, its decoders with {}", env!("CARGO_PKG_VERSION"), cpu.name());
+        std::fs::write(file, plot::svg(&panels, &footer))?;
     }
-    text
+    Ok(())
 }

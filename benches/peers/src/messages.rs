@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 use tickwire::limits::READ_PADDING_BYTES;
+use tickwire::market::Venue;
 
 /// What one message says, in the units of its symbol's grid. Every contender must find exactly this.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -85,6 +86,14 @@ impl Case {
         Self::BybitLinearSnapshot100,
     ];
 
+    pub(crate) const fn venue(self) -> Venue {
+        match self {
+            Self::BinanceSpotTrade | Self::BinanceSpotQuote => Venue::BinanceSpot,
+            Self::BinanceUsdmDepth50 => Venue::BinanceUsdm,
+            Self::BybitLinearTrade | Self::BybitLinearDelta5 | Self::BybitLinearSnapshot100 => Venue::BybitLinear,
+        }
+    }
+
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::BinanceSpotTrade => "binance-spot trade",
@@ -103,6 +112,9 @@ pub(crate) fn mixed(n: u64, salt: u64) -> u64 {
     let mixed = (mixed ^ (mixed >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     mixed ^ (mixed >> 32)
 }
+
+/// Trade or update id of the first message; each has the next.
+pub(crate) const FIRST_ID: u64 = 50_093_239_212;
 
 /// The names of a universe: short and long ones, as venues have them.
 pub(crate) fn universe(count: usize) -> Vec<String> {
@@ -140,13 +152,31 @@ fn list(levels: &[(i64, i64)]) -> String {
     format!("[{}]", levels.join(","))
 }
 
+/// Messages of a case, so many at most, and of so many bytes together.
+pub(crate) fn generated(case: Case, names: &[String], count_max: usize, bytes_max: usize) -> Vec<Message> {
+    let mut bytes = 0;
+    let fits = |message: &Message| {
+        bytes += message.text.len();
+        bytes <= bytes_max
+    };
+    (0..count_max as u64).map(|n| message(case, n, names)).take_while(fits).collect()
+}
+
+/// A text in the frame that a server puts it in, behind what is there already.
+pub(crate) fn frame(text: &[u8], frames: &mut Vec<u8>) {
+    assert!(text.len() >= 126, "a frame of the middle length");
+    frames.extend([0x81, 126]);
+    frames.extend(u16::try_from(text.len()).expect("a 16-bit length").to_be_bytes());
+    frames.extend_from_slice(text);
+}
+
 /// The `n`-th message of a case, of one of these symbols.
 pub(crate) fn message(case: Case, n: u64, names: &[String]) -> Message {
     let symbol = symbol_of(n, names.len());
     let name = &names[symbol];
     let stream = name.to_ascii_lowercase();
     let time = 1_700_000_000_000 + n;
-    let id = 50_093_239_212 + n;
+    let id = FIRST_ID + n;
     let count = match case {
         Case::BinanceSpotTrade | Case::BybitLinearTrade => 1,
         Case::BinanceSpotQuote => 2,
@@ -156,7 +186,7 @@ pub(crate) fn message(case: Case, n: u64, names: &[String]) -> Message {
     };
     let levels: Vec<_> = (0..count).map(|at| level(n, 3 * at)).collect();
     // Deltas are lopsided, the others even.
-    let (bids, asks) = levels.split_at((levels.len() + 1) / 2);
+    let (bids, asks) = levels.split_at(levels.len().div_ceil(2));
     let is_even = mixed(n, 91).is_multiple_of(2);
     let (text, number) = match case {
         Case::BinanceSpotTrade => (

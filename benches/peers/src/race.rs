@@ -24,6 +24,42 @@ pub(crate) struct Row {
     pub(crate) allocations: f64,
 }
 
+/// What a race comes to: its rows, and where it is one of latencies their distributions, for the plot.
+pub(crate) struct Raced {
+    pub(crate) rows: Vec<Row>,
+    pub(crate) panel: Option<Panel>,
+}
+
+/// Distributions that belong side by side.
+pub(crate) struct Panel {
+    pub(crate) title: String,
+    /// By contender: its samples in ns, rising.
+    pub(crate) series: Vec<(&'static str, Vec<u64>)>,
+}
+
+/// What one contender came to.
+pub(crate) struct Outcome {
+    pub(crate) name: &'static str,
+    pub(crate) version: &'static str,
+    pub(crate) ns: f64,
+    pub(crate) allocations: f64,
+}
+
+/// The rows of a race, beside [`OURS`] among them.
+pub(crate) fn rows(work: &'static str, case: &str, outcomes: &[Outcome]) -> Vec<Row> {
+    let ours = outcomes.iter().find(|outcome| outcome.name == OURS).map_or(f64::NAN, |outcome| outcome.ns);
+    let row = |&Outcome { name, version, ns, allocations }: &Outcome| Row {
+        work,
+        case: case.to_owned(),
+        contender: name.to_owned(),
+        version,
+        ns,
+        ratio_to_tickwire: ns / ours,
+        allocations,
+    };
+    outcomes.iter().map(row).collect()
+}
+
 /// Who takes part: a name and a version, what it brings near before its time begins, and one pass over the messages in
 /// this order. Both give what they saw, so that nothing is left out.
 pub(crate) struct Contender<'a> {
@@ -70,7 +106,7 @@ pub(crate) fn run(
     count: usize,
     rounds: usize,
     contenders: &mut [Contender<'_>],
-) -> Vec<Row> {
+) -> Raced {
     let mut order: Vec<u32> = (0..u32::try_from(count).expect("few messages")).collect();
     let mut taken: Vec<Vec<f64>> = contenders.iter().map(|_| Vec::with_capacity(rounds)).collect();
     let mut allocated = vec![0; contenders.len()];
@@ -91,27 +127,28 @@ pub(crate) fn run(
             }
         }
     }
-    let medians: Vec<f64> = taken.iter_mut().map(|taken| median(taken)).collect();
-    let ours = contenders.iter().position(|contender| contender.name == OURS).map_or(f64::NAN, |at| medians[at]);
-    let row = |(at, contender): (usize, &Contender<'_>)| Row {
-        work,
-        case: case.to_owned(),
-        contender: contender.name.to_owned(),
+    let outcome = |(at, contender): (usize, &Contender<'_>)| Outcome {
+        name: contender.name,
         version: contender.version,
-        ns: medians[at],
-        ratio_to_tickwire: medians[at] / ours,
+        ns: median(&mut taken[at]),
         allocations: allocated[at] as f64 / (rounds * count) as f64,
     };
-    contenders.iter().enumerate().map(row).collect()
+    let outcomes: Vec<Outcome> = contenders.iter().enumerate().map(outcome).collect();
+    Raced { rows: rows(work, case, &outcomes), panel: None }
 }
 
-fn median(values: &mut [f64]) -> f64 {
+pub(crate) fn median(values: &mut [f64]) -> f64 {
     values.sort_unstable_by(f64::total_cmp);
     values[values.len() / 2]
 }
 
+/// The value that so many thousandths of the rising samples do not exceed.
+pub(crate) fn quantile(rising: &[u64], thousandths: usize) -> u64 {
+    rising[(rising.len() * thousandths / 1_000).min(rising.len() - 1)]
+}
+
 /// Fisher and Yates' shuffle; the same in every run.
-fn shuffle(order: &mut [u32], round: u64) {
+pub(crate) fn shuffle(order: &mut [u32], round: u64) {
     for at in (1..order.len()).rev() {
         let other = mixed(at as u64, 1_000 + round) % (at as u64 + 1);
         order.swap(at, usize::try_from(other).expect("below the length"));
