@@ -9,18 +9,19 @@
 //!
 //! Needs `TICKWIRE_FRAMES`, the folder with the recorded frames; measures nothing without it.
 
+#[path = "shared/recorded_book.rs"]
+mod recorded_book;
+
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use serde_json::Value;
+use recorded_book::Sides;
 use std::collections::BTreeMap;
-use std::fs;
 use std::hint::black_box;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use tickwire::book::{Book, BookSettings, Hold, Slot};
 use tickwire::limits::{BOOK_LEVEL_COUNT_MAX, HOLD_LEVEL_COUNT, HOLD_UPDATE_COUNT, SYMBOL_COUNT_MAX};
 use tickwire::market::{
-    Backlog, BookKind, BookUpdate, Level, Meta, MonoNs, Price, Qty, Received, SequenceIds, Side, Symbol, Venue,
-    parse_fixed,
+    Backlog, BookKind, BookUpdate, Level, Meta, MonoNs, Qty, Received, SequenceIds, Side, Symbol, Venue,
 };
 use tickwire::venue::VenueSequence;
 
@@ -205,51 +206,20 @@ impl Ladder for Chunks {
     }
 }
 
-type Sides = [Vec<Level>; 2];
-
-/// A recorded book: what it began with, and every change behind it.
+/// A recorded book, cut anew.
 struct Capture {
     name: &'static str,
     snapshot: Sides,
     changes: Vec<(Side, Level)>,
 }
 
-fn sides(bids: &Value, asks: &Value, (price_scale, qty_scale): (u8, u8)) -> Sides {
-    let mantissa =
-        |text: &Value, scale| parse_fixed(text.as_str().expect("a text").as_bytes(), scale).expect("on the grid");
-    let level = |level: &Value| Level {
-        price: Price::from_mantissa(mantissa(&level[0], price_scale)),
-        qty: Qty::from_mantissa(mantissa(&level[1], qty_scale)),
-    };
-    [bids, asks].map(|side| side.as_array().expect("levels").iter().map(level).collect())
-}
-
 impl Capture {
-    fn read(root: &Path, folder: &'static str, scales: (u8, u8)) -> Self {
-        let text = |file: &str| fs::read_to_string(root.join(folder).join(file)).expect("a recorded file");
-        let mut messages = Vec::new();
-        for line in text("depth_delta.jsonl").lines() {
-            let message: Value = serde_json::from_str(line).expect("JSON");
-            let data = &message["data"];
-            if data["s"] == "BTCUSDT" {
-                messages.push((data["u"].as_u64().expect("an id"), sides(&data["b"], &data["a"], scales)));
-            }
-        }
-        let snapshot = match fs::read_to_string(root.join(folder).join("rest_depth_snapshot_BTCUSDT.jsonl")) {
-            Ok(body) => {
-                let body: Value = serde_json::from_str(&body).expect("JSON");
-                let last = body["lastUpdateId"].as_u64().expect("an id");
-                messages.retain(|message| message.0 > last);
-                sides(&body["bids"], &body["asks"], scales)
-            }
-            // The first message of the stream is the snapshot.
-            Err(_) => messages.remove(0).1,
-        };
-        let changes = messages.into_iter().flat_map(|(_, [bids, asks])| {
+    fn of(recorded: recorded_book::Capture) -> Self {
+        let changes = recorded.messages.into_iter().flat_map(|[bids, asks]| {
             let side = |side, levels: Vec<Level>| levels.into_iter().map(move |level| (side, level));
             side(Side::Buy, bids).chain(side(Side::Sell, asks))
         });
-        Self { name: folder, snapshot, changes: changes.collect() }
+        Self { name: recorded.name, snapshot: recorded.snapshot, changes: changes.collect() }
     }
 
     /// The changes in batches of so many levels.
@@ -400,11 +370,7 @@ fn book(c: &mut Criterion) {
         eprintln!("nothing is measured: TICKWIRE_FRAMES is not set");
         return;
     };
-    for capture in [
-        Capture::read(&root, "binance", (2, 8)),
-        Capture::read(&root, "binance_usdm", (1, 8)),
-        Capture::read(&root, "bybit_linear", (1, 8)),
-    ] {
+    for capture in recorded_book::Capture::all(&root).map(Capture::of) {
         measure(c, &capture, "book", &begun_book(&capture));
         measure::<Pair<BTreeMap<i64, i64>>>(c, &capture, "btree", &capture.begun());
         measure::<Pair<Vec<Keyed>>>(c, &capture, "array", &capture.begun());
