@@ -5,7 +5,8 @@
 #
 # --quick: a tenth of the rounds, for a look: about a minute once it is built, and within ten on any two CPUs.
 # --no-avx512: tickwire as on a machine without it.
-# --only: frame, tls, decode, cold (a message alone), path (beside decoding alone), wire (loopback, ws and wss), throughput.
+# --only: frame, tls, decode, cold (a message alone), path (beside decoding alone), wire (loopback, ws and wss), throughput,
+# book (recorded changes, kept; only where TICKWIRE_FRAMES names the folder with recorded frames).
 # --json: also every row, to a file. --svg: also the distributions of the latencies, as a picture.
 #
 # The race is a package of its own in `benches/peers`, with a lock file of its own. Needs a Rust toolchain and a C compiler;
@@ -14,7 +15,7 @@
 set -euo pipefail
 case "${1:-}" in
     -h | --help)
-        sed -n '2,13s/^# \{0,1\}//p' "$0"
+        sed -n '2,14s/^# \{0,1\}//p' "$0"
         exit 0
         ;;
 esac

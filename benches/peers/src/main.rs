@@ -8,10 +8,11 @@
 //! frame       bytes to messages                          cold        one message alone, everything else having been used
 //! tls         a record to its frame                      path        the whole way on a hot core, beside decoding alone
 //! decode      a message to its numbers                   wire        loopback, ws and wss, from write to handler
-//!                                                        throughput  the same without a pause between messages
+//! book        recorded changes, kept                     throughput  the same without a pause between messages
 //! ```
 
 mod barter;
+mod books;
 mod cold;
 mod decode;
 mod engine;
@@ -20,6 +21,8 @@ mod messages;
 mod path;
 mod plot;
 mod race;
+#[path = "../../shared/recorded_book.rs"]
+mod recorded_book;
 mod table;
 mod tls;
 #[path = "../../shared/tls_contenders.rs"]
@@ -32,7 +35,7 @@ mod wire;
 
 use clap::{Parser, ValueEnum};
 use race::Raced;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use tickwire::telemetry::CountingAllocator;
 use tickwire::venue::Cpu;
 
@@ -73,6 +76,7 @@ enum Work {
     Path,
     Wire,
     Throughput,
+    Book,
 }
 
 fn main() -> std::io::Result<()> {
@@ -106,6 +110,14 @@ fn main() -> std::io::Result<()> {
         races.push((Work::Wire, Box::new(move || wire::race(is_tls, slices, cpu))));
     }
     races.push((Work::Throughput, Box::new(move || wire::saturated(slices, cpu))));
+    match std::env::var_os("TICKWIRE_FRAMES") {
+        Some(root) => {
+            for capture in recorded_book::Capture::all(Path::new(&root)) {
+                races.push((Work::Book, Box::new(move || books::race(&capture, rounds / 4))));
+            }
+        }
+        None => eprintln!("books are not raced: TICKWIRE_FRAMES, the folder with recorded frames, is not set"),
+    }
     races.retain(|(work, _)| arguments.only.is_empty() || arguments.only.contains(work));
 
     let (mut rows, mut panels) = (Vec::new(), Vec::new());
