@@ -16,7 +16,9 @@ use std::collections::BTreeMap;
 use std::hint::black_box;
 use tickwire::book::{Book, BookSettings, Hold, Slot};
 use tickwire::limits::BOOK_LEVEL_COUNT_MAX;
-use tickwire::market::{BookKind, BookUpdate, Level, Meta, MonoNs, Received, SequenceIds, Side, Symbol, Venue};
+use tickwire::market::{
+    Backlog, BookKind, BookUpdate, Level, Meta, MonoNs, Received, SequenceIds, Side, Symbol, Venue,
+};
 use tickwire::venue::VenueSequence;
 
 /// The best price of both sides, as mantissas.
@@ -99,11 +101,11 @@ struct InSequence {
 }
 
 fn update<'a>(id: u64, kind: BookKind, [bids, asks]: &'a Sides) -> BookUpdate<'a> {
-    let received = Received { mono: MonoNs(1), wall_ns: 1 };
+    let received = Received { mono: MonoNs(1), wall_ns: 1, backlog: Backlog::NONE };
     let symbol = Symbol::new(0).expect("small");
     let meta = Meta { symbol, received, event_time: None, matching_time: None };
     let ids = SequenceIds { first: id, last: id, previous: Some(id - 1), cross: None };
-    BookUpdate { meta, kind, ids, depth: 0, bids, asks }
+    BookUpdate { meta, kind, ids, depth: 0, state: None, bids, asks }
 }
 
 impl Kept for InSequence {

@@ -3,12 +3,12 @@
 use crate::messages::{Case, Truth};
 use tickwire::limits::READ_PADDING_BYTES;
 use tickwire::market::{
-    AggTrade, BookUpdate, Kline, Level, Liquidation, MarkPrice, Meta, MonoNs, Quote, Received, SymbolTable, Ticker,
-    Trade,
+    AggTrade, Backlog, BookUpdate, Kline, Level, Liquidation, MarkPrice, Meta, MonoNs, Quote, Received, SymbolTable,
+    Ticker, Trade,
 };
 use tickwire::venue::{Cpu, Decoded, Decoder, DecoderScratch, Form, HotSymbols, Payload, Reason, Sink, Tier};
 
-const RECEIVED: Received = Received { mono: MonoNs(1), wall_ns: 1 };
+const RECEIVED: Received = Received { mono: MonoNs(1), wall_ns: 1, backlog: Backlog::NONE };
 
 /// Sums what it is given, as a strategy would use it.
 #[derive(Default)]
