@@ -255,8 +255,8 @@ impl Overlap {
     fn goes_on(&self, place: Place, symbol: Symbol, stream_kind: StreamKind) -> bool {
         let Some(state) = self.states.get(self.position(symbol, stream_kind)) else { return false };
         let joins = match self.identities[stream_kind.index()] {
-            // What waits of it is delivered before what it brings next.
-            Identity::Chain => state.is_joined(place) || state.has_waiting(),
+            // What waits lies behind a hole that this leg does not fill.
+            Identity::Chain => state.is_joined(place),
             Identity::Furthest => true,
             // Its changes are of its own snapshot: the other's book is nothing to them.
             Identity::Snapshot | Identity::TradeId | Identity::None => false,

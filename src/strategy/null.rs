@@ -12,6 +12,7 @@ fn on_symbol(_state: &mut (), router: &mut Router<()>, spec: &SymbolSpec) {
     router.on_quote(symbol, ignore);
     router.on_ticker(symbol, ignore);
     router.on_book_delta(symbol, |_, _| {});
+    router.on_book(symbol, |_, _| {});
     router.on_kline(symbol, ignore);
     router.on_mark_price(symbol, ignore);
     router.on_liquidation(symbol, ignore);
