@@ -8,7 +8,7 @@
 //! market      the nouns: Symbol, Price, Trade, Quote, BookUpdate, ...
 //! book        the level-2 book, the seam of sequence rules that keep it true, and what a strategy is told of it
 //! venue       one folder per exchange: how its messages decode, and what its protocol asks for
-//! hot         once per packet: stream, read buffer, frame, decode, kept books, router, handler, lanes
+//! hot         once per packet: stream, read buffer, frame, decode, legs, kept books, holes, router, handler, lanes
 //! control     once per connection or command: session, subscriptions, liveness, rotation, governor, requests, reconnect
 //! config      TOML in, checked types out; what a second reading changes
 //! net         the only I/O of the control plane: connect, TLS, upgrade, REST, tokens, the control socket

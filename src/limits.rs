@@ -101,10 +101,10 @@ pub const CONTROL_MESSAGE_POOL: usize = 256;
 /// longer is refused by its length alone.
 pub const SERVER_PING_BYTES_MAX: usize = 256;
 
-/// Rotations one core may have under way at a time: each holds its tables, 13 to 40 MB, until its overlap has ended.
+/// Rotations one core may have under way at a time: each holds its tables, up to 44 MB, until its overlap has ended.
 pub const OVERLAP_COUNT_MAX: usize = 8;
 
-/// Sockets with legs that one core may have: each holds the tables of its legs, 13 to 40 MB, for as long as it is wanted.
+/// Sockets with legs that one core may have: each holds the tables of its legs, 22 to 44 MB, for as long as it is wanted.
 pub const LEGGED_SOCKET_COUNT_MAX: usize = 24;
 
 /// Legs of one connection: a third takes from the second's cost what it adds in luck, a fourth found nothing to win.

@@ -84,7 +84,7 @@ pub(super) struct CtlArguments {
 /// What is asked.
 #[derive(Debug, Subcommand)]
 pub(super) enum CtlCommand {
-    /// Prints every connection, subscription, pending request and budget, and what halts the engine.
+    /// Prints every connection, subscription, pending request, budget, book, leg and core, and what halts the engine.
     Status,
     /// Prints one book: a ladder, or with --json the line that `run --books-out` writes.
     Book {
@@ -218,7 +218,7 @@ pub(super) struct RunArguments {
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub(super) duration: Option<Duration>,
     /// Write every book here at the end, as it is then: one JSON object a line with venue, symbol, state, sequence, bids and
-    /// asks (price and quantity as exact decimal texts, best first).
+    /// asks (price and quantity as exact decimal texts, best first), how far each side is known, and why a stale one is.
     #[arg(long, value_name = "FILE")]
     pub(super) books_out: Option<PathBuf>,
     #[command(flatten)]

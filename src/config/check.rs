@@ -431,7 +431,7 @@ fn each_stream_once(placed: &[Placed], errors: &mut Vec<ConfigError>) {
                 first.connection.name,
                 seen_at(&first.places, &format!("channels[{at}]"))
             );
-            let allowed = "each stream on one connection; a second leg of a feed is not arbitrated yet";
+            let allowed = "each stream on one connection; `legs` on it carries it over several sockets";
             errors.push(places.of(&format!("channels[{index}]")).error(found, allowed));
         }
     }

@@ -508,7 +508,7 @@ fn one_symbol_on_two_cores_is_refused_and_on_two_connections_of_one_core_is_not(
 
 #[test]
 fn one_stream_on_two_connections_is_refused_in_one_file_or_in_two() {
-    const ALLOWED: &str = "each stream on one connection; a second leg of a feed is not arbitrated yet";
+    const ALLOWED: &str = "each stream on one connection; `legs` on it carries it over several sockets";
     let second = connection("").replace("\"a\"", "\"b\"");
     let text = format!("{}{second}", connection(""));
     let found = "\"trade\" of \"BTCUSDT\", which connection \"a\" carries (";

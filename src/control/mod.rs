@@ -3,7 +3,7 @@
 //! ```text
 //!            events + now                                    actions
 //! engine ──► Relay ──────────► ConnectionMachine ──────────────────────► engine / net
-//!            rotation: one, or two while a successor takes over
+//!            rotation: one, or two while a successor takes over; of each leg
 //!                             │ session        which state, which edge
 //!                             │ subscriptions  wanted ► pending ► active | refused
 //!                             │ liveness       which subscription speaks, which is silent, what to do (rate: its own)
@@ -12,6 +12,7 @@
 //!                             │ pace           the venue's messages a second
 //! governor (one for the process): what all machines together may ask of a venue from one address
 //! snapshots: which book is repaired next, how deep and when, within the governor's budget
+//! refill: which missing trades are asked for next, and what became of each id
 //! race: which leg of a connection keeps losing, and is to be replaced
 //! pool: which streams go on which connection and in which request, before any machine is made
 //!

@@ -5,8 +5,8 @@
 //!                       │ spawns
 //! hot threads      one Core a CPU, pinned ─► lanes                 (hot)
 //!                       ▲ rings
-//! cold runtime     one link a core ◄─► one driver a connection     (control, net)
-//!                  one listing a venue, one manager, one keeper of books, one watchdog  (net)
+//! cold runtime     one link a core ◄─► one driver a socket, or a leg of one (group: what legs agree on)  (control, net)
+//!                  one listing and one refiller a venue, one manager, one keeper of books, one watchdog  (net)
 //!                  ▲ Handle, control socket
 //! ```
 //! Cold threads are confined to the cold CPUs and never inherit a hot thread's mask.

@@ -6,6 +6,7 @@
 //! time                                 when              (time.rs)
 //! trade, quote, ticker, book, ...      what happened     (event.rs)
 //! kind of stream                       on which stream   (stream_kind.rs)
+//! hole in a stream                     what was missed   (gap.rs)
 //! state of a book                      is it true        (book_state.rs)
 //! touch                                memory that is there before it is needed
 //! ```

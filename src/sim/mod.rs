@@ -5,7 +5,7 @@
 //! start(SimOptions) ────┤                                 ▲  ▲ outbox.rs
 //!   one set a venue     │   synthetic: market.rs (book.rs) ─► line.rs ─► *_feed.rs                 (what is said)
 //!                       │     tape.rs ──┘ its own clock      recorded: frames.rs ─► player
-//!                       ├── http(s)   rest.rs: instrument list, depth
+//!                       ├── http(s)   rest.rs: instrument list, depth, trades by id
 //!                       └── faults.rs (fault_spec.rs): what goes wrong on request     limiter.rs: the venues' limits
 //! ```
 //! Used by `tickwire sim`, `tickwire demo` and the whole-engine tests. It is a second, independent reading of each venue's

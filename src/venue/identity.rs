@@ -6,7 +6,7 @@
 //! changes of a book     ranges of ids that join (Binance), or a base of their own per connection (Bybit)
 //! all others            none: one connection speaks at a time
 //! ```
-//! Declared for each venue and kind of stream; the hot core decides by it while two connections carry the same subscriptions.
+//! Declared for each venue and kind of stream; the hot core decides by it while several connections carry the same subscriptions.
 
 use crate::market::{EventKind, StreamKind, Venue};
 

@@ -9,6 +9,7 @@
 //!             request.rs   requests as JSON text, without allocating (cold)
 //!             identity.rs  by what an event is recognised that another connection brought before
 //!             server_ping.rs  a server's ping in a text message: known on the hot core, answered on the cold side
+//!             trades.rs    trades asked for by id, and what the answer holds (cold)
 //!             instruments.rs  steps, dates and names in an instrument list (cold)
 //!             shape.rs     what a message is expected to look like, as data
 //!             tape.rs      any JSON: simd-json with reusable buffers (tier two)
