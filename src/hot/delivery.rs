@@ -558,7 +558,7 @@ impl<S> Delivery<'_, S> {
             outage_ns,
             reason,
         };
-        match self.trails.step(meta.symbol, stream_kind, id) {
+        match self.trails.step(meta.symbol, stream_kind, id, self.is_shared) {
             Step::First => {}
             Step::WithoutLoss => self.stats.gaps_without_loss.add(1),
             Step::Jump { before, missing, reason } => {
