@@ -54,17 +54,16 @@ fn sum(report: &Report, of: fn(&ConnectionReport) -> u64) -> u64 {
     report.connections.iter().map(of).sum()
 }
 
-/// The ledger is the tape, nothing went back or came twice, and each leg has won and lost.
+/// The ledger is the tape, nothing went back or came twice, and there was a race.
 fn assert_raced(stage: &mut Stage) {
     stage.assert_whole();
     let report = stage.engine.report();
     for one in &report.connections {
-        let has_identity = one.won + one.lost > 0;
         assert!(one.name.contains("/leg-"), "{}", one.name);
-        assert!(!has_identity || one.won > 0 && one.lost > 0, "{} won {} and lost {}", one.name, one.won, one.lost);
-        assert!(!has_identity || one.lag_ns.max > 0, "{}: {:?}", one.name, one.lag_ns);
+        // A leg that is far behind may win nothing; what it lost it was late for.
+        assert!(one.lost == 0 || one.lag_ns.max > 0, "{}: {:?}", one.name, one.lag_ns);
     }
-    assert!(report.connections.iter().any(|one| one.won > 0), "{}", report.to_json());
+    assert!(sum(&report, |one| one.won) > 0 && sum(&report, |one| one.lost) > 0, "{}", report.to_json());
     let bad = (sum(&report, |one| one.window_evictions), sum(&report, |one| one.unparsed));
     assert_eq!(bad, (0, 0), "{}", report.to_json());
     let twice: u64 = stage.ledger.lock().unwrap().values().map(|seen| seen.quotes_twice).sum();

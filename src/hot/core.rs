@@ -618,8 +618,16 @@ impl<S> Core<S> {
     fn deliver_refilled(&mut self) {
         for _ in 0..REFILLED_PER_TURN {
             let Some(refill) = self.refills.front_mut() else { return };
-            let Desk { trails, router, state, .. } = &mut self.desk;
-            if !refill.deliver_next(trails, (router, state), &self.stats)
+            let Desk { trails, router, state, overlaps, .. } = &mut self.desk;
+            let role = self.slots.get(usize::from(refill.slot)).and_then(|slot| slot.role);
+            let (symbol, stream_kind) = (refill.ids.symbol, refill.ids.stream_kind);
+            let now = self.clock.mono(self.clock.ticks());
+            let remember = |id| {
+                if let Some((overlap, _)) = role.and_then(|role| overlaps.get(role)) {
+                    overlap.remember(symbol, stream_kind, id, now);
+                }
+            };
+            if !refill.deliver_next((trails, remember), (router, state), &self.stats)
                 && let Some(refill) = self.refills.pop_front()
             {
                 self.end_refill(refill);

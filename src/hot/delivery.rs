@@ -21,7 +21,7 @@ use super::stats::{ConnectionStats, CoreStats, Current, SocketStats};
 use super::stream::ReadOutcome;
 use super::trails::{Hole, MissingIds, Step, Trails};
 use crate::book::BookEvent;
-use crate::limits::VISIT_BYTES_MAX;
+use crate::limits::{LEG_PLACES, VISIT_BYTES_MAX};
 use crate::market::{
     AggTrade, Backlog, BookUpdate, EventKind, Gap, GapReason, Kline, Liquidation, MarkPrice, Meta, MonoNs, Quote,
     Received, StreamKind, Ticker, Trade, TradeId,
@@ -558,7 +558,7 @@ impl<S> Delivery<'_, S> {
             outage_ns,
             reason,
         };
-        match self.trails.step(meta.symbol, stream_kind, id) {
+        match self.trails.step(meta.symbol, stream_kind, id, self.is_shared) {
             Step::First => {}
             Step::WithoutLoss => self.stats.gaps_without_loss.add(1),
             Step::Jump { before, missing, reason } => {
@@ -613,7 +613,8 @@ impl<S> Delivery<'_, S> {
             return 0;
         }
         let last_data = |leg| self.pulses.last_data(meta.symbol, stream_kind, leg);
-        meta.received.mono.since_ns(last_data(0).max(last_data(1)))
+        let last = (0..LEG_PLACES).filter_map(|leg| u8::try_from(leg).ok()).map(last_data).max();
+        meta.received.mono.since_ns(last.unwrap_or_default())
     }
 
     /// Tells the strategy of a hole, and lets the cold side know what it may refill.

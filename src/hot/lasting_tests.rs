@@ -425,3 +425,15 @@ fn a_core_takes_legs_as_they_come_and_refuses_those_that_have_no_place() {
     assert!(overlaps.begin(rotation, |_| true).is_ok(), "rotations have a room of their own");
     assert!(overlaps.end(9).is_some() && overlaps.get(successor).is_none());
 }
+
+#[test]
+fn a_trade_that_was_fetched_elsewhere_is_a_repeat_on_whichever_leg_brings_it_yet() {
+    let stats = ConnectionStats::default();
+    let mut overlap = legs(Venue::BinanceSpot, StreamKind::TRADE, 2);
+    overlap.remember(symbol(), StreamKind::TRADE, TradeId::Number(7), ms(1));
+    for (at, id, is_delivered) in [(0, 7, false), (1, 7, false), (1, 6, true), (0, 6, false)] {
+        let mark = Mark::Id(TradeId::Number(id));
+        let comes = bring_event(&mut overlap, place(at), symbol(), StreamKind::TRADE, (mark, ms(2)), &stats);
+        assert_eq!(comes.0, is_delivered, "trade {id} on leg {at}");
+    }
+}

@@ -308,6 +308,13 @@ impl Overlap {
         Judgement::Drop
     }
 
+    /// A trade was delivered that no leg brought: one that brings it yet repeats it.
+    pub(super) fn remember(&mut self, symbol: Symbol, stream_kind: StreamKind, id: TradeId, now: MonoNs) {
+        if let Some(window) = &mut self.window {
+            let _ = window.insert(symbol, stream_kind, id, now);
+        }
+    }
+
     /// True where something may wait of this book.
     #[inline]
     pub(super) fn has_waiting(&self, symbol: Symbol, stream_kind: StreamKind) -> bool {

@@ -45,10 +45,11 @@ impl Refill {
         Self { slot, ids, events, stats, next: 0 }
     }
 
-    /// Delivers the next one. False where there is none left.
+    /// Delivers the next one, and gives its id to `remember`: a leg that is far behind may still bring it. False where there
+    /// is none left.
     pub(super) fn deliver_next<S>(
         &mut self,
-        trails: &mut Trails,
+        (trails, remember): (&mut Trails, impl FnOnce(TradeId)),
         (router, state): (&Router<S>, &mut S),
         core: &CoreStats,
     ) -> bool {
@@ -57,11 +58,11 @@ impl Refill {
         match &self.events {
             TradeBatch::Trades(trades) => trades.get(at).is_some_and(|trade| {
                 let TradeId::Number(id) = trade.id else { return true };
-                self.deliver(trade, id, trails, core, |trade| router.trade(state, trade))
+                self.deliver(trade, id, (trails, remember), core, |trade| router.trade(state, trade))
             }),
             TradeBatch::AggTrades(trades) => {
                 let route = |trade: &AggTrade| router.agg_trade(state, trade);
-                trades.get(at).is_some_and(|trade| self.deliver(trade, trade.id, trails, core, route))
+                trades.get(at).is_some_and(|trade| self.deliver(trade, trade.id, (trails, remember), core, route))
             }
         }
     }
@@ -70,13 +71,14 @@ impl Refill {
         &self,
         event: &E,
         id: u64,
-        trails: &mut Trails,
+        (trails, remember): (&mut Trails, impl FnOnce(TradeId)),
         core: &CoreStats,
         route: impl FnOnce(&E),
     ) -> bool {
         let meta = event.meta();
         let is_of_hole = meta.symbol == self.ids.symbol && event.stream_kind() == self.ids.stream_kind;
         if is_of_hole && trails.refill(meta.symbol, event.stream_kind(), id) {
+            remember(TradeId::Number(id));
             core.current.at_event(self.slot, E::KIND, meta.symbol);
             self.stats.ids_refilled.add(1);
             self.stats.events.add(1);

@@ -122,6 +122,9 @@ pub(super) enum Step {
     Repeated,
 }
 
+/// A connection lags behind another by this many trades of one symbol at most: minutes of the busiest.
+const LAG_IDS_MAX: u64 = 1_000_000;
+
 /// See the module.
 pub(super) struct Trails {
     rows: Box<[Row]>,
@@ -208,8 +211,8 @@ impl Trails {
         follows
     }
 
-    /// What an id is that does not follow.
-    pub(super) fn step(&mut self, symbol: Symbol, stream_kind: StreamKind, id: TradeId) -> Step {
+    /// What an id is that does not follow. `is_shared`: other connections bring this stream too.
+    pub(super) fn step(&mut self, symbol: Symbol, stream_kind: StreamKind, id: TradeId, is_shared: bool) -> Step {
         let at = row_of(symbol, stream_kind);
         let (low, high) = halves(id);
         let row = &mut self.rows[at];
@@ -229,7 +232,7 @@ impl Trails {
         }
         let last = before.0;
         if low <= last {
-            return self.late(at, (symbol, stream_kind), low);
+            return self.late(at, (symbol, stream_kind), low, is_shared);
         }
         row.set(low, high);
         if low == last + 1 {
@@ -239,12 +242,16 @@ impl Trails {
         Step::Jump { before: whole(id, before), missing, reason }
     }
 
-    fn late(&mut self, at: usize, (symbol, stream_kind): (Symbol, StreamKind), id: u64) -> Step {
+    fn late(&mut self, at: usize, (symbol, stream_kind): (Symbol, StreamKind), id: u64, is_shared: bool) -> Step {
         if let Some(is_whole) = self.fill(symbol, stream_kind, id) {
             return Step::Filled { is_whole };
         }
         if self.refilled.iter().any(|ids| ids.holds(symbol, stream_kind, id)) {
             return Step::Repeated;
+        }
+        // A connection that lags behind another brings what came before that one's first, one after the other.
+        if is_shared && self.rows[at].low - id <= LAG_IDS_MAX {
+            return Step::Back;
         }
         // A venue that starts its numbers again goes on from there; a single one that is late changes nothing.
         let back = std::mem::replace(&mut self.backs[at], id);

@@ -46,7 +46,7 @@ fn gap(ids: MissingIds) -> Gap {
 
 /// What becomes of an id: `None` where it simply follows.
 fn come(trails: &mut Trails, id: TradeId) -> Option<Step> {
-    (!trails.follows(symbol(0), TRADE, id)).then(|| trails.step(symbol(0), TRADE, id))
+    (!trails.follows(symbol(0), TRADE, id)).then(|| trails.step(symbol(0), TRADE, id, false))
 }
 
 #[test]
@@ -65,7 +65,7 @@ fn trades_and_aggregates_of_each_symbol_have_rows_of_their_own() {
     for (at, stream_kind) in [(0, TRADE), (0, StreamKind::AGG_TRADE), (1, TRADE), (1, StreamKind::AGG_TRADE)] {
         for id in [10 * (at as u64 + 1), 10 * (at as u64 + 1) + 1] {
             let follows = trails.follows(symbol(at), stream_kind, number(id));
-            let step = (!follows).then(|| trails.step(symbol(at), stream_kind, number(id)));
+            let step = (!follows).then(|| trails.step(symbol(at), stream_kind, number(id), false));
             assert_eq!(step, (id % 10 == 0).then_some(Step::First), "{stream_kind} of {at}");
         }
     }
@@ -295,5 +295,20 @@ proptest! {
             told.extend(missing.first..=missing.last);
         }
         prop_assert!(left_out.iter().all(|id| told.contains(id)), "{left_out:?} {told:?}");
+    }
+}
+
+#[test]
+fn a_connection_that_lags_brings_what_came_before_the_firsts_and_that_is_no_new_numbering() {
+    for (is_shared, first, is_old) in [(true, 5_000_000, true), (false, 5_000_000, false), (true, 90, false)] {
+        let mut trails = trails(Venue::BinanceSpot, 1);
+        let mut comes = |id| {
+            let id = number(id);
+            (!trails.follows(symbol(0), TRADE, id)).then(|| trails.step(symbol(0), TRADE, id, is_shared))
+        };
+        assert_eq!(comes(5_000_100), Some(Step::First));
+        assert_eq!([comes(first), comes(first + 1)], [Some(Step::Back); 2]);
+        // Where the numbers have not begun again, the stream goes on where it was.
+        assert_eq!(comes(5_000_101).is_none(), is_old, "shared {is_shared}, back to {first}");
     }
 }
