@@ -511,7 +511,8 @@ impl Running {
         self.apply(RelayEvent::Leg(leg, Event::Lost { reason, code }));
     }
 
-    /// The successor was lost before it took over: book topics whose snapshot had passed to it go on nowhere.
+    /// The successor was lost before it took over: book topics whose snapshot had passed to it go on nowhere. Where a leg is
+    /// lost another is told, and some of its own books may be live: they stay as they are.
     async fn resubscribe_books(&mut self) {
         let protocol = protocol(self.driver.plan.venue);
         let (_, machine) = self.relay.current();
@@ -519,6 +520,11 @@ impl Running {
             let channel = protocol.channel_of(stream).map(|(channel, _)| channel);
             channel.is_some_and(|channel| channel.is_snapshot_book())
         });
+        let is_live = |stream: &str| match pulse_of(&self.driver.shared, &self.driver.plan, stream) {
+            PulseAt::Symbol(symbol, _) => self.driver.shared.books.is_live(symbol, stream, &self.driver.core),
+            PulseAt::Market(_) | PulseAt::Nowhere => false,
+        };
+        let books = books.filter(|(_, stream)| self.driver.seat.is_none() || !is_live(stream));
         let books: Vec<Box<str>> = books.map(|(_, stream)| stream.into()).collect();
         if let Some(command) = self.driver.interruption(books.iter().map(|stream| &**stream), true) {
             self.driver.command(command).await;
@@ -644,9 +650,11 @@ impl Running {
         }
     }
 
-    /// Tells what a report says. A silent stream that is subscribed again, here or elsewhere, is interrupted.
+    /// Tells what a report says. A silent stream that is subscribed again, here or elsewhere, is interrupted, unless another
+    /// leg goes on with it.
     async fn report(&mut self, report: Report) {
         if let Report::Resubscribing { stream } | Report::MoveWanted { stream } = &report
+            && !self.driver.seat.as_ref().is_some_and(Seat::is_backed_up)
             && let Some(command) = self.driver.interruption(std::iter::once(&**stream), true)
         {
             self.driver.command(command).await;

@@ -228,6 +228,11 @@ impl Seat {
         !state.up.contains(&true)
     }
 
+    /// True while another leg is up.
+    pub(super) fn is_backed_up(&self) -> bool {
+        self.group.lock().up.iter().enumerate().any(|(leg, &is_up)| is_up && leg != self.leg)
+    }
+
     /// This leg is missing to nobody any more.
     pub(super) fn forget(&self, whole: &Whole) {
         whole.forget(&self.group.name);

@@ -172,6 +172,28 @@ impl Legs {
     }
 }
 
+/// Books with snapshots of their own, by who leads them.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Led {
+    /// By the place that leads.
+    by: [u32; LEG_PLACES],
+    /// Left by legs that were lost, and led by nobody since.
+    left: u32,
+}
+
+impl Led {
+    /// A leg comes into this place.
+    pub(super) const fn joined(&mut self, place: Place) {
+        self.by[place.index()] = 0;
+    }
+
+    /// The leg in this place is lost. True where some book has nobody who leads it now.
+    pub(super) const fn lost(&mut self, place: Place) -> bool {
+        self.left += std::mem::replace(&mut self.by[place.index()], 0);
+        self.left > 0
+    }
+}
+
 /// What becomes of an event.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Verdict {
@@ -207,6 +229,8 @@ pub(super) struct State {
     speaker_generation: u8,
     /// Chain: batches in a row that lay ahead. Furthest: numbers in a row that seemed to be of an old numbering, on a leg alone.
     aheads: u8,
+    /// Chain: batches in a row that lay behind.
+    behinds: u8,
     /// Without an identity: places that have spoken since the speaker did.
     heard: u8,
     /// The turn that the flags below are of.
@@ -231,6 +255,9 @@ const HAS_WAITING: u8 = 8;
 /// stream of ten a second. A leg that is half-open must not keep the others silent for longer.
 pub(super) const AHEAD_COUNT_MAX: u8 = 32;
 
+/// Numbers that a leg lags behind another, at most.
+const LAG_COUNT_MAX: u64 = 1_000;
+
 impl State {
     /// Nothing is known, and this place's first leg leads, or whoever speaks first.
     pub(super) fn led_by(place: Option<Place>) -> Self {
@@ -244,6 +271,7 @@ impl State {
             speaker: place.map_or(NOBODY, |place| place.0),
             speaker_generation: 1,
             aheads: 0,
+            behinds: 0,
             heard: 0,
             turn: 0,
             flags: 0,
@@ -288,7 +316,7 @@ impl State {
     }
 
     fn deliver(&mut self, last: u64, now: MonoNs) -> Verdict {
-        (self.last, self.at) = (last, now.0);
+        (self.last, self.at, self.behinds) = (last, now.0, 0);
         self.flags |= IS_KNOWN;
         Verdict::Deliver
     }
@@ -314,6 +342,9 @@ impl State {
             }
             self.aheads = 0;
             self.epochs[at] = self.epoch;
+            if self.has(IS_KNOWN) && self.begins_anew(legs, place, id) {
+                self.epochs[at] = self.epoch.saturating_add(1);
+            }
         } else if id < self.seen[at] && (id == 1 || self.epochs[at] < self.epoch) {
             // Its numbering starts again; where another leg's did before, any fall says so.
             self.epochs[at] = self.epochs[at].saturating_add(1);
@@ -326,6 +357,20 @@ impl State {
             return self.deliver(id, now);
         }
         self.repeated(id)
+    }
+
+    /// A leg's first number is of a new numbering where it lies behind the last one delivered and is the first of one, or lies
+    /// so far behind that no leg lags so much while nobody else speaks whose numbers would say otherwise.
+    #[cold]
+    fn begins_anew(&self, legs: &Legs, place: Place, id: u64) -> bool {
+        let speaks = |other: Place| {
+            other != place
+                && legs.is_on(other)
+                && self.has_spoken(other, legs)
+                && self.epochs[other.index()] == self.epoch
+        };
+        let is_far_behind = id < self.last / 2 && self.last - id > LAG_COUNT_MAX;
+        id < self.last && (id == 1 || is_far_behind && !Place::all().any(speaks))
     }
 
     /// This leg is the first in a new numbering.
@@ -357,6 +402,11 @@ impl State {
         if is_known && last <= self.last {
             self.aheads = 0;
             self.settle(legs, legs.is_successor(place), progress);
+            self.behinds = self.behinds.saturating_add(1);
+            if self.behinds == u8::MAX {
+                // So many in a row without a new one: the venue's numbering has started again. The next is where it is now.
+                self.flags &= !(IS_KNOWN | HAS_WAITING);
+            }
             return self.repeated(last);
         }
         let joins = is_known && start <= self.last.saturating_add(1);
@@ -496,7 +546,7 @@ impl State {
         place: Place,
         kind: BookKind,
         now: MonoNs,
-        led: &mut [u32; LEG_PLACES],
+        led: &mut Led,
     ) -> Verdict {
         if self.speaks(place, legs) {
             return self.is_heard();
@@ -505,9 +555,11 @@ impl State {
         let may_take = !has_speaker || legs.succeeds(place, self.speaker) || self.is_speaker_silent(legs, place, now);
         if may_take && kind != BookKind::Delta {
             if let Some(before) = Place::new(self.speaker).filter(|_| has_speaker) {
-                led[before.index()] = led[before.index()].saturating_sub(1);
+                led.by[before.index()] = led.by[before.index()].saturating_sub(1);
+            } else if self.speaker != NOBODY {
+                led.left = led.left.saturating_sub(1);
             }
-            led[place.index()] += 1;
+            led.by[place.index()] += 1;
             return self.speak(place, legs);
         }
         // Without a speaker this leg's changes join to no snapshot until it sends its own.

@@ -24,7 +24,7 @@ use super::shelf::Shelf;
 use super::stages::Sampler;
 use super::stats::CoreStats;
 use super::trails::{Hole, Trails};
-use crate::limits::{CONNECTION_COUNT_MAX, READ_PADDING_BYTES, RING_SLOTS, SAMPLE_BYTES, SYMBOL_COUNT_MAX};
+use crate::limits::{CONNECTION_COUNT_MAX, LEG_PLACES, READ_PADDING_BYTES, RING_SLOTS, SAMPLE_BYTES, SYMBOL_COUNT_MAX};
 use crate::market::{Backlog, EventKind, MonoNs, Received, Symbol, SymbolSpec, touch};
 use crate::venue::{DecoderScratch, HotSymbols, Payload};
 use rtrb::Consumer;
@@ -598,8 +598,9 @@ impl<S> Core<S> {
     fn interrupted(&mut self, interruption: Box<Interruption>) {
         let is_resubscribed = interruption.is_resubscribed;
         for &(symbol, stream_kind) in &interruption.streams {
+            let places = (0..LEG_PLACES).filter_map(|place| u8::try_from(place).ok());
             let has_spoken =
-                [0, 1].iter().any(|&leg| self.stats.pulses.last_data(symbol, stream_kind, leg) != MonoNs(0));
+                places.map(|leg| self.stats.pulses.last_data(symbol, stream_kind, leg)).any(|last| last != MonoNs(0));
             self.desk.trails.interrupt(symbol, stream_kind, is_resubscribed, has_spoken);
         }
         self.outbox.deliver(Notice::Spent(Spent::Interruption(interruption)));

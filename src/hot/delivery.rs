@@ -535,6 +535,10 @@ impl<S> Delivery<'_, S> {
         if self.conflation.is_empty() && quote.meta.received.backlog.is_last_in_read() {
             return self.hand_over(quote);
         }
+        // The first behind an outage ends it, whether it is delivered or folded.
+        if self.is_watchful {
+            self.tell_interrupted(&quote.meta, quote.stream_kind(), quote.mark());
+        }
         if let Some(time) = quote.meta.event_time {
             self.newest = self.newest.max(time.ns());
         }

@@ -90,6 +90,12 @@ impl Early {
         self.next = (self.next + 1) % self.entries.len();
     }
 
+    /// Nothing waits any more.
+    #[cold]
+    pub(super) fn forget(&mut self) {
+        self.entries.fill(None);
+    }
+
     /// Of what waits of this book and goes beyond `last`: the one that starts first. What does not go beyond is forgotten.
     #[cold]
     pub(super) fn first(&mut self, symbol: Symbol, stream_kind: StreamKind, last: u64) -> Option<Waiting> {

@@ -396,6 +396,12 @@ fn where_a_leg_is_lost_that_led_books_of_snapshots_another_is_told_to_begin_anew
     assert!(!comes(&mut overlap, 0, BookKind::Delta), "whoever comes again led nothing");
     assert!(comes(&mut overlap, 1, BookKind::Snapshot) && comes(&mut overlap, 1, BookKind::Delta));
     assert_eq!(overlap.leave(place(0)), None, "who led nothing leaves nothing");
+    overlap.slots[0] = Some(7);
+    overlap.join(place(0), None);
+    assert_eq!(overlap.leave(place(1)), Some((7, true)));
+    overlap.slots[1] = Some(8);
+    overlap.join(place(1), None);
+    assert_eq!(overlap.leave(place(0)), Some((8, true)), "the one that was told was lost before it led");
 }
 
 #[test]
@@ -436,4 +442,42 @@ fn a_trade_that_was_fetched_elsewhere_is_a_repeat_on_whichever_leg_brings_it_yet
         let comes = bring_event(&mut overlap, place(at), symbol(), StreamKind::TRADE, (mark, ms(2)), &stats);
         assert_eq!(comes.0, is_delivered, "trade {id} on leg {at}");
     }
+}
+
+#[test]
+fn quotes_whose_numbers_start_again_while_every_leg_is_cut_are_heard_at_once() {
+    let stats = ConnectionStats::default();
+    let mut overlap = legs(Venue::BybitLinear, StreamKind::QUOTE, 2);
+    let bring = |overlap: &mut Overlap, at, id| {
+        let comes = bring_event(overlap, place(at), symbol(), StreamKind::QUOTE, (Mark::Number(id), ms(1)), &stats);
+        comes.0
+    };
+    assert!(bring(&mut overlap, 0, 18_000_000) && !bring(&mut overlap, 1, 18_000_000));
+    for at in [0, 1] {
+        overlap.leave(place(at));
+    }
+    for at in [0, 1] {
+        overlap.join(place(at), None);
+    }
+    // The first that is heard of the new numbering need not be its first.
+    assert_eq!([7, 8, 9].map(|id| bring(&mut overlap, 0, id)), [true; 3]);
+    assert_eq!([8, 9, 10].map(|id| bring(&mut overlap, 1, id)), [false, false, true]);
+    overlap.leave(place(1));
+    overlap.join(place(1), None);
+    assert!(bring(&mut overlap, 1, 1), "one says by itself that the numbering is new");
+}
+
+#[test]
+fn a_chain_whose_numbers_start_again_is_heard_after_a_while() {
+    let stats = ConnectionStats::default();
+    let mut overlap = legs(Venue::BinanceSpot, StreamKind::BOOK, 2);
+    let mut delivered = Vec::new();
+    for id in [9_000_u64].into_iter().chain(1..400) {
+        let mark = Mark::Book { kind: BookKind::Delta, start: id, last: id };
+        if bring_event(&mut overlap, place(0), symbol(), StreamKind::BOOK, (mark, ms(1)), &stats).0 {
+            delivered.push(id);
+        }
+    }
+    assert_eq!(delivered[0], 9_000);
+    assert_eq!(delivered[1..], (256..400).collect::<Vec<u64>>()[..], "from the first behind the patience on");
 }

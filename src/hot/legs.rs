@@ -28,7 +28,7 @@
 //! Tables are allocated and brought in by [`Overlap::new`] and [`Overlap::of_legs`], on the cold side, and go back there
 //! whole: nothing here allocates, frees or clears.
 
-use super::arbitrate::{Legs, Place, State, Verdict};
+use super::arbitrate::{Led, Legs, Place, State, Verdict};
 use super::early::Early;
 use super::stats::{ConnectionStats, Counter};
 use super::window::{Inserted, Window, brought_in};
@@ -105,7 +105,7 @@ pub struct Overlap {
     id: u32,
     slots: [Option<u16>; LEG_PLACES],
     /// Books with snapshots of their own, by the place that leads them.
-    led: [u32; LEG_PLACES],
+    led: Led,
     /// The successor of a rotation is still to come.
     is_awaiting: bool,
     /// It has no end of its own: legs come and go.
@@ -196,7 +196,7 @@ impl Overlap {
             progress: Arc::default(),
             id,
             slots: [None; LEG_PLACES],
-            led: [0; LEG_PLACES],
+            led: Led::default(),
             is_awaiting: false,
             is_lasting: false,
         }
@@ -223,8 +223,12 @@ impl Overlap {
 
     /// A leg comes.
     fn join(&mut self, place: Place, predecessor: Option<Place>) {
+        // What waits of a time before which nobody was there would come behind an outage as if it were of now.
+        if let Some(early) = self.early.as_mut().filter(|_| self.legs.is_alone(place) && !self.legs.is_on(place)) {
+            early.forget();
+        }
         self.legs.join(place, predecessor);
-        self.led[place.index()] = 0;
+        self.led.joined(place);
         self.is_awaiting = false;
         if predecessor.is_some() {
             self.progress.unjoined.set(0);
@@ -237,7 +241,8 @@ impl Overlap {
     fn leave(&mut self, place: Place) -> Option<(u16, bool)> {
         let other = self.legs.other(place);
         let was_successor = self.legs.predecessor(place).is_some_and(|predecessor| other == Some(predecessor));
-        let has_led_book = std::mem::take(&mut self.led[place.index()]) > 0;
+        // Of legs, the one that was told may be lost before it leads: whoever is left is told again.
+        let has_led_book = self.led.lost(place);
         self.legs.leave(place);
         self.slots[place.index()] = None;
         let slot = self.slots[other?.index()]?;

@@ -84,10 +84,17 @@ impl Window {
         let at = usize::from(self.next[set]) % WAYS;
         self.next[set] = self.next[set].wrapping_add(1);
         let evicted = std::mem::replace(&mut tags[at], tag);
-        (ids[at], self.times[set][at]) = (id, units(now));
-        if evicted == EMPTY { Inserted::New } else { Inserted::Evicting }
+        let times = &mut self.times[set];
+        let age = |at: usize| units(now).wrapping_sub(times[at]);
+        // The next one is younger: where it seems to be older, the lower half of the number has wrapped since.
+        let is_young = age(at) < EVICTED_YOUNG && age((at + 1) % WAYS) <= age(at);
+        (ids[at], times[at]) = (id, units(now));
+        if evicted != EMPTY && is_young { Inserted::Evicting } else { Inserted::New }
     }
 }
+
+/// An id that is older than half a minute, in units, will not be brought again: no leg lags so much.
+const EVICTED_YOUNG: u32 = units(MonoNs(30_000_000_000));
 
 #[expect(clippy::cast_possible_truncation, reason = "the lower half of the number is what is kept")]
 const fn units(at: MonoNs) -> u32 {

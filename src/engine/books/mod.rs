@@ -114,6 +114,13 @@ impl BookDesk {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// True where this stream is what a symbol's book is made of, and that core says that the book is live.
+    pub(super) fn is_live(&self, symbol: Symbol, stream: &str, core: &CoreLink) -> bool {
+        let is_made_of_it =
+            self.lock().made.get(&symbol.index()).is_some_and(|(_, made)| &*made.wanted.stream == stream);
+        is_made_of_it && core.stats.board.get(symbol).is_some_and(|row| row.state.is_live())
+    }
+
     /// Readable after a board has changed.
     fn changed(&self) -> &Notify {
         &self.changed
