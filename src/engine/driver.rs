@@ -10,7 +10,7 @@
 //! One task a connection. Holds no state of its own but what is under way.
 
 use super::group::Seat;
-use super::legs::{Attached, Connecting, LegIo, Link, PulseAt, Said, next};
+use super::legs::{self, Attached, Connecting, LegIo, Link, PulseAt, Said, next, pulse_of};
 use super::link::SlotNotice;
 use super::listing::Listing;
 use super::overlap::OverlapIo;
@@ -23,11 +23,10 @@ use crate::control::{
 use crate::hot::{Attachment, Command, ConnectionStats, Feed, HotConnection, RecordOpener, mono_now, wall_now_ns};
 use crate::limits::READ_PADDING_BYTES;
 use crate::market::{Backlog, MonoNs, Received, StreamKind};
-use crate::net::{ConnectError, Established, Granted, Message, Timings, WebSocketConnection, connect};
+use crate::net::{ConnectError, Established, Message, WebSocketConnection, connect};
 use crate::telemetry::{ConnectionStatus, Happening, SampleReport};
 use crate::venue::{DecodeError, Decoder, protocol};
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -701,12 +700,12 @@ impl Running {
         let mut cold = None;
         let command = match link {
             Link::Cold(connection) => {
-                driver.note_established(describe_cold(&connection));
+                driver.note_established(legs::describe_cold(&connection));
                 cold = Some(connection);
                 Command::AttachCold(Box::new(feed))
             }
             Link::Hot(established) => {
-                driver.note_established(describe_established(&established));
+                driver.note_established(legs::describe_established(&established));
                 driver.note_opener(&established);
                 let settings = plan.hot_settings(driver.shared.kernel_stamps);
                 match HotConnection::new(established.stream, &established.leftover, &settings) {
@@ -897,47 +896,4 @@ impl Running {
             self.driver.status.lock().unwrap_or_else(PoisonError::into_inner).relay = Some(status);
         }
     }
-}
-
-/// Where the last data of a stream stands.
-pub(super) fn pulse_of(shared: &Shared, plan: &SocketPlan, stream: &str) -> PulseAt {
-    let Some((channel, symbol)) = protocol(plan.venue).channel_of(stream) else { return PulseAt::Nowhere };
-    match (channel.stream_kind(), symbol) {
-        (stream_kind, None) => PulseAt::Market(stream_kind),
-        (stream_kind, Some(name)) => {
-            let symbols = shared.symbols.lock().unwrap_or_else(PoisonError::into_inner);
-            symbols.find(plan.venue, &name).map_or(PulseAt::Nowhere, |symbol| PulseAt::Symbol(symbol, stream_kind))
-        }
-    }
-}
-
-/// An established connection in words: where it goes, what the kernel granted, how long each step took.
-fn describe_established(done: &Established) -> String {
-    let tls = match (&done.tls_version, &done.tls_cipher) {
-        (Some(version), Some(cipher)) => {
-            let opener = done.opener().unwrap_or_default().name();
-            format!("{version} {cipher}, records opened by {opener}")
-        }
-        _ => "no TLS".to_owned(),
-    };
-    describe_socket((done.local, done.peer), &tls, done.granted, done.timings)
-}
-
-fn describe_cold(done: &WebSocketConnection) -> String {
-    describe_socket((done.local(), done.peer()), "on the cold side", done.granted(), done.timings())
-}
-
-fn describe_socket((local, peer): (SocketAddr, SocketAddr), how: &str, granted: Granted, timings: Timings) -> String {
-    let ms = |time: Duration| format!("{:.1}", time.as_secs_f64() * 1e3);
-    format!(
-        "connected {local} to {peer}, {how}; receive buffer {} bytes, send buffer {} bytes, nodelay {}; dns {} tcp {} tls {} \
-         upgrade {} ms",
-        granted.receive_buffer_bytes,
-        granted.send_buffer_bytes,
-        granted.nodelay,
-        ms(timings.dns),
-        ms(timings.tcp),
-        ms(timings.tls),
-        ms(timings.upgrade)
-    )
 }

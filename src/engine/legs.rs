@@ -9,16 +9,20 @@
 //! still to say concerns nobody.
 
 use super::link::SlotNotice;
+use super::plan::SocketPlan;
+use super::shared::Shared;
 use super::slots::SlotLease;
 use crate::control::Leg;
 use crate::hot::SocketStats;
 use crate::market::{MonoNs, StreamKind, Symbol};
-use crate::net::{ConnectError, Established, Message, WebSocketConnection};
+use crate::net::{ConnectError, Established, Granted, Message, Timings, WebSocketConnection};
+use crate::venue::protocol;
 use std::future::Future;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Duration;
 use tokio::sync::mpsc;
 
 /// A connection that has just been upgraded.
@@ -138,6 +142,50 @@ async fn receive(connection: &mut WebSocketConnection) -> Said {
         }
         Err(error) => Said::ColdEnded("cold_connection_failed", error.to_string(), None),
     }
+}
+
+/// Where the last data of a stream stands.
+pub(super) fn pulse_of(shared: &Shared, plan: &SocketPlan, stream: &str) -> PulseAt {
+    let Some((channel, symbol)) = protocol(plan.venue).channel_of(stream) else { return PulseAt::Nowhere };
+    match (channel.stream_kind(), symbol) {
+        (stream_kind, None) => PulseAt::Market(stream_kind),
+        (stream_kind, Some(name)) => {
+            let symbols = shared.symbols.lock().unwrap_or_else(PoisonError::into_inner);
+            symbols.find(plan.venue, &name).map_or(PulseAt::Nowhere, |symbol| PulseAt::Symbol(symbol, stream_kind))
+        }
+    }
+}
+
+/// An established connection in words: where it goes, what the kernel granted, how long each step took.
+pub(super) fn describe_established(done: &Established) -> String {
+    let tls = match (&done.tls_version, &done.tls_cipher) {
+        (Some(version), Some(cipher)) => {
+            let opener = done.opener().unwrap_or_default().name();
+            format!("{version} {cipher}, records opened by {opener}")
+        }
+        _ => "no TLS".to_owned(),
+    };
+    describe_socket((done.local, done.peer), &tls, done.granted, done.timings)
+}
+
+/// The same of one on the cold side.
+pub(super) fn describe_cold(done: &WebSocketConnection) -> String {
+    describe_socket((done.local(), done.peer()), "on the cold side", done.granted(), done.timings())
+}
+
+fn describe_socket((local, peer): (SocketAddr, SocketAddr), how: &str, granted: Granted, timings: Timings) -> String {
+    let ms = |time: Duration| format!("{:.1}", time.as_secs_f64() * 1e3);
+    format!(
+        "connected {local} to {peer}, {how}; receive buffer {} bytes, send buffer {} bytes, nodelay {}; dns {} tcp {} tls {} \
+         upgrade {} ms",
+        granted.receive_buffer_bytes,
+        granted.send_buffer_bytes,
+        granted.nodelay,
+        ms(timings.dns),
+        ms(timings.tcp),
+        ms(timings.tls),
+        ms(timings.upgrade)
+    )
 }
 
 #[cfg(test)]

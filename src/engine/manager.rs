@@ -13,6 +13,7 @@ use super::driver::{Driver, DriverCommand, SharedStatus};
 use super::group::{Group, Seat};
 use super::handle::HandleError;
 use super::listing::{self, ListingHandle, VenueListing};
+use super::managed::{ManagedLeg, ManagedSocket, streams};
 use super::plan::{self, SocketPlan, TlsConfigs};
 use super::refill::{RefillHandle, Refiller};
 use super::report;
@@ -75,31 +76,6 @@ struct Managed {
     sockets: Vec<ManagedSocket>,
     planned_sockets: usize,
     next_number: usize,
-}
-
-/// A socket, or the legs of one, which all carry its streams.
-struct ManagedSocket {
-    name: String,
-    class: StreamClass,
-    streams: BTreeSet<Box<str>>,
-    legs: Vec<ManagedLeg>,
-}
-
-struct ManagedLeg {
-    name: String,
-    commands: mpsc::Sender<DriverCommand>,
-    row: Arc<report::Socket>,
-}
-
-impl ManagedSocket {
-    /// Where each of its legs takes commands.
-    fn commands(&self) -> Vec<mpsc::Sender<DriverCommand>> {
-        self.legs.iter().map(|leg| leg.commands.clone()).collect()
-    }
-
-    fn has_leg(&self, name: &str) -> bool {
-        self.legs.iter().any(|leg| leg.name == name)
-    }
 }
 
 impl Manager {
@@ -907,23 +883,6 @@ impl State {
             })
             .collect()
     }
-}
-
-/// Every stream of these channels and symbols, with its channel.
-fn streams(venue: Venue, channels: &[Channel], symbols: &[String]) -> Vec<(Channel, Box<str>)> {
-    let protocol = protocol(venue);
-    let mut streams = Vec::new();
-    for channel in channels {
-        match channel.scope {
-            ChannelScope::AllMarket => streams.push((channel.clone(), protocol.stream(channel, "").into())),
-            ChannelScope::PerSymbol => {
-                streams.extend(symbols.iter().map(|symbol| (channel.clone(), protocol.stream(channel, symbol).into())));
-            }
-        }
-    }
-    let mut seen = HashSet::new();
-    streams.retain(|(_, stream): &(Channel, Box<str>)| seen.insert(stream.clone()));
-    streams
 }
 
 async fn send(commands: &mpsc::Sender<DriverCommand>, text: &str) -> Result<(), HandleError> {

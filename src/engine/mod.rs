@@ -24,6 +24,7 @@ mod lanes;
 mod legs;
 mod link;
 mod listing;
+mod managed;
 mod manager;
 mod memory;
 mod overlap;

@@ -6,8 +6,8 @@
 //! One task a venue, begun with its listing. Every ask is answered, by nothing where nothing came: the core keeps a hole until
 //! then. What was not refilled is counted with its reason, told and logged.
 
-use super::driver::{Driver, SharedStatus, pulse_of};
-use super::legs::PulseAt;
+use super::driver::{Driver, SharedStatus};
+use super::legs::{PulseAt, pulse_of};
 use super::listing::Symbols;
 use crate::control::{NotRefilled, RefillPlan, RefillStep};
 use crate::hot::{Command, ConnectionStats, Interruption, MissingIds, Refill, mono_now, wall_now_ns};

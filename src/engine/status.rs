@@ -156,7 +156,7 @@ fn subscriptions(driver: &Driver, machine: &ConnectionMachine, place: u8, now: M
             Some((channel, symbol)) => (channel.native.to_string(), symbol.unwrap_or_default()),
             None => (String::new(), String::new()),
         };
-        let pulse = super::driver::pulse_of(&driver.shared, &driver.plan, stream);
+        let pulse = super::legs::pulse_of(&driver.shared, &driver.plan, stream);
         let last = driver.core.last_data(driver.plan.venue, &driver.shared, pulse, place);
         SubscriptionStatus {
             stream: stream.to_owned(),
