@@ -342,7 +342,8 @@ impl State {
             }
             self.aheads = 0;
             self.epochs[at] = self.epoch;
-            if self.has(IS_KNOWN) && self.begins_anew(legs, place, id) {
+            // Where `seen` is known, another leg's numbering has started again already: this is the same one.
+            if self.has(IS_KNOWN) && self.seen[at] == 0 && self.begins_anew(legs, place, id) {
                 self.epochs[at] = self.epoch.saturating_add(1);
             }
         } else if id < self.seen[at] && (id == 1 || self.epochs[at] < self.epoch) {
