@@ -497,7 +497,7 @@ impl Keeper {
         let mut books: Vec<BookRow> =
             self.books.values().map(|(symbol, looked)| self.row(*symbol, looked, now)).collect();
         books.sort_by(|a, b| (&a.venue, &a.symbol).cmp(&(&b.venue, &b.symbol)));
-        BooksStatus { venues, books }
+        BooksStatus { venues, books, is_unanswered: false }
     }
 
     fn row(&self, symbol: Symbol, looked: &Looked, now: MonoNs) -> BookRow {

@@ -20,6 +20,7 @@ use crate::control::SnapshotDepth;
 use crate::hot::{Command, mono_now};
 use crate::market::{Symbol, Venue};
 use crate::net::GovernedRest;
+use crate::telemetry::BooksStatus;
 use crate::venue::VenueSequence;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -243,11 +244,19 @@ impl BookDesk {
         copies
     }
 
-    /// The books as the keeper looks after them; empty once it has ended.
-    pub(super) async fn status(&self) -> crate::telemetry::BooksStatus {
+    /// The books as the keeper looks after them; none once it has ended. It may wait for a core that hangs: whoever asks does not
+    /// hang with it.
+    pub(super) async fn status(&self) -> BooksStatus {
+        self.status_within(READ_WAIT).await
+    }
+
+    async fn status_within(&self, wait: Duration) -> BooksStatus {
         let (reply, answer) = oneshot::channel();
         let _ = self.keeper.send(Message::Status(reply));
-        answer.await.unwrap_or_default()
+        match tokio::time::timeout(wait, answer).await {
+            Ok(answer) => answer.unwrap_or_default(),
+            Err(_) => BooksStatus { is_unanswered: true, ..BooksStatus::default() },
+        }
     }
 }
 
@@ -261,6 +270,14 @@ mod tests {
     use crate::telemetry::EventBus;
     use futures_util::FutureExt;
     use std::pin::pin;
+
+    #[tokio::test]
+    async fn a_keeper_that_does_not_answer_leaves_nobody_waiting_and_one_that_has_ended_has_no_books() {
+        let (desk, heard) = BookDesk::new();
+        assert!(desk.status_within(Duration::ZERO).await.is_unanswered);
+        drop(heard);
+        assert_eq!(desk.status().await, BooksStatus::default());
+    }
 
     #[tokio::test]
     async fn whoever_settles_while_another_does_waits_until_the_cores_were_told() {
