@@ -31,6 +31,11 @@ pub(super) fn url_fault(url: &Url, schemes: &[&str]) -> Option<()> {
     (!is_usable).then_some(())
 }
 
+/// What an error repeats of a URL that cannot be used: nothing where it may hold a password, whether it parses or not.
+pub(super) fn shown_url(text: &str) -> &str {
+    if text.contains('@') { "a URL with a user name or a password" } else { text }
+}
+
 /// Checks each connection, then what they share.
 pub(super) fn check(placed: &[Placed], engine: &EngineConfig, names_cores: bool, host: &Host<'_>) -> Vec<ConfigError> {
     let mut errors = Vec::new();

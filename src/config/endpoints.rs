@@ -1,6 +1,7 @@
 //! Points a checked configuration at other hosts: those that `tickwire sim` prints as its first line.
 
 use super::Config;
+use super::check::{shown_url, url_fault};
 use crate::market::Venue;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -93,8 +94,8 @@ impl VenueEndpoints {
         let rest = if is_tls { self.rests.as_ref().or(self.rest.as_ref()) } else { self.rest.as_ref() };
         let rest = rest.ok_or_else(|| fault("no `rest`".into()))?;
         let parsed = |text: &str, schemes: [&str; 2]| {
-            let url = Url::parse(text).ok().filter(|url| super::check::url_fault(url, &schemes).is_none());
-            url.ok_or_else(|| fault(format!("{text}: allowed is {}://HOST[:PORT]", schemes.join(" or "))))
+            let url = Url::parse(text).ok().filter(|url| url_fault(url, &schemes).is_none());
+            url.ok_or_else(|| fault(format!("{}: allowed is {}://HOST[:PORT]", shown_url(text), schemes.join(" or "))))
         };
         Ok((parsed(url, ["ws", "wss"])?, parsed(rest, ["http", "https"])?))
     }

@@ -10,6 +10,7 @@ use super::apply::{
     apply_subscription, apply_timeouts,
 };
 use super::book::apply_book;
+use super::check::{shown_url, url_fault};
 use super::place::{Place, Places};
 use super::reader::{Section, Source};
 use super::request::{self, PlacedRequest};
@@ -158,17 +159,12 @@ fn read_venue(section: &mut Section<'_>) -> Option<Venue> {
 /// A URL of these schemes, without path, query or credentials: the engine adds the venue's path.
 fn read_url(section: &mut Section<'_>, key: &'static str, schemes: &[&str], into: &mut Url) {
     let Some(text) = section.text(key) else { return };
-    let Some((item, place)) = section.item(key) else { return };
+    let Some((_, place)) = section.item(key) else { return };
     let allowed = format!("{}://HOST[:PORT], without path: the venue's path is added", schemes.join(" or "));
     match Url::parse(&text) {
-        Ok(url) if super::check::url_fault(&url, schemes).is_none() => *into = url,
-        Ok(url) if !url.username().is_empty() || url.password().is_some() => {
-            section.source.push(place.error("a URL with a user name or a password", allowed));
-        }
-        Ok(_) => section.source.push(place.error(format!("\"{text}\""), allowed)),
-        Err(error) => {
-            section.source.push(place.error(format!("{} ({error})", item.as_str().unwrap_or_default()), allowed));
-        }
+        Ok(url) if url_fault(&url, schemes).is_none() => *into = url,
+        Ok(_) => section.source.push(place.error(shown_url(&format!("\"{text}\"")), allowed)),
+        Err(error) => section.source.push(place.error(format!("{} ({error})", shown_url(&text)), allowed)),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Legs: the same streams on several connections, first message wins. The settings with their defaults, how they are read,
 //! checked and shown.
 
-use super::check::{HOUR, MS, One, SECOND, url_fault};
+use super::check::{HOUR, MS, One, SECOND, shown_url, url_fault};
 use super::reader::Section;
 use crate::control::RaceSettings;
 use crate::limits::LEG_COUNT_MAX;
@@ -90,10 +90,7 @@ impl LegsConfig {
         for (value, place) in urls {
             match value.as_str().map(Url::parse) {
                 Some(Ok(url)) if url_fault(&url, &["ws", "wss"]).is_none() => self.urls.push(url),
-                Some(Ok(url)) if !url.username().is_empty() || url.password().is_some() => {
-                    section.source.push(place.error("a URL with a user name or a password", URLS));
-                }
-                _ => section.source.push(place.error(value.to_string().trim(), URLS)),
+                _ => section.source.push(place.error(shown_url(value.to_string().trim()), URLS)),
             }
         }
         const ADDRESSES: &str = "a list of IPv4 or IPv6 addresses of this machine";
@@ -282,6 +279,13 @@ mod tests {
             ("legs = \"two\"", "", "legs"),
             (r#"legs_urls = ["ws://127.0.0.1:1/path", "ws://127.0.0.1:2"]"#, "", "legs_urls[0]"),
             (r#"legs_urls = ["ws://me:hunter2@127.0.0.1:1", "ws://127.0.0.1:2"]"#, "", "a user name or a password"),
+            (
+                r#"legs_urls = ["wss://me:hunter2@127.0.0.1:99999", "ws://127.0.0.1:2"]"#,
+                "",
+                "a user name or a password",
+            ),
+            (r#"legs_urls = "wss://me:hunter2@127.0.0.1""#, "", "a user name or a password"),
+            (r#"legs_urls = [["wss://me:hunter2@127.0.0.1"]]"#, "", "a user name or a password"),
             (r#"legs_source_addresses = ["eth0", "127.0.0.1"]"#, "", "legs_source_addresses[0]"),
             ("legs = 3\nlegs_urls = [\"ws://127.0.0.1:1\"]", "", "one for each leg, or none"),
             ("legs = 2", "[connection.race]\nfailover = 3", "failover_ms"),

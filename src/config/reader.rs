@@ -8,6 +8,7 @@
 //! configuration built in code is held to them too. Never stops at the first error.
 
 use super::ConfigError;
+use super::check::shown_url;
 use super::place::{Place, Places};
 use std::cell::RefCell;
 use std::ops::Range;
@@ -161,6 +162,7 @@ impl<'a> Section<'a> {
         let found = match item.type_name() {
             // What a table holds may be a secret, and its header says nothing.
             name @ ("table" | "inline table" | "array of tables") => format!("a {name}"),
+            name if quoted.contains("://") => format!("{} (a value of type {name})", shown_url(&quoted)),
             name => format!("{quoted} (a value of type {name})"),
         };
         self.source.push(place.error(found, allowed));

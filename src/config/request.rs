@@ -6,6 +6,7 @@
 //! `[defaults]` does not reach here: it is about market data.
 
 use super::apply::{apply_auth, apply_headers, apply_heartbeat, apply_reconnect, apply_socket, apply_timeouts};
+use super::check::shown_url;
 use super::exchange::NAME_ALLOWED;
 use super::place::Places;
 use super::reader::{Section, Source};
@@ -210,16 +211,13 @@ fn read_url(section: &mut Section<'_>) -> Option<Url> {
     let (_, place) = section.item("url")?;
     match Url::parse(&text) {
         Ok(url) if url_fault(&url).is_none() => Some(url),
-        Ok(url) if !url.username().is_empty() || url.password().is_some() => {
-            section.source.push(place.error("a URL with a user name or a password", URL_ALLOWED));
-            None
-        }
         Ok(_) => {
-            section.source.push(place.error(format!("\"{text}\""), URL_ALLOWED));
+            section.source.push(place.error(shown_url(&format!("\"{text}\"")), URL_ALLOWED));
             None
         }
         Err(error) => {
-            section.source.push(place.error(format!("\"{text}\" ({error})"), URL_ALLOWED));
+            let found = format!("\"{text}\"");
+            section.source.push(place.error(format!("{} ({error})", shown_url(&found)), URL_ALLOWED));
             None
         }
     }

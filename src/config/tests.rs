@@ -396,8 +396,15 @@ fn a_url_of_another_kind_is_refused_and_its_password_is_not_repeated() {
     refused(&connection("url = \"stream\"\n"), 6, "connection[a].url", "relative URL without a base", "ws or wss");
     let text = connection("rest_url = \"wss://api.binance.com\"\n");
     refused(&text, 6, "connection[a].rest_url", "wss://", "http or https://HOST[:PORT]");
-    let errors = load_text(&connection("url = \"wss://desk:hunter2@h:1\"\n")).unwrap_err().to_string();
-    assert!(errors.contains("a user name or a password") && !errors.contains("hunter2"), "{errors}");
+    for line in [
+        "url = \"wss://desk:hunter2@h:1\"\n",
+        "url = \"wss://desk:hunter2@h:99999\"\n",
+        "url = [\"wss://desk:hunter2@h:1\"]\n",
+        "rest_url = \"http://desk:hunter2@h:1:2\"\n",
+    ] {
+        let errors = load_text(&connection(line)).unwrap_err().to_string();
+        assert!(errors.contains("a user name or a password") && !errors.contains("hunter2"), "{errors}");
+    }
 }
 
 #[test]

@@ -297,6 +297,8 @@ fn every_error_of_a_request_is_refused_with_its_place() {
     refused(&more("limits.max_message_bytes = 1"), 4, "request[r].limits.max_message_bytes", "1", "65536 to");
     refused(&more("headers.X-Token = \"t\""), 4, "request[r].headers.X-Token", "a credential written", "{ env");
     refused(&more("symbols = []"), 4, "request[r].symbols", "unknown key", "the keys here are");
+    let unread = load_text(&with("wss://h", "wss://desk:hunter2@h:99999")).unwrap_err().to_string();
+    assert!(unread.contains("a user name or a password") && !unread.contains("hunter2"), "{unread}");
     let errors = load_text(&with("wss://h", "wss://desk:hunter2@h")).unwrap_err().to_string();
     assert!(errors.contains("a user name or a password") && !errors.contains("hunter2"), "{errors}");
     let errors = load_text("[[request]]\nname = \"r\"\nurl = \"wss://h/p\"\ncodec = \"bybit\"\n").unwrap_err();

@@ -31,6 +31,8 @@ pub enum NotRefilled {
     TooMany,
     /// Too many refills were waiting already.
     QueueFull,
+    /// Its turn came when the trades were history already.
+    TooLate,
     /// The venue holds us off, and for longer than a refill is worth.
     HeldOff,
     /// The venue refused by its limits: HTTP 429 or 418.
@@ -49,11 +51,12 @@ pub enum NotRefilled {
 
 impl NotRefilled {
     /// Every reason.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Off,
         Self::NotOffered,
         Self::TooMany,
         Self::QueueFull,
+        Self::TooLate,
         Self::HeldOff,
         Self::RateLimited,
         Self::Refused,
@@ -71,6 +74,7 @@ impl NotRefilled {
             Self::NotOffered => "not_offered",
             Self::TooMany => "too_many",
             Self::QueueFull => "queue_full",
+            Self::TooLate => "too_late",
             Self::HeldOff => "held_off",
             Self::RateLimited => "rate_limited",
             Self::Refused => "refused",
@@ -202,6 +206,13 @@ impl RefillPlan {
             return self.give_up(why);
         }
         self.wait_until = Some(after(now, RETRY_FIRST * 2_u32.pow(self.attempts - 1)));
+    }
+
+    /// Its turn has come, after it waited for this long: longer than the patience, and nothing is asked for.
+    pub fn turn_came(&mut self, waited: Duration, patience: Duration) {
+        if waited > patience {
+            self.give_up(NotRefilled::TooLate);
+        }
     }
 
     /// Nothing more is asked for.

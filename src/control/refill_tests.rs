@@ -89,6 +89,17 @@ fn the_highest_ids_there_can_be_overflow_nothing() {
     assert_eq!(RefillPlan::new(2, 1, 100, 1_000).step(NOW), RefillStep::Done, "an empty hole");
 }
 
+#[test]
+fn a_hole_whose_turn_comes_too_late_is_given_up_and_counted() {
+    let patience = Duration::from_secs(60);
+    let mut plan = RefillPlan::new(10, 14, 3, 1_000);
+    plan.turn_came(patience, patience);
+    assert_eq!(plan.step(NOW), RefillStep::Ask { first: 12, count: 3 });
+    plan.turn_came(patience + Duration::from_nanos(1), patience);
+    assert_eq!(plan.step(NOW), RefillStep::Done);
+    assert_eq!(not_refilled(&plan), [(NotRefilled::TooMany, 2), (NotRefilled::TooLate, 3)]);
+}
+
 #[derive(Clone, Debug)]
 enum Answer {
     Ids(Vec<u64>),

@@ -223,8 +223,9 @@ impl Snapshots {
             _ => {}
         }
         if seen.state == BookState::Stale(StaleReason::Disconnected) && seen.needs.is_none() {
-            // Its core has let go of what was kept, and nobody's answer is of use any more.
-            self.release(&mut book);
+            // Its core has let go of what was kept, unless it was told to keep only after that: then it keeps it for nobody,
+            // whose answer is of no use any more.
+            self.end_hold(&mut book, actions);
             self.leave(&mut book);
             (book.failures, book.ready_at) = (0, now);
         }
@@ -330,12 +331,8 @@ impl Snapshots {
                 self.failed(book, now, actions);
                 self.end_hold(book, actions);
             }
-            FetchEnd::NoHold => {
-                self.release(book);
-                // Another room uses the core's buffers too; one will be free in a moment.
-                book.ready_at = after(now, Duration::from_millis(50));
-            }
-            FetchEnd::NoBook => {
+            // Another room uses the core's buffers too. One will be free soon, but each try costs its weight.
+            FetchEnd::NoHold | FetchEnd::NoBook => {
                 self.release(book);
                 book.ready_at = after(now, self.settings.backoff_base);
             }

@@ -297,6 +297,15 @@ fn a_cut_connection_ends_the_try_and_the_answer_that_comes_later_changes_nothing
     bench.poll(ms(0));
     let (_, fetch, _) = bench.begun()[0];
     bench.seen(0, BookState::Stale(StaleReason::Disconnected), None, 0, ms(5));
+    let end = SnapshotAction::End { symbol: symbol(0) };
+    assert!(
+        bench.actions.contains(&end),
+        "the core may have begun to keep changes only after the cut: {:?}",
+        bench.actions
+    );
+    bench.actions.clear();
+    bench.seen(0, BookState::Stale(StaleReason::Disconnected), None, 0, ms(5));
+    assert!(bench.actions.is_empty(), "once");
     bench.poll(ms(5));
     assert!(bench.begun().is_empty(), "nothing is asked for until the stream is back");
     assert_eq!((bench.planner.holds[0], bench.planner.status(bench.budget, ms(5)).in_flight), (0, 0));
@@ -305,6 +314,24 @@ fn a_cut_connection_ends_the_try_and_the_answer_that_comes_later_changes_nothing
     bench.seen(0, BookState::Stale(StaleReason::Disconnected), Some(Repair::NeedSnapshot), 0, ms(900));
     bench.poll(ms(900));
     assert_eq!(bench.begun().len(), 1, "at once: a cut is not the book's fault");
+}
+
+#[test]
+fn a_core_without_a_buffer_is_asked_again_only_after_a_while_for_each_try_costs_its_weight() {
+    let mut bench = Bench::new(60_000, SnapshotSettings::default());
+    bench.keep(0, &[SHALLOW], ms(0));
+    bench.needs(0, 0, ms(0));
+    let mut tries = Vec::new();
+    for now in (0..2_000).step_by(10) {
+        bench.poll(ms(now));
+        for (_, fetch, _) in bench.begun() {
+            tries.push(now);
+            bench.ended(0, fetch, FetchEnd::NoHold, ms(now));
+            assert_eq!(bench.planner.holds[0], 0, "none was lent");
+        }
+    }
+    assert_eq!(tries, [0, 500, 1_000, 1_500]);
+    assert_eq!(bench.governor.status(ms(2_000)).budgets[0].rest.used, 20);
 }
 
 #[test]

@@ -125,14 +125,22 @@ impl Seat {
 
     /// This leg is wanted no more. After the last of them the overlap ends.
     pub(super) async fn end(&self, core: &CoreLink) {
-        let is_last = {
-            let mut state = self.group.lock();
-            state.ended += 1;
-            state.ended == state.up.len()
-        };
+        let is_last = self.leave();
         if let Some(begun) = self.group.begun.get().filter(|_| is_last) {
             let _ = core.commands.send(Command::EndOverlap { id: begun.id }).await;
         }
+    }
+
+    /// Counts it as ended; true for the last. One that ends while it has a successor keeps the others from theirs no longer.
+    fn leave(&self) -> bool {
+        let mut state = self.group.lock();
+        state.ended += 1;
+        if state.turn == Some(self.leg) {
+            state.turn = None;
+            // Of its two places one is as good as the other.
+            state.spare = self.places.last().map_or(state.spare, |&(_, place)| place);
+        }
+        state.ended == state.up.len()
     }
 
     /// The place of a socket, and how it joins: as the successor of the present one, if it is that.
@@ -242,4 +250,25 @@ impl Seat {
 fn counts(stats: &ConnectionStats) -> RaceCounts {
     let lags = stats.lag.filled().map(|(_, count)| count).sum();
     RaceCounts { won: stats.won.get(), lost: stats.lost.get(), lag_ns: stats.lag_ns.get(), lags }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_leg_that_ends_while_it_has_a_successor_gives_the_turn_and_the_spare_place_back() {
+        let how = (3, Duration::from_secs(1), RaceSettings::default());
+        let mut seats = Group::seats("socket", Venue::BinanceSpot, [StreamKind::TRADE].into_iter(), how);
+        assert!(seats[1].take_turn(Leg::FIRST));
+        assert!(seats[0].is_held() && !seats[0].take_turn(Leg::FIRST), "one at a time");
+        assert!(!seats[2].leave(), "it had no turn to give back");
+        assert!(seats[0].is_held());
+        let given_back = seats[1].places.clone();
+        assert!(!seats[1].leave());
+        assert!(!seats[0].is_held() && seats[0].take_turn(Leg::FIRST));
+        let place = seats[0].places[1].1;
+        assert!(given_back.iter().any(|&(_, free)| free == place) && seats[0].places[0].1 != place, "{place}");
+        assert!(seats[0].leave(), "the last");
+    }
 }

@@ -22,6 +22,7 @@ use super::{ColdFailure, EngineError, supervised};
 use crate::config::{Config, ConfigFiles, ConnectionConfig, Difference, Effect, Transport, book_depth, is_better_book};
 use crate::control::PlanError;
 use crate::hot::ConnectionStats;
+use crate::limits::LEGGED_SOCKET_COUNT_MAX;
 use crate::market::Venue;
 use crate::telemetry::{ConnectionStatus, Happening};
 use crate::venue::{Channel, ChannelScope, StreamClass, protocol};
@@ -211,6 +212,9 @@ impl Manager {
             if self.listing_of(connection.venue).is_some() {
                 let needs_all = connection.channels.iter().any(|channel| channel.scope == ChannelScope::AllMarket);
                 self.ensure_listed(&connection, &connection.symbols, needs_all).await?;
+            }
+            if connection.legs.count > 1 {
+                self.state().has_room_for_legs(connection.core, connection.sockets().len())?;
             }
             self.add_one(connection.clone()).map_err(|error| HandleError::Config(error.to_string()))?;
             self.state().config.connections.push(connection);
@@ -565,6 +569,10 @@ impl Manager {
     /// Makes another socket of a connection, with as many of these streams as it carries.
     fn add_socket(&self, name: &str, class: StreamClass, left: &mut Vec<Box<str>>) -> Result<String, HandleError> {
         let mut state = self.state();
+        let config = &state.find(name)?.config;
+        if config.legs.count > 1 {
+            state.has_room_for_legs(config.core, 1)?;
+        }
         let State { managed, tls, .. } = &mut *state;
         let managed = managed.iter_mut().find(|managed| managed.config.name == name).ok_or(HandleError::Nothing)?;
         if managed.sockets.len() >= managed.planned_sockets + EXTRA_SOCKETS_MAX {
@@ -856,6 +864,19 @@ impl State {
         }
     }
 
+    /// Each socket with legs has a lasting overlap on its core, and a core has so many: one that is refused would come back
+    /// and be refused for ever.
+    fn has_room_for_legs(&self, cpu: usize, more: usize) -> Result<(), HandleError> {
+        let with_legs = |managed: &&Managed| managed.config.core == cpu && managed.config.legs.count > 1;
+        let legged: usize = self.managed.iter().filter(with_legs).map(|managed| managed.sockets.len()).sum();
+        if legged + more > LEGGED_SOCKET_COUNT_MAX {
+            return Err(HandleError::NotNow(format!(
+                "core {cpu} has {legged} sockets with legs, and {more} more are asked for: at most {LEGGED_SOCKET_COUNT_MAX}"
+            )));
+        }
+        Ok(())
+    }
+
     fn socket_mut(&mut self, name: &str) -> Option<&mut ManagedSocket> {
         self.managed.iter_mut().flat_map(|managed| &mut managed.sockets).find(|socket| socket.name == name)
     }
@@ -891,5 +912,45 @@ async fn send(commands: &mpsc::Sender<DriverCommand>, text: &str) -> Result<(), 
     match sent.await {
         Ok(sent) => sent.map_err(HandleError::NotNow),
         Err(_) => Err(HandleError::NotNow("the connection has ended".to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_core_takes_no_more_sockets_with_legs_than_it_has_overlaps_for() {
+        let sockets = |count: usize| {
+            let socket = |number: usize| ManagedSocket {
+                name: format!("socket-{number}"),
+                class: StreamClass::Only,
+                streams: BTreeSet::new(),
+                legs: Vec::new(),
+            };
+            (0..count).map(socket).collect::<Vec<_>>()
+        };
+        let managed = |name: &str, core: usize, legs: usize, count: usize| {
+            let mut config = ConnectionConfig::new(name, Venue::BinanceSpot);
+            (config.core, config.legs.count) = (core, legs);
+            Managed { config, sockets: sockets(count), planned_sockets: count, next_number: count + 1 }
+        };
+        let managed = vec![
+            managed("one leg", 1, 1, 100),
+            managed("elsewhere", 2, 3, 9),
+            managed("a", 1, 2, 16),
+            managed("b", 1, 3, LEGGED_SOCKET_COUNT_MAX - 17),
+        ];
+        let one = ConnectionConfig::new("one", Venue::BinanceSpot).subscribed_to(&["BTCUSDT"], &["trade"]).unwrap();
+        let config = Config::from_connections(vec![one]).unwrap();
+        let mut state = State { config, tls: TlsConfigs::default(), managed };
+        assert!(state.has_room_for_legs(1, 1).is_ok() && state.has_room_for_legs(1, 2).is_err());
+        state.managed[2].sockets = sockets(17);
+        let error = state.has_room_for_legs(1, 1).unwrap_err();
+        assert!(
+            matches!(&error, HandleError::NotNow(why) if why.contains("core 1 has 24 sockets with legs")),
+            "{error}"
+        );
+        assert!(state.has_room_for_legs(2, 15).is_ok());
     }
 }

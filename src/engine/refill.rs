@@ -11,7 +11,7 @@ use super::legs::{PulseAt, pulse_of};
 use super::listing::Symbols;
 use crate::control::{NotRefilled, RefillPlan, RefillStep};
 use crate::hot::{Command, ConnectionStats, Interruption, MissingIds, Refill, mono_now, wall_now_ns};
-use crate::market::{Backlog, Received, SymbolSpec, Venue};
+use crate::market::{Backlog, MonoNs, Received, SymbolSpec, Venue};
 use crate::net::{GovernedRest, RestError, SharedGovernor};
 use crate::telemetry::{EventBus, Happening};
 use crate::venue::{TRADES_PAGE_MAX, TradeBatch, protocol, read_trades, trades_query};
@@ -22,7 +22,8 @@ use tokio::sync::mpsc;
 /// Refills that may wait for one venue: a lost connection of 200 symbols asks for 400 at once.
 const WAITING_MAX: usize = 1_024;
 
-/// How long one question may take, its wait for the venue's budget included. Later, its trades are history.
+/// How long a hole may wait for its turn, and then one question of it, the wait for the venue's budget included. Later, its
+/// trades are history.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A hole to be refilled, and whom its fate concerns.
@@ -30,6 +31,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub(super) struct RefillAsk {
     pub(super) slot: u16,
     pub(super) ids: MissingIds,
+    pub(super) asked_at: MonoNs,
     /// At most so many of it; 0: none.
     pub(super) trades_max: u32,
     pub(super) connection: Arc<str>,
@@ -100,6 +102,7 @@ impl Refiller {
         let MissingIds { symbol, stream_kind, first, last } = ask.ids;
         let spec = self.symbols.lock().unwrap_or_else(PoisonError::into_inner).spec(symbol).cloned();
         let mut plan = RefillPlan::new(first, last, u64::from(ask.trades_max), TRADES_PAGE_MAX);
+        plan.turn_came(Duration::from_nanos(mono_now().since_ns(ask.asked_at)), PATIENCE);
         let mut events = TradeBatch::empty(stream_kind);
         let Some(spec) = spec else { unreachable!("a core knows no symbol that the table does not") };
         loop {
@@ -184,6 +187,7 @@ impl Driver {
         let ask = RefillAsk {
             slot,
             ids,
+            asked_at: mono_now(),
             trades_max: self.plan.refill_trades_max,
             connection: self.plan.name.as_str().into(),
             stats: Arc::clone(&self.stats),

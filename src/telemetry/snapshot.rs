@@ -132,9 +132,9 @@ pub struct ConnectionReport {
     /// Those of them that were delivered refilled.
     #[serde(default)]
     pub ids_refilled: u64,
-    /// Missing ones that were not fetched, by reason: `off`, `not_offered`, `too_many`, `queue_full`, `held_off`,
-    /// `rate_limited`, `refused`, `timed_out`, `failed`, `unreadable`, `not_there`; and `no_room`, where the core keeps too many
-    /// holes.
+    /// Missing ones that were not fetched, by reason: `off`, `not_offered`, `too_many`, `queue_full`, `too_late`,
+    /// `held_off`, `rate_limited`, `refused`, `timed_out`, `failed`, `unreadable`, `not_there`; and `no_room`, where the core
+    /// keeps too many holes.
     #[serde(default)]
     pub ids_not_refilled: BTreeMap<String, u64>,
     /// Missing ones that came late on their stream after all.

@@ -258,6 +258,8 @@ pub struct BooksStatus {
     pub venues: Vec<BookVenueStatus>,
     /// Every book.
     pub books: Vec<BookRow>,
+    /// Whoever looks after them did not answer within two seconds: nothing is known of them.
+    pub is_unanswered: bool,
 }
 
 /// The books that draw on one budget.

@@ -191,6 +191,9 @@ fn attention(out: &mut String, connection: &ConnectionStatus) {
 
 /// How the books of each budget are, and those that are not live by name.
 fn books(out: &mut String, books: &BooksStatus) {
+    if books.is_unanswered {
+        line(out, "books: whoever looks after them does not answer");
+    }
     if books.venues.is_empty() {
         return;
     }
@@ -383,6 +386,16 @@ mod tests {
         ] {
             assert_eq!(age(ms), text);
         }
+    }
+
+    #[test]
+    fn books_of_which_nothing_is_known_are_not_shown_as_none() {
+        let text = |is_unanswered| {
+            let books = BooksStatus { is_unanswered, ..BooksStatus::default() };
+            status_text(&EngineStatus { books, ..EngineStatus::default() })
+        };
+        assert!(text(true).contains("books: whoever looks after them does not answer\n"), "{}", text(true));
+        assert!(!text(false).contains("books"), "{}", text(false));
     }
 
     #[test]

@@ -255,6 +255,13 @@ impl Keeper {
         let end = match begun {
             Err(FetchError::NoHold) => FetchEnd::NoHold,
             Err(FetchError::NoBook) => FetchEnd::NoBook,
+            // Granted before the venue told us to stay away: what is sent now would earn a longer ban.
+            Ok(_) if self.planner.is_under_way(symbol, fetch) && self.is_held_off(symbol) => {
+                if let Some((_, looked)) = self.books.get_mut(&symbol.index()) {
+                    looked.last_error = Some("not asked for: the venue holds us off".to_owned());
+                }
+                FetchEnd::Failed
+            }
             Ok(ticket) if self.planner.is_under_way(symbol, fetch) => {
                 let rest = self.shared().books.rest(looked.made.venue);
                 let spec = looked.spec.clone();
@@ -282,6 +289,12 @@ impl Keeper {
             }
         };
         self.planner.ended(symbol, fetch, end, mono_now(), &mut self.actions);
+    }
+
+    /// True while the venue has told us to ask nothing of the budget of this book.
+    fn is_held_off(&self, symbol: Symbol) -> bool {
+        let held = |budget| self.shared().governor.lock().held_until(budget, mono_now());
+        self.planner.budget_of(symbol).and_then(held).is_some()
     }
 
     /// A request has ended: its snapshot goes to the core.
@@ -484,7 +497,7 @@ impl Keeper {
         let mut books: Vec<BookRow> =
             self.books.values().map(|(symbol, looked)| self.row(*symbol, looked, now)).collect();
         books.sort_by(|a, b| (&a.venue, &a.symbol).cmp(&(&b.venue, &b.symbol)));
-        BooksStatus { venues, books }
+        BooksStatus { venues, books, is_unanswered: false }
     }
 
     fn row(&self, symbol: Symbol, looked: &Looked, now: MonoNs) -> BookRow {

@@ -20,6 +20,7 @@ use crate::control::SnapshotDepth;
 use crate::hot::{Command, mono_now};
 use crate::market::{Symbol, Venue};
 use crate::net::GovernedRest;
+use crate::telemetry::BooksStatus;
 use crate::venue::VenueSequence;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -101,13 +102,15 @@ pub(super) struct BookDesk {
     keeper: mpsc::UnboundedSender<Message>,
     /// Some core's board has changed.
     changed: Arc<Notify>,
+    /// Held by whoever makes what is wanted, until every core has been told.
+    settling: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl BookDesk {
     /// A desk, and what its keeper hears.
     pub(super) fn new() -> (Self, mpsc::UnboundedReceiver<Message>) {
         let (keeper, heard) = mpsc::unbounded_channel();
-        (Self { inner: Arc::default(), keeper, changed: Arc::default() }, heard)
+        (Self { inner: Arc::default(), keeper, changed: Arc::default(), settling: Arc::default() }, heard)
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -173,8 +176,10 @@ impl BookDesk {
     }
 
     /// Makes what is wanted of the symbols known by now, and ends what is not. The books are on their way to their cores once
-    /// this returns: what is subscribed after that finds them.
+    /// this returns: what is subscribed after that finds them. That holds for everybody: whoever comes while another is at it
+    /// waits until that one has told the cores.
     pub(super) async fn settle(&self, shared: &Shared, cores: &[CoreLink]) {
+        let _settling = self.settling.lock().await;
         let Differences { ended, begun, changed } = self.take_differences(shared);
         for (symbol, made) in changed {
             let _ = self.keeper.send(Message::Change { symbol, made: Box::new(made) });
@@ -246,10 +251,81 @@ impl BookDesk {
         copies
     }
 
-    /// The books as the keeper looks after them; empty once it has ended.
-    pub(super) async fn status(&self) -> crate::telemetry::BooksStatus {
+    /// The books as the keeper looks after them; none once it has ended. It may wait for a core that hangs: whoever asks does not
+    /// hang with it.
+    pub(super) async fn status(&self) -> BooksStatus {
+        self.status_within(READ_WAIT).await
+    }
+
+    async fn status_within(&self, wait: Duration) -> BooksStatus {
         let (reply, answer) = oneshot::channel();
         let _ = self.keeper.send(Message::Status(reply));
-        answer.await.unwrap_or_default()
+        match tokio::time::timeout(wait, answer).await {
+            Ok(answer) => answer.unwrap_or_default(),
+            Err(_) => BooksStatus { is_unanswered: true, ..BooksStatus::default() },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::shared::Whole;
+    use super::super::slots::SlotTable;
+    use super::*;
+    use crate::hot::{CoreStats, Halted};
+    use crate::net::SharedGovernor;
+    use crate::telemetry::EventBus;
+    use futures_util::FutureExt;
+    use std::pin::pin;
+
+    #[tokio::test]
+    async fn a_keeper_that_does_not_answer_leaves_nobody_waiting_and_one_that_has_ended_has_no_books() {
+        let (desk, heard) = BookDesk::new();
+        assert!(desk.status_within(Duration::ZERO).await.is_unanswered);
+        drop(heard);
+        assert_eq!(desk.status().await, BooksStatus::default());
+    }
+
+    #[tokio::test]
+    async fn whoever_settles_while_another_does_waits_until_the_cores_were_told() {
+        let (books, _heard) = BookDesk::new();
+        let (moves, _moves) = mpsc::unbounded_channel();
+        let events = EventBus::new();
+        let shared = Shared {
+            governor: SharedGovernor::new(crate::control::GovernorSettings::default()),
+            whole: Whole::new(Halted::new(), READ_WAIT, events.clone()),
+            events,
+            symbols: Arc::default(),
+            books: books.clone(),
+            moves,
+            requests_per_second: 1,
+            kernel_stamps: false,
+            lanes: Vec::new(),
+            beats: super::super::watchdog::Beats::default(),
+        };
+        shared.symbols.lock().unwrap().add(Venue::BinanceSpot, "BTCUSDT", 2, 5, None).unwrap();
+        let stats = Arc::new(CoreStats::new(0));
+        // A core that takes one command, and no second one before that is done.
+        let (commands, mut taken) = mpsc::channel(1);
+        commands.try_send(Command::Stop).unwrap();
+        let cores = [CoreLink { cpu: 0, commands, slots: SlotTable::new(), pulses: Arc::clone(&stats.pulses), stats }];
+        let wanted = Wanted {
+            connection: "a".into(),
+            stream: "btcusdt@depth20".into(),
+            depth: 20,
+            core: 0,
+            settings: BookSettings::for_depth(20),
+            snapshots: Vec::new(),
+            heaviness: 1,
+        };
+        books.want([((Venue::BinanceSpot.name(), "BTCUSDT".into()), (Venue::BinanceSpot, wanted))].into());
+        let (mut first, mut second) = (pin!(books.settle(&shared, &cores)), pin!(books.settle(&shared, &cores)));
+        assert!((&mut first).now_or_never().is_none(), "its core has no room");
+        assert!((&mut second).now_or_never().is_none(), "the book is on its way to no core yet");
+        assert!(matches!(taken.recv().await, Some(Command::Stop)));
+        first.await;
+        second.await;
+        assert!(matches!(taken.try_recv(), Ok(Command::AddBook(_))));
+        assert!(taken.try_recv().is_err(), "one book is made once");
     }
 }
