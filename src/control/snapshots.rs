@@ -82,6 +82,16 @@ impl Kept {
         (self.state.is_live() && self.known < self.last_depth()).then_some((self.known + 1, true))
     }
 
+    /// Its first snapshot may be asked for at any moment: what that takes is not used for deepening. Where nothing has come of
+    /// it for two windows, nothing may ever.
+    fn is_expected(&self, window: Duration, now: MonoNs) -> bool {
+        !self.state.is_live() && !self.plan.depths.is_empty() && now < self.expected_until(window)
+    }
+
+    fn expected_until(&self, window: Duration) -> MonoNs {
+        after(self.stale.map_or(self.kept_at, |(since, _)| since), 2 * window)
+    }
+
     fn wants_resubscribe(&self, now: MonoNs) -> bool {
         self.phase == Phase::Idle && self.ready_at <= now && self.needs == Some(Repair::Resubscribe)
     }
@@ -100,13 +110,23 @@ struct Group {
     place: Option<Place>,
     in_flight: usize,
     resubscribing: usize,
-    /// What deepening took: when, and how much.
+    /// What all snapshots took: when, and how much.
+    fetched: VecDeque<(MonoNs, u32)>,
+    /// What deepening took of it.
     deepened: VecDeque<(MonoNs, u32)>,
     since: MonoNs,
     planned: Option<Estimate>,
     took: Option<Duration>,
     deep_took: Option<Duration>,
     counts: SnapshotStatus,
+}
+
+/// What was used within the last window; what came before is forgotten.
+fn used_since(used: &mut VecDeque<(MonoNs, u32)>, window: Duration, now: MonoNs) -> u64 {
+    while used.front().is_some_and(|&(at, _)| after(at, window) <= now) {
+        used.pop_front();
+    }
+    used.iter().map(|&(_, weight)| u64::from(weight)).sum()
 }
 
 /// See the module.
@@ -423,6 +443,7 @@ impl Snapshots {
     fn next(&mut self, budget: BudgetId, governor: &Governor, now: MonoNs) -> Option<(usize, usize, bool)> {
         let share = governor.rest_share(budget);
         let group = self.groups.entry(budget).or_default();
+        let fetched = share.map_or(0, |(_, window)| used_since(&mut group.fetched, window, now));
         if group.in_flight >= self.settings.in_flight_max {
             return None;
         }
@@ -438,14 +459,19 @@ impl Snapshots {
         });
         let ((deepens, .., at), depth) = wanted.min_by_key(|&(key, _)| key)?;
         if deepens && let Some((share, window)) = share {
-            while group.deepened.front().is_some_and(|&(at, _)| after(at, window) <= now) {
-                group.deepened.pop_front();
-            }
-            let used: u64 = group.deepened.iter().map(|&(_, weight)| u64::from(weight)).sum();
             let weight = u64::from(self.books[&at].plan.depths[depth].weight);
             let most = share * u64::from(self.settings.deepening_percent.min(100)) / 100;
-            if used > 0 && used + weight > most {
-                let free_at = group.deepened.front().map(|&(at, _)| after(at, window));
+            let deepened = used_since(&mut group.deepened, window, now);
+            let expected =
+                self.books.values().filter(|book| book.plan.budget == budget && book.is_expected(window, now));
+            let (mut kept_free, mut free_at) = (0, None);
+            for book in expected {
+                kept_free += book.plan.depths.first().map_or(0, |first| u64::from(first.weight));
+                free_at = free_at.into_iter().chain([book.expected_until(window)]).min();
+            }
+            if deepened > 0 && deepened + weight > most || kept_free > 0 && fetched + kept_free + weight > share {
+                let fronts = [group.deepened.front(), group.fetched.front()];
+                let free_at = free_at.into_iter().chain(fronts.into_iter().flatten().map(|&(at, _)| after(at, window)));
                 self.wake_at = self.wake_at.into_iter().chain(free_at).min();
                 return None;
             }
@@ -487,6 +513,7 @@ impl Snapshots {
         group.in_flight += 1;
         group.counts.begun += 1;
         group.counts.weight += u64::from(weight);
+        group.fetched.push_back((now, weight));
         if deepens {
             group.deepened.push_back((now, weight));
         }

@@ -127,6 +127,35 @@ fn every_book_is_live_before_any_is_deepened_and_a_buffer_is_left_for_repairs() 
 }
 
 #[test]
+fn what_books_that_are_still_expected_will_take_is_not_used_for_deepening_for_two_windows() {
+    let mut bench = Bench::new(6_000, SnapshotSettings::default()); // 3,000 are ours
+    for at in 0..500 {
+        bench.keep(at, &[SHALLOW, DEEP], ms(0));
+    }
+    let run = |bench: &mut Bench, now: MonoNs| {
+        bench.poll(now);
+        bench.begun().into_iter().fold(0, |count, (at, fetch, levels)| {
+            bench.ended(at, fetch, JOINED, now);
+            count + usize::from(levels == 5_000)
+        })
+    };
+    // Their streams come up a few at a time.
+    let mut deepened = 0;
+    for at in 0..400 {
+        bench.needs(at, 0, ms(at as u64));
+        deepened += run(&mut bench, ms(at as u64));
+    }
+    for turn in 0..100 {
+        deepened += run(&mut bench, ms(400 + turn));
+    }
+    assert_eq!((deepened, bench.governor.status(ms(500)).budgets[0].rest.used), (2, 400 * 5 + 2 * 250));
+    // Of the other hundred nothing has come, and may never: they are waited for no longer.
+    let later = ms(2 * 60_000);
+    let deepened: usize = (0..100).map(|turn| run(&mut bench, MonoNs(later.0 + turn * 1_000_000))).sum();
+    assert_eq!(deepened, 9, "nine times 250 of 2,250");
+}
+
+#[test]
 fn a_repair_takes_the_place_in_the_line_that_a_deepening_waits_in() {
     let settings = SnapshotSettings { deepening_percent: 100, ..SnapshotSettings::default() };
     let mut bench = Bench::new(600, settings); // 300 are ours
@@ -412,7 +441,7 @@ fn what_happens_is_told_once_with_the_time_that_it_took() {
 }
 
 #[test]
-fn five_hundred_books_are_reckoned_as_the_issue_says() {
+fn five_hundred_books_are_reckoned_by_their_weights() {
     let mut bench = Bench::new(6_000, SnapshotSettings::default());
     for at in 0..500 {
         bench.keep(at, &[SHALLOW, DEEP], ms(0));

@@ -13,7 +13,7 @@ use super::driver::{Driver, DriverCommand, SharedStatus};
 use super::group::{Group, Seat};
 use super::handle::HandleError;
 use super::listing::{self, ListingHandle, VenueListing};
-use super::managed::{ManagedLeg, ManagedSocket, streams};
+use super::managed::{Managed, ManagedLeg, ManagedSocket, State, streams};
 use super::plan::{self, SocketPlan, TlsConfigs};
 use super::refill::{RefillHandle, Refiller};
 use super::report;
@@ -22,7 +22,6 @@ use super::{ColdFailure, EngineError, supervised};
 use crate::config::{Config, ConfigFiles, ConnectionConfig, Difference, Effect, Transport, book_depth, is_better_book};
 use crate::control::PlanError;
 use crate::hot::ConnectionStats;
-use crate::limits::LEGGED_SOCKET_COUNT_MAX;
 use crate::market::Venue;
 use crate::telemetry::{ConnectionStatus, Happening};
 use crate::venue::{Channel, ChannelScope, StreamClass, protocol};
@@ -64,20 +63,6 @@ pub(super) struct Manager {
 
 /// The right to change what is connected and subscribed: one change after the other.
 pub(super) struct Changing<'a>(#[expect(dead_code, reason = "held, not looked at")] tokio::sync::MutexGuard<'a, ()>);
-
-struct State {
-    config: Config,
-    tls: TlsConfigs,
-    managed: Vec<Managed>,
-}
-
-/// One `[[connection]]` and the sockets that carry it.
-struct Managed {
-    config: ConnectionConfig,
-    sockets: Vec<ManagedSocket>,
-    planned_sockets: usize,
-    next_number: usize,
-}
 
 impl Manager {
     /// Nothing is connected yet: [`connect_all`](Self::connect_all) does that.
@@ -847,110 +832,11 @@ impl Manager {
     }
 }
 
-impl State {
-    fn unknown(&self, name: &str) -> HandleError {
-        let known = self.managed.iter().map(|managed| managed.config.name.as_str()).collect::<Vec<_>>().join(", ");
-        HandleError::NoSuchConnection { name: name.to_owned(), known }
-    }
-
-    fn find(&self, name: &str) -> Result<&Managed, HandleError> {
-        self.managed.iter().find(|managed| managed.config.name == name).ok_or_else(|| self.unknown(name))
-    }
-
-    fn find_mut(&mut self, name: &str) -> Result<&mut Managed, HandleError> {
-        match self.managed.iter().position(|managed| managed.config.name == name) {
-            Some(at) => Ok(&mut self.managed[at]),
-            None => Err(self.unknown(name)),
-        }
-    }
-
-    /// Each socket with legs has a lasting overlap on its core, and a core has so many: one that is refused would come back
-    /// and be refused for ever.
-    fn has_room_for_legs(&self, cpu: usize, more: usize) -> Result<(), HandleError> {
-        let with_legs = |managed: &&Managed| managed.config.core == cpu && managed.config.legs.count > 1;
-        let legged: usize = self.managed.iter().filter(with_legs).map(|managed| managed.sockets.len()).sum();
-        if legged + more > LEGGED_SOCKET_COUNT_MAX {
-            return Err(HandleError::NotNow(format!(
-                "core {cpu} has {legged} sockets with legs, and {more} more are asked for: at most {LEGGED_SOCKET_COUNT_MAX}"
-            )));
-        }
-        Ok(())
-    }
-
-    fn socket_mut(&mut self, name: &str) -> Option<&mut ManagedSocket> {
-        self.managed.iter_mut().flat_map(|managed| &mut managed.sockets).find(|socket| socket.name == name)
-    }
-
-    /// The drivers of a connection, of one socket, or of one leg.
-    fn sockets_of(&self, name: &str) -> Result<Vec<mpsc::Sender<DriverCommand>>, HandleError> {
-        let mut sockets = self.managed.iter().flat_map(|managed| &managed.sockets);
-        let one = sockets.clone().find(|socket| socket.name == name);
-        let leg = sockets.find_map(|socket| socket.legs.iter().find(|leg| leg.name == name));
-        match (self.find(name), one, leg) {
-            (Ok(managed), ..) => Ok(managed.sockets.iter().flat_map(ManagedSocket::commands).collect()),
-            (Err(_), Some(socket), _) => Ok(socket.commands()),
-            (Err(_), None, Some(leg)) => Ok(vec![leg.commands.clone()]),
-            (Err(error), None, None) => Err(error),
-        }
-    }
-
-    /// Every stream of a venue that some connection carries, and which.
-    fn all_streams(&self, venue: Venue) -> HashMap<Box<str>, String> {
-        let of_venue = self.managed.iter().filter(|managed| managed.config.venue == venue);
-        of_venue
-            .flat_map(|managed| {
-                let streams = managed.sockets.iter().flat_map(|socket| socket.streams.iter().cloned());
-                streams.map(|stream| (stream, managed.config.name.clone()))
-            })
-            .collect()
-    }
-}
-
 async fn send(commands: &mpsc::Sender<DriverCommand>, text: &str) -> Result<(), HandleError> {
     let (reply, sent) = oneshot::channel();
     let _ = commands.send(DriverCommand::Send(text.to_owned(), reply)).await;
     match sent.await {
         Ok(sent) => sent.map_err(HandleError::NotNow),
         Err(_) => Err(HandleError::NotNow("the connection has ended".to_owned())),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_core_takes_no_more_sockets_with_legs_than_it_has_overlaps_for() {
-        let sockets = |count: usize| {
-            let socket = |number: usize| ManagedSocket {
-                name: format!("socket-{number}"),
-                class: StreamClass::Only,
-                streams: BTreeSet::new(),
-                legs: Vec::new(),
-            };
-            (0..count).map(socket).collect::<Vec<_>>()
-        };
-        let managed = |name: &str, core: usize, legs: usize, count: usize| {
-            let mut config = ConnectionConfig::new(name, Venue::BinanceSpot);
-            (config.core, config.legs.count) = (core, legs);
-            Managed { config, sockets: sockets(count), planned_sockets: count, next_number: count + 1 }
-        };
-        let managed = vec![
-            managed("one leg", 1, 1, 100),
-            managed("elsewhere", 2, 3, 9),
-            managed("a", 1, 2, 16),
-            managed("b", 1, 3, LEGGED_SOCKET_COUNT_MAX - 17),
-        ];
-        let one = ConnectionConfig::new("one", Venue::BinanceSpot).subscribed_to(&["BTCUSDT"], &["trade"]).unwrap();
-        let config = Config::from_connections(vec![one]).unwrap();
-        let mut state = State { config, tls: TlsConfigs::default(), managed };
-        assert!(state.has_room_for_legs(1, 1).is_ok() && state.has_room_for_legs(1, 2).is_err());
-        state.managed[2].sockets = sockets(17);
-        let error = state.has_room_for_legs(1, 1).unwrap_err();
-        assert!(
-            matches!(&error, HandleError::NotNow(why) if why.contains("core 1 has 24 sockets with legs")),
-            "{error}"
-        );
-        assert!(state.has_room_for_legs(2, 15).is_ok());
     }
 }
