@@ -469,7 +469,7 @@ impl Snapshots {
                 kept_free += book.plan.depths.first().map_or(0, |first| u64::from(first.weight));
                 free_at = free_at.into_iter().chain([book.expected_until(window)]).min();
             }
-            if deepened > 0 && deepened + weight > most || kept_free > 0 && fetched + kept_free + weight > share {
+            if deepened > 0 && deepened + weight > most || kept_free > 0 && fetched + kept_free + weight > most {
                 let fronts = [group.deepened.front(), group.fetched.front()];
                 let free_at = free_at.into_iter().chain(fronts.into_iter().flatten().map(|&(at, _)| after(at, window)));
                 self.wake_at = self.wake_at.into_iter().chain(free_at).min();
