@@ -116,7 +116,7 @@ const COMMANDS_PER_TURN: usize = 32;
 const HOLE_WAIT_NS: u64 = 1_000_000_000;
 /// Refilled trades delivered in one turn, so that none of them keeps the sockets waiting.
 const REFILLED_PER_TURN: usize = 32;
-/// Refills that may be under way at a time; one more is given back with nothing of it delivered.
+/// Refills that may be under way at a time; one more is given back with nothing of it delivered, and counted.
 const REFILL_COUNT_MAX: usize = 64;
 /// Up to this many sockets a spinning core reads each in turn; above it asks the kernel which are ready. By
 /// `cargo bench --bench wait` an empty `recv` costs 1.5 empty `epoll_wait`s, and `epoll_wait` costs the same for 1 socket
@@ -610,7 +610,13 @@ impl<S> Core<S> {
         if self.refills.len() < REFILL_COUNT_MAX {
             self.refills.push_back(refill);
         } else {
-            self.end_refill(refill);
+            let stats = Arc::clone(&refill.stats);
+            let was_fetched = !refill.events.is_empty();
+            let left = self.end_refill(refill);
+            // Of an empty answer the cold side has said why.
+            if was_fetched {
+                stats.refills_without_room.add(left);
+            }
         }
     }
 
@@ -636,9 +642,11 @@ impl<S> Core<S> {
         }
     }
 
-    fn end_refill(&mut self, refill: Box<Refill>) {
-        self.desk.trails.end_refill(refill.ids);
+    /// Gives an answer back. How many of its ids are still missing, and will not be refilled.
+    fn end_refill(&mut self, refill: Box<Refill>) -> u64 {
+        let left = self.desk.trails.end_refill(refill.ids);
         self.outbox.deliver(Notice::Spent(Spent::Refill(refill)));
+        left
     }
 
     fn add_symbol(&mut self, spec: Box<SymbolSpec>) {

@@ -625,8 +625,9 @@ impl<S> Delivery<'_, S> {
     fn tell_missing(&mut self, gap: &Gap, missing: MissingIds) {
         self.tell(gap);
         self.is_uncommon = true;
-        if !self.trails.ask(missing, self.slot, *gap) {
-            self.stats.refills_without_room.add(missing.count());
+        let without_room = self.trails.ask(missing, self.slot, *gap);
+        if without_room > 0 {
+            self.stats.refills_without_room.add(without_room);
         }
     }
 

@@ -306,20 +306,23 @@ impl Trails {
     }
 
     /// A hole that was told: it is kept, and its refill is to be asked for. Another one that was told makes room for it where
-    /// there is none: its refill may never have been answered. False where all wait for the other leg.
-    pub(super) fn ask(&mut self, ids: MissingIds, slot: u16, gap: Gap) -> bool {
+    /// there is none: its refill may never have been answered. Gives how many ids are not asked for, or no longer waited for.
+    pub(super) fn ask(&mut self, ids: MissingIds, slot: u16, gap: Gap) -> u64 {
+        let mut without_room = 0;
         if self.holes.len() == HOLE_COUNT_MAX
             && let Some(at) = self.holes.iter().position(|hole| hole.opened.is_none())
         {
-            self.remove(at);
+            without_room += self.remove(at).ids.count();
         }
         let has_room = self.holes.len() < HOLE_COUNT_MAX && self.asked.len() < HOLE_COUNT_MAX;
         if has_room {
             let hole = Hole { ids, slot, gap, opened: None };
             self.holes.push(hole);
             self.asked.push(hole);
+        } else {
+            without_room += ids.count();
         }
-        has_room
+        without_room
     }
 
     /// The next hole whose refill is to be asked for.

@@ -152,7 +152,7 @@ fn a_refilled_id_is_delivered_once_whatever_comes_meanwhile_or_later() {
     let mut trails = trails(Venue::BinanceSpot, 1);
     come(&mut trails, number(100));
     come(&mut trails, number(106));
-    assert!(trails.ask(missing(101, 105), SLOT, gap(missing(101, 105))));
+    assert_eq!(trails.ask(missing(101, 105), SLOT, gap(missing(101, 105))), 0);
     assert_eq!(trails.next_asked(), Some((SLOT, missing(101, 105))));
     assert_eq!(trails.next_asked(), None);
     assert_eq!(come(&mut trails, number(103)), Some(Step::Filled { is_whole: false }), "late, and live");
@@ -186,10 +186,10 @@ fn a_full_table_makes_room_by_what_was_told_and_never_grows() {
     }
     let more = missing(100_001, 100_002);
     assert!(!trails.open(more, SLOT, gap(more), MonoNs(1)), "it is to be told at once");
-    assert!(!trails.ask(more, SLOT, gap(more)), "all wait for the other leg");
+    assert_eq!(trails.ask(more, SLOT, gap(more)), more.count(), "all wait for the other leg");
     let hole = trails.next_overdue(|_, _| true).unwrap();
-    assert!(trails.ask(hole.ids, hole.slot, hole.gap));
-    assert!(trails.ask(more, SLOT, gap(more)), "in the place of one that was told");
+    assert_eq!(trails.ask(hole.ids, hole.slot, hole.gap), 0);
+    assert_eq!(trails.ask(more, SLOT, gap(more)), hole.ids.count(), "in the place of one that was told");
     assert_eq!(trails.holes.len(), HOLE_COUNT_MAX);
 }
 
@@ -262,7 +262,7 @@ proptest! {
                             for id in missing.first..=missing.last {
                                 prop_assert!(told.insert(id), "{id} was told twice");
                             }
-                            prop_assert!(trails.ask(missing, SLOT, gap(missing)));
+                            prop_assert_eq!(trails.ask(missing, SLOT, gap(missing)), 0);
                             asked.extend(trails.next_asked().map(|(_, ids)| ids));
                         }
                         step => prop_assert!(false, "{id}: {step:?}"),

@@ -54,6 +54,11 @@ impl Bench {
     }
 
     fn refill(&mut self, ids: MissingIds, with: impl IntoIterator<Item = u64>) {
+        let answer = self.answer(ids, with);
+        self.tell(answer);
+    }
+
+    fn answer(&self, ids: MissingIds, with: impl IntoIterator<Item = u64>) -> Command {
         let meta = Meta { symbol: self.symbol, received: Received::default(), event_time: None, matching_time: None };
         let Level { price, qty } = Level::default();
         let trades = with.into_iter().map(|id| Trade {
@@ -68,7 +73,7 @@ impl Bench {
             is_refilled: true,
         });
         let events = TradeBatch::Trades(trades.collect());
-        self.tell(Command::Refill(Box::new(Refill::new(3, ids, events, Arc::clone(&self.connection)))));
+        Command::Refill(Box::new(Refill::new(3, ids, events, Arc::clone(&self.connection))))
     }
 
     fn missing(&mut self) -> Vec<MissingIds> {
@@ -214,12 +219,18 @@ fn more_refills_than_a_core_takes_come_back_and_no_hole_is_left_behind() {
     }
     let holes = bench.missing();
     assert_eq!(holes.len() as u64, hole_count);
+    // All before the next turn: one at a time they would be delivered as fast as they come.
     for hole in holes {
-        bench.refill(hole, hole.first..=hole.last);
+        let answer = bench.answer(hole, hole.first..=hole.last);
+        bench.cold.push(answer).unwrap();
     }
+    bench.core.turn();
     bench.until("all of them answered", |core| core.refills.is_empty());
     let refilled = bench.connection.ids_refilled.get();
     assert!(refilled > 0 && refilled.is_multiple_of(9), "{refilled}");
+    let without_room = bench.connection.refills_without_room.get();
+    assert!(without_room > 0, "the answers came at once");
+    assert_eq!(refilled + without_room, 9 * hole_count, "each is delivered or counted");
     bench.say(&mut peer, &[trade(2)]);
     assert_eq!(bench.connection.ids_late.get(), 0, "nothing is thought missing any more");
 }
