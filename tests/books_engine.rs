@@ -214,7 +214,7 @@ fn every_book_turns_live_is_deepened_and_is_the_exchanges_own() {
     let told = stage.told();
     let planned = told.iter().filter(|(_, what)| matches!(what, Happening::BooksPlanned { .. })).count();
     let all_live = told.iter().filter(|(_, what)| matches!(what, Happening::BooksAllLive { .. })).count();
-    assert!(planned >= 2 && all_live == 3, "{told:?}");
+    assert_eq!((planned, all_live), (2, 3), "a plan for each budget that is asked for snapshots: {told:?}");
     assert!(stage.told_stale().is_empty());
     // One book by name, cut to what is asked for.
     let handle = stage.engine.handle();

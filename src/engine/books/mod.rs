@@ -189,14 +189,19 @@ impl BookDesk {
             // A core that has ended keeps no books.
             let _ = cores[made.wanted.core].commands.send(Command::RemoveBook { symbol }).await;
         }
+        let mut kept = Vec::new();
         for (symbol, made) in begun {
             let Wanted { depth, settings, core, .. } = made.wanted;
             let at = mono_now();
             // Its memory is brought in here: not on the hot thread.
             let slot = Box::new(Slot::new(symbol, depth, VenueSequence::of(made.venue), settings));
             let _ = cores[core].commands.send(Command::AddBook(slot)).await;
-            let _ = self.keeper.send(Message::Keep { symbol, made: Box::new(made), at });
+            kept.push(Message::Keep { symbol, made: Box::new(made), at });
             tokio::task::yield_now().await;
+        }
+        // All at once: what is heard together is planned, and told, together.
+        for message in kept {
+            let _ = self.keeper.send(message);
         }
     }
 
