@@ -73,13 +73,23 @@ impl BookConfig {
     pub fn snapshots(&self, venue: Venue) -> Vec<SnapshotDepth> {
         let protocol = protocol(venue);
         let Some(first) = protocol.depth_first() else { return Vec::new() };
-        let kept = self.depth.map_or(u16::MAX, |depth| u16::try_from(depth).unwrap_or(u16::MAX));
-        let last = self.snapshot_depth.unwrap_or(SNAPSHOT_DEPTH_DEFAULT).min(protocol.depth_max()).min(kept);
+        let last = self.depth_last(venue).0;
         let first = self.snapshot_depth_first.unwrap_or(first).min(last);
         let depth = |levels| SnapshotDepth { levels, weight: protocol.depth_weight(levels) };
         let mut depths = vec![depth(first)];
         depths.extend((last > first).then(|| depth(last)));
         depths
+    }
+
+    /// How many levels a side a book of this venue is known to in the end, and which setting says so.
+    fn depth_last(&self, venue: Venue) -> (u16, &'static str) {
+        let asked = match self.snapshot_depth {
+            Some(levels) => (levels, "snapshot_depth"),
+            None => (SNAPSHOT_DEPTH_DEFAULT, "the default snapshot_depth"),
+        };
+        let kept = self.depth.map(|depth| (u16::try_from(depth).unwrap_or(u16::MAX), "depth"));
+        let most = (protocol(venue).depth_max(), "the venue's most");
+        [Some(asked), kept, Some(most)].into_iter().flatten().min_by_key(|&(levels, _)| levels).unwrap_or(asked)
     }
 }
 
@@ -159,10 +169,12 @@ impl One<'_> {
                 self.range(key, levels, least..=most, &format!("levels a side ({venue})"));
             }
         }
-        if let (Some(first), Some(last)) = (book.snapshot_depth_first, book.snapshot_depth)
+        if let Some(first) = book.snapshot_depth_first
+            && protocol(venue).depth_first().is_some()
+            && let (last, key) = book.depth_last(venue)
             && first > last
         {
-            let found = format!("{first}, above snapshot_depth = {last}");
+            let found = format!("{first}, above {key} = {last}");
             self.refuse("book.snapshot_depth_first", found, format!("{last} or less: the shallow one comes first"));
         }
         self.share_carries_a_snapshot();
@@ -302,10 +314,16 @@ mod tests {
         (spot.rest.weight_share_percent, spot.book.snapshot_depth) = (1, Some(5_000));
         let mut turned = of(Venue::BinanceSpot, &["depth"]);
         (turned.book.snapshot_depth_first, turned.book.snapshot_depth) = (Some(500), Some(100));
+        let mut alone = of(Venue::BinanceSpot, &["depth"]);
+        alone.book.snapshot_depth_first = Some(2_000);
+        let mut kept = of(Venue::BinanceSpot, &["depth"]);
+        (kept.book.snapshot_depth_first, kept.book.depth) = (Some(50), Some(20));
         for (connection, what) in [
             (bybit, "begins each book with a snapshot on its stream"),
             (spot, "rest.weight_share_percent = 1: 60 a minute on binance-spot"),
             (turned, "500, above snapshot_depth = 100"),
+            (alone, "2000, above the default snapshot_depth = 1000"),
+            (kept, "50, above depth = 20"),
         ] {
             let errors = Config::from_connections(vec![connection]).unwrap_err().to_string();
             assert!(errors.contains(what), "{errors}");
