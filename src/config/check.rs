@@ -122,6 +122,10 @@ impl One<'_> {
             let allowed = "\"rustls\", or transport = \"hot\": the cold runtime's records are rustls'";
             self.refuse("tls.records", "\"in_place\" with transport = \"cold\"", allowed);
         }
+        if connection.conflate_quotes && connection.transport == Transport::Cold {
+            let allowed = "false, or transport = \"hot\": nothing is folded on the cold runtime";
+            self.refuse("conflate_quotes", "true with transport = \"cold\"", allowed);
+        }
     }
 
     fn core(&mut self, engine: &EngineConfig, names_cores: bool, host: &Host<'_>) {

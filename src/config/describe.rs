@@ -7,7 +7,7 @@ use super::{
 };
 use crate::hot::RecordOpener;
 use crate::hot::lanes::Policy;
-use crate::venue::{Channel, ChannelScope, Heartbeat, StreamClass, protocol};
+use crate::venue::{Channel, ChannelScope, Heartbeat, StreamClass, offers_trades, protocol};
 use std::collections::BTreeSet;
 use std::fmt::{self, Write};
 use std::time::Duration;
@@ -113,6 +113,9 @@ fn write_connection(connection: &ConnectionConfig, sockets: &[&PlannedSocket<'_>
     writeln!(out, "  rest         {}, at most {share} % of the address's weight", connection.rest_url)?;
     match connection.refill_trades_max {
         0 => writeln!(out, "  missing      told; not refilled (refill_trades_max)")?,
+        _ if !offers_trades(connection.venue) => {
+            writeln!(out, "  missing      told; not refilled: this venue offers no trades by id")?;
+        }
         most => writeln!(
             out,
             "  missing      told; up to {most} trades of a hole refilled by REST, where the venue offers it"
@@ -435,7 +438,9 @@ mod tests {
         let mut bybit = ConnectionConfig::new("bybit", Venue::BybitSpot);
         (bybit.refill_trades_max, bybit.conflate_quotes) = (0, true);
         let bybit = bybit.subscribed_to(&["BTCUSDT"], &["publicTrade"]).unwrap();
-        let mut config = Config::from_connections(vec![spot, bybit]).unwrap();
+        let linear =
+            ConnectionConfig::new("linear", Venue::BybitLinear).subscribed_to(&["BTCUSDT"], &["publicTrade"]).unwrap();
+        let mut config = Config::from_connections(vec![spot, bybit, linear]).unwrap();
         config.engine.control_socket = Some("run/tickwire.sock".into());
         let credential = |variable: &str| Credential { value: Secret::new("hunter2"), variable: variable.into() };
         let auth = AuthConfig { key: credential("DESK_KEY"), secret: credential("DESK_SECRET"), passphrase: None };
@@ -452,6 +457,7 @@ mod tests {
             ", at most 50 % of the address's weight\n",
             "  missing      told; up to 1000 trades of a hole refilled by REST, where the venue offers it\n",
             "  missing      told; not refilled (refill_trades_max)\n",
+            "  missing      told; not refilled: this venue offers no trades by id\n",
             "  quotes       of those received together only the newest of each symbol\n",
             "orders  requests  codec binance\n",
             "  auth         from the environment: DESK_KEY, DESK_SECRET\n",

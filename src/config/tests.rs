@@ -617,6 +617,10 @@ fn who_opens_tls_records_is_rustls_unless_a_hot_connection_says_in_place() {
     refused(&connection("tls.records = \"ours\"\n"), 6, key, "\"ours\"", "one of \"rustls\", \"in_place\"");
     let cold = connection("tls.records = \"in_place\"\ntransport = \"cold\"\n");
     refused(&cold, 6, key, "\"in_place\" with transport = \"cold\"", "\"rustls\", or transport = \"hot\"");
+    let cold = connection("conflate_quotes = true\ntransport = \"cold\"\n");
+    let allowed = "false, or transport = \"hot\"";
+    refused(&cold, 6, "connection[a].conflate_quotes", "true with transport = \"cold\"", allowed);
+    load_text(&connection("conflate_quotes = false\ntransport = \"cold\"\n")).unwrap();
 }
 
 #[test]

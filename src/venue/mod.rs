@@ -59,4 +59,4 @@ pub use request::arg_bytes;
 pub use sequence::VenueSequence;
 pub use server_ping::{ServerPing, ServerPingError, ServerPingRule};
 pub use template::{PingTemplate, ReplyTemplate, TemplateError};
-pub use trades::{TRADES_PAGE_MAX, TradeBatch, TradesError, TradesQuery, read_trades, trades_query};
+pub use trades::{TRADES_PAGE_MAX, TradeBatch, TradesError, TradesQuery, offers_trades, read_trades, trades_query};

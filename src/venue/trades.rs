@@ -76,6 +76,12 @@ pub struct TradesError {
     pub what: String,
 }
 
+/// True where this venue offers trades by id to anybody: at least some of its streams' can be asked for.
+#[must_use]
+pub const fn offers_trades(venue: Venue) -> bool {
+    matches!(venue, Venue::BinanceSpot | Venue::BinanceUsdm)
+}
+
 /// How to ask a venue for so many trades from an id on. `None`: it offers that to nobody, or not without a key.
 #[must_use]
 pub fn trades_query(
@@ -85,12 +91,11 @@ pub fn trades_query(
     first_id: u64,
     count: u32,
 ) -> Option<TradesQuery> {
-    match protocol.venue() {
-        venue @ (Venue::BinanceSpot | Venue::BinanceUsdm) => {
-            super::binance::trades::query(venue, stream_kind, symbol, first_id, count)
-        }
-        Venue::BybitSpot | Venue::BybitLinear => None,
+    let venue = protocol.venue();
+    if !offers_trades(venue) {
+        return None;
     }
+    super::binance::trades::query(venue, stream_kind, symbol, first_id, count)
 }
 
 /// Trades that one answer holds at most, at any venue that offers them.
