@@ -13,6 +13,7 @@
 //! governor (one for the process): what all machines together may ask of a venue from one address
 //! snapshots: which book is repaired next, how deep and when, within the governor's budget
 //! refill: which missing trades are asked for next, and what became of each id
+//! rolling: what one use of a budget took within the window, so that what can wait leaves room for what cannot
 //! race: which leg of a connection keeps losing, and is to be replaced
 //! pool: which streams go on which connection and in which request, before any machine is made
 //!
@@ -44,6 +45,7 @@ mod report;
 mod request_machine;
 mod request_room;
 mod requests;
+mod rolling;
 mod rotation;
 mod secret;
 mod sends;
@@ -89,6 +91,7 @@ pub use request_room::RequestRoom;
 pub use requests::{
     Ended, NotSent, Outcome, PendingRequest, RequestCounters, RequestSettings, RequestTicket, Requests,
 };
+pub use rolling::Rolling;
 pub use rotation::{Leg, Relay, RelayAction, RelayCounters, RelayEvent, RelayStatus, RotationSettings};
 pub use secret::Secret;
 pub use sends::SendRefused;

@@ -13,6 +13,7 @@
 
 use super::after;
 use super::governor::{BudgetId, Governor, NotPermitted, Permit, Ticket};
+use super::rolling::Rolling;
 use super::snapshot_report::{
     BookPlan, BookSeen, Estimate, Fetch, FetchEnd, SnapshotAction, SnapshotDepth, SnapshotReport, SnapshotSettings,
     SnapshotStatus,
@@ -20,7 +21,7 @@ use super::snapshot_report::{
 use crate::book::Repair;
 use crate::market::{BookState, MonoNs, StaleReason, Symbol};
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -110,23 +111,15 @@ struct Group {
     place: Option<Place>,
     in_flight: usize,
     resubscribing: usize,
-    /// What all snapshots took: when, and how much.
-    fetched: VecDeque<(MonoNs, u32)>,
+    /// What all snapshots took.
+    fetched: Rolling,
     /// What deepening took of it.
-    deepened: VecDeque<(MonoNs, u32)>,
+    deepened: Rolling,
     since: MonoNs,
     planned: Option<Estimate>,
     took: Option<Duration>,
     deep_took: Option<Duration>,
     counts: SnapshotStatus,
-}
-
-/// What was used within the last window; what came before is forgotten.
-fn used_since(used: &mut VecDeque<(MonoNs, u32)>, window: Duration, now: MonoNs) -> u64 {
-    while used.front().is_some_and(|&(at, _)| after(at, window) <= now) {
-        used.pop_front();
-    }
-    used.iter().map(|&(_, weight)| u64::from(weight)).sum()
 }
 
 /// See the module.
@@ -443,7 +436,7 @@ impl Snapshots {
     fn next(&mut self, budget: BudgetId, governor: &Governor, now: MonoNs) -> Option<(usize, usize, bool)> {
         let share = governor.rest_share(budget);
         let group = self.groups.entry(budget).or_default();
-        let fetched = share.map_or(0, |(_, window)| used_since(&mut group.fetched, window, now));
+        let fetched = share.map_or(0, |(_, window)| group.fetched.used(window, now));
         if group.in_flight >= self.settings.in_flight_max {
             return None;
         }
@@ -459,20 +452,22 @@ impl Snapshots {
         });
         let ((deepens, .., at), depth) = wanted.min_by_key(|&(key, _)| key)?;
         if deepens && let Some((share, window)) = share {
-            let weight = u64::from(self.books[&at].plan.depths[depth].weight);
-            let most = share * u64::from(self.settings.deepening_percent.min(100)) / 100;
-            let deepened = used_since(&mut group.deepened, window, now);
+            let weight = self.books[&at].plan.depths[depth].weight;
+            let percent = self.settings.deepening_percent;
+            let most = share * u64::from(percent.min(100)) / 100;
             let expected =
                 self.books.values().filter(|book| book.plan.budget == budget && book.is_expected(window, now));
-            let (mut kept_free, mut free_at) = (0, None);
+            let (mut kept_free, mut expected_until) = (0, None);
             for book in expected {
                 kept_free += book.plan.depths.first().map_or(0, |first| u64::from(first.weight));
-                free_at = free_at.into_iter().chain([book.expected_until(window)]).min();
+                expected_until = expected_until.into_iter().chain([book.expected_until(window)]).min();
             }
-            if deepened > 0 && deepened + weight > most || kept_free > 0 && fetched + kept_free + weight > most {
-                let fronts = [group.deepened.front(), group.fetched.front()];
-                let free_at = free_at.into_iter().chain(fronts.into_iter().flatten().map(|&(at, _)| after(at, window)));
-                self.wake_at = self.wake_at.into_iter().chain(free_at).min();
+            let mut free_at = group.deepened.free_at((share, window), percent, weight, now);
+            if kept_free > 0 && fetched + kept_free + u64::from(weight) > most {
+                free_at = expected_until.into_iter().chain(group.fetched.first_free_at(window)).min();
+            }
+            if let Some(free_at) = free_at {
+                self.wake(free_at);
                 return None;
             }
         }
@@ -513,9 +508,9 @@ impl Snapshots {
         group.in_flight += 1;
         group.counts.begun += 1;
         group.counts.weight += u64::from(weight);
-        group.fetched.push_back((now, weight));
+        group.fetched.spend(weight, now);
         if deepens {
-            group.deepened.push_back((now, weight));
+            group.deepened.spend(weight, now);
         }
         actions.push(SnapshotAction::Begin { fetch, symbol: book.plan.symbol, levels });
     }

@@ -9,7 +9,7 @@
 use super::driver::{Driver, SharedStatus};
 use super::legs::{PulseAt, pulse_of};
 use super::listing::Symbols;
-use crate::control::{NotRefilled, RefillPlan, RefillStep};
+use crate::control::{NotRefilled, RefillPlan, RefillStep, Rolling};
 use crate::hot::{Command, ConnectionStats, Interruption, MissingIds, Refill, mono_now, wall_now_ns};
 use crate::market::{Backlog, MonoNs, Received, SymbolSpec, Venue};
 use crate::net::{GovernedRest, RestError, SharedGovernor};
@@ -25,6 +25,10 @@ const WAITING_MAX: usize = 1_024;
 /// How long a hole may wait for its turn, and then one question of it, the wait for the venue's budget included. Later, its
 /// trades are history.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Part of our share of the venue's weight that refills may take, in percent: books that are to be repaired do not wait for
+/// trades that are late already.
+const SHARE_PERCENT_MAX: u8 = 25;
 
 /// A hole to be refilled, and whom its fate concerns.
 #[derive(Debug)]
@@ -55,6 +59,8 @@ pub(super) struct Refiller {
     symbols: Symbols,
     events: EventBus,
     asks: mpsc::Receiver<RefillAsk>,
+    /// What it has taken of the venue's weight.
+    taken: Rolling,
 }
 
 impl RefillHandle {
@@ -88,7 +94,7 @@ impl Refiller {
     ) -> (Self, RefillHandle) {
         let (asks_in, asks) = mpsc::channel(WAITING_MAX);
         let handle = RefillHandle { asks: asks_in, events: events.clone() };
-        (Self { venue, rest, governor, symbols, events, asks }, handle)
+        (Self { venue, rest, governor, symbols, events, asks, taken: Rolling::default() }, handle)
     }
 
     /// Runs until nobody can ask any more.
@@ -98,7 +104,7 @@ impl Refiller {
         }
     }
 
-    async fn refill(&self, ask: RefillAsk) {
+    async fn refill(&mut self, ask: RefillAsk) {
         let MissingIds { symbol, stream_kind, first, last } = ask.ids;
         let spec = self.symbols.lock().unwrap_or_else(PoisonError::into_inner).spec(symbol).cloned();
         let mut plan = RefillPlan::new(first, last, u64::from(ask.trades_max), TRADES_PAGE_MAX);
@@ -124,9 +130,19 @@ impl Refiller {
         answer(ask, &spec.name, &plan, events, &self.events).await;
     }
 
+    /// Waits until this weight is within the part of our share that refills may take.
+    async fn within_share(&mut self, weight: u32) {
+        loop {
+            let Some(share) = self.governor.lock().rest_share(self.rest.budget()) else { return };
+            let now = mono_now();
+            let Some(until) = self.taken.free_at(share, SHARE_PERCENT_MAX, weight, now) else { return };
+            tokio::time::sleep(Duration::from_nanos(until.since_ns(now))).await;
+        }
+    }
+
     /// One page of the venue's trades.
     async fn page(
-        &self,
+        &mut self,
         spec: &SymbolSpec,
         ask: &RefillAsk,
         first: u64,
@@ -135,12 +151,14 @@ impl Refiller {
         let stream_kind = ask.ids.stream_kind;
         let query = trades_query(protocol(self.venue), stream_kind, &spec.name, first, count);
         let query = query.ok_or(NotRefilled::NotOffered)?;
+        self.within_share(query.weight).await;
         let now = mono_now();
         let held_until = self.governor.lock().held_until(self.rest.budget(), now);
         if held_until.is_some_and(|until| Duration::from_nanos(until.since_ns(now)) > PATIENCE) {
             return Err(NotRefilled::HeldOff);
         }
         let asked = tokio::time::timeout(PATIENCE, self.rest.get(&query.path, query.weight)).await;
+        self.taken.spend(query.weight, mono_now());
         let reply = asked.map_err(|_| NotRefilled::TimedOut)?.map_err(|error| {
             tracing::warn!(venue = %self.venue, %error, "missing trades: not answered");
             why_not(&error)
