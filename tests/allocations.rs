@@ -6,9 +6,11 @@
 //! ```
 //! What is compared is the hot thread's own count at its first event and at its last.
 
+#[path = "support/certificate.rs"]
+mod certificate;
 mod venue_server;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use certificate::certificate;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -259,29 +261,10 @@ fn books_tickers_and_candles_that_tier_two_decodes_allocate_nothing_once_warm() 
     assert_eq!(allocations, 0, "after the warm-up");
 }
 
-fn certificate() -> (Arc<rustls::ServerConfig>, String) {
-    let mut params = CertificateParams::new(Vec::new()).expect("no names");
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let ca = CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("a CA");
-    let key = KeyPair::generate().expect("a key");
-    let names = CertificateParams::new(vec!["127.0.0.1".to_owned()]).expect("an address");
-    let certificate = names.signed_by(&key, &ca).expect("a certificate");
-    let config = rustls::ServerConfig::builder_with_provider(rustls::crypto::aws_lc_rs::default_provider().into())
-        .with_safe_default_protocol_versions()
-        .expect("the provider's versions")
-        .with_no_client_auth()
-        .with_single_cert(
-            vec![certificate.der().clone()],
-            rustls::pki_types::PrivateKeyDer::Pkcs8(key.serialize_der().into()),
-        )
-        .expect("a certificate and its key");
-    (Arc::new(config), ca.pem())
-}
-
 /// Runs the engine over wss, one message a record, which this opens: the most records, and so the most allocations, that
 /// messages can come in.
 fn run_wss(records: RecordOpener, count: u64) -> Outcome {
-    let (tls, ca) = certificate();
+    let (tls, ca) = certificate("127.0.0.1");
     let name = format!("tickwire-allocations-{}-{}.pem", records.name(), std::process::id());
     let ca_file = std::env::temp_dir().join(name);
     std::fs::write(&ca_file, ca).expect("a file of our own");

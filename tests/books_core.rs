@@ -6,9 +6,14 @@
 //!                                                     test: looks at the board ─► BeginFetch, Snapshot, Quarantine, ReadBook
 //! ```
 
+#[path = "support/certificate.rs"]
+mod certificate;
+#[path = "support/faults.rs"]
+mod faults;
 mod venue_server;
 
-use rcgen::{CertificateParams, KeyPair};
+use certificate::certificate;
+use faults::faults;
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -44,16 +49,6 @@ const SNAPSHOT_LEVELS: u64 = 200;
 const WARM_UP: u64 = 8_000;
 /// Names of the books' symbols.
 const NAMES: [&str; 2] = ["BTCUSDT", "ETHUSDT"];
-
-/// Page faults of the calling thread so far, minor and major.
-fn faults() -> u64 {
-    // SAFETY: a rusage is made of integers: all zero is a value.
-    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
-    // SAFETY: `usage` is a valid rusage for the whole call.
-    let result = unsafe { libc::getrusage(libc::RUSAGE_THREAD, &raw mut usage) };
-    assert_eq!(result, 0, "a thread may ask about itself");
-    u64::try_from(usage.ru_minflt + usage.ru_majflt).expect("a count")
-}
 
 /// The strategy: it reads all there is to read, and notes what its thread has taken.
 #[derive(Default)]
@@ -343,24 +338,13 @@ fn over_ws_kept_books_take_no_memory_whatever_becomes_of_them() {
 
 #[test]
 fn over_wss_kept_books_take_no_memory_whatever_becomes_of_them() {
-    let key = KeyPair::generate().expect("a key");
-    let names = CertificateParams::new(vec!["127.0.0.1".to_owned()]).expect("an address");
-    let certificate = names.self_signed(&key).expect("a certificate");
-    let tls = rustls::ServerConfig::builder_with_provider(rustls::crypto::aws_lc_rs::default_provider().into())
-        .with_safe_default_protocol_versions()
-        .expect("the provider's versions")
-        .with_no_client_auth()
-        .with_single_cert(
-            vec![certificate.der().clone()],
-            rustls::pki_types::PrivateKeyDer::Pkcs8(key.serialize_der().into()),
-        )
-        .expect("a certificate and its key");
+    let (tls, ca) = certificate("127.0.0.1");
     let ca_file = std::env::temp_dir().join(format!("tickwire-books-{}.pem", std::process::id()));
-    std::fs::write(&ca_file, certificate.pem()).expect("a file of our own");
+    std::fs::write(&ca_file, ca).expect("a file of our own");
     let client = client_config(Some(&ca_file)).expect("a certificate to trust");
     std::fs::remove_file(&ca_file).expect("still there");
     let shared = Shared::new();
     let far = Arc::clone(&shared);
-    let server = VenueServer::start_tls(Arc::new(tls), move |_, session| serve(session, &far));
+    let server = VenueServer::start_tls(tls, move |_, session| serve(session, &far));
     run(&server, Some(client), &shared);
 }

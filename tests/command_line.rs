@@ -1,7 +1,10 @@
 //! The real binary: what it prints for machines and for people, how it ends, and what it never shows.
 
+#[path = "support/certificate.rs"]
+mod certificate;
 mod venue_server;
 
+use certificate::certificate;
 use serde_json::Value;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
@@ -787,26 +790,6 @@ async fn converse(stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Un
     while let Some(Ok(_)) = socket.next().await {}
 }
 
-fn acceptor() -> (tokio_rustls::TlsAcceptor, String) {
-    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-    let mut params = CertificateParams::new(Vec::new()).expect("no names");
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let ca = CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("a CA");
-    let key = KeyPair::generate().expect("a key");
-    let names = CertificateParams::new(vec!["127.0.0.1".to_owned()]).expect("an address");
-    let certificate = names.signed_by(&key, &ca).expect("a certificate");
-    let config = rustls::ServerConfig::builder_with_provider(rustls::crypto::aws_lc_rs::default_provider().into())
-        .with_safe_default_protocol_versions()
-        .expect("the provider's versions")
-        .with_no_client_auth()
-        .with_single_cert(
-            vec![certificate.der().clone()],
-            rustls::pki_types::PrivateKeyDer::Pkcs8(key.serialize_der().into()),
-        )
-        .expect("a certificate and its key");
-    (std::sync::Arc::new(config).into(), ca.pem())
-}
-
 #[test]
 fn the_echo_client_tells_a_clean_close_from_a_cut_over_both_transports_and_tls() {
     let client = echo_client();
@@ -817,8 +800,8 @@ fn the_echo_client_tells_a_clean_close_from_a_cut_over_both_transports_and_tls()
             for end in [End::Close, End::Cut] {
                 let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).expect("a port");
                 let address = listener.local_addr().expect("bound");
-                let (acceptor, ca) = if is_secure { Some(acceptor()) } else { None }.unzip();
-                let server = runtime.spawn(serve(listener, acceptor, end));
+                let (config, ca) = is_secure.then(|| certificate("127.0.0.1")).unzip();
+                let server = runtime.spawn(serve(listener, config.map(Into::into), end));
                 let scheme = if is_secure { "wss" } else { "ws" };
                 let mut command = Command::new(&client);
                 command.args([&format!("{scheme}://{address}/"), "--transport", transport]);

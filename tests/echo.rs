@@ -5,12 +5,13 @@
 //!                       └─ at most WINDOW under way: the client never waits for the server with its own reading stopped
 //! ```
 
+#[path = "support/certificate.rs"]
+mod certificate;
+
+use certificate::certificate;
 use futures_util::{SinkExt, StreamExt};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 use tickwire::hot::{ClosedBy, ConnectionSettings, DataKind, HotConnection, Poller, ReadOutcome, RecordOpener, Waker};
 use tickwire::limits::VISIT_BYTES_MAX;
 use tickwire::net::{ConnectOptions, Message, WebSocketConnection, WebSocketOptions, client_config, connect};
@@ -62,7 +63,8 @@ impl EchoServer {
             runtime.spawn(async move { echo(accept(listener).await).await });
             return Self { runtime, options: options("ws", address), ca_file: None };
         };
-        let (acceptor, ca) = certificate();
+        let (config, ca) = certificate("127.0.0.1");
+        let acceptor = tokio_rustls::TlsAcceptor::from(config);
         runtime.spawn(async move { echo(acceptor.accept(accept(listener).await).await.unwrap()).await });
         let path =
             std::env::temp_dir().join(format!("tickwire-echo-{}-{name}-{}.pem", std::process::id(), opener.name()));
@@ -91,25 +93,6 @@ async fn echo(socket: impl AsyncRead + AsyncWrite + Unpin) {
             socket.send(message).await.unwrap();
         }
     }
-}
-
-/// A server for 127.0.0.1, and the PEM of the authority that vouches for it.
-fn certificate() -> (tokio_rustls::TlsAcceptor, String) {
-    let mut params = CertificateParams::new(Vec::new()).unwrap();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let ca = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-    let key = KeyPair::generate().unwrap();
-    let certificate = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap().signed_by(&key, &ca).unwrap();
-    let config = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(
-            vec![certificate.der().clone()],
-            PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der())),
-        )
-        .unwrap();
-    (Arc::new(config).into(), ca.pem())
 }
 
 fn through_the_hot_connection(tls: Option<RecordOpener>) {

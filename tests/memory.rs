@@ -5,8 +5,11 @@
 //! server thread: frames made beforehand ──► ws ──► hot core ──► handler: notes its thread's faults
 //! ```
 
+#[path = "support/faults.rs"]
+mod faults;
 mod venue_server;
 
+use faults::faults;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -30,16 +33,6 @@ static ALONE: Mutex<()> = Mutex::new(());
 fn alone() -> MutexGuard<'static, ()> {
     // A test that failed while it held it left nothing half done.
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Page faults of the calling thread so far, minor and major.
-fn faults() -> u64 {
-    // SAFETY: a rusage is made of integers: all zero is a value.
-    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
-    // SAFETY: `usage` is a valid rusage for the whole call.
-    let result = unsafe { libc::getrusage(libc::RUSAGE_THREAD, &raw mut usage) };
-    assert_eq!(result, 0, "a thread may ask about itself");
-    u64::try_from(usage.ru_minflt + usage.ru_majflt).expect("a count")
 }
 
 /// What the hot thread notes: written by it alone, read when all is over.

@@ -5,11 +5,13 @@
 //! ```
 //! What the client does is seen from the server and from its status. Nothing waits for a time where it can wait for a fact.
 
+#[path = "support/certificate.rs"]
+mod certificate;
+
 use axum::Router;
 use axum::routing::post;
+use certificate::certificate;
 use futures_util::{SinkExt, StreamExt};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde_json::{Value, json};
 use std::future::{Future, pending};
 use std::net::SocketAddr;
@@ -251,27 +253,13 @@ async fn answers_in_any_order_find_who_asked() {
 
 #[tokio::test]
 async fn and_so_they_do_over_tls() {
-    let mut params = CertificateParams::new(Vec::new()).unwrap();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let ca = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-    let key = KeyPair::generate().unwrap();
-    let certificate = CertificateParams::new(vec!["localhost".to_owned()]).unwrap().signed_by(&key, &ca).unwrap();
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(
-            vec![certificate.der().clone()],
-            PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der())),
-        )
-        .unwrap();
+    let (config, ca) = certificate("localhost");
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let server = Server::listen(listener, Some(Arc::new(config).into()), |_| true, reverse);
+    let server = Server::listen(listener, Some(config.into()), |_| true, reverse);
     let mut options = server.options();
     options.connect.url = Url::parse(&format!("wss://localhost:{}/ws", server.address.port())).unwrap();
     let file = std::env::temp_dir().join(format!("tickwire-requests-{}.pem", std::process::id()));
-    std::fs::write(&file, ca.pem()).unwrap();
+    std::fs::write(&file, ca).unwrap();
     options.connect.tls = Some(client_config(Some(&file)).unwrap());
     std::fs::remove_file(&file).unwrap();
     assert_each_finds_its_own(&RequestClient::connect(options).0).await;
