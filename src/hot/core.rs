@@ -763,6 +763,8 @@ impl<S> Core<S> {
         }
         let mono = self.clock.mono(now);
         self.tell_overdue(|_, _, opened| mono.since_ns(opened) > HOLE_WAIT_NS);
+        // What the ring had no room for.
+        self.outbox.ask(&mut self.desk.trails);
         for index in 0..self.slots.len() {
             let slot = &self.slots[index];
             let has_waited = |since: Option<Ticks>, ns| since.is_some_and(|at| self.clock.elapsed_ns(at, now) > ns);

@@ -13,7 +13,7 @@ use super::connection::{Closed, HotConnection};
 use super::legs::{Judgement, Mark, Marked, Overlap, Overlaps, Role};
 use super::outbox::Outbox;
 use super::pulse::{Marks, Pulses};
-use super::ring::{Feed, Notice};
+use super::ring::Feed;
 use super::router::{Router, take_unrouted};
 use super::shelf::Shelf;
 use super::stages::Sampler;
@@ -340,9 +340,7 @@ impl<S> Batch<'_, S> {
     }
 
     fn ask_for_refills(&mut self) {
-        while let Some((slot, ids)) = self.delivery.trails.next_asked() {
-            self.outbox.deliver(Notice::Missing { slot, ids });
-        }
+        self.outbox.ask(self.delivery.trails);
     }
 
     #[inline]

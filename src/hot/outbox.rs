@@ -3,11 +3,13 @@
 //! ```text
 //! core ──► waiting (in order) ──► ring ──► cold side        lost, spent, unsent, sample: must arrive
 //!      ──────────────────────────► ring                     control message: dropped and counted where there is no room
+//!                                                           hole to be refilled: stays where it is until there is room
 //! ```
 
 use super::poller::Waker;
 use super::ring::Notice;
 use super::stats::ConnectionStats;
+use super::trails::Trails;
 use crate::limits::{CONTROL_MESSAGE_BYTES, SAMPLE_BYTES};
 use crate::venue::DecodeError;
 use rtrb::Producer;
@@ -37,6 +39,17 @@ impl Outbox {
                 break;
             }
             self.waker.wake();
+        }
+    }
+
+    /// Asks for refills while there is room, so that they are never what others wait behind: what is not asked for yet stays in
+    /// its table, which is bounded and counts what it has no room for.
+    pub(super) fn ask(&mut self, trails: &mut Trails) {
+        while self.waiting.is_empty()
+            && !self.notices.is_full()
+            && let Some((slot, ids)) = trails.next_asked()
+        {
+            self.deliver(Notice::Missing { slot, ids });
         }
     }
 

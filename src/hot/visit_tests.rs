@@ -3,6 +3,7 @@
 use super::*;
 use crate::hot::refill::{Interruption, Refill};
 use crate::hot::trails::MissingIds;
+use crate::limits::HOLE_COUNT_MAX;
 use crate::market::{Level, Meta, Side};
 use crate::venue::TradeBatch;
 
@@ -233,6 +234,31 @@ fn more_refills_than_a_core_takes_come_back_and_no_hole_is_left_behind() {
     assert_eq!(refilled + without_room, 9 * hole_count, "each is delivered or counted");
     bench.say(&mut peer, &[trade(2)]);
     assert_eq!(bench.connection.ids_late.get(), 0, "nothing is thought missing any more");
+}
+
+#[test]
+fn where_nobody_takes_what_a_core_says_holes_wait_in_their_table_and_what_it_has_no_room_for_is_counted() {
+    let mut bench = Bench::new();
+    let mut peer = bench.attach(bench.feed(3, 0));
+    let hole_count = (RING_SLOTS + 2 * HOLE_COUNT_MAX) as u64;
+    for at in 0..=hole_count / 64 {
+        let jumps: Vec<String> = (0..64).map(|jump| trade(1 + 10 * (64 * at + jump))).collect();
+        bench.say(&mut peer, &jumps);
+        assert!(bench.core.outbox.waiting.is_empty(), "nothing is kept in memory that grows");
+    }
+    let without_room = bench.connection.refills_without_room.get();
+    assert!(without_room > 0);
+    let mut asked = 0;
+    loop {
+        let holes = bench.missing();
+        if holes.is_empty() {
+            break;
+        }
+        asked += holes.iter().map(MissingIds::count).sum::<u64>();
+        let now = bench.core.clock.ticks();
+        bench.core.housekeeping(now);
+    }
+    assert!(asked + without_room >= bench.connection.ids_missing.get(), "{asked} asked, {without_room} counted");
 }
 
 #[test]
