@@ -110,12 +110,15 @@ fn main() -> std::io::Result<()> {
         races.push((Work::Wire, Box::new(move || wire::race(is_tls, slices, cpu))));
     }
     races.push((Work::Throughput, Box::new(move || wire::saturated(slices, cpu))));
-    match std::env::var_os("TICKWIRE_FRAMES") {
-        Some(root) => {
+    let wants_books = arguments.only.is_empty() || arguments.only.contains(&Work::Book);
+    match std::env::var_os("TICKWIRE_FRAMES").filter(|root| !root.is_empty()) {
+        Some(root) if wants_books => {
             for capture in recorded_book::Capture::all(Path::new(&root)) {
                 races.push((Work::Book, Box::new(move || books::race(&capture, rounds / 4))));
             }
         }
+        Some(_) => {}
+        None if !wants_books => {}
         None => eprintln!("books are not raced: TICKWIRE_FRAMES, the folder with recorded frames, is not set"),
     }
     races.retain(|(work, _)| arguments.only.is_empty() || arguments.only.contains(work));

@@ -113,8 +113,8 @@ pub(crate) fn mixed(n: u64, salt: u64) -> u64 {
     mixed ^ (mixed >> 32)
 }
 
-/// Trade or update id of the first message; each has the next.
-pub(crate) const FIRST_ID: u64 = 50_093_239_212;
+/// Before the first trade or update id of each symbol.
+const FIRST_ID: u64 = 50_093_239_212;
 
 /// The names of a universe: short and long ones, as venues have them.
 pub(crate) fn universe(count: usize) -> Vec<String> {
@@ -159,7 +159,14 @@ pub(crate) fn generated(case: Case, names: &[String], count_max: usize, bytes_ma
         bytes += message.text.len();
         bytes <= bytes_max
     };
-    (0..count_max as u64).map(|n| message(case, n, names)).take_while(fits).collect()
+    // Each symbol counts for itself, as a venue does: an id that is left out would be a hole.
+    let mut next_ids = vec![FIRST_ID; names.len()];
+    let numbered = |n| {
+        let next = &mut next_ids[symbol_of(n, names.len())];
+        *next += 1;
+        message(case, n, *next, names)
+    };
+    (0..count_max as u64).map(numbered).take_while(fits).collect()
 }
 
 /// A text in the frame that a server puts it in, behind what is there already.
@@ -170,13 +177,15 @@ pub(crate) fn frame(text: &[u8], frames: &mut Vec<u8>) {
     frames.extend_from_slice(text);
 }
 
-/// The `n`-th message of a case, of one of these symbols.
-pub(crate) fn message(case: Case, n: u64, names: &[String]) -> Message {
+/// Venue time of the first message; each is a millisecond later than the one before.
+pub(crate) const FIRST_TIME_MS: u64 = 1_700_000_000_000;
+
+/// The `n`-th message of a case, of one of these symbols, with this id.
+fn message(case: Case, n: u64, id: u64, names: &[String]) -> Message {
     let symbol = symbol_of(n, names.len());
     let name = &names[symbol];
     let stream = name.to_ascii_lowercase();
-    let time = 1_700_000_000_000 + n;
-    let id = FIRST_ID + n;
+    let time = FIRST_TIME_MS + n;
     let count = match case {
         Case::BinanceSpotTrade | Case::BybitLinearTrade => 1,
         Case::BinanceSpotQuote => 2,

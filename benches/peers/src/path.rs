@@ -36,8 +36,9 @@ const MARKER: &str = "MARKUSDT";
 struct Mine {
     cold: ColdPorts,
     venue: TcpStream,
-    chunk: Vec<u8>,
-    chunks_left: usize,
+    /// What is sent of them next.
+    chunks: Vec<Vec<u8>>,
+    next: usize,
     started: Option<(Instant, u64)>,
     handled: usize,
     chunk_ns: Vec<u64>,
@@ -46,7 +47,8 @@ struct Mine {
 
 impl Mine {
     fn send(&mut self) {
-        self.venue.write_all(&self.chunk).expect("the core reads");
+        self.venue.write_all(&self.chunks[self.next]).expect("the core reads");
+        self.next += 1;
     }
 }
 
@@ -62,8 +64,7 @@ fn on_marker(mine: &mut Mine, _quote: &Quote) {
     mine.chunk_ns.push(u64::try_from(started.elapsed().as_nanos()).expect("below a century"));
     mine.allocations += thread_allocations() - allocations;
     while mine.cold.pop().is_some() {}
-    mine.chunks_left -= 1;
-    if mine.chunks_left == 0 {
+    if mine.next == mine.chunks.len() {
         mine.cold.push(Command::Stop).expect("room in the ring");
     } else {
         mine.send();
@@ -93,8 +94,8 @@ fn chunk(messages: &[Message]) -> Vec<u8> {
     chunk
 }
 
-/// ns of each chunk, and allocations of all, through a core of its own.
-fn through_a_core(names: &[String], messages: &[Message], cpu: Cpu) -> (Vec<u64>, u64) {
+/// ns of each chunk of so many messages, and allocations of all, through a core of its own.
+fn through_a_core(names: &[String], messages: &[Message], count: usize, cpu: Cpu) -> (Vec<u64>, u64) {
     let (hot, mut cold) = ports().expect("descriptors");
     let core_stats = Arc::new(CoreStats::new(0));
     let stats = Arc::new(ConnectionStats::default());
@@ -116,8 +117,8 @@ fn through_a_core(names: &[String], messages: &[Message], cpu: Cpu) -> (Vec<u64>
     let mut state = Mine {
         cold,
         venue,
-        chunk: chunk(messages),
-        chunks_left: CHUNKS,
+        chunks: messages.chunks(count).map(chunk).collect(),
+        next: 0,
         started: None,
         handled: 0,
         chunk_ns: Vec::with_capacity(CHUNKS),
@@ -127,7 +128,7 @@ fn through_a_core(names: &[String], messages: &[Message], cpu: Cpu) -> (Vec<u64>
     let settings = CoreSettings { idle: Idle::Spin, ..CoreSettings::default() };
     let core = Core::new(settings, hot, core_stats, Strategy { state, on_symbol }).expect("a poller");
     let mine = core.run().expect("no handler panics");
-    assert_eq!(mine.handled, CHUNKS * messages.len(), "each event reached its handler once");
+    assert_eq!(mine.handled, messages.len(), "each event reached its handler once");
     assert_eq!((stats.unparsed.get(), stats.unrouted.get()), (0, 0));
     (mine.chunk_ns, mine.allocations)
 }
@@ -135,33 +136,36 @@ fn through_a_core(names: &[String], messages: &[Message], cpu: Cpu) -> (Vec<u64>
 /// The race over a universe of so many symbols.
 pub(crate) fn race(symbols: usize, slices: usize, cpu: Cpu) -> Raced {
     let names = &universe(symbols)[..];
-    let messages = &generated(CASE, names, usize::MAX >> 1, CHUNK_BYTES_MAX)[..];
+    // All are different: a trade that comes again is another matter.
+    let count = generated(CASE, names, usize::MAX >> 1, CHUNK_BYTES_MAX).len();
+    let messages = &generated(CASE, names, CHUNKS * count, usize::MAX)[..];
     let mut engine = Engine::new(CASE, names, cpu);
-    let mut arena = Arena::new(messages.iter().map(|message| &message.text[..]));
+    let arena = |messages: &[Message]| Arena::new(messages.iter().map(|message| &message.text[..]));
+    let mut arenas: Vec<Arena> = messages.chunks(count).map(arena).collect();
     let (mut core_ns, mut decode_ns, mut allocated) = (Vec::new(), Vec::new(), [0, 0]);
     for slice in 0..2 * slices {
         if slice % 2 == 0 {
-            let (chunk_ns, allocations) = through_a_core(names, messages, cpu);
-            core_ns.extend(chunk_ns.into_iter().skip(WARM_UP).map(|ns| ns as f64 / messages.len() as f64));
+            let (chunk_ns, allocations) = through_a_core(names, messages, count, cpu);
+            core_ns.extend(chunk_ns.into_iter().skip(WARM_UP).map(|ns| ns as f64 / count as f64));
             allocated[0] += allocations;
             continue;
         }
-        for pass in 0..CHUNKS {
+        for (pass, arena) in arenas.iter_mut().enumerate() {
             black_box(arena.pull());
             let before = thread_allocations();
             let started = Instant::now();
             let mut sum = Sum::default();
-            for at in (0..).take(messages.len()) {
+            for at in (0..).take(count) {
                 engine.decode(arena.padded_mut(at), &mut sum);
             }
             black_box(sum.0);
             if pass >= WARM_UP {
-                decode_ns.push(started.elapsed().as_nanos() as f64 / messages.len() as f64);
+                decode_ns.push(started.elapsed().as_nanos() as f64 / count as f64);
             }
             allocated[1] += thread_allocations() - before;
         }
     }
-    let messages_taken = (slices * CHUNKS * messages.len()) as f64;
+    let messages_taken = (slices * messages.len()) as f64;
     let outcome = |name, version, mut ns: Vec<f64>, allocated: u64| Outcome {
         name,
         version,

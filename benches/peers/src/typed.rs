@@ -39,12 +39,6 @@ pub(crate) struct SpotTrade<'a> {
     m: bool,
 }
 
-impl SpotTrade<'_> {
-    pub(crate) const fn id(&self) -> u64 {
-        self.t
-    }
-}
-
 impl Typed for SpotTrade<'_> {
     fn symbol(&self) -> &str {
         self.s

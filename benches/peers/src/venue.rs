@@ -1,6 +1,6 @@
 //! The other end of a socket: a thread that writes trades as a venue does, at a pace or without a pause.
 
-use crate::messages::{Case, FIRST_ID, Message, frame, generated, universe};
+use crate::messages::{Case, FIRST_TIME_MS, Message, frame, generated, universe};
 use crate::tls_peer::{APPLICATION_DATA, Key, Peer};
 use std::io::Write;
 use std::net::TcpStream;
@@ -19,7 +19,6 @@ pub(crate) struct Load {
     pub(crate) frames: Vec<Vec<u8>>,
     /// All of them, one behind the other.
     pub(crate) block: Vec<u8>,
-    /// Messages in all: the block comes so often, or at a pace once.
     pub(crate) total: usize,
     pub(crate) is_paced: bool,
     pub(crate) expected: Sums,
@@ -37,10 +36,10 @@ pub(crate) struct Sums {
 }
 
 impl Load {
-    /// `count` messages, each once at the pace, or `repeats` times without a pause.
-    pub(crate) fn new(count: usize, repeats: Option<usize>) -> Self {
+    /// So many messages, at the pace or without a pause. Each comes once: a trade that comes again is another matter.
+    pub(crate) fn new(total: usize, is_paced: bool) -> Self {
         let names = universe(SYMBOLS);
-        let messages = generated(CASE, &names, count, usize::MAX);
+        let messages = generated(CASE, &names, total, usize::MAX);
         let framed = |message: &Message| {
             let mut bytes = Vec::new();
             frame(&message.text, &mut bytes);
@@ -48,25 +47,22 @@ impl Load {
         };
         let frames: Vec<Vec<u8>> = messages.iter().map(framed).collect();
         let mut expected = Sums::default();
-        for _ in 0..repeats.unwrap_or(1) {
-            for Message { text, truth } in &messages {
-                let (price, qty) = truth.levels[0];
-                expected.units = expected.units.wrapping_add(price).wrapping_add(qty);
-                let number = |units: i64, digits: usize| -> f64 {
-                    let scale = 10_i64.pow(digits as u32);
-                    format!("{}.{:0digits$}", units / scale, units % scale).parse().expect("a number")
-                };
-                expected.floats += number(price, 2) + number(qty, 3);
-                expected.ends += u64::from(text[0]) + u64::from(text[text.len() - 1]);
-            }
+        for Message { text, truth } in &messages {
+            let (price, qty) = truth.levels[0];
+            expected.units = expected.units.wrapping_add(price).wrapping_add(qty);
+            let number = |units: i64, digits: usize| -> f64 {
+                let scale = 10_i64.pow(digits as u32);
+                format!("{}.{:0digits$}", units / scale, units % scale).parse().expect("a number")
+            };
+            expected.floats += number(price, 2) + number(qty, 3);
+            expected.ends += u64::from(text[0]) + u64::from(text[text.len() - 1]);
         }
-        let total = count * repeats.unwrap_or(1);
-        Self { names, block: frames.concat(), frames, total, is_paced: repeats.is_none(), expected }
+        Self { names, block: frames.concat(), frames, total, is_paced, expected }
     }
 
-    /// Place of a trade among the messages.
-    pub(crate) fn at(id: u64) -> usize {
-        usize::try_from(id - FIRST_ID).expect("a number of this load")
+    /// Place of a trade among the messages, by its time.
+    pub(crate) fn at(time_ms: u64) -> usize {
+        usize::try_from(time_ms - FIRST_TIME_MS).expect("a time of this load")
     }
 
     /// Bytes of a message, the mean.

@@ -28,7 +28,7 @@ use tickwire::hot::{
     Attachment, ColdPorts, Command, ConnectionSettings, ConnectionStats, Core, CoreSettings, CoreStats, Feed,
     HotConnection, Idle, Router, Strategy, Stream, mono_now, ports,
 };
-use tickwire::market::{SymbolSpec, SymbolTable, Trade, TradeId};
+use tickwire::market::{SymbolSpec, SymbolTable, Trade};
 use tickwire::telemetry::thread_allocations;
 use tickwire::venue::{Cpu, Decoder, Form};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -38,9 +38,8 @@ use tokio_tungstenite::tungstenite::protocol::Role;
 /// Messages at the start of a slice that warm caches and predictors and are not counted.
 const WARM_UP: usize = 500;
 const PACED: usize = WARM_UP + 3_500;
-/// Messages of the block that is sent again and again, and how often.
-const BLOCK: usize = 4_096;
-const REPEATS: usize = 64;
+/// Messages without a pause, WARM_UP among them.
+const SATURATED: usize = 131_072;
 /// A slice that takes this long has lost its last message.
 const SLICE_TIME_MAX: Duration = Duration::from_secs(30);
 /// What the neighbours are given between two slices.
@@ -149,10 +148,10 @@ struct Mine {
 }
 
 fn on_trade(mine: &mut Mine, trade: &Trade) {
-    let TradeId::Number(id) = trade.id else { panic!("Binance numbers its trades") };
     let sums = &mut mine.handled.sums;
     sums.units = sums.units.wrapping_add(trade.price.mantissa()).wrapping_add(trade.qty.mantissa());
-    mine.handled.note(|| Load::at(id));
+    let time = trade.meta.matching_time.expect("every trade has one");
+    mine.handled.note(|| Load::at(time.ns().cast_unsigned() / 1_000_000));
     if mine.handled.is_complete() {
         mine.cold.push(Command::Stop).expect("room in the ring");
     }
@@ -197,7 +196,7 @@ impl<L: Shared> User<L> {
     fn new(load: &Load) -> Self {
         let handler: Handler = |handled, trade| {
             trade.levels(|price, qty| handled.sums.floats += price + qty);
-            handled.note(|| Load::at(trade.id()));
+            handled.note(|| Load::at(trade.number()));
         };
         let routes = load.names.iter().map(|name| (name.clone(), handler)).collect();
         Self { _library: PhantomData, routes, handled: Handled::new(load) }
@@ -381,7 +380,7 @@ pub(crate) fn race(is_tls: bool, slices: usize, decode: Cpu) -> Raced {
         eprintln!("one CPU: nothing over the wire");
         return Raced { rows: Vec::new(), panel: None };
     };
-    let load = Load::new(PACED, None);
+    let load = Load::new(PACED, true);
     let contenders: &[Contender] = if is_tls { &OVER_TLS } else { &PLAIN };
     let mut quantiles = vec![[Vec::new(), Vec::new()]; contenders.len()];
     let mut all: Vec<Vec<u64>> = vec![Vec::new(); contenders.len()];
@@ -422,7 +421,7 @@ pub(crate) fn race(is_tls: bool, slices: usize, decode: Cpu) -> Raced {
 /// CPU time of the client's thread for a message, without a pause between them.
 pub(crate) fn saturated(slices: usize, decode: Cpu) -> Raced {
     let Some(cpus) = two_cpus() else { return Raced { rows: Vec::new(), panel: None } };
-    let load = Load::new(BLOCK, Some(REPEATS));
+    let load = Load::new(SATURATED, false);
     let mut taken = vec![Vec::new(); PLAIN.len()];
     let mut allocated = vec![0; PLAIN.len()];
     let messages = (load.total - WARM_UP) as f64;
