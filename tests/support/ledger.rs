@@ -231,6 +231,7 @@ impl Stage {
     pub(crate) fn drained(&mut self) {
         self.exchange.pause_tape(true);
         let known = self.engine.symbols();
+        let happened = format!("{:?}", self.happened());
         until(&self.runtime, "the last trade of every symbol", || {
             let ledger = self.ledger.lock().unwrap();
             for name in &self.symbols {
@@ -240,7 +241,13 @@ impl Stage {
                 let seen = &ledger[&spec.symbol.index()];
                 // In an overlap the faster leg decides; the last few may come in another order.
                 if !seen.trades.iter().rev().take(2_000).any(|&id| id == last) {
-                    return Err(format!("{name}: {} trades", seen.trades.len()));
+                    let (venue, report, views) =
+                        (self.venue, self.engine.report().to_json(), self.exchange.subscriptions(self.venue));
+                    return Err(format!(
+                        "{venue} {name}: {} trades, the last {:?}, not {last:?}; {report}; {views:?}; before: {happened}",
+                        seen.trades.len(),
+                        seen.trades.last(),
+                    ));
                 }
             }
             Ok(())
