@@ -135,11 +135,12 @@ impl Stage {
     /// Each symbol's entries, once the tape has stood still and its last trade has come.
     fn drained(&self) -> Vec<Vec<Entry>> {
         self.exchange.pause_tape(true);
-        let mut before = 0;
+        // A core that has to wait for its CPU says nothing for a while, and goes on.
+        let (mut before, mut looks) = (0, 0);
         until(&self.runtime, "nothing more comes", || {
             let events = self.report().events;
-            let is_so = std::mem::replace(&mut before, events) == events;
-            if is_so { Ok(()) } else { Err(format!("{events} events")) }
+            looks = if std::mem::replace(&mut before, events) == events { looks + 1 } else { 0 };
+            if looks == 20 { Ok(()) } else { Err(format!("{events} events")) }
         });
         self.until_settled();
         let ledger = self.ledger.lock().unwrap();

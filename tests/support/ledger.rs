@@ -26,7 +26,7 @@ use tokio::sync::broadcast;
 pub(crate) const SYMBOLS: u32 = 5;
 
 /// What the strategy saw of one symbol.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Seen {
     pub(crate) trades: Vec<TradeId>,
     pub(crate) quotes: u64,
@@ -233,11 +233,12 @@ impl Stage {
         let known = self.engine.symbols();
         let happened = format!("{:?}", self.happened());
         until(&self.runtime, "the last trade of every symbol", || {
-            let ledger = self.ledger.lock().unwrap();
             for name in &self.symbols {
+                // Asked before the ledger is locked: it takes a while, and whoever notes a trade waits for the ledger.
                 let tape = self.exchange.tape(self.venue, name).unwrap();
                 let last = read(&tape.trade_id(tape.last_trade).unwrap());
                 let spec = known.iter().find(|spec| &*spec.name == name.as_str()).unwrap();
+                let ledger = self.ledger.lock().unwrap();
                 let seen = &ledger[&spec.symbol.index()];
                 // In an overlap the faster leg decides; the last few may come in another order.
                 if !seen.trades.iter().rev().take(2_000).any(|&id| id == last) {
@@ -259,7 +260,8 @@ impl Stage {
     /// Compares the ledger with the tape.
     pub(crate) fn assert_whole(&mut self) {
         self.drained();
-        let ledger = self.ledger.lock().unwrap();
+        // A copy: whoever notes an event waits for the ledger.
+        let ledger = self.ledger.lock().unwrap().clone();
         for spec in self.engine.symbols().iter().filter(|spec| self.symbols.iter().any(|name| name == &*spec.name)) {
             let (venue, seen) = (self.venue, &ledger[&spec.symbol.index()]);
             let tape = self.exchange.tape(venue, &spec.name).unwrap();

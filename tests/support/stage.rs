@@ -39,6 +39,8 @@ pub(crate) fn config(mut connections: Vec<ConnectionConfig>, endpoints: &Endpoin
 pub(crate) fn until<T>(runtime: &Runtime, what: &str, mut look: impl FnMut() -> Result<T, String>) -> T {
     runtime.block_on(async {
         let mut looks = tokio::time::interval(Duration::from_millis(5));
+        // A look that takes longer than that is followed by a pause all the same: it may hold what the engine waits for.
+        looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut last = String::new();
         let looking = async {
             loop {
