@@ -111,6 +111,10 @@ fn write_connection(connection: &ConnectionConfig, sockets: &[&PlannedSocket<'_>
     super::book::write_books(connection, out)?;
     let share = connection.rest.weight_share_percent;
     writeln!(out, "  rest         {}, at most {share} % of the address's weight", connection.rest_url)?;
+    match connection.rest.relist.filter(|_| connection.book_channel().is_some()) {
+        Some(relist) => writeln!(out, "  ticks        looked up again every {}", seconds(relist))?,
+        None => writeln!(out, "  ticks        not looked up again")?,
+    }
     match connection.refill_trades_max {
         0 => writeln!(out, "  missing      told; not refilled (refill_trades_max)")?,
         _ if !offers_trades(connection.venue) => {

@@ -193,7 +193,8 @@ impl Handle {
         self.manager.config()
     }
 
-    /// Reads the configuration's files again and gives what differs; applies it, unless this is a `dry_run`.
+    /// Reads the configuration's files again and gives what differs; applies it, unless this is a `dry_run`. Then the venues'
+    /// instrument lists are asked for again too, where books are kept: as soon as nobody else needs a venue's weight.
     ///
     /// # Errors
     /// [`HandleError::Config`]: the files cannot be read, or what they say cannot be; or, but for a dry run, nothing of it
@@ -212,6 +213,9 @@ impl Handle {
             self.manager.apply(&changing, &old, &difference).await?;
             let summary = difference.to_string().lines().collect::<Vec<_>>().join("; ");
             self.manager.shared.events.publish("engine", Happening::Reloaded { summary });
+        }
+        if !is_dry_run {
+            self.manager.look_at_lists().await;
         }
         Ok(difference)
     }
@@ -328,6 +332,7 @@ impl Handle {
             cores: self.manager.cores.iter().map(|core| self.core_status(core)).collect(),
             lanes: shared.lanes.iter().enumerate().map(|(index, lane)| self.lane_status(index, lane)).collect(),
             books,
+            lists: self.manager.lists(),
             events_dropped: self.events_dropped.load(Ordering::Relaxed),
         }
     }

@@ -34,6 +34,7 @@ mod report;
 mod shared;
 mod slots;
 mod status;
+mod ticks;
 mod watchdog;
 
 use crate::config::{Config, Idle, LaneConfig, Wait};
@@ -637,6 +638,7 @@ impl RunningEngine {
             &self.threads,
             &self.manager.shared.lanes,
             (symbols, self.is_halted()),
+            self.manager.lists(),
             self.failure(),
         )
     }

@@ -113,6 +113,23 @@ impl BookDesk {
         (Self { inner: Arc::default(), keeper, changed: Arc::default(), settling: Arc::default() }, heard)
     }
 
+    /// One that has had a book of this symbol made.
+    #[cfg(test)]
+    pub(super) fn keeping(venue: Venue, symbol: Symbol) -> (Self, mpsc::UnboundedReceiver<Message>) {
+        let (desk, heard) = Self::new();
+        let wanted = Wanted {
+            connection: "a".into(),
+            stream: "stream".into(),
+            depth: 0,
+            core: 0,
+            settings: BookSettings::for_depth(0),
+            snapshots: Vec::new(),
+            heaviness: 1,
+        };
+        desk.lock().made.insert(symbol.index(), (symbol, Made { venue, name: "A".into(), wanted }));
+        (desk, heard)
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -173,6 +190,16 @@ impl BookDesk {
         let mut all: Vec<_> = self.lock().made.values().cloned().collect();
         all.sort_by(|a, b| (a.1.venue.name(), &a.1.name).cmp(&(b.1.venue.name(), &b.1.name)));
         all
+    }
+
+    /// True where a book of this venue is kept.
+    pub(super) fn keeps_any_of(&self, venue: Venue) -> bool {
+        self.lock().made.values().any(|(_, made)| made.venue == venue)
+    }
+
+    /// The venue has changed this symbol's tick or lot: its book, if one is kept, is worth nothing.
+    pub(super) fn tick_changed(&self, symbol: Symbol) {
+        let _ = self.keeper.send(Message::TickChanged { symbol });
     }
 
     /// Makes what is wanted of the symbols known by now, and ends what is not. The books are on their way to their cores once
