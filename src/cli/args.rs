@@ -218,7 +218,8 @@ pub(super) struct RunArguments {
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub(super) duration: Option<Duration>,
     /// Write every book here at the end, as it is then: one JSON object a line with venue, symbol, state, sequence, bids and
-    /// asks (price and quantity as exact decimal texts, best first), how far each side is known, and why a stale one is.
+    /// asks (price and quantity as exact decimal texts, best first), how far each side is known, and why a stale one is. What is
+    /// there under this name is replaced once all of it is written.
     #[arg(long, value_name = "FILE")]
     pub(super) books_out: Option<PathBuf>,
     #[command(flatten)]

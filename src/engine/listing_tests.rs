@@ -324,7 +324,7 @@ fn first_symbol() -> Symbol {
 
 /// A listing with two symbols, A and B, at a venue that books are kept of, both known at a tick of 0.01.
 async fn watched(relist: Option<Duration>) -> Bench {
-    let books = BookDesk::keeping(Venue::BinanceSpot, first_symbol());
+    let books = BookDesk::keeping(Venue::BinanceSpot, &[first_symbol()]);
     let bench = looking((&["A", "B"], false, Vec::new()), &["A", "B"], relist, books).await;
     bench.server.open();
     bench.started().await;
@@ -446,7 +446,7 @@ async fn a_look_that_fails_is_counted_told_nobody_and_tried_again_later() {
 
 #[tokio::test]
 async fn who_asks_while_a_look_is_under_way_is_told_what_it_says_and_nothing_that_it_cannot_know() {
-    let books = BookDesk::keeping(Venue::BinanceSpot, first_symbol());
+    let books = BookDesk::keeping(Venue::BinanceSpot, &[first_symbol()]);
     let bench = looking((&["A"], false, Vec::new()), &["A", "B"], None, books).await;
     bench.server.gate.add_permits(1);
     bench.started().await;
