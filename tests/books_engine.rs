@@ -646,9 +646,12 @@ fn a_tick_finer_than_the_scale_is_told_what_does_not_fit_is_refused_and_its_book
     for venue in venues {
         assert!(stage.exchange.change_tick(venue, &symbol, 2));
     }
+    until(&stage.runtime, "the lists say so", || {
+        let lists = stage.engine.report().lists;
+        if lists.iter().all(|list| list.ticks_too_fine == 0) { Ok(()) } else { Err(format!("{lists:?}")) }
+    });
     stage.until_live(books);
     stage.assert_true(&venues);
-    assert!(stage.engine.report().lists.iter().all(|list| list.ticks_too_fine == 0));
     stage.end();
 }
 

@@ -441,7 +441,7 @@ mod tests {
         spot.tls.records = RecordOpener::InPlace;
         let mut bybit = ConnectionConfig::new("bybit", Venue::BybitSpot);
         (bybit.refill_trades_max, bybit.conflate_quotes) = (0, true);
-        let bybit = bybit.subscribed_to(&["BTCUSDT"], &["publicTrade"]).unwrap();
+        let bybit = bybit.subscribed_to(&["BTCUSDT"], &["publicTrade", "orderbook.50"]).unwrap();
         let linear =
             ConnectionConfig::new("linear", Venue::BybitLinear).subscribed_to(&["BTCUSDT"], &["publicTrade"]).unwrap();
         let mut config = Config::from_connections(vec![spot, bybit, linear]).unwrap();
@@ -459,6 +459,8 @@ mod tests {
             "  rotation     when the venue announces its end, on demand; both live for 2 s\n",
             "               and 3 s after the loss at the earliest\n",
             ", at most 50 % of the address's weight\n",
+            "  ticks        looked up again every 3600 s\n",
+            "  ticks        not looked up again\n",
             "  missing      told; up to 1000 trades of a hole refilled by REST, where the venue offers it\n",
             "  missing      told; not refilled (refill_trades_max)\n",
             "  missing      told; not refilled: this venue offers no trades by id\n",

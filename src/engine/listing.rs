@@ -174,14 +174,14 @@ struct LookWaits {
 
 impl LookWaits {
     const fn every(every: Option<Duration>) -> Self {
-        Self { every, put_off: Duration::from_secs(5), retry: Duration::from_secs(60) }
+        Self { every, put_off: Duration::from_secs(5), retry: Duration::from_secs(300) }
     }
 }
 
 /// When that is.
 struct Look {
     waits: LookWaits,
-    /// `None`: not before somebody asks for it.
+    /// `None`: not before somebody asks for it; while one is under way, not before it has ended.
     at: Option<Instant>,
     /// The list under way is for a look, too.
     is_under_way: bool,
@@ -190,6 +190,13 @@ struct Look {
 impl Look {
     fn next_in(&mut self, wait: Option<Duration>) {
         self.at = wait.map(|wait| Instant::now() + wait);
+    }
+
+    /// A look is over. One that was asked for meanwhile stays due: the list that came may be from before.
+    fn ended(&mut self, wait: Option<Duration>) {
+        if self.at.is_none() {
+            self.next_in(wait);
+        }
     }
 
     fn is_due(&self) -> bool {
@@ -416,6 +423,9 @@ impl VenueListing {
                 wanted.extend(known.map(|spec| spec.name.to_string()));
             }
             self.look.is_under_way = is_look;
+            if is_look {
+                self.look.at = None;
+            }
             let rest = self.rest.clone();
             self.lists_begun += 1;
             self.fetch = Fetch::UnderWay(Box::pin(async move { rest.instruments(wanted.as_ref()).await }));
@@ -437,7 +447,7 @@ impl VenueListing {
             }
         });
         if is_look {
-            self.look.next_in(Some(self.look.waits.retry.max(asked).min(ASKED_LONGEST)));
+            self.look.ended(Some(self.look.waits.retry.max(asked).min(ASKED_LONGEST)));
         }
         if self.waiters.is_empty() {
             return;
@@ -450,7 +460,7 @@ impl VenueListing {
     async fn take(&mut self, list: &InstrumentList) {
         self.retry_wait = RETRY_FIRST;
         if std::mem::take(&mut self.look.is_under_way) {
-            self.look.next_in(self.look.waits.every);
+            self.look.ended(self.look.waits.every);
         }
         let wants_all = self.waiters.iter().any(|waiter| waiter.wants_all);
         let missing: HashSet<&String> = self.waiters.iter().flat_map(|waiter| &waiter.missing).collect();

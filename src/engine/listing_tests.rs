@@ -461,3 +461,22 @@ async fn who_asks_while_a_look_is_under_way_is_told_what_it_says_and_nothing_tha
     assert_eq!(asked.await.unwrap(), Ok(Listed::default()));
     assert_eq!(bench.server.count(), 3, "C came with a list of its own");
 }
+
+#[tokio::test]
+async fn a_look_that_is_asked_for_while_one_is_under_way_is_not_forgotten() {
+    let books = BookDesk::keeping(Venue::BinanceSpot, &[first_symbol()]);
+    let mut bench = looking((&["A"], false, Vec::new()), &["A"], None, books).await;
+    bench.server.gate.add_permits(1);
+    bench.started().await;
+    bench.handle.look().await.unwrap();
+    bench.server.asked(2).await;
+    // Changed a moment after the list under way was drawn up.
+    bench.server.list(&["A 0.1"]);
+    bench.handle.look().await.unwrap();
+    while bench.handle.asks.capacity() < ASKS_MAX {
+        tokio::task::yield_now().await;
+    }
+    bench.server.open();
+    assert!(matches!(bench.next_event().await, Happening::TicksChanged { .. }));
+    assert_eq!(bench.lists_read(3).await.lists, 3);
+}

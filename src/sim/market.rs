@@ -570,13 +570,15 @@ mod tests {
     fn a_tick_that_no_book_fits_on_and_a_symbol_that_is_not_listed_change_nothing() {
         let mut market = market(7);
         let name = market.listings[0].listing.name.clone();
-        let before = market.listings[0].listing.clone();
         assert!(!market.change_tick(&name, 9) && !market.change_tick(&name, 255) && !market.change_tick("NOSUCH", 1));
         // The cheapest of the assets has a price of some thousand ticks.
         let cheap = synthetic_listings(Venue::BinanceSpot, 7, 30);
         let mut market = SyntheticMarket::new(Venue::BinanceSpot, 7, cheap, false);
+        let cheap = market.find("XRPUSDT").unwrap() as usize;
+        let before = market.listings[cheap].clone();
         assert!(!market.change_tick("XRPUSDT", 1));
-        assert_eq!(market.listings[0].listing, before);
+        let after = &market.listings[cheap];
+        assert_eq!((&after.listing, after.price), (&before.listing, before.price));
     }
 
     #[test]
