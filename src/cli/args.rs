@@ -135,7 +135,8 @@ pub(super) enum CtlCommand {
         /// Its name.
         connection: String,
     },
-    /// Reads the configuration's files again and applies what differs; what cannot change live is refused by name.
+    /// Reads the configuration's files again and applies what differs; what cannot change live is refused by name. Where books
+    /// are kept, the venues' instrument lists are asked for again too.
     Reload {
         /// Print what differs, and change nothing.
         #[arg(long)]
