@@ -103,6 +103,12 @@ impl Stage {
 
     /// Lets the market stand still, waits until every book of the engine is that of the exchange, and lets it live on.
     fn assert_true(&self, venues: &[Venue]) {
+        self.stand_still(venues);
+        self.exchange.pause_tape(false);
+    }
+
+    /// Lets the market stand still, and waits until every book of the engine is that of the exchange: nothing is on its way.
+    fn stand_still(&self, venues: &[Venue]) {
         self.exchange.pause_tape(true);
         until(&self.runtime, "the engine's books are the exchange's", || {
             let (books, rows) = (self.engine.books(), self.status().books);
@@ -113,7 +119,30 @@ impl Stage {
             }
             Ok(())
         });
-        self.exchange.pause_tape(false);
+    }
+
+    /// Waits for the first event that `pick` takes.
+    fn next<T>(&mut self, what: &str, pick: impl Fn(&str, &Happening) -> Option<T>) -> T {
+        let began = Instant::now();
+        loop {
+            while let Ok(event) = self.events.try_recv() {
+                if let Some(taken) = pick(&event.connection, &event.what) {
+                    return taken;
+                }
+            }
+            assert!(began.elapsed() < PATIENCE, "not in {PATIENCE:?}: {what}");
+            a_moment(&self.runtime);
+        }
+    }
+
+    /// Waits until books of a venue are told stale, and gives why and whose.
+    fn next_stale(&mut self, venue: Venue) -> (String, Vec<String>) {
+        self.next("a stale book", |connection, what| match what {
+            Happening::BooksStale { reason, symbols } if connection == venue.name() => {
+                Some((reason.clone(), symbols.clone()))
+            }
+            _ => None,
+        })
     }
 
     fn is_true(&self, book: &BookReport, stream: &str) -> Result<(), String> {
@@ -469,6 +498,14 @@ fn a_reload_that_changes_how_books_are_looked_after_leaves_them_live_and_one_tha
         if is_deeper { Ok(()) } else { Err(format!("{books:?}")) }
     });
     assert!(stage.told_stale().is_empty(), "they were live all the time");
+    // A reload asks for the instrument list again, too; by itself the engine would not do so for an hour.
+    stage.stand_still(&[Venue::BinanceSpot]);
+    let symbol = stage.exchange.symbols(Venue::BinanceSpot)[0].clone();
+    assert!(stage.exchange.change_tick(Venue::BinanceSpot, &symbol, 1));
+    assert!(reload(&stage, "book.snapshot_depth = 500\nsubscription.weights.BTCUSDT = 9\n").is_empty());
+    assert_eq!(stage.next_stale(Venue::BinanceSpot), ("tick_changed".to_owned(), vec![symbol]));
+    stage.exchange.pause_tape(false);
+    stage.until_live(SYMBOLS as usize);
     reload(&stage, "book.snapshot_depth = 500\nbook.depth = 600\n");
     stage.until_live(SYMBOLS as usize);
     until(&stage.runtime, "every book is cut to its depth", || {
@@ -515,5 +552,128 @@ fn where_no_book_is_wanted_none_is_kept_and_nothing_is_fetched() {
     assert_eq!((stage.status(), stage.engine.books().len()), (BooksStatus::default(), 0));
     let requests = stage.exchange.stats().venue(Venue::BinanceSpot).unwrap().rest_requests;
     assert_eq!(requests, 1, "the instrument list");
+    stage.end();
+}
+
+#[test]
+fn a_tick_that_the_venue_changes_is_told_and_that_book_alone_is_rebuilt_at_the_new_one() {
+    let relist = Some(Duration::from_secs(1));
+    let mut stage = Stage::with(&VENUES, "", |connection| connection.rest.relist = relist);
+    let books = VENUES.len() * SYMBOLS as usize;
+    stage.until_live(books);
+    for venue in VENUES {
+        stage.told();
+        let symbol = stage.exchange.symbols(venue)[1].clone();
+        // The changes before the new tick are at the old one.
+        stage.stand_still(&VENUES);
+        assert!(stage.exchange.change_tick(venue, &symbol, 1));
+        let (connection, changes) = stage.next("the changed tick", |connection, what| match what {
+            Happening::TicksChanged { changes } => Some((connection.to_owned(), changes.clone())),
+            _ => None,
+        });
+        let [change] = &changes[..] else { panic!("one symbol: {changes:?}") };
+        assert_eq!((connection.as_str(), change.symbol.as_str()), (venue.name(), symbol.as_str()));
+        let ticks = (change.tick_before.as_deref(), change.tick.as_deref());
+        assert_eq!((ticks, &change.lot_before), ((Some("0.01"), Some("0.1")), &change.lot), "{venue}");
+        assert_eq!(stage.next_stale(venue), ("tick_changed".to_owned(), vec![symbol.clone()]), "{venue}: it alone");
+        stage.exchange.pause_tape(false);
+        let repaired = stage.next("the book is live again", |_, what| match what {
+            Happening::BooksStale { reason, symbols } => panic!("{venue}: {reason}: {symbols:?}"),
+            Happening::BooksRepaired { reason, symbols, .. } => Some((reason.clone(), symbols.clone())),
+            _ => None,
+        });
+        assert_eq!(repaired, ("tick_changed".to_owned(), vec![symbol]), "{venue}");
+    }
+    stage.until_live(books);
+    stage.assert_true(&VENUES);
+    let report = stage.engine.report();
+    assert_eq!(report.hot_threads[0].books.stale_reasons, BTreeMap::from([("tick_changed".to_owned(), 3)]));
+    assert_eq!(report.lists.len(), VENUES.len());
+    for list in &report.lists {
+        assert_eq!((list.ticks_changed, list.ticks_too_fine, list.lists_failed), (1, 0, 0), "{list:?}");
+        assert!(list.lists >= 2, "{list:?}");
+    }
+    let unparsed: Vec<u64> = report.connections.iter().map(|connection| connection.unparsed).collect();
+    assert_eq!(unparsed, [0, 0, 0], "a coarser tick fits the scales");
+    stage.end();
+}
+
+#[test]
+fn a_tick_finer_than_the_scale_is_told_what_does_not_fit_is_refused_and_its_book_is_not_served() {
+    let venues = [Venue::BinanceSpot, Venue::BybitLinear];
+    let relist = Some(Duration::from_secs(1));
+    let mut stage = Stage::with(&venues, "", |connection| connection.rest.relist = relist);
+    let books = venues.len() * SYMBOLS as usize;
+    stage.until_live(books);
+    let symbol = stage.exchange.symbols(venues[0])[1].clone();
+    for venue in venues {
+        stage.told();
+        stage.stand_still(&[venue]);
+        assert!(stage.exchange.change_tick(venue, &symbol, 4));
+        let too_fine = stage.next("the tick is too fine", |connection, what| match what {
+            Happening::TicksTooFine { symbols } => Some((connection.to_owned(), symbols.clone())),
+            _ => None,
+        });
+        assert_eq!(too_fine, (venue.name().to_owned(), vec![symbol.clone()]));
+        assert_eq!(stage.next_stale(venue), ("tick_changed".to_owned(), vec![symbol.clone()]));
+        stage.exchange.pause_tape(false);
+        until(&stage.runtime, "prices that do not fit are refused and counted", || {
+            let report = stage.engine.report();
+            let connection = report.connections.iter().find(|connection| connection.venue == venue.name());
+            match connection.and_then(|connection| connection.unparsed_reasons.get("off_grid")) {
+                Some(3..) => Ok(()),
+                _ => Err(format!("{:?}", connection.map(|connection| &connection.unparsed_reasons))),
+            }
+        });
+    }
+    let status = stage.status();
+    for book in &status.books {
+        assert_eq!(book.state == "live", book.symbol != symbol, "{book:?}");
+    }
+    until(&stage.runtime, "a snapshot says why the book cannot be rebuilt", || {
+        let books = stage.status().books;
+        let row = books.iter().find(|book| book.symbol == symbol && book.venue == "binance-spot");
+        let error = row.and_then(|row| row.last_error.clone()).unwrap_or_default();
+        if error.contains("depth snapshot of") { Ok(()) } else { Err(error) }
+    });
+    let lists = stage.engine.report().lists;
+    assert!(lists.iter().all(|list| list.ticks_too_fine == 1), "{lists:?}");
+    let handle = stage.engine.handle();
+    let status = stage.runtime.block_on(async move { handle.status().await });
+    assert_eq!(status.lists.len(), 2);
+    assert!(tickwire::telemetry::status_text(&status).contains("TOO FINE"));
+    // Back at a tick that it can be read at, the book is the exchange's again.
+    for venue in venues {
+        assert!(stage.exchange.change_tick(venue, &symbol, 2));
+    }
+    until(&stage.runtime, "the lists say so", || {
+        let lists = stage.engine.report().lists;
+        if lists.iter().all(|list| list.ticks_too_fine == 0) { Ok(()) } else { Err(format!("{lists:?}")) }
+    });
+    stage.until_live(books);
+    stage.assert_true(&venues);
+    stage.end();
+}
+
+#[test]
+fn a_symbol_that_is_halted_and_trades_again_is_told_and_its_book_stays() {
+    let relist = Some(Duration::from_secs(1));
+    let mut stage = Stage::with(&[Venue::BybitLinear], "", |connection| connection.rest.relist = relist);
+    stage.until_live(SYMBOLS as usize);
+    let symbol = stage.exchange.symbols(Venue::BybitLinear)[2].clone();
+    assert!(stage.exchange.set_trading(Venue::BybitLinear, &symbol, false));
+    let halted = stage.next("halted", |_, what| match what {
+        Happening::NotTrading { reason, symbols } => Some((reason.clone(), symbols.clone())),
+        _ => None,
+    });
+    assert_eq!(halted, ("halted".to_owned(), vec![symbol.clone()]));
+    assert_eq!(stage.engine.report().lists[0].not_trading, 1);
+    assert!(stage.exchange.set_trading(Venue::BybitLinear, &symbol, true));
+    let again = stage.next("trading again", |_, what| match what {
+        Happening::TradingAgain { symbols } => Some(symbols.clone()),
+        Happening::BooksStale { reason, symbols } => panic!("{reason}: {symbols:?}"),
+        _ => None,
+    });
+    assert_eq!(again, [symbol]);
     stage.end();
 }

@@ -312,6 +312,11 @@ impl Drop for Child {
     }
 }
 
+/// True for a file that is not whole yet.
+fn is_part(entry: &fs::DirEntry) -> bool {
+    entry.file_name().to_string_lossy().ends_with(".part")
+}
+
 #[test]
 fn the_program_writes_every_book_at_its_end_and_tells_each_while_it_runs() {
     let Some(root) = frames() else { return };
@@ -367,6 +372,7 @@ fn the_program_writes_every_book_at_its_end_and_tells_each_while_it_runs() {
     assert!(status.contains("BOOKS") && status.contains("binance-usdm"), "{status}");
     assert!(Command::new("kill").args(["-TERM", &child.0.id().to_string()]).status().unwrap().success());
     assert_eq!(child.0.wait().unwrap().code(), Some(0));
+    assert_eq!(fs::read_dir(&folder.0).unwrap().filter(|entry| is_part(entry.as_ref().unwrap())).count(), 0);
     let text = fs::read_to_string(&out).unwrap();
     let books: Vec<BookReport> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let names: Vec<(&str, &str)> = books.iter().map(|book| (book.venue.as_str(), book.symbol.as_str())).collect();

@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use tickwire::telemetry::{ConnectionReport, HotThreadReport, LaneReport, Report, SampleReport};
+use tickwire::telemetry::{ConnectionReport, HotThreadReport, LaneReport, ListReport, Report, SampleReport};
 use tickwire::venue::Reason;
 
 fn root() -> PathBuf {
@@ -100,6 +100,7 @@ fn every_key_and_every_reason_of_the_reports_is_explained() {
         connections: vec![ConnectionReport { samples: vec![SampleReport::default()], ..ConnectionReport::default() }],
         hot_threads: vec![HotThreadReport::default()],
         lanes: vec![LaneReport::default()],
+        lists: vec![ListReport::default()],
         ..Report::default()
     };
     let mut names = Vec::new();

@@ -135,7 +135,8 @@ pub(super) enum CtlCommand {
         /// Its name.
         connection: String,
     },
-    /// Reads the configuration's files again and applies what differs; what cannot change live is refused by name.
+    /// Reads the configuration's files again and applies what differs; what cannot change live is refused by name. Where books
+    /// are kept, the venues' instrument lists are asked for again too.
     Reload {
         /// Print what differs, and change nothing.
         #[arg(long)]
@@ -218,7 +219,8 @@ pub(super) struct RunArguments {
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub(super) duration: Option<Duration>,
     /// Write every book here at the end, as it is then: one JSON object a line with venue, symbol, state, sequence, bids and
-    /// asks (price and quantity as exact decimal texts, best first), how far each side is known, and why a stale one is.
+    /// asks (price and quantity as exact decimal texts, best first), how far each side is known, and why a stale one is. What is
+    /// there under this name is replaced once all of it is written.
     #[arg(long, value_name = "FILE")]
     pub(super) books_out: Option<PathBuf>,
     #[command(flatten)]

@@ -11,6 +11,7 @@
 //! Nothing of the engine is decided in this room.
 
 mod args;
+mod books_out;
 mod check;
 mod ctl;
 mod demo;

@@ -1,6 +1,7 @@
 //! `tickwire run`: the engine with a configuration from files.
 
 use super::args::{ConfigArguments, ReportArguments, RunArguments};
+use super::books_out::BooksOut;
 use super::exit::CommandError;
 use super::output::Stdout;
 use super::run_loop::{EngineHandle, run_loop};
@@ -11,8 +12,7 @@ use crate::net::ControlSocketError;
 use crate::strategy;
 use crate::telemetry::{BookReport, Failure, Report};
 use anyhow::Context as _;
-use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::Duration;
 
@@ -38,8 +38,8 @@ impl EngineHandle for RunningEngine {
         }
     }
 
-    fn books(&self) -> Vec<BookReport> {
-        Self::books(self)
+    fn for_each_book(&self, give: &mut dyn FnMut(BookReport, usize) -> ControlFlow<()>) {
+        Self::for_each_book(self, give);
     }
 
     fn stop(self) -> Report {
@@ -53,8 +53,8 @@ pub(super) fn run(arguments: &RunArguments, signals: &mut Signals) -> Result<(),
     if let Some(path) = &arguments.endpoints {
         point_at(&mut config, path).map_err(CommandError::Configuration)?;
     }
-    let mut books_out = books_out(arguments)?;
-    run_config(config, &arguments.report, (arguments.duration, books_out.as_mut()), signals, |builder| {
+    let books_out = books_out(arguments)?;
+    run_config(config, &arguments.report, (arguments.duration, books_out), signals, |builder| {
         builder.default_strategy(arguments.report.strategy_or_default())
     })
 }
@@ -71,8 +71,8 @@ pub(super) fn run_with(
     if let Some(path) = &arguments.endpoints {
         point_at(&mut config, path).map_err(CommandError::Configuration)?;
     }
-    let mut books_out = books_out(arguments)?;
-    run_config(config, &arguments.report, (arguments.duration, books_out.as_mut()), signals, |builder| {
+    let books_out = books_out(arguments)?;
+    run_config(config, &arguments.report, (arguments.duration, books_out), signals, |builder| {
         let builder = build(builder);
         match &arguments.report.strategy {
             Some(chosen) => builder.default_strategy(chosen),
@@ -94,17 +94,15 @@ fn point_at(config: &mut Config, path: &Path) -> anyhow::Result<()> {
 }
 
 /// Where the books go at the end: made at once, so that what cannot be written is known before anything is started.
-fn books_out(arguments: &RunArguments) -> Result<Option<BufWriter<File>>, CommandError> {
-    let Some(path) = &arguments.books_out else { return Ok(None) };
-    let file = File::create(path).with_context(|| format!("--books-out {}", path.display()));
-    file.map(|file| Some(BufWriter::new(file))).map_err(CommandError::Configuration)
+fn books_out(arguments: &RunArguments) -> Result<Option<BooksOut>, CommandError> {
+    arguments.books_out.as_deref().map(BooksOut::create).transpose().map_err(CommandError::Configuration)
 }
 
 /// Starts an engine and watches it to its end.
 pub(super) fn run_config(
     config: Config,
     report: &ReportArguments,
-    (duration, books_out): (Option<Duration>, Option<&mut BufWriter<File>>),
+    (duration, books_out): (Option<Duration>, Option<BooksOut>),
     signals: &mut Signals,
     with_strategies: impl FnOnce(EngineBuilder) -> EngineBuilder,
 ) -> Result<(), CommandError> {
@@ -115,7 +113,7 @@ pub(super) fn run_config(
     // Reports are cold work: this thread leaves the hot CPUs too.
     confine_to(&cold_cores).context("cold_cores").map_err(CommandError::Runtime)?;
     signals.restart_clock();
-    run_loop(engine, signals, schedule, &mut output, books_out.map(|file| file as &mut dyn Write))
+    run_loop(engine, signals, schedule, &mut output, books_out)
 }
 
 /// What the configuration asked for wrongly, apart from what this machine did not give.

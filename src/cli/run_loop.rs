@@ -7,12 +7,14 @@
 //! Deadlines are multiples of the interval from the start, so that no delay adds up; one that was missed is left out,
 //! because every report holds totals. Called by `run` and `demo`. Reads no clock of its own.
 
+use super::books_out::BooksOut;
 use super::exit::CommandError;
 use super::output::Output;
 use super::signals::{Wait, Wake};
 use crate::telemetry::{BookReport, Failure, Report};
 use anyhow::Context as _;
-use std::io::{self, Write};
+use std::io;
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 /// How long an engine that fails by itself may go unnoticed.
@@ -35,10 +37,8 @@ pub trait EngineHandle {
     fn reload(&self) -> Result<String, String> {
         Err("this engine cannot read its configuration again".to_owned())
     }
-    /// Every book as it is now.
-    fn books(&self) -> Vec<BookReport> {
-        Vec::new()
-    }
+    /// Gives every book as it is now, one after the other, and how many are still to come; until it is told to stop.
+    fn for_each_book(&self, _give: &mut dyn FnMut(BookReport, usize) -> ControlFlow<()>) {}
     /// Closes every connection and ends; the last report.
     fn stop(self) -> Report;
 }
@@ -79,11 +79,11 @@ pub(super) fn run_loop<E: EngineHandle>(
     wait: &mut impl Wait,
     schedule: Schedule,
     output: &mut impl Output,
-    books_out: Option<&mut dyn Write>,
+    books_out: Option<BooksOut>,
 ) -> Result<(), CommandError> {
     let watched = watch(&engine, wait, schedule, output);
     // Before anything is closed: as the books are, not as they are left.
-    let books_written = books_out.map_or(Ok(()), |out| write_books(&engine.books(), out));
+    let books_written = books_out.map_or(Ok(()), |out| out.write(&engine));
     let summaries = engine.summaries();
     let mut report = engine.stop();
     report.is_final = true;
@@ -97,7 +97,7 @@ pub(super) fn run_loop<E: EngineHandle>(
     if let Some(failure) = report.failure {
         return Err(failure.into());
     }
-    books_written.context("writing the books").map_err(CommandError::Runtime)?;
+    books_written.map_err(CommandError::Runtime)?;
     match written {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(error).context("writing the report").map_err(CommandError::Runtime)
@@ -105,15 +105,6 @@ pub(super) fn run_loop<E: EngineHandle>(
         // Who stopped reading wants no more, and no complaint.
         _ => Ok(()),
     }
-}
-
-/// One line a book.
-fn write_books(books: &[BookReport], out: &mut dyn Write) -> io::Result<()> {
-    for book in books {
-        serde_json::to_writer(&mut *out, book)?;
-        out.write_all(b"\n")?;
-    }
-    out.flush()
 }
 
 fn watch(

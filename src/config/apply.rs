@@ -8,8 +8,8 @@ use super::header::{Header, is_credential, is_header_value, name_fault};
 use super::place::Place;
 use super::reader::Section;
 use super::{
-    AuthConfig, Credential, HeartbeatConfig, Host, LivenessConfig, ReconnectConfig, ReconnectStrategy, RotationConfig,
-    Separate, ServerPing, SocketConfig, SubscriptionConfig, TimeoutsConfig,
+    AuthConfig, Credential, HeartbeatConfig, Host, LivenessConfig, ReconnectConfig, ReconnectStrategy, RestConfig,
+    RotationConfig, Separate, ServerPing, SocketConfig, SubscriptionConfig, TimeoutsConfig,
 };
 use toml_edit::Item;
 
@@ -121,6 +121,14 @@ pub(super) fn apply_rotation(mut table: Section<'_>, rotation: &mut RotationConf
     table.millis("overlap_ms", &mut rotation.overlap);
     table.millis("overlap_max_ms", &mut rotation.overlap_max);
     table.flag("on_notice", &mut rotation.on_notice);
+    table.finish();
+}
+
+pub(super) fn apply_rest(mut table: Section<'_>, rest: &mut RestConfig) {
+    table.count("weight_share_percent", &mut rest.weight_share_percent);
+    let mut relist = rest.relist.unwrap_or_default();
+    table.seconds("relist_s", &mut relist);
+    rest.relist = (!relist.is_zero()).then_some(relist);
     table.finish();
 }
 

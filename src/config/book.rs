@@ -183,7 +183,7 @@ impl One<'_> {
     /// A snapshot that costs more than our share of a window would never be asked for.
     fn share_carries_a_snapshot(&mut self) {
         let connection = self.connection;
-        let RestConfig { weight_share_percent } = connection.rest;
+        let RestConfig { weight_share_percent, .. } = connection.rest;
         let Some((weight, _)) = protocol(connection.venue).rest_limits().weight else { return };
         let share = u64::from(weight) * u64::from(weight_share_percent) / 100;
         let heaviest = connection.book.snapshots(connection.venue).last().copied();

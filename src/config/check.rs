@@ -5,7 +5,9 @@
 
 use super::exchange::{NAME_ALLOWED, Placed, is_name};
 use super::place::Places;
-use super::{ConfigError, ConnectionConfig, EngineConfig, Host, InstrumentConfig, Transport, check_upkeep, engine};
+use super::{
+    ConfigError, ConnectionConfig, EngineConfig, Host, InstrumentConfig, RestConfig, Transport, check_upkeep, engine,
+};
 use crate::hot::RecordOpener;
 use crate::limits::{
     CONNECTION_COUNT_MAX, LEGGED_SOCKET_COUNT_MAX, SCALE_MAX, SYMBOL_COUNT_MAX, SYMBOL_NAME_BYTES_MAX,
@@ -364,15 +366,28 @@ fn one_answer_per_venue(placed: &[Placed], errors: &mut Vec<ConfigError>) {
             );
             errors.push(places.of("rest_url").error(&connection.rest_url, allowed));
         }
-        if first.connection.rest != connection.rest {
-            const KEY: &str = "rest.weight_share_percent";
-            let allowed = format!(
-                "{}, as connection \"{}\" has it{}: a venue has one budget for one address",
-                first.connection.rest.weight_share_percent,
-                first.connection.name,
-                seen_at(&first.places, KEY)
-            );
-            errors.push(places.of(KEY).error(connection.rest.weight_share_percent, allowed));
+        let share = |rest: &RestConfig| rest.weight_share_percent.to_string();
+        let relist = |rest: &RestConfig| rest.relist.unwrap_or_default().as_secs_f64().to_string();
+        for (key, said, first_said, why) in [
+            (
+                "rest.weight_share_percent",
+                share(&connection.rest),
+                share(&first.connection.rest),
+                "a venue has one budget for one address",
+            ),
+            (
+                "rest.relist_s",
+                relist(&connection.rest),
+                relist(&first.connection.rest),
+                "a venue has one instrument list",
+            ),
+        ] {
+            if said != first_said {
+                let (name, seen) = (&first.connection.name, seen_at(&first.places, key));
+                errors.push(
+                    places.of(key).error(said, format!("{first_said}, as connection \"{name}\" has it{seen}: {why}")),
+                );
+            }
         }
         for (index, row) in connection.instruments.iter().enumerate() {
             let key = (connection.venue, row.symbol.as_str());

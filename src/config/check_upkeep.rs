@@ -70,6 +70,11 @@ impl One<'_> {
             "trades of one hole (0: off)",
         );
         self.range("rest.weight_share_percent", connection.rest.weight_share_percent, 1..=90, "percent");
+        if let Some(relist) = connection.rest.relist
+            && !(SECOND..=7 * DAY).contains(&relist)
+        {
+            self.refuse("rest.relist_s", relist.as_secs_f64(), "0 (never), or 1 to 604800 seconds");
+        }
         if self.places.has("auth") || connection.auth.is_some() {
             let allowed = format!(
                 "no [auth]: {} streams its market data to everybody; credentials belong to a [[request]]",

@@ -111,6 +111,10 @@ fn write_connection(connection: &ConnectionConfig, sockets: &[&PlannedSocket<'_>
     super::book::write_books(connection, out)?;
     let share = connection.rest.weight_share_percent;
     writeln!(out, "  rest         {}, at most {share} % of the address's weight", connection.rest_url)?;
+    match connection.rest.relist.filter(|_| connection.book_channel().is_some()) {
+        Some(relist) => writeln!(out, "  ticks        looked up again every {}", seconds(relist))?,
+        None => writeln!(out, "  ticks        not looked up again")?,
+    }
     match connection.refill_trades_max {
         0 => writeln!(out, "  missing      told; not refilled (refill_trades_max)")?,
         _ if !offers_trades(connection.venue) => {
@@ -437,7 +441,7 @@ mod tests {
         spot.tls.records = RecordOpener::InPlace;
         let mut bybit = ConnectionConfig::new("bybit", Venue::BybitSpot);
         (bybit.refill_trades_max, bybit.conflate_quotes) = (0, true);
-        let bybit = bybit.subscribed_to(&["BTCUSDT"], &["publicTrade"]).unwrap();
+        let bybit = bybit.subscribed_to(&["BTCUSDT"], &["publicTrade", "orderbook.50"]).unwrap();
         let linear =
             ConnectionConfig::new("linear", Venue::BybitLinear).subscribed_to(&["BTCUSDT"], &["publicTrade"]).unwrap();
         let mut config = Config::from_connections(vec![spot, bybit, linear]).unwrap();
@@ -455,6 +459,8 @@ mod tests {
             "  rotation     when the venue announces its end, on demand; both live for 2 s\n",
             "               and 3 s after the loss at the earliest\n",
             ", at most 50 % of the address's weight\n",
+            "  ticks        looked up again every 3600 s\n",
+            "  ticks        not looked up again\n",
             "  missing      told; up to 1000 trades of a hole refilled by REST, where the venue offers it\n",
             "  missing      told; not refilled (refill_trades_max)\n",
             "  missing      told; not refilled: this venue offers no trades by id\n",

@@ -426,6 +426,7 @@ fn settings(connection: &ConnectionConfig) -> Vec<Setting> {
         ("conflate_quotes", conflate_quotes.to_string(), Ok(Effect::Rotation)),
         ("refill_trades_max", refill_trades_max.to_string(), Ok(Effect::AtOnce)),
         ("rest.weight_share_percent", rest.weight_share_percent.to_string(), Err(BUDGET)),
+        ("rest.relist_s", seconds(rest.relist.unwrap_or_default()), Err(BUDGET)),
         ("tls.ca_file", optional(ca_file.as_ref().map(|file| file.display())), Ok(Effect::Rotation)),
         ("tls.records", records.name().to_owned(), Ok(Effect::Rotation)),
         ("limits.max_message_bytes", limits.max_message_bytes.to_string(), Ok(Effect::Rotation)),

@@ -113,6 +113,7 @@ fn each_setting_is_taken_when_it_can_be_and_refused_by_name_where_it_cannot() {
     assert_eq!(changed(|a| a.form = crate::venue::Form::Raw), refused("form"));
     assert_eq!(changed(|a| a.rest_url = url::Url::parse("http://h:1").unwrap()), refused("rest_url"));
     assert_eq!(changed(|a| a.rest.weight_share_percent = 1), refused("rest.weight_share_percent"));
+    assert_eq!(changed(|a| a.rest.relist = None), refused("rest.relist_s"));
     assert_eq!(changed(|a| a.timeouts.rest = minute), refused("timeouts.rest_ms"));
     assert_eq!(
         changed(|a| a.subscription.separate = crate::config::Separate::Channel),

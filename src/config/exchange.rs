@@ -6,8 +6,8 @@
 //! The defaults are read once for each connection, because the venue decides what they are laid over.
 
 use super::apply::{
-    apply_auth, apply_headers, apply_heartbeat, apply_liveness, apply_reconnect, apply_rotation, apply_socket,
-    apply_subscription, apply_timeouts,
+    apply_auth, apply_headers, apply_heartbeat, apply_liveness, apply_reconnect, apply_rest, apply_rotation,
+    apply_socket, apply_subscription, apply_timeouts,
 };
 use super::book::apply_book;
 use super::check::{shown_url, url_fault};
@@ -222,9 +222,8 @@ fn apply_shared(section: &mut Section<'_>, config: &mut ConnectionConfig, host: 
     if let Some(table) = section.table("book") {
         apply_book(table, &mut config.book);
     }
-    if let Some(mut table) = section.table("rest") {
-        table.count("weight_share_percent", &mut config.rest.weight_share_percent);
-        table.finish();
+    if let Some(table) = section.table("rest") {
+        apply_rest(table, &mut config.rest);
     }
     if let Some(table) = section.table("auth") {
         apply_auth(table, &mut config.auth, host);

@@ -56,6 +56,7 @@ overlap_max_ms = 1_000
 on_notice = false
 [connection.rest]
 weight_share_percent = 20
+relist_s = 90
 "#,
     )
     .unwrap();
@@ -92,7 +93,7 @@ weight_share_percent = 20
         on_notice: false,
     };
     assert_eq!(a.rotation, rotation);
-    assert_eq!(a.rest, RestConfig { weight_share_percent: 20 });
+    assert_eq!(a.rest, RestConfig { weight_share_percent: 20, relist: Some(ms(90_000)) });
     let text = connection("heartbeat.server_ping = { text = \"ping\", reply = \"pong\" }\nrotation.after_s = 0\n");
     let a = load_text(&text).unwrap().connections.remove(0);
     assert_eq!(a.heartbeat.server_ping, Some(ServerPing::Text { text: "ping".into(), reply: "pong".into() }));
@@ -156,6 +157,9 @@ fn an_upkeep_value_out_of_its_range_is_refused_with_the_range() {
         ("conflate_quotes = 1", "", "1 (a value of type integer)", "true or false"),
         ("rest.weight_share_percent = 0", "", "0", "1 to 90 percent"),
         ("rest.weight_share_percent = 91", "", "91", "1 to 90 percent"),
+        ("rest.relist_s = 0.9", "", "0.9", "0 (never), or 1 to 604800 seconds"),
+        ("rest.relist_s = 604801", "", "604801", "0 (never), or 1 to 604800 seconds"),
+        ("rest.relist_s = -1", "", "-1 (a value of type integer)", "a number of seconds, not negative"),
     ] {
         let key = if key.is_empty() { line.split(" = ").next().unwrap() } else { key };
         // What follows from one wrong value is let be: a share of time here, a bound there.
@@ -337,6 +341,10 @@ fn one_venue_has_one_share_of_its_weight() {
     let key = "connection[b].rest.weight_share_percent";
     refused(&text, 7, key, "50", "20, as connection \"a\" has it (");
     load_text(&format!("{text}rest.weight_share_percent = 20\n")).expect("the same twice");
+    let text = format!("{}rest.relist_s = 0\n{second}", connection(""));
+    refused(&text, 7, "connection[b].rest.relist_s", "3600", "0, as connection \"a\" has it (");
+    let never = load_text(&format!("{text}rest.relist_s = 0\n")).expect("the same twice");
+    assert_eq!(never.connections[1].rest.relist, None);
 }
 
 #[test]

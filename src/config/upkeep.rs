@@ -200,11 +200,14 @@ pub struct RestConfig {
     /// Share of the venue's request weight for this process. The rest is left for the orders that come from the same
     /// address.
     pub weight_share_percent: u32,
+    /// How often the instrument list of a venue with kept books is asked for again, so that a changed tick is noticed; `None`:
+    /// never.
+    pub relist: Option<Duration>,
 }
 
 impl Default for RestConfig {
     fn default() -> Self {
-        Self { weight_share_percent: 50 }
+        Self { weight_share_percent: 50, relist: Some(Duration::from_secs(3_600)) }
     }
 }
 

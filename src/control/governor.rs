@@ -405,6 +405,18 @@ impl Governor {
         Some((window.budget, window.length))
     }
 
+    /// True where a request of this weight would keep nobody waiting: nobody is in the line, nothing is held back, and with it no
+    /// more than this part of our share is used. For what may come at any time, and goes behind everything else.
+    #[must_use]
+    pub fn is_quiet(&self, id: BudgetId, weight: u32, percent_max: u8, now: MonoNs) -> bool {
+        let budget = &self.budgets[usize::from(id.0)];
+        let leaves_room = |window: &Window| {
+            let used = budget.rest.used(window.length, now) + u64::from(weight);
+            used <= window.budget * u64::from(percent_max.min(100)) / 100
+        };
+        budget.hold.until <= now && budget.rest.waiting() == 0 && rest_windows(&budget.limits).iter().all(leaves_room)
+    }
+
     /// Until when nothing is asked of this budget, if it is held at all.
     #[must_use]
     pub fn held_until(&self, id: BudgetId, now: MonoNs) -> Option<MonoNs> {

@@ -342,3 +342,19 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn it_is_quiet_where_nobody_waits_nothing_is_held_and_enough_of_the_share_is_left() {
+    let (mut governor, id) = of(Venue::BinanceSpot);
+    let (share, _) = governor.rest_share(id).unwrap();
+    let half = u32::try_from(share / 2).unwrap();
+    assert!(governor.is_quiet(id, half, 50, s(1)) && !governor.is_quiet(id, half + 1, 50, s(1)), "of half the share");
+    assert_eq!(governor.rest(id, half, s(1)), Permit::Now);
+    assert!(!governor.is_quiet(id, 1, 50, s(1)) && governor.is_quiet(id, 1, 100, s(1)));
+    let Permit::At { at, ticket } = governor.rest(id, half + 10, s(2)) else { panic!("more than is left") };
+    assert!(!governor.is_quiet(id, 1, 100, s(2)), "somebody waits");
+    assert!(governor.cancel(ticket, s(3)));
+    assert!(governor.is_quiet(id, 1, 100, s(3)) && governor.is_quiet(id, half, 50, at), "the window has passed");
+    governor.rest_answered(id, RestAnswer { retry_after: Some(Duration::from_secs(600)), ..answer(429) }, s(200));
+    assert!(!governor.is_quiet(id, 1, 100, s(300)), "held");
+}

@@ -18,6 +18,7 @@ use crate::telemetry::{
 };
 use crate::venue::Channel;
 use serde_json::json;
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -193,7 +194,8 @@ impl Handle {
         self.manager.config()
     }
 
-    /// Reads the configuration's files again and gives what differs; applies it, unless this is a `dry_run`.
+    /// Reads the configuration's files again and gives what differs; applies it, unless this is a `dry_run`. Then the venues'
+    /// instrument lists are asked for again too, where books are kept: as soon as nobody else needs a venue's weight.
     ///
     /// # Errors
     /// [`HandleError::Config`]: the files cannot be read, or what they say cannot be; or, but for a dry run, nothing of it
@@ -212,6 +214,9 @@ impl Handle {
             self.manager.apply(&changing, &old, &difference).await?;
             let summary = difference.to_string().lines().collect::<Vec<_>>().join("; ");
             self.manager.shared.events.publish("engine", Happening::Reloaded { summary });
+        }
+        if !is_dry_run {
+            self.manager.look_at_lists().await;
         }
         Ok(difference)
     }
@@ -290,13 +295,27 @@ impl Handle {
     /// Every book as it is now, with this many levels a side at most, by venue and symbol. One whose core does not answer is
     /// there, as `unread`.
     pub async fn books(&self, depth: usize) -> Vec<BookReport> {
+        let mut books = Vec::new();
+        self.for_each_book(depth, |book, _| {
+            books.push(book);
+            ControlFlow::Continue(())
+        })
+        .await;
+        books
+    }
+
+    /// Gives every book as [`books`](Self::books) does, one after the other, and how many are still to come, until it is told
+    /// to stop: of two thousand deep ones a few are in memory at a time.
+    pub async fn for_each_book(&self, depth: usize, mut give: impl FnMut(BookReport, usize) -> ControlFlow<()>) {
         let shared = &self.manager.shared;
-        let copies = shared.books.read_all(depth.min(BOOK_LEVEL_COUNT_MAX), &self.manager.cores).await;
-        let symbols = shared.symbols.lock().unwrap_or_else(PoisonError::into_inner);
-        let report = |(symbol, copy): (Symbol, Option<Box<BookCopy>>)| {
-            symbols.spec(symbol).map(|spec| report_of(spec, copy.as_deref()))
+        let report = |symbol: Symbol, copy: Option<Box<BookCopy>>, left: usize| {
+            let spec = shared.symbols.lock().unwrap_or_else(PoisonError::into_inner).spec(symbol).cloned();
+            match spec {
+                Some(spec) => give(report_of(&spec, copy.as_deref()), left),
+                None => ControlFlow::Continue(()),
+            }
         };
-        copies.into_iter().filter_map(report).collect()
+        shared.books.read_each(depth.min(BOOK_LEVEL_COUNT_MAX), &self.manager.cores, report).await;
     }
 
     /// Everything that a person would ask for.
@@ -328,6 +347,7 @@ impl Handle {
             cores: self.manager.cores.iter().map(|core| self.core_status(core)).collect(),
             lanes: shared.lanes.iter().enumerate().map(|(index, lane)| self.lane_status(index, lane)).collect(),
             books,
+            lists: self.manager.lists(),
             events_dropped: self.events_dropped.load(Ordering::Relaxed),
         }
     }

@@ -1,20 +1,25 @@
 //! What the symbols are, before anything is subscribed: from the TOML, or from the venue's instrument list by REST. One
-//! task a venue, for as long as the engine runs.
+//! task a venue, for as long as the engine runs. And what has become of them: where books are kept the list is asked for again
+//! from time to time, and a tick that has changed is told (ticks.rs).
 //!
 //! ```text
 //! at start:  wanted names ─┐                        ┌─► [[instrument]] of the TOML ─┐
 //! ensure(names) ───────────┼─► who waits for what ──┤                               ├─► SymbolTable ─► AddSymbol to every
 //! ensure(names) ───────────┘                        └─► one fetch of the list ──────┘                  core ─► answers
-//!                                                       (governed, retried with backoff)
+//! rest.relist_s, reload ───► when nobody else needs the ┘  (governed, retried with backoff)
+//!                            venue's weight                 every list ─► Ticks ─► events, books that are worth nothing
 //! ```
 //! A driver subscribes only after its symbols are known: a price without a scale would be a guess. Callers that wait at
 //! the same time share one fetch; one that came while a list was under way is not told "not listed" by that list.
 
+use super::books::BookDesk;
+use super::ticks::{News, Ticks};
 use crate::config::ConnectionConfig;
 use crate::control::BudgetLimits;
 use crate::hot::Command;
 use crate::market::{Instrument, InstrumentKind, SymbolSpec, SymbolTable, Venue};
 use crate::net::{GovernedRest, InstrumentList, RestError, RestOptions, SharedGovernor};
+use crate::telemetry::{EventBus, Happening, ListReport};
 use crate::venue::{ChannelScope, InstrumentSpec, protocol};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::future::Future;
@@ -31,6 +36,10 @@ const RETRY_LONGEST: Duration = Duration::from_secs(30);
 /// Longest wait that a server's `Retry-After` can cause here. What 429 and 418 ask for is the governor's, and longer.
 const ASKED_LONGEST: Duration = Duration::from_secs(600);
 
+/// Part of our share of the venue's weight beyond which the list is not asked for again, in percent: a book that is to be
+/// repaired does not wait for a look at what rarely changes.
+const LOOK_SHARE_PERCENT_MAX: u8 = 50;
+
 /// Questions on their way to a listing, and callers that wait for one list. Further callers wait to ask.
 const ASKS_MAX: usize = 64;
 const WAITERS_MAX: usize = 1_024;
@@ -44,6 +53,8 @@ pub(super) struct Listing {
     pub(super) unlisted: Arc<BTreeSet<String>>,
     /// The last failure, while it is retried.
     pub(super) error: Option<Arc<str>>,
+    /// What the lists said so far.
+    pub(super) report: ListReport,
 }
 
 /// What became of the names asked for. Every other one is in the symbol table, and on its way to every core.
@@ -68,6 +79,7 @@ enum Ask {
     Names { names: Vec<String>, stated: Vec<InstrumentSpec>, reply: oneshot::Sender<Listed> },
     All { reply: oneshot::Sender<Listed> },
     AddCore { core: mpsc::Sender<Command>, reply: oneshot::Sender<()> },
+    Look,
 }
 
 /// How to ask a venue's listing. The listing lives as long as one of these.
@@ -109,6 +121,14 @@ impl ListingHandle {
         self.ask(|reply| Ask::AddCore { core, reply }).await
     }
 
+    /// The list is to be asked for again as soon as nobody else needs the venue's weight, where books are kept.
+    ///
+    /// # Errors
+    /// [`ListingEnded`].
+    pub(super) async fn look(&self) -> Result<(), ListingEnded> {
+        self.asks.send(Ask::Look).await.map_err(|_| ListingEnded)
+    }
+
     /// How far it has come, and its last failure.
     pub(super) fn progress(&self) -> watch::Receiver<Listing> {
         self.progress.clone()
@@ -138,6 +158,49 @@ impl Waiter {
 
     fn is_served(&self) -> bool {
         self.missing.is_empty() && !self.wants_all
+    }
+}
+
+/// How long to wait before the list is asked for though nobody waits for it.
+#[derive(Clone, Copy, Debug)]
+struct LookWaits {
+    /// After a list; `None`: for ever.
+    every: Option<Duration>,
+    /// Where others need the venue's weight.
+    put_off: Duration,
+    /// After a failure.
+    retry: Duration,
+}
+
+impl LookWaits {
+    const fn every(every: Option<Duration>) -> Self {
+        Self { every, put_off: Duration::from_secs(5), retry: Duration::from_secs(300) }
+    }
+}
+
+/// When that is.
+struct Look {
+    waits: LookWaits,
+    /// `None`: not before somebody asks for it; while one is under way, not before it has ended.
+    at: Option<Instant>,
+    /// The list under way is for a look, too.
+    is_under_way: bool,
+}
+
+impl Look {
+    fn next_in(&mut self, wait: Option<Duration>) {
+        self.at = wait.map(|wait| Instant::now() + wait);
+    }
+
+    /// A look is over. One that was asked for meanwhile stays due: the list that came may be from before.
+    fn ended(&mut self, wait: Option<Duration>) {
+        if self.at.is_none() {
+            self.next_in(wait);
+        }
+    }
+
+    fn is_due(&self) -> bool {
+        self.at.is_some_and(|at| at <= Instant::now())
     }
 }
 
@@ -177,6 +240,10 @@ pub(super) struct VenueListing {
     fetch: Fetch,
     lists_begun: u64,
     retry_wait: Duration,
+    look: Look,
+    ticks: Ticks,
+    books: BookDesk,
+    events: EventBus,
 }
 
 impl VenueListing {
@@ -186,6 +253,7 @@ impl VenueListing {
         rest: GovernedRest,
         cores: Vec<mpsc::Sender<Command>>,
         symbols: Symbols,
+        news: (BookDesk, EventBus),
     ) -> (Self, ListingHandle) {
         let is_all = |connection: &&ConnectionConfig| {
             connection.channels.iter().any(|channel| channel.scope == ChannelScope::AllMarket)
@@ -193,7 +261,8 @@ impl VenueListing {
         let names = connections.iter().flat_map(|connection| connection.symbols.iter().cloned()).collect();
         let stated = connections.iter().flat_map(|connection| stated_instruments(connection)).collect();
         let wants_all = connections.iter().any(is_all);
-        Self::of(connections[0].venue, (names, wants_all, stated), rest, cores, symbols)
+        let waits = LookWaits::every(connections[0].rest.relist);
+        Self::of(connections[0].venue, (names, wants_all, stated), rest, cores, symbols, (waits, news))
     }
 
     fn of(
@@ -202,8 +271,10 @@ impl VenueListing {
         rest: GovernedRest,
         cores: Vec<mpsc::Sender<Command>>,
         symbols: Symbols,
+        (waits, (books, events)): (LookWaits, (BookDesk, EventBus)),
     ) -> (Self, ListingHandle) {
-        let (progress, watching) = watch::channel(Listing::default());
+        let report = ListReport { venue: venue.name().to_owned(), ..ListReport::default() };
+        let (progress, watching) = watch::channel(Listing { report, ..Listing::default() });
         let (asks_in, asks) = mpsc::channel(ASKS_MAX);
         let start = Waiter { missing, wants_all, lists_before: 0, listed: Listed::default(), reply: None };
         let listing = Self {
@@ -218,6 +289,10 @@ impl VenueListing {
             fetch: Fetch::Idle,
             lists_begun: 0,
             retry_wait: RETRY_FIRST,
+            look: Look { waits, at: None, is_under_way: false },
+            ticks: Ticks::default(),
+            books,
+            events,
         };
         (listing, ListingHandle { asks: asks_in, progress: watching })
     }
@@ -228,6 +303,7 @@ impl VenueListing {
         let stated = std::mem::take(&mut self.stated);
         self.take_stated(stated, &mut start).await;
         self.waiters.push(start);
+        self.look.next_in(self.look.waits.every);
         let mut is_open = true;
         loop {
             // Questions that came together share the list that is begun after them.
@@ -241,11 +317,13 @@ impl VenueListing {
             if !is_open && self.waiters.is_empty() {
                 return;
             }
+            let look_at = self.look.at.filter(|_| matches!(self.fetch, Fetch::Idle));
             tokio::select! {
                 ask = self.asks.recv(), if is_open && self.waiters.len() < WAITERS_MAX => match ask {
                     Some(ask) => self.asked(ask).await,
                     None => is_open = false,
                 },
+                () = tokio::time::sleep_until(look_at.unwrap_or_else(Instant::now)), if look_at.is_some() => {}
                 list = self.fetch.next() => {
                     self.fetch = Fetch::Idle;
                     match list {
@@ -267,6 +345,7 @@ impl VenueListing {
                 let _ = reply.send(());
                 return;
             }
+            Ask::Look => return self.look.next_in(Some(Duration::ZERO)),
         };
         let missing = names.into_iter().collect();
         let lists_before = self.lists_begun;
@@ -302,10 +381,28 @@ impl VenueListing {
         self.cores.push(core);
     }
 
-    /// Begins a list if somebody waits for one and none is under way.
+    /// Whether the list is to be asked for though nobody waits for it. Puts it off where it would be in somebody's way.
+    fn is_look_due(&mut self) -> bool {
+        if !self.look.is_due() || !matches!(self.fetch, Fetch::Idle) {
+            return false;
+        }
+        if !self.books.keeps_any_of(self.venue) {
+            self.look.next_in(self.look.waits.every);
+            return false;
+        }
+        if !self.rest.is_quiet_for_a_list(LOOK_SHARE_PERCENT_MAX) {
+            self.look.next_in(Some(self.look.waits.put_off));
+            self.progress.send_modify(|listing| listing.report.lists_put_off += 1);
+            return false;
+        }
+        true
+    }
+
+    /// Begins a list if somebody waits for one, or a look is due, and none is under way.
     fn begin(&mut self) {
         self.waiters.retain(|waiter| !waiter.is_gone());
-        if self.waiters.is_empty() {
+        let is_look = self.is_look_due();
+        if self.waiters.is_empty() && !is_look && !self.look.is_under_way {
             // Nobody is left to wait for it: a list under way is dropped, and its place in the governor's line with it.
             self.fetch = Fetch::Idle;
             self.retry_wait = RETRY_FIRST;
@@ -319,7 +416,16 @@ impl VenueListing {
         if is_due {
             let wants_all = self.waiters.iter().any(|waiter| waiter.wants_all);
             let missing = self.waiters.iter().flat_map(|waiter| waiter.missing.iter().cloned());
-            let wanted: Option<HashSet<String>> = (!wants_all).then(|| missing.collect());
+            let mut wanted: Option<HashSet<String>> = (!wants_all).then(|| missing.collect());
+            if let Some(wanted) = wanted.as_mut().filter(|_| is_look) {
+                let symbols = self.symbols.lock().unwrap_or_else(PoisonError::into_inner);
+                let known = symbols.iter().filter(|spec| spec.venue == self.venue);
+                wanted.extend(known.map(|spec| spec.name.to_string()));
+            }
+            self.look.is_under_way = is_look;
+            if is_look {
+                self.look.at = None;
+            }
             let rest = self.rest.clone();
             self.lists_begun += 1;
             self.fetch = Fetch::UnderWay(Box::pin(async move { rest.instruments(wanted.as_ref()).await }));
@@ -332,7 +438,20 @@ impl VenueListing {
             _ => Duration::ZERO,
         };
         tracing::warn!(venue = %self.venue, %error, "instrument list: trying again");
-        self.progress.send_modify(|listing| listing.error = Some(error.to_string().into()));
+        let is_look = std::mem::take(&mut self.look.is_under_way);
+        self.progress.send_modify(|listing| {
+            listing.report.lists_failed += 1;
+            // Nobody misses what a look did not find out.
+            if !self.waiters.is_empty() {
+                listing.error = Some(error.to_string().into());
+            }
+        });
+        if is_look {
+            self.look.ended(Some(self.look.waits.retry.max(asked).min(ASKED_LONGEST)));
+        }
+        if self.waiters.is_empty() {
+            return;
+        }
         self.fetch = Fetch::WaitUntil(Instant::now() + self.retry_wait.max(asked).min(ASKED_LONGEST));
         self.retry_wait = (self.retry_wait * 2).min(RETRY_LONGEST);
     }
@@ -340,7 +459,9 @@ impl VenueListing {
     /// Adds what somebody waits for, and tells each waiter what the list says of its names.
     async fn take(&mut self, list: &InstrumentList) {
         self.retry_wait = RETRY_FIRST;
-        self.progress.send_modify(|listing| listing.error = None);
+        if std::mem::take(&mut self.look.is_under_way) {
+            self.look.ended(self.look.waits.every);
+        }
         let wants_all = self.waiters.iter().any(|waiter| waiter.wants_all);
         let missing: HashSet<&String> = self.waiters.iter().flat_map(|waiter| &waiter.missing).collect();
         let wanted: Vec<&InstrumentSpec> =
@@ -351,6 +472,11 @@ impl VenueListing {
                 found.insert(&spec.name, self.add(spec).await);
             }
         }
+        let news = {
+            let symbols = self.symbols.lock().unwrap_or_else(PoisonError::into_inner);
+            self.ticks.compare(self.venue, list, &symbols)
+        };
+        self.tell(news);
         let number = self.lists_begun;
         for waiter in &mut self.waiters {
             let Listed { unlisted, refused } = &mut waiter.listed;
@@ -368,6 +494,33 @@ impl VenueListing {
                 }
             });
             waiter.wants_all &= !is_final;
+        }
+    }
+
+    /// Tells and counts what is new, and has the books rebuilt that are at another tick or lot.
+    fn tell(&self, news: News) {
+        let News { changed, too_fine, halted, unlisted, trading_again } = news;
+        let (ticks_too_fine, not_trading) = (self.ticks.too_fine(), self.ticks.not_trading());
+        self.progress.send_modify(|listing| {
+            listing.error = None;
+            listing.report.lists += 1;
+            listing.report.ticks_changed += changed.len() as u64;
+            (listing.report.ticks_too_fine, listing.report.not_trading) = (ticks_too_fine, not_trading);
+        });
+        let tell = |is_news: bool, what: Happening| {
+            if is_news {
+                self.events.publish(self.venue.name(), what);
+            }
+        };
+        let (symbols, changes): (Vec<_>, Vec<_>) = changed.into_iter().unzip();
+        tell(!changes.is_empty(), Happening::TicksChanged { changes });
+        tell(!too_fine.is_empty(), Happening::TicksTooFine { symbols: too_fine });
+        for (reason, symbols) in [("halted", halted), ("unlisted", unlisted)] {
+            tell(!symbols.is_empty(), Happening::NotTrading { reason: reason.to_owned(), symbols });
+        }
+        tell(!trading_again.is_empty(), Happening::TradingAgain { symbols: trading_again });
+        for symbol in symbols {
+            self.books.tick_changed(symbol);
         }
     }
 
@@ -466,6 +619,9 @@ pub(super) fn stated_instruments(config: &ConnectionConfig) -> impl Iterator<Ite
         name: stated.symbol.clone(),
         price_scale: stated.price_scale,
         qty_scale: stated.qty_scale,
+        // The venue's list may say more than what is stated here.
+        tick_size: None,
+        lot_size: None,
         instrument: stated.instrument.clone().unwrap_or_else(nothing),
         is_trading: true,
     })

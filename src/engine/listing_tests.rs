@@ -1,7 +1,11 @@
 //! A venue's listing over a real loopback REST server that lists, refuses and holds its answers as told.
 
+use super::super::books::Message;
 use super::*;
-use crate::control::GovernorSettings;
+use crate::control::{GovernorSettings, Permit};
+use crate::hot::mono_now;
+use crate::market::Symbol;
+use crate::telemetry::ControlEvent;
 use axum::Router;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -52,11 +56,15 @@ impl Server {
     }
 }
 
-fn row(name: &str) -> serde_json::Value {
+/// `BTCUSDT`, `BTCUSDT 0.1` with that tick, or `BTCUSDT 0.1 BREAK` with that status, too.
+fn row(words: &str) -> serde_json::Value {
+    let mut words = words.split(' ');
+    let name = words.next().unwrap_or_default();
+    let (tick, status) = (words.next().unwrap_or("0.01"), words.next().unwrap_or("TRADING"));
     json!({
-        "symbol": name, "status": "TRADING", "baseAsset": name.trim_end_matches("USDT"), "quoteAsset": "USDT",
+        "symbol": name, "status": status, "baseAsset": name.trim_end_matches("USDT"), "quoteAsset": "USDT",
         "filters": [
-            {"filterType": "PRICE_FILTER", "tickSize": "0.01"}, {"filterType": "LOT_SIZE", "stepSize": "0.001"},
+            {"filterType": "PRICE_FILTER", "tickSize": tick}, {"filterType": "LOT_SIZE", "stepSize": "0.001"},
         ],
     })
 }
@@ -67,10 +75,25 @@ struct Bench {
     core: mpsc::Receiver<Command>,
     symbols: Symbols,
     task: tokio::task::JoinHandle<()>,
+    governor: Arc<SharedGovernor>,
+    rest: GovernedRest,
+    events: tokio::sync::broadcast::Receiver<Arc<ControlEvent>>,
+    /// What the keeper of books is told.
+    told_keeper: mpsc::UnboundedReceiver<Message>,
 }
 
 /// A listing that wants these names at the start, of a server that lists those.
 async fn bench(wanted: &[&str], wants_all: bool, stated: Vec<InstrumentSpec>, listed: &[&str]) -> Bench {
+    looking((wanted, wants_all, stated), listed, None, BookDesk::new()).await
+}
+
+/// The same, asking for the list again this often for these books.
+async fn looking(
+    (wanted, wants_all, stated): (&[&str], bool, Vec<InstrumentSpec>),
+    listed: &[&str],
+    relist: Option<Duration>,
+    (books, told_keeper): (BookDesk, mpsc::UnboundedReceiver<Message>),
+) -> Bench {
     let server = Arc::new(Server {
         names: Mutex::default(),
         failures: Mutex::default(),
@@ -85,13 +108,19 @@ async fn bench(wanted: &[&str], wants_all: bool, stated: Vec<InstrumentSpec>, li
     tokio::spawn(async move { axum::serve(listener, Router::new().fallback(handler)).await });
     let protocol = protocol(Venue::BinanceSpot);
     let governor = SharedGovernor::new(GovernorSettings::default());
-    let rest = GovernedRest::new(&options, protocol, governor, BudgetLimits::of(protocol)).unwrap();
+    let rest = GovernedRest::new(&options, protocol, Arc::clone(&governor), BudgetLimits::of(protocol)).unwrap();
     let (core_in, core) = mpsc::channel(1_000);
     let symbols = Symbols::default();
     let wanted = (wanted.iter().map(|&name| name.to_owned()).collect(), wants_all, stated);
-    let (listing, handle) = VenueListing::of(Venue::BinanceSpot, wanted, rest, vec![core_in], Arc::clone(&symbols));
+    let bus = EventBus::new();
+    let events = bus.subscribe();
+    let ms = Duration::from_millis(1);
+    let waits = LookWaits { every: relist, put_off: ms, retry: ms };
+    let news = (waits, (books, bus));
+    let (listing, handle) =
+        VenueListing::of(Venue::BinanceSpot, wanted, rest.clone(), vec![core_in], Arc::clone(&symbols), news);
     let task = tokio::spawn(listing.run());
-    Bench { server, handle, core, symbols, task }
+    Bench { server, handle, core, symbols, task, governor, rest, events, told_keeper }
 }
 
 fn names(names: &[&str]) -> Vec<String> {
@@ -100,7 +129,15 @@ fn names(names: &[&str]) -> Vec<String> {
 
 fn spec(name: &str, price_scale: u8) -> InstrumentSpec {
     let instrument = Instrument { base: "A".into(), quote: "B".into(), kind: InstrumentKind::Spot };
-    InstrumentSpec { name: name.to_owned(), price_scale, qty_scale: 3, instrument, is_trading: true }
+    InstrumentSpec {
+        name: name.to_owned(),
+        price_scale,
+        qty_scale: 3,
+        tick_size: None,
+        lot_size: None,
+        instrument,
+        is_trading: true,
+    }
 }
 
 /// The symbols a core was told so far, in order.
@@ -278,4 +315,168 @@ async fn it_ends_with_its_last_handle() {
     assert_eq!(other.ensure_with(Vec::new(), Vec::new()).await, Ok(Listed::default()));
     drop(other);
     task.await.unwrap();
+}
+
+/// The symbol that a table gives first.
+fn first_symbol() -> Symbol {
+    SymbolTable::default().add(Venue::BinanceSpot, "A", 2, 3, None).unwrap()
+}
+
+/// A listing with two symbols, A and B, at a venue that books are kept of, both known at a tick of 0.01.
+async fn watched(relist: Option<Duration>) -> Bench {
+    let books = BookDesk::keeping(Venue::BinanceSpot, &[first_symbol()]);
+    let bench = looking((&["A", "B"], false, Vec::new()), &["A", "B"], relist, books).await;
+    bench.server.open();
+    bench.started().await;
+    bench
+}
+
+impl Bench {
+    async fn next_event(&mut self) -> Happening {
+        self.events.recv().await.unwrap().what.clone()
+    }
+
+    async fn lists_read(&self, count: u64) -> ListReport {
+        self.handle.progress().wait_for(|listing| listing.report.lists >= count).await.unwrap().report.clone()
+    }
+
+    /// Symbols whose tick the keeper of books was told to have changed.
+    fn told_changed(&mut self) -> Vec<Symbol> {
+        let mut changed = Vec::new();
+        while let Ok(message) = self.told_keeper.try_recv() {
+            let Message::TickChanged { symbol } = message else { panic!("a listing tells of ticks only") };
+            changed.push(symbol);
+        }
+        changed
+    }
+}
+
+#[tokio::test]
+async fn a_tick_that_changes_is_found_at_the_interval_told_counted_and_its_book_is_worth_nothing() {
+    let mut bench = watched(Some(Duration::from_millis(10))).await;
+    bench.lists_read(3).await;
+    assert!(bench.events.try_recv().is_err() && bench.told_changed().is_empty(), "nothing has changed");
+    bench.server.list(&["A 0.1", "B"]);
+    let Happening::TicksChanged { changes } = bench.next_event().await else { panic!("the tick") };
+    assert_eq!(changes.iter().map(ToString::to_string).collect::<Vec<_>>(), ["A tick 0.01 -> 0.1"]);
+    let Some(Message::TickChanged { symbol }) = bench.told_keeper.recv().await else { panic!("its book") };
+    assert_eq!(symbol, first_symbol());
+    let read = bench.lists_read(0).await.lists;
+    let report = bench.lists_read(read + 3).await;
+    assert_eq!((report.ticks_changed, report.ticks_too_fine, report.lists_failed), (1, 0, 0), "told once");
+    assert!(bench.told_changed().is_empty());
+}
+
+#[tokio::test]
+async fn a_tick_that_is_too_fine_is_told_so_and_the_scales_stay() {
+    let mut bench = watched(None).await;
+    bench.server.list(&["A 0.001", "B"]);
+    bench.handle.look().await.unwrap();
+    assert!(matches!(bench.next_event().await, Happening::TicksChanged { .. }));
+    assert_eq!(bench.next_event().await, Happening::TicksTooFine { symbols: names(&["A"]) });
+    let report = bench.lists_read(2).await;
+    assert_eq!((report.ticks_changed, report.ticks_too_fine), (1, 1));
+    assert_eq!(bench.symbols.lock().unwrap().spec(first_symbol()).unwrap().price_scale, 2);
+}
+
+#[tokio::test]
+async fn who_trades_no_more_or_is_gone_or_trades_again_is_told() {
+    let mut bench = watched(None).await;
+    let not_trading =
+        |reason: &str, name: &str| Happening::NotTrading { reason: reason.into(), symbols: names(&[name]) };
+    bench.server.list(&["A 0.01 BREAK"]);
+    bench.handle.look().await.unwrap();
+    assert_eq!(bench.next_event().await, not_trading("halted", "A"));
+    assert_eq!(bench.next_event().await, not_trading("unlisted", "B"));
+    assert_eq!(bench.lists_read(2).await.not_trading, 2);
+    bench.server.list(&["A", "B"]);
+    bench.handle.look().await.unwrap();
+    assert_eq!(bench.next_event().await, Happening::TradingAgain { symbols: names(&["A", "B"]) });
+    assert_eq!(bench.lists_read(3).await.not_trading, 0);
+    assert!(bench.told_changed().is_empty(), "their books are what they are");
+}
+
+#[tokio::test]
+async fn where_no_book_is_kept_nothing_is_asked_again() {
+    let bench = bench(&["A"], false, Vec::new(), &["A"]).await;
+    bench.server.open();
+    bench.started().await;
+    for _ in 0..3 {
+        bench.handle.look().await.unwrap();
+    }
+    // Answered behind the looks.
+    bench.handle.ensure_with(Vec::new(), Vec::new()).await.unwrap();
+    assert_eq!(bench.server.count(), 1);
+}
+
+#[tokio::test]
+async fn a_look_stands_in_nobodys_way_and_comes_when_the_line_is_empty() {
+    let mut bench = watched(None).await;
+    let budget = bench.rest.budget();
+    // All but some of our share is used, then more is asked for than is left: somebody waits.
+    let (share, _) = bench.governor.lock().rest_share(budget).unwrap();
+    let ask = |weight: u64| bench.governor.lock().rest(budget, u32::try_from(weight).unwrap(), mono_now());
+    assert_eq!(ask(share / 2), Permit::Now);
+    bench.server.list(&["A 0.1", "B"]);
+    bench.handle.look().await.unwrap();
+    let mut progress = bench.handle.progress();
+    progress.wait_for(|listing| listing.report.lists_put_off > 0).await.unwrap();
+    let Permit::At { ticket, .. } = ask(share) else { panic!("no room for all of it") };
+    progress.wait_for(|listing| listing.report.lists_put_off > 3).await.unwrap();
+    assert_eq!(bench.server.count(), 1, "not asked meanwhile");
+    bench.governor.lock().cancel(ticket, mono_now());
+    assert!(bench.events.try_recv().is_err());
+    // Whoever waits for a list has it at once, and what it says is heard.
+    bench.server.list(&["A 0.1", "B", "C"]);
+    assert_eq!(bench.handle.ensure_with(names(&["C"]), Vec::new()).await, Ok(Listed::default()));
+    assert!(matches!(bench.next_event().await, Happening::TicksChanged { .. }));
+    assert_eq!(bench.told_changed(), [first_symbol()]);
+}
+
+#[tokio::test]
+async fn a_look_that_fails_is_counted_told_nobody_and_tried_again_later() {
+    let mut bench = watched(Some(Duration::from_secs(3_600))).await;
+    *bench.server.failures.lock().unwrap() = 2;
+    bench.server.list(&["A 0.1", "B"]);
+    bench.handle.look().await.unwrap();
+    assert!(matches!(bench.next_event().await, Happening::TicksChanged { .. }));
+    let listing = bench.handle.progress().borrow().clone();
+    assert_eq!((listing.report.lists_failed, listing.report.lists, listing.error), (2, 2, None));
+}
+
+#[tokio::test]
+async fn who_asks_while_a_look_is_under_way_is_told_what_it_says_and_nothing_that_it_cannot_know() {
+    let books = BookDesk::keeping(Venue::BinanceSpot, &[first_symbol()]);
+    let bench = looking((&["A"], false, Vec::new()), &["A", "B"], None, books).await;
+    bench.server.gate.add_permits(1);
+    bench.started().await;
+    bench.handle.look().await.unwrap();
+    bench.server.asked(2).await;
+    bench.server.list(&["A", "B", "C"]);
+    let asked = bench.ensuring(&["B", "C"]);
+    while bench.handle.asks.capacity() < ASKS_MAX {
+        tokio::task::yield_now().await;
+    }
+    bench.server.open();
+    assert_eq!(asked.await.unwrap(), Ok(Listed::default()));
+    assert_eq!(bench.server.count(), 3, "C came with a list of its own");
+}
+
+#[tokio::test]
+async fn a_look_that_is_asked_for_while_one_is_under_way_is_not_forgotten() {
+    let books = BookDesk::keeping(Venue::BinanceSpot, &[first_symbol()]);
+    let mut bench = looking((&["A"], false, Vec::new()), &["A"], None, books).await;
+    bench.server.gate.add_permits(1);
+    bench.started().await;
+    bench.handle.look().await.unwrap();
+    bench.server.asked(2).await;
+    // Changed a moment after the list under way was drawn up.
+    bench.server.list(&["A 0.1"]);
+    bench.handle.look().await.unwrap();
+    while bench.handle.asks.capacity() < ASKS_MAX {
+        tokio::task::yield_now().await;
+    }
+    bench.server.open();
+    assert!(matches!(bench.next_event().await, Happening::TicksChanged { .. }));
+    assert_eq!(bench.lists_read(3).await.lists, 3);
 }

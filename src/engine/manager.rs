@@ -23,7 +23,7 @@ use crate::config::{Config, ConfigFiles, ConnectionConfig, Difference, Effect, T
 use crate::control::PlanError;
 use crate::hot::ConnectionStats;
 use crate::market::Venue;
-use crate::telemetry::{ConnectionStatus, Happening};
+use crate::telemetry::{ConnectionStatus, Happening, ListReport};
 use crate::venue::{Channel, ChannelScope, StreamClass, protocol};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -694,11 +694,35 @@ impl Manager {
         let task = supervised(format!("the refills of {venue}"), refiller.run(), Arc::clone(&self.cold_failure));
         self.runtime.spawn(task);
         self.refills.lock().unwrap_or_else(PoisonError::into_inner).insert(venue, refills);
-        let (listing, handle) = VenueListing::new(&connections, rest, cores, Arc::clone(&self.shared.symbols));
+        let (listing, handle) = VenueListing::new(
+            &connections,
+            rest,
+            cores,
+            Arc::clone(symbols),
+            (self.shared.books.clone(), events.clone()),
+        );
         let task = supervised(format!("the listing of {venue}"), listing.run(), Arc::clone(&self.cold_failure));
         self.runtime.spawn(task);
         listings.insert(venue, handle);
         Ok(())
+    }
+
+    /// What the venues' lists say, by venue.
+    pub(super) fn lists(&self) -> Vec<ListReport> {
+        let listings = self.listings.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lists: Vec<_> = listings.values().map(|listing| listing.progress().borrow().report.clone()).collect();
+        lists.sort_by(|a, b| a.venue.cmp(&b.venue));
+        lists
+    }
+
+    /// Every venue's list is to be asked for again, where books are kept.
+    pub(super) async fn look_at_lists(&self) {
+        let listings: Vec<ListingHandle> =
+            self.listings.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
+        for listing in listings {
+            // One that has ended tells nobody anything any more.
+            let _ = listing.look().await;
+        }
     }
 
     fn listing_of(&self, venue: Venue) -> Option<ListingHandle> {

@@ -34,6 +34,7 @@ mod report;
 mod shared;
 mod slots;
 mod status;
+mod ticks;
 mod watchdog;
 
 use crate::config::{Config, Idle, LaneConfig, Wait};
@@ -55,6 +56,7 @@ use slots::SlotTable;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
+use std::ops::ControlFlow;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError, mpsc as std_mpsc};
 use std::time::{Duration, Instant};
@@ -637,6 +639,7 @@ impl RunningEngine {
             &self.threads,
             &self.manager.shared.lanes,
             (symbols, self.is_halted()),
+            self.manager.lists(),
             self.failure(),
         )
     }
@@ -647,6 +650,13 @@ impl RunningEngine {
     pub fn books(&self) -> Vec<BookReport> {
         let handle = self.handle.clone();
         self.block_on(async move { handle.books(BOOK_LEVEL_COUNT_MAX).await }).unwrap_or_default()
+    }
+
+    /// Gives every book as [`books`](Self::books) does, one after the other, and how many are still to come, until it is told
+    /// to stop: of two thousand deep ones a few are in memory at a time.
+    pub fn for_each_book(&self, give: impl FnMut(BookReport, usize) -> ControlFlow<()>) {
+        // Without a runtime the engine has stopped, and keeps none.
+        let _ = self.block_on(self.handle.for_each_book(BOOK_LEVEL_COUNT_MAX, give));
     }
 
     /// The handle, to change and ask it while it runs.

@@ -7,8 +7,8 @@ use crate::hot::lanes::{LaneCounts, LaneSettings, LaneStats, Policy};
 use crate::hot::{BookStats, ConnectionStats, CoreStats, Histogram, Stages, StampCost};
 use crate::market::{GapReason, StaleReason, Venue};
 use crate::telemetry::{
-    AgePercentiles, BooksReport, ConnectionReport, Failure, HotThreadReport, LaneReport, Percentiles, Report,
-    StageReport, StageTimes, StampReport, SubscriptionCounts, ThreadStats, is_counting, read_thread_stats,
+    AgePercentiles, BooksReport, ConnectionReport, Failure, HotThreadReport, LaneReport, ListReport, Percentiles,
+    Report, StageReport, StageTimes, StampReport, SubscriptionCounts, ThreadStats, is_counting, read_thread_stats,
 };
 use crate::venue::Reason;
 use std::sync::atomic::Ordering;
@@ -45,6 +45,7 @@ pub(super) fn report(
     cores: &[Thread],
     lanes: &[LaneHandle],
     (symbols, halted): (usize, bool),
+    lists: Vec<ListReport>,
     failure: Option<Failure>,
 ) -> Report {
     Report {
@@ -54,6 +55,7 @@ pub(super) fn report(
         hot_threads: cores.iter().map(Thread::report).collect(),
         symbols,
         lanes: lanes.iter().map(|lane| lane_report(&lane.stats)).collect(),
+        lists,
         halted,
         failure,
     }

@@ -96,7 +96,7 @@ pub enum ControlRequest {
         /// Its name.
         connection: String,
     },
-    /// Reads the configuration's files again, and applies what differs.
+    /// Reads the configuration's files again, and applies what differs. Instrument lists are asked for again where books are kept.
     Reload {
         /// Only tells what differs.
         #[serde(default)]

@@ -128,6 +128,13 @@ impl GovernedRest {
         self.budget
     }
 
+    /// True where a page of the instrument list would keep nobody waiting, by [`Governor::is_quiet`].
+    #[must_use]
+    pub fn is_quiet_for_a_list(&self, percent_max: u8) -> bool {
+        let weight = self.protocol.rest_limits().instruments_weight;
+        self.governor.lock().is_quiet(self.budget, weight, percent_max, (self.now)())
+    }
+
     /// The body behind a path and query, of this weight. Waits for the governor's permit, however long: a ban lasts up to
     /// days. [`Governor::held_until`] tells beforehand.
     ///

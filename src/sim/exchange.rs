@@ -13,7 +13,7 @@ use crate::market::{EventKind, Venue};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{mpsc, watch};
@@ -53,7 +53,7 @@ pub(super) struct Client {
 pub(super) struct Exchange {
     pub(super) venue: Venue,
     pub(super) feed: Feed,
-    pub(super) listings: Vec<Listing>,
+    pub(super) listings: Mutex<Vec<Listing>>,
     pub(super) counters: Counters,
     pub(super) faults: Mutex<PendingFaults>,
     /// Changes when other faults are ordered.
@@ -88,7 +88,7 @@ impl Exchange {
         Self {
             venue,
             feed,
-            listings,
+            listings: Mutex::new(listings),
             counters,
             faults: Mutex::new(faults),
             faults_changed: watch::Sender::new(0),
@@ -113,8 +113,13 @@ impl Exchange {
     fn is_listed(&self, symbol: &str) -> bool {
         match &self.feed {
             Feed::Synthetic { market, .. } => market.lock().expect("no holder panics").find(symbol).is_some(),
-            Feed::Frames(_) => self.listings.iter().any(|listing| listing.name == symbol),
+            Feed::Frames(_) => self.listings().iter().any(|listing| listing.name == symbol),
         }
+    }
+
+    /// What is listed now.
+    pub(super) fn listings(&self) -> MutexGuard<'_, Vec<Listing>> {
+        self.listings.lock().expect("no holder panics")
     }
 
     /// The connections open now, oldest first.

@@ -17,6 +17,7 @@ pub(super) struct Listing {
     pub(super) quote: String,
     pub(super) price_scale: u8,
     pub(super) qty_scale: u8,
+    pub(super) is_trading: bool,
 }
 
 /// Quote assets, longest first, so that `USDT` is not taken for an asset that ends in `T`.
@@ -29,7 +30,7 @@ impl Listing {
         let pair = name.split(['_', '-']).next().unwrap_or(name);
         let quote = QUOTES.into_iter().find(|quote| pair.len() > quote.len() && pair.ends_with(quote)).unwrap_or("");
         let base = &pair[..pair.len() - quote.len()];
-        Self { name: name.into(), base: base.into(), quote: quote.into(), price_scale, qty_scale }
+        Self { name: name.into(), base: base.into(), quote: quote.into(), price_scale, qty_scale, is_trading: true }
     }
 
     /// The pair without its delivery date.

@@ -24,6 +24,8 @@ const DEALS: usize = 1_024;
 const TAPE_RECORDS: usize = 262_144;
 const TAPE_RECORDS_MIN: usize = 256;
 const TAPE_RECORDS_MAX: usize = 16_384;
+/// Decimals of a price at most: what venues pad theirs to.
+const DECIMALS_MAX: u8 = 8;
 /// One deal of a tape in so many is a liquidation.
 const LIQUIDATION_EVERY: u64 = 200;
 /// Rendered book messages kept a topic (Bybit), for the same reason.
@@ -85,6 +87,14 @@ impl Window {
             last_trade_id: next_trade_id,
             ..Self::default()
         }
+    }
+
+    /// The same at another price scale.
+    fn rescale(&mut self, rescale: impl Fn(u128) -> u128) {
+        for price in [&mut self.open, &mut self.high, &mut self.low, &mut self.close] {
+            *price = u64::try_from(rescale(u128::from(*price))).unwrap_or(u64::MAX);
+        }
+        (self.turnover, self.buy_turnover) = (rescale(self.turnover), rescale(self.buy_turnover));
     }
 
     fn add(&mut self, deal: &Deal) {
@@ -167,9 +177,7 @@ impl SymbolMarket {
         // USD-M shares its ids between symbols, so that they jump within one.
         let id_jump_max = if venue == Venue::BinanceUsdm { 60 } else { 1 };
         let book = Book::new(&mut rng, synthetic.qty_max, id_jump_max);
-        // The slots cover about four per mille of the price, at most fifty ticks apart.
-        let slot_price = (synthetic.price / 256_000).clamp(1, 50);
-        let lowest_price = synthetic.price.saturating_sub(slot_price * (SLOTS as u64) / 2).max(1);
+        let (lowest_price, slot_price) = slots_around(synthetic.price);
         let next_trade_id = 10_000_000 + rng.below(1 << 31);
         let day = Window::at(synthetic.price, 0, next_trade_id);
         Self {
@@ -191,6 +199,24 @@ impl SymbolMarket {
             quotes: VecDeque::new(),
             last_quote: 0,
             first_trade_id: next_trade_id,
+        }
+    }
+
+    /// Prices are on a grid of this many decimals from now on, about where they were.
+    fn change_tick(&mut self, price_scale: u8) {
+        let from = std::mem::replace(&mut self.listing.price_scale, price_scale);
+        let rescale = |number: u128| rescaled(number, from, price_scale);
+        let middle = u128::from(self.lowest_price + self.slot_price * (SLOTS as u64) / 2);
+        (self.lowest_price, self.slot_price) = slots_around(u64::try_from(rescale(middle)).unwrap_or(u64::MAX));
+        // A finer grid is there to be used: prices where the old one had none.
+        self.lowest_price += u64::from(price_scale > from && self.lowest_price.is_multiple_of(10));
+        for deal in &mut self.deals {
+            deal.price = u64::try_from(rescale(u128::from(deal.price))).unwrap_or(u64::MAX);
+        }
+        self.day.rescale(rescale);
+        for candles in &mut self.candles {
+            candles.forming.rescale(rescale);
+            candles.closed.iter_mut().for_each(|closed| closed.rescale(rescale));
         }
     }
 
@@ -367,6 +393,21 @@ impl SymbolMarket {
     }
 }
 
+/// The lowest price of the slots around this one, and how far they are apart: they cover about four per mille of the price, at
+/// most fifty ticks apart.
+fn slots_around(price: u64) -> (u64, u64) {
+    let slot_price = (price / 256_000).clamp(1, 50);
+    (price.saturating_sub(slot_price * (SLOTS as u64) / 2).max(1), slot_price)
+}
+
+/// A mantissa at another scale; what does not fit is cut off.
+fn rescaled(mantissa: u128, from: u8, to: u8) -> u128 {
+    match to.checked_sub(from) {
+        Some(more) => mantissa * 10_u128.pow(u32::from(more)),
+        None => mantissa / 10_u128.pow(u32::from(from - to)),
+    }
+}
+
 impl Candles {
     fn roll(&mut self, price: u64, now_ms: u64, next_trade_id: u64) {
         let open_time_ms = opened_at(self.interval, now_ms);
@@ -443,6 +484,22 @@ impl SyntheticMarket {
         Box::new(SymbolMarket::new(self.venue, self.seed, at, &self.listings[at], tape_records))
     }
 
+    /// Gives a symbol another tick. False where it is not listed, or the grid does not hold its book.
+    pub(super) fn change_tick(&mut self, name: &str, price_scale: u8) -> bool {
+        let Some(at) = self.find(name).map(|index| index as usize) else { return false };
+        let synthetic = &mut self.listings[at];
+        let price = rescaled(u128::from(synthetic.price), synthetic.listing.price_scale, price_scale.min(DECIMALS_MAX));
+        let Ok(price) = u64::try_from(price) else { return false };
+        if price_scale > DECIMALS_MAX || price < SLOTS as u64 {
+            return false;
+        }
+        (synthetic.price, synthetic.listing.price_scale) = (price, price_scale);
+        if let Some(symbol) = &mut self.symbols[at] {
+            symbol.change_tick(price_scale);
+        }
+        true
+    }
+
     /// A symbol that somebody has asked for before.
     pub(super) fn known_symbol(&self, name: &str) -> Option<&SymbolMarket> {
         self.find(name).and_then(|index| self.symbols[index as usize].as_deref())
@@ -470,6 +527,58 @@ mod tests {
 
     fn market(seed: u64) -> SyntheticMarket {
         SyntheticMarket::new(Venue::BinanceSpot, seed, synthetic_listings(Venue::BinanceSpot, seed, 3), false)
+    }
+
+    #[test]
+    fn another_tick_moves_every_price_to_the_new_grid_and_leaves_the_market_where_it_was() {
+        for decimals in [1, 4] {
+            let mut market = market(7);
+            let name = market.listings[0].listing.name.clone();
+            let at = market.find(&name).unwrap();
+            let unit = |symbol: &SymbolMarket| 10_f64.powi(-i32::from(symbol.listing.price_scale));
+            let symbol = market.symbol(at);
+            symbol.candles(KlineInterval::Minutes(1), 1_000);
+            for now_ms in 1_000..1_200 {
+                symbol.step(now_ms);
+            }
+            let seen = |symbol: &SymbolMarket| {
+                let deal = symbol.deals.back().unwrap().price;
+                let prices =
+                    [symbol.price(symbol.book.best_bid().0), deal, symbol.day.high, symbol.candles[0].forming.low];
+                prices.map(|price| price as f64 * unit(symbol))
+            };
+            let (before, update_id) = (seen(symbol), symbol.book.update_id());
+            assert!(market.change_tick(&name, decimals));
+            let symbol = market.symbol(at);
+            assert_eq!(
+                (symbol.listing.price_scale, symbol.book.update_id()),
+                (decimals, update_id),
+                "no message says so"
+            );
+            for (before, after) in before.into_iter().zip(seen(symbol)) {
+                assert!((before - after).abs() < before * 0.01, "{before} {after}");
+            }
+            if decimals > 2 {
+                assert!((0..SLOTS).any(|slot| !symbol.price(u16::try_from(slot).unwrap()).is_multiple_of(100)));
+            }
+            // A symbol that nobody has asked for yet begins on it.
+            assert_eq!(market.begun(at).listing.price_scale, decimals);
+        }
+    }
+
+    #[test]
+    fn a_tick_that_no_book_fits_on_and_a_symbol_that_is_not_listed_change_nothing() {
+        let mut market = market(7);
+        let name = market.listings[0].listing.name.clone();
+        assert!(!market.change_tick(&name, 9) && !market.change_tick(&name, 255) && !market.change_tick("NOSUCH", 1));
+        // The cheapest of the assets has a price of some thousand ticks.
+        let cheap = synthetic_listings(Venue::BinanceSpot, 7, 30);
+        let mut market = SyntheticMarket::new(Venue::BinanceSpot, 7, cheap, false);
+        let cheap = market.find("XRPUSDT").unwrap() as usize;
+        let before = market.listings[cheap].clone();
+        assert!(!market.change_tick("XRPUSDT", 1));
+        let after = &market.listings[cheap];
+        assert_eq!((&after.listing, after.price), (&before.listing, before.price));
     }
 
     #[test]

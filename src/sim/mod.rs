@@ -365,8 +365,30 @@ impl SimHandle {
     /// Native names of the symbols a venue lists, in the list's order; empty for a venue that is not served.
     #[must_use]
     pub fn symbols(&self, venue: Venue) -> Vec<String> {
-        let listings = self.exchange(venue).map_or(&[][..], |exchange| &exchange.listings);
-        listings.iter().map(|listing| listing.name.clone()).collect()
+        let Some(exchange) = self.exchange(venue) else { return Vec::new() };
+        exchange.listings().iter().map(|listing| listing.name.clone()).collect()
+    }
+
+    /// Gives a symbol of a synthetic market another tick: one unit of this many decimals. From now on its instrument list, its
+    /// levels and its trades are on that grid, with prices about where they were, and no message says so. False where
+    /// nothing was changed: for a recording, a symbol that is not listed, more than 8 decimals, or a tick too coarse for the
+    /// book.
+    pub fn change_tick(&self, venue: Venue, symbol: &str, decimals: u8) -> bool {
+        let Some(exchange) = self.exchange(venue) else { return false };
+        let Feed::Synthetic { market, .. } = &exchange.feed else { return false };
+        let is_changed = market.lock().expect("no holder panics").change_tick(symbol, decimals);
+        if is_changed && let Some(listing) = exchange.listings().iter_mut().find(|listing| listing.name == symbol) {
+            listing.price_scale = decimals;
+        }
+        is_changed
+    }
+
+    /// Says in a venue's instrument list whether a symbol trades. Its streams go on either way. False for one that is not listed.
+    pub fn set_trading(&self, venue: Venue, symbol: &str, is_trading: bool) -> bool {
+        let Some(exchange) = self.exchange(venue) else { return false };
+        let mut listings = exchange.listings();
+        let listing = listings.iter_mut().find(|listing| listing.name == symbol);
+        listing.map(|listing| listing.is_trading = is_trading).is_some()
     }
 
     /// The exchange's own view of what each open connection of a venue is subscribed to, oldest connection first.

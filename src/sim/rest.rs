@@ -119,9 +119,10 @@ async fn binance_instruments(State(exchange): State<Arc<Exchange>>, Query(parame
         };
         wanted = Some(symbols);
     }
-    let find = |name: &String| exchange.listings.iter().find(|listing| listing.name == *name);
+    let listed = exchange.listings();
+    let find = |name: &String| listed.iter().find(|listing| listing.name == *name);
     let listings: Vec<&Listing> = match &wanted {
-        None => exchange.listings.iter().collect(),
+        None => listed.iter().collect(),
         Some(names) => match names.iter().map(find).collect() {
             Some(listings) => listings,
             None => return binance_error(-1121, "Invalid symbol."),
@@ -150,7 +151,8 @@ fn filters(listing: &Listing, decimals: u8) -> Value {
 
 fn spot_symbol(listing: &Listing) -> Value {
     json!({
-        "symbol": listing.name, "status": "TRADING", "baseAsset": listing.base, "baseAssetPrecision": 8,
+        "symbol": listing.name, "status": if listing.is_trading { "TRADING" } else { "BREAK" },
+        "baseAsset": listing.base, "baseAssetPrecision": 8,
         "quoteAsset": listing.quote, "quotePrecision": 8, "quoteAssetPrecision": 8,
         "orderTypes": ["LIMIT", "LIMIT_MAKER", "MARKET"], "icebergAllowed": true, "ocoAllowed": true,
         "isSpotTradingAllowed": true, "isMarginTradingAllowed": false,
@@ -162,7 +164,8 @@ fn usdm_symbol(listing: &Listing) -> Value {
     let contract = if listing.is_dated() { "CURRENT_QUARTER" } else { "PERPETUAL" };
     json!({
         "symbol": listing.name, "pair": listing.pair(), "contractType": contract,
-        "deliveryDate": 4_133_404_800_000_u64, "onboardDate": 1_569_398_400_000_u64, "status": "TRADING",
+        "deliveryDate": 4_133_404_800_000_u64, "onboardDate": 1_569_398_400_000_u64,
+        "status": if listing.is_trading { "TRADING" } else { "SETTLING" },
         "baseAsset": listing.base, "quoteAsset": listing.quote, "marginAsset": listing.quote,
         "pricePrecision": listing.price_text(Venue::BinanceUsdm).decimals, "quantityPrecision": listing.qty_scale,
         "baseAssetPrecision": 8, "quotePrecision": 8, "underlyingType": "COIN",
@@ -239,9 +242,10 @@ async fn bybit_instruments(State(exchange): State<Arc<Exchange>>, Query(paramete
         Err(refusal) => return *refusal,
     };
     let is_spot = category == "spot";
+    let listed = exchange.listings();
     let matching: Vec<&Listing> = match parameters.get("symbol") {
-        None => exchange.listings.iter().collect(),
-        Some(name) => exchange.listings.iter().filter(|listing| listing.name == *name).collect(),
+        None => listed.iter().collect(),
+        Some(name) => listed.iter().filter(|listing| listing.name == *name).collect(),
     };
     if matching.is_empty() && parameters.contains_key("symbol") {
         return bybit_error("params error: symbol invalid");
@@ -272,10 +276,11 @@ async fn bybit_instruments(State(exchange): State<Arc<Exchange>>, Query(paramete
 
 fn bybit_symbol(listing: &Listing, is_spot: bool) -> Value {
     let (tick, step) = (unit(listing.price_scale, 0), unit(listing.qty_scale, 0));
+    let status = if listing.is_trading { "Trading" } else { "Closed" };
     if is_spot {
         return json!({
             "symbol": listing.name, "baseCoin": listing.base, "quoteCoin": listing.quote, "innovation": "0",
-            "status": "Trading", "marginTrading": "none", "stTag": "0",
+            "status": status, "marginTrading": "none", "stTag": "0",
             "lotSizeFilter": {
                 "basePrecision": step, "quotePrecision": "0.00000001", "minOrderQty": step,
                 "maxOrderQty": "9000000", "minOrderAmt": "1", "maxOrderAmt": "8000000",
@@ -286,7 +291,7 @@ fn bybit_symbol(listing: &Listing, is_spot: bool) -> Value {
     }
     let contract = if listing.is_dated() { "LinearFutures" } else { "LinearPerpetual" };
     json!({
-        "symbol": listing.name, "contractType": contract, "status": "Trading", "baseCoin": listing.base,
+        "symbol": listing.name, "contractType": contract, "status": status, "baseCoin": listing.base,
         "quoteCoin": listing.quote, "settleCoin": listing.quote, "launchTime": "1584230400000", "deliveryTime": "0",
         "deliveryFeeRate": "", "priceScale": listing.price_text(Venue::BybitLinear).decimals.to_string(),
         "leverageFilter": {"minLeverage": "1", "maxLeverage": "100.00", "leverageStep": "0.01"},

@@ -31,6 +31,33 @@ pub struct ControlEvent {
     pub what: Happening,
 }
 
+/// A symbol whose tick or lot is another than it was. Exact decimal texts; `null`: the venue has switched the rule off.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct TickChange {
+    /// Its native name.
+    pub symbol: String,
+    /// The tick before.
+    pub tick_before: Option<String>,
+    /// The tick.
+    pub tick: Option<String>,
+    /// The lot (the step of quantities) before.
+    pub lot_before: Option<String>,
+    /// The lot.
+    pub lot: Option<String>,
+}
+
+impl fmt::Display for TickChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.symbol)?;
+        let sizes = [("tick", &self.tick_before, &self.tick), ("lot", &self.lot_before, &self.lot)];
+        for (what, before, now) in sizes.into_iter().filter(|(_, before, now)| before != now) {
+            let text = |size: &Option<String>| size.clone().unwrap_or_else(|| "none".to_owned());
+            write!(f, " {what} {} -> {}", text(before), text(now))?;
+        }
+        Ok(())
+    }
+}
+
 /// What can happen.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
@@ -193,6 +220,30 @@ pub enum Happening {
         /// For how long they were not, at most, milliseconds.
         after_ms: u64,
     },
+    /// The venue has changed the tick or the lot of symbols: their books are rebuilt. What is finer than the engine reads these
+    /// symbols is `ticks_too_fine`, too.
+    TicksChanged {
+        /// Whose, from what to what.
+        changes: Vec<TickChange>,
+    },
+    /// Ticks or lots that have more decimals than the engine reads of these symbols: a price or quantity that is not on the
+    /// grid known at the start is refused, and counted as `off_grid`, until the process is started again.
+    TicksTooFine {
+        /// Whose.
+        symbols: Vec<String>,
+    },
+    /// Symbols do not trade any more.
+    NotTrading {
+        /// `halted`: the list says so; `unlisted`: it has no row of them that can be read.
+        reason: String,
+        /// Which.
+        symbols: Vec<String>,
+    },
+    /// Symbols trade again.
+    TradingAgain {
+        /// Which.
+        symbols: Vec<String>,
+    },
     /// Some connection is down that should be up.
     Halted {
         /// Which.
@@ -277,6 +328,9 @@ impl Happening {
                 | Self::Disconnected { .. }
                 | Self::GaveUp { .. }
                 | Self::BooksStale { .. }
+                | Self::TicksChanged { .. }
+                | Self::TicksTooFine { .. }
+                | Self::NotTrading { .. }
                 | Self::Halted { .. }
                 | Self::Overrun { .. }
                 | Self::LaneOverrun { .. }
@@ -335,6 +389,15 @@ impl fmt::Display for Happening {
             Self::BooksRepaired { reason, symbols, after_ms } => {
                 write!(f, "books live again after {after_ms} ms ({reason}): {}", named(symbols))
             }
+            Self::TicksChanged { changes } => {
+                let changes: Vec<String> = changes.iter().map(ToString::to_string).collect();
+                write!(f, "the venue has changed the grid of {}", named(&changes))
+            }
+            Self::TicksTooFine { symbols } => {
+                write!(f, "finer than is read here, what does not fit is refused until a restart: {}", named(symbols))
+            }
+            Self::NotTrading { reason, symbols } => write!(f, "not trading ({reason}): {}", named(symbols)),
+            Self::TradingAgain { symbols } => write!(f, "trading again: {}", named(symbols)),
             Self::Halted { connections } => write!(f, "halted: {} down", connections.join(", ")),
             Self::Resumed { after_ms } => write!(f, "everything is up again after {after_ms} ms"),
             Self::Overrun { core, for_ms, cause, on, is_over } => {
@@ -438,6 +501,23 @@ mod tests {
         );
         assert!(!json.contains('\n'));
         assert_eq!(serde_json::from_str::<ControlEvent>(&json).unwrap(), event);
+    }
+
+    #[test]
+    fn a_changed_tick_says_from_what_to_what_and_nothing_of_what_stayed() {
+        let text = |text: &str| Some(text.to_owned());
+        let tick = TickChange {
+            symbol: "BTCUSDT".into(),
+            tick_before: text("0.01"),
+            tick: text("0.1"),
+            lot_before: text("1"),
+            lot: text("1"),
+        };
+        let off = TickChange { symbol: "ETHUSDT".into(), lot_before: text("0.001"), ..TickChange::default() };
+        let what = Happening::TicksChanged { changes: vec![tick, off] };
+        let expected = "the venue has changed the grid of BTCUSDT tick 0.01 -> 0.1, ETHUSDT lot 0.001 -> none";
+        assert_eq!(what.to_string(), expected);
+        assert!(what.is_bad());
     }
 
     #[test]

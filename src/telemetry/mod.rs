@@ -14,6 +14,7 @@ mod allocator;
 mod books;
 mod events;
 pub mod host;
+mod lists;
 mod live;
 mod render;
 mod snapshot;
@@ -24,7 +25,8 @@ mod thread_stats;
 
 pub use allocator::{AllocationCounts, CountingAllocator, is_counting, thread_allocations, thread_counts};
 pub use books::BooksReport;
-pub use events::{ControlEvent, EventBus, Happening};
+pub use events::{ControlEvent, EventBus, Happening, TickChange};
+pub use lists::ListReport;
 pub use live::LiveTable;
 pub use render::{final_text, live_lines, log_line};
 pub use snapshot::{

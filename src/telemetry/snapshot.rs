@@ -4,12 +4,14 @@
 //! Report ── connections[] ── read_to_handler_ns, visit_gap_ns, venue_age_ms, subscriptions, samples
 //!        ── hot_threads[] ── stages, stamps, books
 //!        ── lanes[]
+//!        ── lists[]
 //! ```
 //! Plain data. Every counter is a total since the engine started, so a consumer that missed a line lost nothing: rates
 //! are differences. Keys are stable: they may be joined by others, never renamed, moved or given another unit.
 //! A percentile of nothing recorded is 0; `frames` says whether there was anything to record.
 
 use super::books::BooksReport;
+use super::lists::ListReport;
 use super::stages::{StageReport, StampReport};
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
@@ -32,6 +34,9 @@ pub struct Report {
     /// One entry for each lane beside a hot core; empty without any.
     #[serde(default)]
     pub lanes: Vec<LaneReport>,
+    /// One entry for each venue: what its instrument list says.
+    #[serde(default)]
+    pub lists: Vec<ListReport>,
     /// True while some connection is down that should be up.
     pub halted: bool,
     /// Why the engine is ending by itself; `null` while it is not.
@@ -462,6 +467,12 @@ pub(super) mod tests {
             }],
             symbols: 4,
             lanes: Vec::new(),
+            lists: vec![ListReport {
+                venue: "binance-spot".into(),
+                lists: 3,
+                ticks_changed: 1,
+                ..ListReport::default()
+            }],
             halted: false,
             failure: None,
         }
@@ -495,6 +506,8 @@ pub(super) mod tests {
             "\"books\":{\"live\":3,\"waiting\":0,\"stale\":1,\"applied\":1000,",
             "\"stale_reasons\":{\"gap\":2}}",
             "\"symbols\":4",
+            "\"lists\":[{\"venue\":\"binance-spot\",\"lists\":3,\"lists_failed\":0,\"lists_put_off\":0,\"ticks_changed\":1,",
+            "\"ticks_too_fine\":0,\"not_trading\":0}]",
         ];
         let mut from = 0;
         for key in keys {

@@ -4,6 +4,7 @@
 //! something that has not happened, or of which nothing is known. A field that is missing in a text reads as its default,
 //! so that an older or a newer `ctl` can read an engine.
 
+use super::lists::ListReport;
 use super::snapshot::{LaneReport, Percentiles};
 use super::stages::{StageReport, StampReport};
 use serde::{Deserialize, Serialize};
@@ -30,6 +31,8 @@ pub struct EngineStatus {
     pub lanes: Vec<LaneStatus>,
     /// The books on the hot cores.
     pub books: BooksStatus,
+    /// What the venues' instrument lists say.
+    pub lists: Vec<ListReport>,
     /// Events that somebody was too slow to be told of.
     pub events_dropped: u64,
 }

@@ -6,6 +6,7 @@
 //! ```
 //! Pure: a status in, a text out.
 
+use super::lists::ListReport;
 use super::render::duration_text;
 use super::snapshot::Percentiles;
 use super::stages::StageTimes;
@@ -36,6 +37,7 @@ pub fn status_text(status: &EngineStatus) -> String {
     pending(&mut out, status);
     governor(&mut out, &status.governor);
     books(&mut out, &status.books);
+    lists(&mut out, &status.lists);
     if !status.cores.is_empty() {
         let rows = status.cores.iter().map(|core| {
             let overruns = format!("{} (longest {})", core.overruns, age(core.overrun_ms_max));
@@ -233,6 +235,29 @@ fn books(out: &mut String, books: &BooksStatus) {
         .collect();
     if !not_live.is_empty() {
         line(out, &format!("not live: {}", listed(&not_live)));
+    }
+}
+
+/// What the venues' lists say, where there is more to it than that they were read.
+fn lists(out: &mut String, lists: &[ListReport]) {
+    let is_news = |list: &&ListReport| {
+        list.lists_failed + list.lists_put_off + list.ticks_changed + list.ticks_too_fine + list.not_trading > 0
+    };
+    let row = |list: &ListReport| {
+        let counts = [
+            list.lists,
+            list.lists_failed,
+            list.lists_put_off,
+            list.ticks_changed,
+            list.ticks_too_fine,
+            list.not_trading,
+        ];
+        std::iter::once(list.venue.clone()).chain(counts.map(|count| count.to_string())).collect()
+    };
+    let rows: Vec<Vec<String>> = lists.iter().filter(is_news).map(row).collect();
+    if !rows.is_empty() {
+        let heads = ["LIST", "READ", "FAILED", "PUT OFF", "TICKS CHANGED", "TOO FINE", "NOT TRADING"];
+        table(out, &heads, rows);
     }
 }
 
@@ -485,10 +510,22 @@ mod tests {
                 overrun_ms_max: 1_500,
                 ..LaneStatus::default()
             }],
+            lists: vec![
+                ListReport {
+                    venue: "binance-spot".into(),
+                    lists: 9,
+                    ticks_changed: 2,
+                    ticks_too_fine: 1,
+                    ..ListReport::default()
+                },
+                ListReport { venue: "bybit-spot".into(), lists: 9, ..ListReport::default() },
+            ],
             ..EngineStatus::default()
         };
         let text = status_text(&status);
         for words in [
+            "LIST          READ  FAILED  PUT OFF  TICKS CHANGED  TOO FINE  NOT TRADING\n",
+            "binance-spot  9     0       0        2              1         0\n",
             "HALTED",
             "halted by a: reconnecting (for 10 ms)",
             "reconnecting, attempt 3 in 1.5 s",
@@ -515,6 +552,7 @@ mod tests {
         }
         assert!(!text.contains("kernel to read"), "a stage that was not measured: {text}");
         assert!(!text.contains("btcusdt@trade"), "what is well is not named: {text}");
+        assert!(!text.contains("bybit-spot"), "a list without news: {text}");
         assert!(text.lines().all(|line| line == line.trim_end()), "no white space at a line's end");
     }
 

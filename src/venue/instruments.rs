@@ -1,16 +1,16 @@
-//! What every venue's instrument list needs: the scale of a step, the name of a delivery date, a symbol in a URL.
+//! What every venue's instrument list needs: a step and its scale, the name of a delivery date, a symbol in a URL.
 //! Cold: called while a list is read, before subscribing.
 
 use super::{InstrumentError, InstrumentSpec};
 use crate::limits::SCALE_MAX;
 use crate::market::Decimal;
 
-/// The decimals of a tick or step size without trailing zeros: `0.01000000` gives 2, `10` gives 0. `Ok(None)` for zero,
-/// which venues write where the rule is switched off.
+/// A tick or step size without trailing zeros, whose scale is that of the symbol: `0.01000000` has 2 decimals, `10` has none.
+/// `Ok(None)` for zero, which venues write where the rule is switched off.
 ///
 /// # Errors
 /// What is wrong with the text, as a sentence.
-pub(super) fn scale_of_step(step: &str) -> Result<Option<u8>, String> {
+pub(super) fn step_size(step: &str) -> Result<Option<Decimal>, String> {
     let decimal = Decimal::parse(step.as_bytes()).map_err(|error| error.to_string())?;
     let (mut mantissa, mut scale) = (decimal.mantissa(), decimal.scale());
     if mantissa < 0 {
@@ -26,7 +26,7 @@ pub(super) fn scale_of_step(step: &str) -> Result<Option<u8>, String> {
     if scale > SCALE_MAX {
         return Err(format!("{scale} decimals, at most {SCALE_MAX} fit"));
     }
-    Ok(Some(scale))
+    Ok(Some(Decimal::new(mantissa, scale)))
 }
 
 /// `YYMMDD` of a delivery time in milliseconds since the epoch (UTC); `None` before 1970 (venues write 0 for "never")
@@ -89,6 +89,8 @@ mod tests {
             name: "BTCUSDT".to_owned(),
             price_scale: 2,
             qty_scale: 5,
+            tick_size: Some(Decimal::new(1, 2)),
+            lot_size: Some(Decimal::new(1, 5)),
             instrument: crate::market::Instrument {
                 base: "BTC".into(),
                 quote: "USDT".into(),
@@ -107,15 +109,16 @@ mod tests {
         for (step, scale) in
             [("0.01000000", 2), ("0.00000001", 8), ("1.00000000", 0), ("10", 0), ("0.5", 1), ("0.0025", 4)]
         {
-            assert_eq!(scale_of_step(step), Ok(Some(scale)), "{step}");
+            let size = step_size(step).unwrap().expect("not zero");
+            assert_eq!((size.scale(), size), (scale, Decimal::parse(step.as_bytes()).unwrap()), "{step}");
         }
-        assert_eq!(scale_of_step("0.00000000"), Ok(None));
+        assert_eq!(step_size("0.00000000"), Ok(None));
     }
 
     #[test]
     fn a_step_that_is_no_decimal_or_too_fine_is_refused() {
         for step in ["", "x", "1e-8", "-0.1", "0.", "0.0000000000000000001"] {
-            assert!(scale_of_step(step).is_err(), "{step}");
+            assert!(step_size(step).is_err(), "{step}");
         }
     }
 

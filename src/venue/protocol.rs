@@ -1,7 +1,7 @@
 //! The cold half of a venue: what to say to it, and what its control messages mean. Once per connection or command.
 
 use super::{Channel, ChannelError, binance, bybit};
-use crate::market::{Instrument, Level, SymbolSpec, Venue, VenueTime};
+use crate::market::{Decimal, Instrument, Level, SymbolSpec, Venue, VenueTime};
 use std::fmt;
 use std::time::Duration;
 
@@ -158,6 +158,10 @@ pub struct InstrumentSpec {
     pub price_scale: u8,
     /// Decimals of the quantity step.
     pub qty_scale: u8,
+    /// The tick, without trailing zeros: every price is a multiple of it. `None` where the venue has switched it off.
+    pub tick_size: Option<Decimal>,
+    /// The quantity step, likewise.
+    pub lot_size: Option<Decimal>,
     /// What it is.
     pub instrument: Instrument,
     /// True while it trades.

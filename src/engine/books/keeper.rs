@@ -38,6 +38,8 @@ pub(in super::super) enum Message {
     Change { symbol: Symbol, made: Box<Made> },
     /// A core was told to keep it no longer.
     Forget { symbol: Symbol },
+    /// The venue has changed this symbol's tick or lot.
+    TickChanged { symbol: Symbol },
     /// A core says something.
     Notice(BookNotice),
     /// Somebody asks how the books are.
@@ -164,6 +166,7 @@ impl Keeper {
                 self.planner.forget(symbol);
                 self.books.remove(&symbol.index());
             }
+            Message::TickChanged { symbol } => self.command(symbol, Command::TickChanged { symbol }).await,
             Message::Notice(BookNotice::FetchBegun { symbol, begun }) => self.begun(symbol, begun).await,
             Message::Notice(BookNotice::SnapshotTaken { symbol, ticket, step }) => self.taken(symbol, ticket, step),
             Message::Status(reply) => drop(reply.send(self.status())),

@@ -23,6 +23,7 @@ use crate::net::GovernedRest;
 use crate::telemetry::BooksStatus;
 use crate::venue::VenueSequence;
 use std::collections::{BTreeMap, HashMap};
+use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, mpsc, oneshot};
@@ -113,6 +114,26 @@ impl BookDesk {
         (Self { inner: Arc::default(), keeper, changed: Arc::default(), settling: Arc::default() }, heard)
     }
 
+    /// One that has had books of these symbols made, on the first core.
+    #[cfg(test)]
+    pub(super) fn keeping(venue: Venue, symbols: &[Symbol]) -> (Self, mpsc::UnboundedReceiver<Message>) {
+        let (desk, heard) = Self::new();
+        let wanted = Wanted {
+            connection: "a".into(),
+            stream: "stream".into(),
+            depth: 0,
+            core: 0,
+            settings: BookSettings::for_depth(0),
+            snapshots: Vec::new(),
+            heaviness: 1,
+        };
+        for symbol in symbols {
+            let name = format!("S{:05}", symbol.index()).into();
+            desk.lock().made.insert(symbol.index(), (*symbol, Made { venue, name, wanted: wanted.clone() }));
+        }
+        (desk, heard)
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -173,6 +194,16 @@ impl BookDesk {
         let mut all: Vec<_> = self.lock().made.values().cloned().collect();
         all.sort_by(|a, b| (a.1.venue.name(), &a.1.name).cmp(&(b.1.venue.name(), &b.1.name)));
         all
+    }
+
+    /// True where a book of this venue is kept.
+    pub(super) fn keeps_any_of(&self, venue: Venue) -> bool {
+        self.lock().made.values().any(|(_, made)| made.venue == venue)
+    }
+
+    /// The venue has changed this symbol's tick or lot: its book, if one is kept, is worth nothing.
+    pub(super) fn tick_changed(&self, symbol: Symbol) {
+        let _ = self.keeper.send(Message::TickChanged { symbol });
     }
 
     /// Makes what is wanted of the symbols known by now, and ends what is not. The books are on their way to their cores once
@@ -245,15 +276,26 @@ impl BookDesk {
         copy
     }
 
-    /// Copies of every book, with this many levels a side, by venue and name.
-    pub(super) async fn read_all(&self, depth: usize, cores: &[CoreLink]) -> Vec<(Symbol, Option<Box<BookCopy>>)> {
-        let mut copies = Vec::new();
-        for books in self.all().chunks(READS_AT_ONCE) {
+    /// Gives a copy of every book, with this many levels a side, by venue and name, and how many are still to come, until it is
+    /// told to stop. No more copies than are read at once are there at a time.
+    pub(super) async fn read_each(
+        &self,
+        depth: usize,
+        cores: &[CoreLink],
+        mut give: impl FnMut(Symbol, Option<Box<BookCopy>>, usize) -> ControlFlow<()>,
+    ) {
+        let all = self.all();
+        let mut left = all.len();
+        for books in all.chunks(READS_AT_ONCE) {
             let reads = books.iter().map(|(symbol, made)| self.read(*symbol, depth, &cores[made.wanted.core]));
             let read = futures_util::future::join_all(reads).await;
-            copies.extend(books.iter().map(|(symbol, _)| *symbol).zip(read));
+            for ((symbol, _), copy) in books.iter().zip(read) {
+                left -= 1;
+                if give(*symbol, copy, left).is_break() {
+                    return;
+                }
+            }
         }
-        copies
     }
 
     /// The books as the keeper looks after them; none once it has ended. It may wait for a core that hangs: whoever asks does not
@@ -291,6 +333,58 @@ mod tests {
         assert_eq!(desk.status().await, BooksStatus::default());
     }
 
+    /// A core that takes so many commands before any is done, and what it takes.
+    fn core(queue: usize) -> (CoreLink, mpsc::Receiver<Command>) {
+        let stats = Arc::new(CoreStats::new(0));
+        let (commands, taken) = mpsc::channel(queue);
+        (CoreLink { cpu: 0, commands, slots: SlotTable::new(), pulses: Arc::clone(&stats.pulses), stats }, taken)
+    }
+
+    #[tokio::test]
+    async fn books_are_read_a_few_at_a_time_in_order_and_no_further_than_somebody_wants_them() {
+        let mut table = crate::market::SymbolTable::default();
+        let symbols: Vec<Symbol> =
+            (0..50).map(|at| table.add(Venue::BinanceSpot, &format!("S{at:05}"), 2, 5, None).unwrap()).collect();
+        let (books, _heard) = BookDesk::keeping(Venue::BinanceSpot, &symbols);
+        let (link, mut taken) = core(1_000);
+        let desk = books.clone();
+        let copying = tokio::spawn(async move {
+            let (mut most, mut all) = (0, 0);
+            while let Some(command) = taken.recv().await {
+                // Everything that is asked for before anything is answered.
+                let mut copies = vec![command];
+                tokio::task::yield_now().await;
+                copies.extend(std::iter::from_fn(|| taken.try_recv().ok()));
+                (most, all) = (most.max(copies.len()), all + copies.len());
+                for copy in copies {
+                    let Command::ReadBook(copy) = copy else { panic!("nothing but reads") };
+                    desk.was_read(copy);
+                }
+            }
+            (most, all)
+        });
+        let cores = [link];
+        let mut given = Vec::new();
+        books
+            .read_each(5, &cores, |symbol, copy, left| {
+                assert_eq!(copy.map(|copy| (copy.symbol, copy.depth)), Some((symbol, 5)));
+                given.push((symbol, left));
+                ControlFlow::Continue(())
+            })
+            .await;
+        let expected: Vec<(Symbol, usize)> = symbols.iter().copied().zip((0..50).rev()).collect();
+        assert_eq!(given, expected);
+        let mut count = 0;
+        books
+            .read_each(5, &cores, |_, _, _| {
+                count += 1;
+                if count == 20 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            })
+            .await;
+        drop(cores);
+        assert_eq!((count, copying.await.unwrap()), (20, (READS_AT_ONCE, 50 + 2 * READS_AT_ONCE)));
+    }
+
     #[tokio::test]
     async fn whoever_settles_while_another_does_waits_until_the_cores_were_told() {
         let (books, _heard) = BookDesk::new();
@@ -309,11 +403,9 @@ mod tests {
             beats: super::super::watchdog::Beats::default(),
         };
         shared.symbols.lock().unwrap().add(Venue::BinanceSpot, "BTCUSDT", 2, 5, None).unwrap();
-        let stats = Arc::new(CoreStats::new(0));
-        // A core that takes one command, and no second one before that is done.
-        let (commands, mut taken) = mpsc::channel(1);
-        commands.try_send(Command::Stop).unwrap();
-        let cores = [CoreLink { cpu: 0, commands, slots: SlotTable::new(), pulses: Arc::clone(&stats.pulses), stats }];
+        let (link, mut taken) = core(1);
+        link.commands.try_send(Command::Stop).unwrap();
+        let cores = [link];
         let wanted = Wanted {
             connection: "a".into(),
             stream: "btcusdt@depth20".into(),

@@ -8,8 +8,8 @@
 //! Sources: the spot stream specification of 2026-07-21; the USD-M connector of 2026-08-21 and the notice of
 //! 2026-03-06 that split USD-M's paths by class of data. Never does I/O.
 
-use crate::market::{Instrument, InstrumentKind, SymbolSpec, Venue};
-use crate::venue::instruments::{delivery_date, percent_encoded, readable, scale_of_step};
+use crate::market::{Decimal, Instrument, InstrumentKind, SymbolSpec, Venue};
+use crate::venue::instruments::{delivery_date, percent_encoded, readable, step_size};
 use crate::venue::request;
 use crate::venue::{
     Ack, Channel, ChannelError, ChannelKind, ChannelScope, ControlMessage, DepthError, DepthSnapshot, Form, Heartbeat,
@@ -111,7 +111,7 @@ impl Binance {
     }
 
     fn instrument(&self, row: Row) -> Result<InstrumentSpec, InstrumentError> {
-        let scale = |filter: &str, precision: Option<u8>| -> Result<u8, InstrumentError> {
+        let size = |filter: &str, precision: Option<u8>| -> Result<(u8, Option<Decimal>), InstrumentError> {
             let found = row.filters.iter().find(|f| f.filter_type == filter);
             let step = match filter {
                 "PRICE_FILTER" => found.and_then(|f| f.tick_size.as_deref()),
@@ -119,16 +119,17 @@ impl Binance {
             };
             let step = step
                 .ok_or_else(|| self.instrument_error(format!("{}: filter {filter} is missing its step", row.symbol)))?;
-            match scale_of_step(step) {
-                Ok(Some(scale)) => Ok(scale),
+            match step_size(step) {
+                Ok(Some(size)) => Ok((size.scale(), Some(size))),
                 // A step of zero switches the filter off: the symbol's precision is then all that holds.
                 Ok(None) => precision
+                    .map(|precision| (precision, None))
                     .ok_or_else(|| self.instrument_error(format!("{}: {filter} is off, no precision", row.symbol))),
                 Err(what) => Err(self.instrument_error(format!("{}: {filter} `{step}`: {what}", row.symbol))),
             }
         };
-        let price_scale = scale("PRICE_FILTER", row.price_precision.or(row.quote_precision))?;
-        let qty_scale = scale("LOT_SIZE", row.quantity_precision.or(row.base_asset_precision))?;
+        let (price_scale, tick_size) = size("PRICE_FILTER", row.price_precision.or(row.quote_precision))?;
+        let (qty_scale, lot_size) = size("LOT_SIZE", row.quantity_precision.or(row.base_asset_precision))?;
         let kind = match row.contract_type.as_deref() {
             None if !self.is_usdm() => InstrumentKind::Spot,
             // `TRADIFI_PERPETUAL` and `PERPETUAL DELIVERING` are perpetuals too.
@@ -141,6 +142,8 @@ impl Binance {
         Ok(InstrumentSpec {
             price_scale,
             qty_scale,
+            tick_size,
+            lot_size,
             instrument: Instrument { base: row.base_asset.into(), quote: row.quote_asset.into(), kind },
             is_trading: row.status == "TRADING",
             name: row.symbol,
@@ -593,6 +596,10 @@ mod tests {
         assert_eq!((&*btc.instrument.base, &*btc.instrument.quote), ("BTC", "USDT"));
         // Its price filter is off, so the quote precision is what holds.
         assert_eq!((shib.price_scale, shib.qty_scale, shib.is_trading), (6, 0, false));
+        let sizes =
+            |spec: &InstrumentSpec| [spec.tick_size, spec.lot_size].map(|size| size.map(|size| size.to_string()));
+        assert_eq!(sizes(btc), [Some("0.01".to_owned()), Some("0.00001".to_owned())]);
+        assert_eq!(sizes(shib), [None, Some("1".to_owned())], "a filter that is off has no size");
     }
 
     #[test]

@@ -8,8 +8,8 @@
 //! ```
 //! Source: the venue's documentation repository of 2026-07-24. Never does I/O.
 
-use crate::market::{Instrument, InstrumentKind, SymbolSpec, Venue};
-use crate::venue::instruments::{delivery_date, percent_encoded, readable, scale_of_step};
+use crate::market::{Decimal, Instrument, InstrumentKind, SymbolSpec, Venue};
+use crate::venue::instruments::{delivery_date, percent_encoded, readable, step_size};
 use crate::venue::request;
 use crate::venue::{
     Ack, AckResult, Channel, ChannelError, ChannelKind, ChannelScope, ControlMessage, DepthError, DepthSnapshot, Form,
@@ -65,20 +65,20 @@ impl Bybit {
     }
 
     fn instrument(&self, row: Row) -> Result<InstrumentSpec, InstrumentError> {
-        let scale = |member: &str, step: Option<&str>| -> Result<u8, InstrumentError> {
+        let size = |member: &str, step: Option<&str>| -> Result<Decimal, InstrumentError> {
             let step = step.ok_or_else(|| self.instrument_error(format!("{}: {member} is missing", row.symbol)))?;
-            match scale_of_step(step) {
-                Ok(Some(scale)) => Ok(scale),
+            match step_size(step) {
+                Ok(Some(size)) => Ok(size),
                 Ok(None) => Err(self.instrument_error(format!("{}: {member} `{step}` is zero", row.symbol))),
                 Err(what) => Err(self.instrument_error(format!("{}: {member} `{step}`: {what}", row.symbol))),
             }
         };
-        let price_scale = scale("priceFilter.tickSize", row.price_filter.tick_size.as_deref())?;
+        let tick_size = size("priceFilter.tickSize", row.price_filter.tick_size.as_deref())?;
         let lot = &row.lot_size_filter;
-        let qty_scale = if self.is_linear() {
-            scale("lotSizeFilter.qtyStep", lot.qty_step.as_deref())?
+        let lot_size = if self.is_linear() {
+            size("lotSizeFilter.qtyStep", lot.qty_step.as_deref())?
         } else {
-            scale("lotSizeFilter.basePrecision", lot.base_precision.as_deref())?
+            size("lotSizeFilter.basePrecision", lot.base_precision.as_deref())?
         };
         let kind = match row.contract_type.as_deref() {
             _ if !self.is_linear() => InstrumentKind::Spot,
@@ -89,8 +89,10 @@ impl Bybit {
             }
         };
         Ok(InstrumentSpec {
-            price_scale,
-            qty_scale,
+            price_scale: tick_size.scale(),
+            qty_scale: lot_size.scale(),
+            tick_size: Some(tick_size),
+            lot_size: Some(lot_size),
             instrument: Instrument { base: row.base_coin.into(), quote: row.quote_coin.into(), kind },
             is_trading: row.status == "Trading",
             name: row.symbol,
@@ -519,6 +521,7 @@ mod tests {
     fn spot_quantities_take_the_base_precision() {
         let (specs, _) = SPOT.read_instruments(page(&[row("BTCUSDT", "", "")], "").as_bytes()).unwrap();
         assert_eq!((specs[0].price_scale, specs[0].qty_scale), (1, 6));
+        assert_eq!((specs[0].tick_size, specs[0].lot_size), (Some(Decimal::new(1, 1)), Some(Decimal::new(1, 6))));
         assert_eq!(specs[0].instrument.kind, InstrumentKind::Spot);
     }
 
