@@ -1,5 +1,7 @@
 //! `book/<capture>/apply/{1,10,100}/<structure>`: so many recorded changes to a book of both sides, in ns a batch; `.../best`,
-//! `.../top10`: one read of both sides; `book/read/*`, `book/snapshot`, `sync/update`: what only the engine's book has.
+//! `.../top10`: one read of both sides; `book/read/*`, `book/snapshot`, `sync/<capture>/update`: what only the engine's book
+//! has. `sync/<venue>/{in_sequence,behind,gap}`: what a venue's rule takes to judge one message, in ns, beside
+//! `sync/high_water_mark`, which is what is written where no rule is: it tells what is old, and no gap.
 //!
 //! The changes are those of the recorded captures, in their order, cut anew into batches of 1, 10 and 100 levels, applied to
 //! the recorded snapshot, again and again from its beginning. Beside the engine's book (a window indexed by price, with a sorted
@@ -7,7 +9,7 @@
 //! sorted array, the best at its end) and `chunks` (sorted runs of up to 64 levels, found by the first of each). All end with
 //! the same levels, or nothing is measured. Prints the memory of books first.
 //!
-//! Needs `TICKWIRE_FRAMES`, the folder with the recorded frames; measures nothing without it.
+//! Needs `TICKWIRE_FRAMES`, the folder with the recorded frames; without it, only the rules are measured.
 
 #[path = "shared/recorded_book.rs"]
 mod recorded_book;
@@ -18,7 +20,7 @@ use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
-use tickwire::book::{Book, BookSettings, Hold, Slot};
+use tickwire::book::{Book, BookSettings, Hold, SequenceRule, Slot, Verdict};
 use tickwire::limits::{BOOK_LEVEL_COUNT_MAX, HOLD_LEVEL_COUNT, HOLD_UPDATE_COUNT, SYMBOL_COUNT_MAX};
 use tickwire::market::{
     Backlog, BookKind, BookUpdate, Level, Meta, MonoNs, Qty, Received, SequenceIds, Side, Symbol, Venue,
@@ -340,6 +342,68 @@ fn measure_book(c: &mut Criterion, capture: &Capture) {
     });
 }
 
+/// Messages of one pass over a rule.
+const SYNC_COUNT: u64 = 1_024;
+
+/// The ids of a book's `n`-th message, each of which follows the one before.
+fn sync_ids(venue: Venue, n: u64) -> SequenceIds {
+    let (first, last) = (10 * n + 1, 10 * n + 10);
+    match venue {
+        Venue::BinanceSpot => SequenceIds { first, last, previous: None, cross: None },
+        // Ids are of all symbols: those of one do not touch.
+        Venue::BinanceUsdm => SequenceIds { first: first + 5, last, previous: Some(10 * n), cross: None },
+        Venue::BybitSpot | Venue::BybitLinear => SequenceIds { first: n, last: n, previous: None, cross: Some(first) },
+    }
+}
+
+/// What a venue's rule takes for each message of a stream: one that it applies all of, one that lies behind the book whole,
+/// one of which each message lies behind a hole.
+fn measure_rule(c: &mut Criterion, name: &str, venue: Venue, judge: impl Fn(&SequenceIds, &SequenceIds) -> Verdict) {
+    let stream: Vec<SequenceIds> = (2..2 + SYNC_COUNT).map(|n| sync_ids(venue, n)).collect();
+    let cases = [
+        ("in_sequence", sync_ids(venue, 1), Verdict::Apply),
+        ("behind", sync_ids(venue, 2 + SYNC_COUNT), Verdict::Skip),
+        // Its end lies before that of the message before the first.
+        ("gap", sync_ids(venue, 0), Verdict::Gap),
+    ];
+    let mut group = c.benchmark_group(format!("sync/{name}"));
+    group.throughput(Throughput::Elements(SYNC_COUNT));
+    for (case, begun, expected) in cases {
+        // A mark knows no gap: to it that is a message like any other.
+        let pass = || {
+            let mut last = begun;
+            let mut found = 0;
+            for ids in black_box(&stream) {
+                let verdict = judge(&last, ids);
+                found += u64::from(verdict == expected);
+                if verdict == Verdict::Apply {
+                    last = *ids;
+                }
+            }
+            found
+        };
+        if pass() == SYNC_COUNT {
+            group.bench_function(case, |b| b.iter(pass));
+        } else {
+            assert_eq!((name, case), ("high_water_mark", "gap"), "every message is judged so");
+        }
+    }
+    group.finish();
+}
+
+fn measure_rules(c: &mut Criterion) {
+    for venue in [Venue::BinanceSpot, Venue::BinanceUsdm, Venue::BybitLinear] {
+        let rule = VenueSequence::of(venue);
+        measure_rule(c, venue.name(), venue, |last, ids| {
+            black_box(&rule).judge(Some(last), BookKind::Delta, ids)
+        });
+    }
+    let mark = |last: &SequenceIds, ids: &SequenceIds| {
+        if ids.last > last.last { Verdict::Apply } else { Verdict::Skip }
+    };
+    measure_rule(c, "high_water_mark", Venue::BinanceSpot, mark);
+}
+
 #[expect(clippy::print_stderr, reason = "a bench's figures")]
 fn print_memory() {
     let kilobytes = |bytes: usize| bytes / 1_024;
@@ -366,8 +430,9 @@ fn print_memory() {
 #[expect(clippy::print_stderr, reason = "says why nothing is measured")]
 fn book(c: &mut Criterion) {
     print_memory();
+    measure_rules(c);
     let Some(root) = std::env::var_os("TICKWIRE_FRAMES").map(PathBuf::from) else {
-        eprintln!("nothing is measured: TICKWIRE_FRAMES is not set");
+        eprintln!("only the rules are measured: TICKWIRE_FRAMES is not set");
         return;
     };
     for capture in recorded_book::Capture::all(&root).map(Capture::of) {
