@@ -394,9 +394,7 @@ fn measure_rule(c: &mut Criterion, name: &str, venue: Venue, judge: impl Fn(&Seq
 fn measure_rules(c: &mut Criterion) {
     for venue in [Venue::BinanceSpot, Venue::BinanceUsdm, Venue::BybitLinear] {
         let rule = VenueSequence::of(venue);
-        measure_rule(c, venue.name(), venue, |last, ids| {
-            black_box(&rule).judge(Some(last), BookKind::Delta, ids)
-        });
+        measure_rule(c, venue.name(), venue, |last, ids| black_box(&rule).judge(Some(last), BookKind::Delta, ids));
     }
     let mark = |last: &SequenceIds, ids: &SequenceIds| {
         if ids.last > last.last { Verdict::Apply } else { Verdict::Skip }

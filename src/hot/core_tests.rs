@@ -12,6 +12,8 @@ use std::io::Write;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
+#[path = "race_tests.rs"]
+mod race;
 #[path = "visit_tests.rs"]
 mod visit;
 
@@ -21,7 +23,7 @@ struct Told {
     trades: Vec<u64>,
     stats: Option<Arc<CoreStats>>,
     doing: Vec<Option<Doing>>,
-    /// Every event in its order: `t7` a trade, `q7` a quote, `gap` a marker.
+    /// Every event in its order: `t7` a trade, `q7` a quote, `b7` a batch of a book up to that id, `gap` a marker.
     heard: Vec<String>,
     received: Vec<Received>,
 }
@@ -69,6 +71,7 @@ impl Bench {
         let on_symbol = |_: &mut Told, router: &mut Router<Told>, spec: &SymbolSpec| {
             router.on_trade(spec.symbol, on_trade);
             router.on_quote(spec.symbol, |told, quote| told.heard.push(format!("q{}", quote.update_id)));
+            router.on_book_delta(spec.symbol, |told, book| told.heard.push(format!("b{}", book.ids.last)));
             router.on_gap(spec.symbol, |told, _| told.heard.push("gap".to_owned()));
         };
         let core = Core::new(settings, hot, Arc::clone(&stats), Strategy { state, on_symbol }).expect("a poller");

@@ -202,6 +202,61 @@ proptest! {
     }
 
     #[test]
+    fn a_trade_or_a_quote_is_delivered_as_its_first_copy_comes_whichever_leg_brings_it(
+        plays in plays(),
+        stream_kind in prop_oneof![Just(StreamKind::TRADE), Just(StreamKind::AGG_TRADE), Just(StreamKind::QUOTE)],
+    ) {
+        let stats = ConnectionStats::default();
+        let mut overlap = legs(Venue::BinanceSpot, stream_kind, plays.0);
+        // Each leg has the same messages in the same order, at its own pace.
+        let feed = |_, position: usize| {
+            let id = 9_000 + position as u64;
+            let mark = if stream_kind == StreamKind::QUOTE { Mark::Number(id) } else { Mark::Id(TradeId::Number(id)) };
+            (position < 120).then_some((mark, id))
+        };
+        let mut come = BTreeSet::new();
+        for (at, id, is_delivered, _) in play(&mut overlap, &plays, stream_kind, &stats, feed, |_, _, position| position) {
+            prop_assert_eq!(is_delivered, come.insert(id), "{} by leg {}", id, at);
+        }
+    }
+
+    #[test]
+    fn a_batch_is_delivered_as_it_comes_or_as_what_it_joins_to_comes_and_never_behind_a_leg_alone(
+        plays in plays(),
+        venue in prop_oneof![Just(Venue::BinanceSpot), Just(Venue::BinanceUsdm)],
+        lengths in [vec(1_u64..6, 1..8), vec(1_u64..6, 1..8), vec(1_u64..6, 1..8)],
+        hole in prop_oneof![Just(0..0), (20_u64..60, 1_u64..12).prop_map(|(start, length)| start..start + length)],
+        has_hole in [any::<bool>(), any::<bool>(), any::<bool>()],
+    ) {
+        const LAST: u64 = 80;
+        let cut: Vec<Vec<(u64, u64)>> = (0..3).map(|at| {
+            let mut batches = batches(LAST, &lengths[at]);
+            batches.retain(|&(start, last)| !has_hole[at] || last < hole.start || start >= hole.end);
+            batches
+        }).collect();
+        let stats = ConnectionStats::default();
+        let mut overlap = legs(venue, StreamKind::BOOK, plays.0);
+        let feed = |at: usize, position: usize| {
+            let &(start, last) = cut[at].get(position)?;
+            Some((Mark::Book { kind: BookKind::Delta, start, last }, (start, last)))
+        };
+        let begins = |at: usize, other: usize, position: usize| {
+            let id = cut[other].get(position).map_or(LAST, |batch| batch.0);
+            cut[at].partition_point(|batch| batch.1 < id)
+        };
+        let is_lossy = plays.1.iter().any(|step| matches!(step, Step::Lost(_)));
+        let (mut last, mut brought) = (0, Vec::new());
+        for (at, batch, _, delivered) in play(&mut overlap, &plays, StreamKind::BOOK, &stats, feed, begins) {
+            brought.push(batch);
+            last = delivered.last().map_or(last, |delivered| delivered.1);
+            let held = brought.iter().find(|&&(start, end)| start <= last + 1 && end > last);
+            prop_assert_eq!(held, None, "it came, it joins to {}, and it waits", last);
+            // Without a hole a leg never waits for another: by itself it would not have been sooner.
+            prop_assert!(is_lossy || has_hole[at] || last >= batch.1, "leg {} alone is at {}, all are at {}", at, batch.1, last);
+        }
+    }
+
+    #[test]
     fn a_hole_of_one_leg_is_filled_by_another_and_one_of_all_is_handed_on(
         count in 2_usize..=3,
         lengths in [vec(1_u64..6, 1..8), vec(1_u64..6, 1..8), vec(1_u64..6, 1..8)],

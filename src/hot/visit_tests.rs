@@ -7,7 +7,7 @@ use crate::limits::HOLE_COUNT_MAX;
 use crate::market::{Level, Meta, Side};
 use crate::venue::TradeBatch;
 
-fn framed(message: &str) -> Vec<u8> {
+pub(super) fn framed(message: &str) -> Vec<u8> {
     let length = u16::try_from(message.len()).expect("a short message");
     let mut frame = if length < 126 {
         vec![0x81, u8::try_from(length).expect("below 126")]
@@ -18,7 +18,7 @@ fn framed(message: &str) -> Vec<u8> {
     frame
 }
 
-fn quote(symbol: &str, update_id: u64) -> String {
+pub(super) fn quote(symbol: &str, update_id: u64) -> String {
     let stream = symbol.to_lowercase();
     format!(
         r#"{{"stream":"{stream}@bookTicker","data":{{"u":{update_id},"s":"{symbol}","b":"1.00","B":"0.10000","a":"1.01","A":"0.20000"}}}}"#
@@ -39,7 +39,7 @@ impl Bench {
         Peer { socket, stats }
     }
 
-    fn heard(&self) -> Vec<&str> {
+    pub(super) fn heard(&self) -> Vec<&str> {
         self.core.desk.state.heard.iter().map(String::as_str).collect()
     }
 
