@@ -8,7 +8,8 @@
 //!                                            ├────────────── transit ─────────────────────┤   from its first copy
 //! ```
 //! Delays are drawn by a seed: a floor, a tail, and now and then a stall; a leg keeps the order of its messages, as a
-//! connection does. All contenders of a round have the same messages and the same delays.
+//! connection does. All contenders of a round have the same messages and the same delays. Who sends on several legs has more to
+//! write than who sends on one, and is later with it: `apart` pays for that as `merged` does.
 
 use crate::stage::{SYMBOL_COUNT, add_symbols, attach, begin_legs, connected, mark_leg, push, symbol_name};
 use crate::words::{BASE, Kind, mixed};
@@ -160,6 +161,16 @@ fn record(histogram: &mut Histogram<u64>, ns: u64) {
     histogram.record(ns).expect("the range grows by itself");
 }
 
+type Quantile = (&'static str, fn(&Percentiles) -> u64);
+
+const QUANTILES: [Quantile; 3] = [("p50", |of| of.p50), ("p99", |of| of.p99), ("p99.9", |of| of.p999)];
+
+#[expect(clippy::print_stdout, reason = "a bench's answer is its output")]
+fn beside(quantile: &str, what: &str, merged: u64, other: u64) {
+    let (more, ratio) = (i128::from(merged) - i128::from(other), merged as f64 / other as f64);
+    println!("    {quantile:<6} {what:<39} {merged:>8} - {other:>8} = {more:>9}   ratio {ratio:.3}");
+}
+
 /// The percentiles of one kind with so many legs, and merged beside the floor and the cost of arbitration.
 #[expect(clippy::print_stdout, reason = "a bench's answer is its output")]
 pub(crate) fn print(contenders: &[Contender], floor: &Floor, cost: crate::cost::Cost) {
@@ -176,19 +187,22 @@ pub(crate) fn print(contenders: &[Contender], floor: &Floor, cost: crate::cost::
     let (legs, kind) = (contenders[0].legs, contenders[0].kind.name());
     row(&format!("legs/{legs}/{kind}/least of alone"), &floor.0, None);
     let of = |way| contenders.iter().find(|contender| contender.way == way).expect("it ran");
-    let merged = Percentiles::of(&of(Way::Merged).transit_ns);
-    let apart = Percentiles::of(&of(Way::Apart).transit_ns);
-    let alone: Vec<u64> = (0..legs).map(|leg| Percentiles::of(&of(Way::Alone(leg)).transit_ns).p50).collect();
-    let beside = |name: &str, merged: u64, other: u64| {
-        let (more, ratio) = (i128::from(merged) - i128::from(other), merged as f64 / other as f64);
-        println!("    {name:<44} {merged:>8} - {other:>8} = {more:>8}   ratio {ratio:.3}");
-    };
-    beside("first copy to handler, merged - apart, p50", merged.p50, apart.p50);
-    beside("first copy to handler, merged - apart, p99", merged.p99, apart.p99);
-    beside("merged - the better leg alone, p50", merged.p50, alone.into_iter().min().expect("a leg"));
+    let (merged, apart) = (of(Way::Merged), of(Way::Apart));
+    for (name, of) in QUANTILES {
+        let of = |histogram: &Histogram<u64>| of(&Percentiles::of(histogram));
+        let alone = contenders.iter().filter(|contender| matches!(contender.way, Way::Alone(_)));
+        let better = alone.map(|contender| of(&contender.latency_ns)).min().expect("a leg");
+        let (latency, transit) = (of(&merged.latency_ns), of(&merged.transit_ns));
+        beside(name, "latency, merged - the better leg alone", latency, better);
+        beside(name, "latency, merged - least of alone", latency, of(&floor.0));
+        beside(name, "latency, merged - apart", latency, of(&apart.latency_ns));
+        beside(name, "transit, merged - apart", transit, of(&apart.transit_ns));
+    }
     let crate::cost::Cost { alone, won, lost } = cost;
     let judged = i128::from(won) - i128::from(alone);
-    println!("    cost of arbitration: won {won} - alone {alone} = {judged} ns a message; one that loses takes {lost}");
+    println!(
+        "    measured cost of arbitration: won {won} - alone {alone} = {judged} a message; one that loses takes {lost}"
+    );
 }
 
 /// The strategy's state.
