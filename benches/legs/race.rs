@@ -292,7 +292,8 @@ fn run(kind: Kind, way: Way, schedule: &Schedule) -> (Vec<u64>, Vec<Vec<u64>>) {
         let (told, stats) = (Arc::clone(&told), Arc::clone(&stats));
         std::thread::spawn(move || {
             pin(two.map(|[core, _]| core));
-            turn(kind, way == Way::Merged, (sets, messages), ours, &told, &stats)
+            let idle = if two.is_some() { Idle::Spin } else { Idle::Yield };
+            turn((kind, idle), way == Way::Merged, (sets, messages), ours, &told, &stats)
         })
     };
     let copies: Vec<Vec<Vec<u8>>> = (0..sets as u64).map(|set| frames(kind, set, messages)).collect();
@@ -301,7 +302,9 @@ fn run(kind: Kind, way: Way, schedule: &Schedule) -> (Vec<u64>, Vec<Vec<u64>>) {
     let sending = std::thread::scope(|scope| {
         let sender = scope.spawn(|| {
             pin(two.map(|[_, sender]| sender));
-            send(kind, &mut peers, &due, frame, &told)
+            // Without a CPU of its own it lets the core turn.
+            let wait = if two.is_some() { spin_loop } else { std::thread::yield_now };
+            send((kind, wait), &mut peers, &due, frame, &told)
         });
         sender.join().expect("the core reads")
     });
@@ -334,7 +337,7 @@ fn frames(kind: Kind, set: u64, messages: usize) -> Vec<Vec<u8>> {
 
 /// The core, on this thread, until every leg has brought all.
 fn turn(
-    kind: Kind,
+    (kind, idle): (Kind, Idle),
     is_merged: bool,
     (sets, messages): (usize, usize),
     ours: Vec<TcpStream>,
@@ -363,7 +366,6 @@ fn turn(
         marks: 0,
         told: Arc::clone(told),
     };
-    let idle = if cpus().is_some() { Idle::Spin } else { Idle::Yield };
     let settings = CoreSettings { idle, latency_sample_every: 64, ..CoreSettings::default() };
     let core = Core::new(settings, hot, core_stats, Strategy { state, on_symbol }).expect("a poller");
     core.run().expect("no handler panics")
@@ -371,7 +373,7 @@ fn turn(
 
 /// Sends each copy when it is due. The beginning, and by leg and message when its write began, ns from there.
 fn send<'a>(
-    kind: Kind,
+    (kind, wait): (Kind, fn()),
     peers: &mut [TcpStream],
     due: &[&[u64]],
     frame: impl Fn(usize, usize) -> &'a Vec<u8>,
@@ -396,16 +398,11 @@ fn send<'a>(
     while told.load(Ordering::Acquire) < legs {
         std::thread::yield_now();
     }
-    let is_alone = cpus().is_some();
     let begun = mono_now().0;
     for (due, leg, n) in plan {
         let mut now = mono_now().0 - begun;
         while now < due {
-            if is_alone {
-                spin_loop()
-            } else {
-                std::thread::yield_now()
-            }
+            wait();
             now = mono_now().0 - begun;
         }
         written_ns[leg][n] = now;
