@@ -8,9 +8,10 @@
 //! ```
 //! The race (`legs/race.rs`) sends the same messages over real sockets to one core, with delays that each leg has for itself
 //! and that a seed draws. `alone/1`, `alone/2`: one leg by itself. `apart`: all legs on one core, which does not judge them,
-//! and of each message the copy that is handled first; `merged`: all legs, judged. `least of alone`: of each message the
-//! least latency of the rows `alone`. Latency counts from the venue's own time of a message, transit from the write of its
-//! first copy: `merged` less `apart` is what arbitration adds to an event, beside the cost that the other part measures.
+//! and of each message the copy that is handled first, the least of its legs; `merged`: all legs, judged. `least of alone`: of
+//! each message the least latency of the rows `alone`; `least drawn`: the least of its delays, as if nothing else took any
+//! time. Latency counts from the venue's own time of a message, transit from the write of its first copy: `merged` less
+//! `apart` is what arbitration adds to an event, beside the cost that the other part measures. Wants two CPUs of its own.
 //!
 //! The cost (`legs/cost.rs`) is a message's whole way through the core: `alone` of one connection without legs, `won` of the
 //! leg that brings it first, `lost` of the one that brings it again; `by_hand` the same of two connections that know nothing

@@ -138,12 +138,18 @@ impl Contender {
     }
 }
 
-/// The first of each message by whichever leg alone: what a merged stream cannot be better than, had each leg a core to itself.
-pub(crate) struct Floor(Histogram<u64>);
+/// What a merged stream cannot be better than.
+pub(crate) struct Floor {
+    /// The least of the delays that were drawn for each message: as if nothing took any time.
+    drawn_ns: Histogram<u64>,
+    /// The least latency of each message by whichever leg alone, each with a core to itself.
+    alone_ns: Histogram<u64>,
+}
 
 impl Floor {
     pub(crate) fn new() -> Self {
-        Self(Histogram::new(3).expect("three digits are allowed"))
+        let histogram = || Histogram::new(3).expect("three digits are allowed");
+        Self { drawn_ns: histogram(), alone_ns: histogram() }
     }
 
     /// Of one round's legs, each alone.
@@ -152,7 +158,9 @@ impl Floor {
         let schedule = Schedule::new(seed, legs, messages);
         for n in WARM_UP..messages {
             let first = alone.iter().map(|ran| ran.handled_ns[n]).min().expect("a leg");
-            record(&mut self.0, first.saturating_sub(schedule.sent_ns[n]));
+            record(&mut self.alone_ns, first.saturating_sub(schedule.sent_ns[n]));
+            let due = schedule.due_ns.iter().map(|leg| leg[n]).min().expect("a leg");
+            record(&mut self.drawn_ns, due - schedule.sent_ns[n]);
         }
     }
 }
@@ -185,7 +193,8 @@ pub(crate) fn print(contenders: &[Contender], floor: &Floor, cost: crate::cost::
         row(&contender.name(), &contender.latency_ns, Some(&contender.transit_ns));
     }
     let (legs, kind) = (contenders[0].legs, contenders[0].kind.name());
-    row(&format!("legs/{legs}/{kind}/least of alone"), &floor.0, None);
+    row(&format!("legs/{legs}/{kind}/least of alone"), &floor.alone_ns, None);
+    row(&format!("legs/{legs}/{kind}/least drawn"), &floor.drawn_ns, None);
     let of = |way| contenders.iter().find(|contender| contender.way == way).expect("it ran");
     let (merged, apart) = (of(Way::Merged), of(Way::Apart));
     for (name, of) in QUANTILES {
@@ -194,7 +203,7 @@ pub(crate) fn print(contenders: &[Contender], floor: &Floor, cost: crate::cost::
         let better = alone.map(|contender| of(&contender.latency_ns)).min().expect("a leg");
         let (latency, transit) = (of(&merged.latency_ns), of(&merged.transit_ns));
         beside(name, "latency, merged - the better leg alone", latency, better);
-        beside(name, "latency, merged - least of alone", latency, of(&floor.0));
+        beside(name, "latency, merged - least of alone", latency, of(&floor.alone_ns));
         beside(name, "latency, merged - apart", latency, of(&apart.latency_ns));
         beside(name, "transit, merged - apart", transit, of(&apart.transit_ns));
     }
