@@ -4,14 +4,17 @@
 //! start    make FILE.PID.part beside FILE          what cannot be written is known before anything is started
 //! end      a few books ─► text ─► part, and again, and again ─► on the disk ─► renamed to FILE
 //! ```
-//! A reader never finds half of a file under its name: it finds the one from before, or the whole. What is no file (a pipe,
-//! `/dev/stdout`) cannot be renamed to, and is written as it is. No more than a few books are in memory at a time.
+//! A reader never finds half of a file under its name: it finds the one from before, or the whole. What is no file (a pipe, a
+//! device) cannot be renamed to, and is written as it is; a file that is our own standard output or error would be written by
+//! two, and is refused. No more than a few books are in memory at a time.
 
 use super::run_loop::EngineHandle;
 use anyhow::Context as _;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::ops::ControlFlow;
+use std::os::fd::AsFd as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -21,7 +24,7 @@ const BUFFER_BYTES: usize = 64 * 1024;
 /// How often a long write is told of.
 const TOLD_EVERY: Duration = Duration::from_secs(2);
 
-/// A file to be. Dropped before it is whole, it leaves nothing behind.
+/// A file to be. Dropped before it is whole, it leaves nothing behind; a process that is killed leaves its part.
 #[derive(Debug)]
 pub(super) struct BooksOut {
     /// As the operator named it.
@@ -35,12 +38,15 @@ pub(super) struct BooksOut {
 struct Part {
     path: PathBuf,
     target: PathBuf,
+    /// It has its name, or is all there is: it is not removed.
+    is_whole: bool,
 }
 
 impl Drop for Part {
     fn drop(&mut self) {
-        // It is gone already where it was renamed.
-        let _ = fs::remove_file(&self.path);
+        if !self.is_whole {
+            let _ = fs::remove_file(&self.path);
+        }
     }
 }
 
@@ -72,9 +78,16 @@ impl BooksOut {
     }
 
     fn open(path: &Path) -> anyhow::Result<Self> {
-        // A link stays one: what it names is replaced.
-        let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        // A link stays one: what it names is replaced, or made.
+        let target = fs::canonicalize(path).or_else(|_| {
+            let named = fs::read_link(path).map(|named| path.parent().unwrap_or(Path::new("")).join(named));
+            named.or_else(|_| io::Result::Ok(path.to_owned()))
+        })?;
         let before = fs::metadata(&target).ok();
+        if let Some(before) = &before {
+            let is_ours = is_it(before, io::stdout().as_fd())? || is_it(before, io::stderr().as_fd())?;
+            anyhow::ensure!(!(is_ours && before.is_file()), "that file is our standard output or error: name another");
+        }
         if let Some(before) = before.as_ref().filter(|before| !before.is_file()) {
             anyhow::ensure!(!before.is_dir(), "it is a directory");
             let file = fs::OpenOptions::new().write(true).open(&target)?;
@@ -84,7 +97,7 @@ impl BooksOut {
         name.push(format!(".{}.part", std::process::id()));
         let part = target.with_file_name(name);
         let file = File::create(&part).with_context(|| format!("{} cannot be made", part.display()))?;
-        let part = Part { path: part, target };
+        let part = Part { path: part, target, is_whole: false };
         if let Some(before) = before {
             file.set_permissions(before.permissions())?;
         }
@@ -113,11 +126,20 @@ impl BooksOut {
         });
         written?;
         self.out.flush()?;
-        let Some(part) = self.part else { return Ok(()) };
+        let Some(part) = &mut self.part else { return Ok(()) };
         // On the disk before it has its name: a machine that goes down leaves the one from before, or the whole.
         self.out.get_ref().sync_all()?;
+        // Whatever becomes of the name: it cannot be had again.
+        part.is_whole = true;
         fs::rename(&part.path, &part.target)
+            .map_err(|error| io::Error::new(error.kind(), format!("{error}; all of it is in {}", part.path.display())))
     }
+}
+
+/// True if this is what the descriptor is of.
+fn is_it(file: &fs::Metadata, descriptor: std::os::fd::BorrowedFd<'_>) -> io::Result<bool> {
+    let other = File::from(descriptor.try_clone_to_owned()?).metadata()?;
+    Ok((file.dev(), file.ino()) == (other.dev(), other.ino()))
 }
 
 #[cfg(test)]
@@ -220,13 +242,33 @@ mod tests {
         drop(BooksOut::create(&path).unwrap());
         assert!(folder.names().is_empty());
         fs::write(&path, "before\n").unwrap();
+        drop(BooksOut::create(&path).unwrap());
+        assert_eq!(folder.names(), ["books.jsonl"]);
+        assert_eq!(fs::read_to_string(&path).unwrap(), "before\n");
+    }
+
+    #[test]
+    fn books_that_cannot_be_given_their_name_are_kept_and_the_error_says_where() {
+        let folder = Folder::new("kept");
+        let path = folder.0.join("books.jsonl");
         let out = BooksOut::create(&path).unwrap();
         // The name is a folder's by now: nothing can be renamed to it.
-        fs::remove_file(&path).unwrap();
         fs::create_dir(&path).unwrap();
         let error = format!("{:#}", out.write(&engine(3)).unwrap_err());
         assert!(error.starts_with(&format!("--books-out {}: ", path.display())), "{error}");
-        assert_eq!(folder.names(), ["books.jsonl"]);
+        let part = folder.names().into_iter().find(|name| name.ends_with(".part")).unwrap();
+        assert!(error.ends_with(&part), "{error}");
+        assert_eq!(fs::read_to_string(folder.0.join(part)).unwrap().lines().count(), 3);
+    }
+
+    #[test]
+    fn a_link_to_what_is_not_there_stays_one_and_what_it_names_is_made() {
+        let folder = Folder::new("dangling");
+        let (path, target) = (folder.0.join("link"), folder.0.join("target"));
+        std::os::unix::fs::symlink("target", &path).unwrap();
+        BooksOut::create(&path).unwrap().write(&engine(2)).unwrap();
+        assert!(fs::symlink_metadata(&path).unwrap().is_symlink());
+        assert_eq!(fs::read_to_string(&target).unwrap().lines().count(), 2);
     }
 
     #[test]

@@ -284,7 +284,7 @@ fn is_delivery_date(text: &str) -> bool {
     text.len() == 6 && text.bytes().all(|byte| byte.is_ascii_digit()) && is_in(2..4, 1..=12) && is_in(4..6, 1..=31)
 }
 
-/// What no connection can know alone: names, the core of each symbol, what a venue is asked once, streams that come
+/// What no connection can know alone: names, the core of each symbol, what a venue is asked for all, streams that come
 /// twice, and how much one process and one core carry.
 fn together(placed: &[Placed], errors: &mut Vec<ConfigError>) {
     one_answer_per_venue(placed, errors);
@@ -350,7 +350,7 @@ fn seen_at(places: &Places, key: &str) -> String {
     }
 }
 
-/// A venue's instrument list is asked once and its symbols are known once: two connections must not say it differently.
+/// A venue's instrument list is asked for at one place and its symbols are known once: two connections must not say it differently.
 fn one_answer_per_venue(placed: &[Placed], errors: &mut Vec<ConfigError>) {
     let mut first_of: HashMap<Venue, &Placed> = HashMap::new();
     let mut stated: HashMap<(Venue, &str), (&Placed, usize, &InstrumentConfig)> = HashMap::new();
@@ -359,7 +359,7 @@ fn one_answer_per_venue(placed: &[Placed], errors: &mut Vec<ConfigError>) {
         let first = *first_of.entry(connection.venue).or_insert(placed);
         if first.connection.rest_url != connection.rest_url {
             let allowed = format!(
-                "{}, as connection \"{}\" has it{}: the instrument list of a venue is asked once",
+                "{}, as connection \"{}\" has it{}: the instrument list of a venue is asked for at one place",
                 first.connection.rest_url,
                 first.connection.name,
                 seen_at(&first.places, "rest_url")

@@ -208,7 +208,7 @@ pub struct ConnectionConfig {
     pub venue: Venue,
     /// `ws` or `wss`, host and port. The path is the venue's, by form and class of stream.
     pub url: Url,
-    /// `http` or `https`, host and port; the same for every connection of a venue, whose instrument list is asked once,
+    /// `http` or `https`, host and port; the same for every connection of a venue, whose instrument list is asked for
     /// with the REST settings of its first connection (`timeouts.rest`, `tls`, `socket.source_address`).
     pub rest_url: Url,
     /// Native names, each once.

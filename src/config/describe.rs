@@ -113,7 +113,7 @@ fn write_connection(connection: &ConnectionConfig, sockets: &[&PlannedSocket<'_>
     writeln!(out, "  rest         {}, at most {share} % of the address's weight", connection.rest_url)?;
     match connection.rest.relist.filter(|_| connection.book_channel().is_some()) {
         Some(relist) => writeln!(out, "  ticks        looked up again every {}", seconds(relist))?,
-        None => writeln!(out, "  ticks        not looked up again")?,
+        None => writeln!(out, "  ticks        not looked up again for this connection")?,
     }
     match connection.refill_trades_max {
         0 => writeln!(out, "  missing      told; not refilled (refill_trades_max)")?,
@@ -460,7 +460,7 @@ mod tests {
             "               and 3 s after the loss at the earliest\n",
             ", at most 50 % of the address's weight\n",
             "  ticks        looked up again every 3600 s\n",
-            "  ticks        not looked up again\n",
+            "  ticks        not looked up again for this connection\n",
             "  missing      told; up to 1000 trades of a hole refilled by REST, where the venue offers it\n",
             "  missing      told; not refilled (refill_trades_max)\n",
             "  missing      told; not refilled: this venue offers no trades by id\n",

@@ -405,16 +405,21 @@ impl Governor {
         Some((window.budget, window.length))
     }
 
-    /// True where a request of this weight would keep nobody waiting: nobody is in the line, nothing is held back, and with it no
-    /// more than this part of our share is used. For what may come at any time, and goes behind everything else.
+    /// True where a request of this weight would keep nobody waiting: nobody is in the line, nothing is held back, and it takes no
+    /// more than this part of our share with what is used of it, nor of what the venue says that others leave. For what may come
+    /// at any time, and goes behind everything else.
     #[must_use]
     pub fn is_quiet(&self, id: BudgetId, weight: u32, percent_max: u8, now: MonoNs) -> bool {
-        let budget = &self.budgets[usize::from(id.0)];
+        let (budget, percent_max) = (&self.budgets[usize::from(id.0)], u64::from(percent_max.min(100)));
         let leaves_room = |window: &Window| {
             let used = budget.rest.used(window.length, now) + u64::from(weight);
-            used <= window.budget * u64::from(percent_max.min(100)) / 100
+            used <= window.budget * percent_max / 100
         };
-        budget.hold.until <= now && budget.rest.waiting() == 0 && rest_windows(&budget.limits).iter().all(leaves_room)
+        let is_left = budget.rest.left(now).is_none_or(|left| u64::from(weight) <= left * percent_max / 100);
+        budget.hold.until <= now
+            && budget.rest.waiting() == 0
+            && is_left
+            && rest_windows(&budget.limits).iter().all(leaves_room)
     }
 
     /// Until when nothing is asked of this budget, if it is held at all.

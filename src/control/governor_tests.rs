@@ -358,3 +358,13 @@ fn it_is_quiet_where_nobody_waits_nothing_is_held_and_enough_of_the_share_is_lef
     governor.rest_answered(id, RestAnswer { retry_after: Some(Duration::from_secs(600)), ..answer(429) }, s(200));
     assert!(!governor.is_quiet(id, 1, 100, s(300)), "held");
 }
+
+#[test]
+fn it_is_not_quiet_where_others_of_the_address_have_used_the_venues_weight() {
+    let (mut governor, id) = of(Venue::BinanceSpot);
+    assert!(governor.is_quiet(id, 20, 50, s(1)));
+    governor.rest_answered(id, RestAnswer { used_weight: Some(1_000_000), ..answer(200) }, s(1));
+    assert!(!governor.is_quiet(id, 20, 50, s(2)));
+    assert_eq!(governor.rest_share(id).map(|(share, _)| share >= 40), Some(true), "of ours there is enough");
+    assert!(governor.is_quiet(id, 20, 50, s(100)), "their window has passed");
+}

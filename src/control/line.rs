@@ -183,6 +183,11 @@ impl Line {
         in_window.map(|grant| u64::from(grant.weight)).sum()
     }
 
+    /// What may be granted at this moment on top of the windows, if that was said.
+    pub(super) fn left(&self, now: MonoNs) -> Option<u64> {
+        self.room.filter(|room| room.until > now).map(|room| room.left)
+    }
+
     pub(super) fn waiting(&self) -> usize {
         self.waiting.len()
     }

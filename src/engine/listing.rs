@@ -437,7 +437,7 @@ impl VenueListing {
             RestError::Refused { retry_after, .. } => retry_after.unwrap_or_default(),
             _ => Duration::ZERO,
         };
-        tracing::warn!(venue = %self.venue, %error, "instrument list: trying again");
+        tracing::warn!(venue = %self.venue, %error, "instrument list: it will be asked for again");
         let is_look = std::mem::take(&mut self.look.is_under_way);
         self.progress.send_modify(|listing| {
             listing.report.lists_failed += 1;
@@ -447,7 +447,8 @@ impl VenueListing {
             }
         });
         if is_look {
-            self.look.ended(Some(self.look.waits.retry.max(asked).min(ASKED_LONGEST)));
+            let retry = self.look.waits.every.map_or(self.look.waits.retry, |every| every.min(self.look.waits.retry));
+            self.look.ended(Some(retry.max(asked).min(ASKED_LONGEST)));
         }
         if self.waiters.is_empty() {
             return;

@@ -404,30 +404,38 @@ async fn where_no_book_is_kept_nothing_is_asked_again() {
     for _ in 0..3 {
         bench.handle.look().await.unwrap();
     }
-    // Answered behind the looks.
-    bench.handle.ensure_with(Vec::new(), Vec::new()).await.unwrap();
-    assert_eq!(bench.server.count(), 1);
+    // Two lists, one for each who waited: a third would be a look's.
+    bench.handle.ensure_with(names(&["NOSUCH"]), Vec::new()).await.unwrap();
+    assert_eq!(bench.server.count(), 2);
 }
 
 #[tokio::test]
 async fn a_look_stands_in_nobodys_way_and_comes_when_the_line_is_empty() {
     let mut bench = watched(None).await;
     let budget = bench.rest.budget();
-    // All but some of our share is used, then more is asked for than is left: somebody waits.
+    // Of our share there is room for a look, and more than the rest of it is asked for: somebody waits.
     let (share, _) = bench.governor.lock().rest_share(budget).unwrap();
-    let ask = |weight: u64| bench.governor.lock().rest(budget, u32::try_from(weight).unwrap(), mono_now());
-    assert_eq!(ask(share / 2), Permit::Now);
+    let governor = bench.governor.clone();
+    let ask = |weight: u64| governor.lock().rest(budget, u32::try_from(weight).unwrap(), mono_now());
+    assert_eq!(ask(share / 2 - 60), Permit::Now);
+    let Permit::At { ticket, .. } = ask(share) else { panic!("no room for all of it") };
     bench.server.list(&["A 0.1", "B"]);
     bench.handle.look().await.unwrap();
     let mut progress = bench.handle.progress();
-    progress.wait_for(|listing| listing.report.lists_put_off > 0).await.unwrap();
-    let Permit::At { ticket, .. } = ask(share) else { panic!("no room for all of it") };
     progress.wait_for(|listing| listing.report.lists_put_off > 3).await.unwrap();
     assert_eq!(bench.server.count(), 1, "not asked meanwhile");
     bench.governor.lock().cancel(ticket, mono_now());
+    assert!(matches!(bench.next_event().await, Happening::TicksChanged { .. }), "it comes by itself");
+    assert_eq!(bench.told_changed(), [first_symbol()]);
+    // Half of the share is used: a look would take from what others may need.
+    assert_eq!(ask(share / 2 - 60), Permit::Now);
+    bench.server.list(&["A 0.01", "B"]);
+    let before = progress.borrow().report.lists_put_off;
+    bench.handle.look().await.unwrap();
+    progress.wait_for(|listing| listing.report.lists_put_off > before + 3).await.unwrap();
     assert!(bench.events.try_recv().is_err());
     // Whoever waits for a list has it at once, and what it says is heard.
-    bench.server.list(&["A 0.1", "B", "C"]);
+    bench.server.list(&["A 0.01", "B", "C"]);
     assert_eq!(bench.handle.ensure_with(names(&["C"]), Vec::new()).await, Ok(Listed::default()));
     assert!(matches!(bench.next_event().await, Happening::TicksChanged { .. }));
     assert_eq!(bench.told_changed(), [first_symbol()]);

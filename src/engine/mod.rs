@@ -653,7 +653,8 @@ impl RunningEngine {
     }
 
     /// Gives every book as [`books`](Self::books) does, one after the other, and how many are still to come, until it is told
-    /// to stop: of two thousand deep ones a few are in memory at a time.
+    /// to stop: of two thousand deep ones a few are in memory at a time. `give` runs where the engine waits for its cores: it
+    /// must not ask this engine for anything itself.
     pub fn for_each_book(&self, give: impl FnMut(BookReport, usize) -> ControlFlow<()>) {
         // Without a runtime the engine has stopped, and keeps none.
         let _ = self.block_on(self.handle.for_each_book(BOOK_LEVEL_COUNT_MAX, give));
