@@ -627,11 +627,11 @@ fn a_tick_finer_than_the_scale_is_told_what_does_not_fit_is_refused_and_its_book
         });
     }
     // A status whose books could not be told in time has none.
-    let books = until(&stage.runtime, "the books are told", || {
+    let rows = until(&stage.runtime, "the books are told", || {
         let books = stage.status().books;
         if books.is_empty() { Err(String::new()) } else { Ok(books) }
     });
-    for book in &books {
+    for book in &rows {
         assert_eq!(book.state == "live", book.symbol != symbol, "{book:?}");
     }
     until(&stage.runtime, "a snapshot says why the book cannot be rebuilt", || {
