@@ -23,9 +23,9 @@ pub const CONNECTION_COUNT_MAX: usize = 256;
 /// what one `recv` takes, so that a partial frame never blocks the next read. Longer messages go to the spill.
 pub const READ_BUFFER_BYTES: usize = 128 * 1024;
 
-/// Readable bytes kept behind the filled part of a buffer: whoever looks at an object at once looks at so many from its
-/// first byte on, whether or not it is as long.
-pub const READ_PADDING_BYTES: usize = 320;
+/// Readable bytes kept behind the filled part of a buffer, so that a wide load at the last byte stays inside, and the decoder
+/// asks once for each member of an object, not for each load, whether the bytes are there.
+pub const READ_PADDING_BYTES: usize = 64;
 
 /// Most bytes taken from one socket in one visit, so that one burst cannot starve the others.
 pub const VISIT_BYTES_MAX: usize = 64 * 1024;

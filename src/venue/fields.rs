@@ -97,24 +97,6 @@ pub(super) fn qty<I: Isa>(number: Number<'_>, listed: Listed<I>, field: &'static
     }
 }
 
-/// Two levels on the symbol's grid, four numbers at once where the CPU can.
-#[inline(always)]
-pub(super) fn two_levels<I: Isa>(
-    [first, second]: [(Number<'_>, Number<'_>); 2],
-    listed: Listed<I>,
-    [first_fields, second_fields]: [(&'static str, &'static str); 2],
-) -> Result<[Level; 2], DecodeError> {
-    if I::HAS_QUOTES
-        && let (Some(a), Some(b), Some(c), Some(d)) = (first.0.span(), first.1.span(), second.0.span(), second.1.span())
-        && let scales = (listed.price_scale, listed.qty_scale)
-        && let Some([a, b, c, d]) = listed.isa.four([a.0, b.0, c.0, d.0], [a.1, b.1, c.1, d.1], scales)
-    {
-        let level = |price, qty| Level { price: Price::from_mantissa(price), qty: Qty::from_mantissa(qty) };
-        return Ok([level(a, b), level(c, d)]);
-    }
-    Ok([level_of(first, listed, first_fields)?, level_of(second, listed, second_fields)?])
-}
-
 /// A level on the symbol's grid.
 #[inline(always)]
 pub(super) fn level_of<I: Isa>(
@@ -122,13 +104,6 @@ pub(super) fn level_of<I: Isa>(
     listed: Listed<I>,
     (price_field, qty_field): (&'static str, &'static str),
 ) -> Result<Level, DecodeError> {
-    if I::HAS_QUOTES
-        && let (Some(a), Some(b)) = (price_number.span(), qty_number.span())
-        && let scales = (listed.price_scale, listed.qty_scale)
-        && let Some([price, qty, ..]) = listed.isa.four([a.0, b.0, a.0, b.0], [a.1, b.1, a.1, b.1], scales)
-    {
-        return Ok(Level { price: Price::from_mantissa(price), qty: Qty::from_mantissa(qty) });
-    }
     Ok(Level { price: price(price_number, listed, price_field)?, qty: qty(qty_number, listed, qty_field)? })
 }
 

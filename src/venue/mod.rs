@@ -29,7 +29,6 @@ mod generate;
 mod identity;
 mod instruments;
 mod isa;
-mod layout;
 #[cfg(test)]
 mod ledger;
 mod levels;

@@ -60,34 +60,15 @@ impl<'a> Number<'a> {
         self.text
     }
 
-    /// The window that it begins and its length, where the window is known.
-    #[inline(always)]
-    pub(super) fn span(self) -> Option<(&'a [u8; WINDOW], usize)> {
-        Some((self.window?, self.text.len()))
-    }
-
-    /// Its ends, read now if nobody has.
-    #[inline(always)]
-    fn read(self, isa: impl Isa) -> Self {
-        match self.window {
-            Some(window) if self.ends.end == 0 => match Self::new(window, isa.number_ends(window)) {
-                Some(read) if read.text.len() == self.text.len() => read,
-                _ => self,
-            },
-            _ => self,
-        }
-    }
-
     /// A price or quantity at `scale` decimals: exactly [`parse_fixed`], sooner.
     ///
     /// # Errors
     /// Those of [`parse_fixed`].
     #[inline(always)]
     pub(super) fn grid(self, isa: impl Isa, scale: u8) -> Result<i64, ValueError> {
-        let read = self.read(isa);
-        if read.ends.end != 0
-            && let Some(window) = read.window
-            && let Some(mantissa) = isa.grid(window, read.ends, scale)
+        if self.ends.end != 0
+            && let Some(window) = self.window
+            && let Some(mantissa) = isa.grid(window, self.ends, scale)
         {
             return Ok(mantissa);
         }
@@ -101,12 +82,11 @@ impl<'a> Number<'a> {
     #[inline(always)]
     #[expect(clippy::cast_possible_truncation, reason = "fewer decimals than a window has bytes")]
     pub(super) fn decimal(self, isa: impl Isa) -> Result<Decimal, ValueError> {
-        let read = self.read(isa);
-        let NumberEnds { whole, end } = read.ends;
+        let NumberEnds { whole, end } = self.ends;
         let scale = end.saturating_sub(whole + 1) as u8;
         if end != 0
-            && let Some(window) = read.window
-            && let Some(mantissa) = isa.grid(window, read.ends, scale)
+            && let Some(window) = self.window
+            && let Some(mantissa) = isa.grid(window, self.ends, scale)
         {
             return Ok(Decimal::new(i128::from(mantissa), scale));
         }

@@ -403,15 +403,6 @@ pub(super) fn expect<'a, S: Shape, R: Reader<'a>>(
     end: End,
     reader: &mut R,
 ) -> Option<(R::Event, Cursor<'a>)> {
-    // Compiled only where it is ever asked.
-    if const { R::Isa::HAS_QUOTES && S::HAS_WHOLE } && expectation.tries_whole() {
-        reader.restart();
-        let walked = S::walk_whole(expectation.first().0, cursor, end, reader);
-        expectation.count_whole(walked.is_some());
-        if walked.is_some() {
-            return walked;
-        }
-    }
     let (order, learned) = expectation.first();
     reader.restart();
     let walked = if order < const { S::ORDERS.len() } {
@@ -609,7 +600,10 @@ fn scan_learned<'a>(
 /// Steps over what stands before a member's value: `{"key":` or `,"key":`, with a string's opening quote.
 #[inline(always)]
 fn scan_lead(member: &Member, is_first: bool, cursor: &mut Cursor<'_>) -> Option<()> {
-    let lead = member.lead_of_value();
+    let lead = match member.kind {
+        Kind::Text | Kind::Decimal | Kind::Word(_) | Kind::Ignored(Json::Text) => member.lead_quoted,
+        _ => member.lead,
+    };
     if is_first {
         cursor.literal(b"{")?;
         return cursor.literal(&lead.as_bytes()[1..]);
@@ -672,7 +666,7 @@ fn scan_plain<'a>(
 
 /// One of a few strings, and its closing quote. Between two there is no branch, for nothing foretells a trade's side.
 #[inline(always)]
-pub(super) fn scan_word(words: &'static [&'static str], cursor: &mut Cursor<'_>) -> Option<u64> {
+fn scan_word(words: &'static [&'static str], cursor: &mut Cursor<'_>) -> Option<u64> {
     let (position, length) = match words {
         // At most one of them is there: lengths and positions can be added up.
         [first, second] => {

@@ -4,8 +4,8 @@ use super::*;
 use crate::market::parse_fixed;
 use crate::venue::Cpu;
 use crate::venue::isa::Isas;
-use crate::venue::layout::BLOCK;
 use crate::venue::number::{UUID_BYTES, uuid};
+use crate::venue::shape::{orders, shape};
 use proptest::prelude::*;
 
 fn padded(text: &[u8]) -> Vec<u8> {
@@ -40,8 +40,6 @@ trait Ask {
     fn grid(&self, number: Number<'_>, scale: u8) -> Result<i64, crate::market::ValueError>;
     fn skip_scalar(&self, cursor: &mut Cursor<'_>) -> Option<()>;
     fn uuid(&self, text: &[u8; UUID_BYTES]) -> Option<u128>;
-    /// `None` where these instructions never answer.
-    fn four(&self, numbers: [&str; 4], scales: (u8, u8)) -> Option<Option<[i64; 4]>>;
 }
 
 struct Asked<I>(I);
@@ -60,12 +58,6 @@ impl<I: Isa> Ask for Asked<I> {
         let mut packed = text.text().to_vec();
         packed.resize(packed.len().max(WINDOW), 0);
         assert_eq!(text.key(self.0).to_le_bytes(), packed[..WINDOW]);
-        let length = text.text().len();
-        if length < BLOCK {
-            let block = text.text().iter().copied().chain([b'"']).chain([0; BLOCK]).take(BLOCK).collect::<Vec<_>>();
-            let block = block.first_chunk().unwrap();
-            assert!(self.0.is_plain(block, length) && !self.0.is_plain(block, length + 1), "the quote is not plain");
-        }
         Some(text.text())
     }
     fn number<'a>(&self, cursor: &mut Cursor<'a>) -> Option<Number<'a>> {
@@ -82,12 +74,6 @@ impl<I: Isa> Ask for Asked<I> {
     fn uuid(&self, text: &[u8; UUID_BYTES]) -> Option<u128> {
         self.0.uuid(text)
     }
-    fn four(&self, numbers: [&str; 4], scales: (u8, u8)) -> Option<Option<[i64; 4]>> {
-        // What stands behind a number is no part of it, digits least of all.
-        let windows = numbers.map(|number| [number.as_bytes(), &[b'7'; WINDOW]].concat());
-        let windows = windows.each_ref().map(|window| window.first_chunk().unwrap());
-        I::HAS_QUOTES.then(|| self.0.four(windows, numbers.map(str::len), scales))
-    }
 }
 
 #[test]
@@ -103,29 +89,101 @@ fn a_uuid_is_read_in_either_case_and_refused_at_every_byte_that_is_not_its_own()
     });
 }
 
+shape! {
+    /// One of each kind that a trade or a quote has.
+    mod sample {
+        KIND = "e" needs Word(&["sample"]);
+        ID = "u" needs Int;
+        NAME = "s" needs Text;
+        SIDE = "S" needs Word(&["Buy", "Sell"]);
+        PRICE = "p" needs Decimal;
+        IS_LAST = "m" needs Bool;
+    }
+}
+
+orders! {
+    /// The last value is no string; it is one.
+    SampleShape of sample:
+        [KIND ID NAME SIDE PRICE IS_LAST]
+        [ID KIND IS_LAST PRICE SIDE NAME];
+}
+
+/// What the values of a sample are: id, name, side, price, and whether it is the last.
+type Sample = (u64, Vec<u8>, u64, i64, u64);
+
+const PRICE_SCALE: u8 = 4;
+
+struct SampleReader<I>(I);
+
+impl<'a, I: Isa> Reader<'a> for SampleReader<I> {
+    type Isa = I;
+    type Event = Sample;
+
+    fn isa(&self) -> I {
+        self.0
+    }
+
+    fn build(&mut self, slots: &Slots<'a>) -> Option<Sample> {
+        use sample::{ID, IS_LAST, NAME, PRICE, SIDE};
+        let price = slots.number(PRICE).grid(self.0, PRICE_SCALE).ok()?;
+        Some((slots.int(ID), slots.text(NAME).to_vec(), slots.int(SIDE), price, slots.int(IS_LAST)))
+    }
+}
+
+/// Walks a text that is wrapped in nothing, in one order.
+struct WalkSample<'t>(usize, &'t [u8]);
+
+impl Work for WalkSample<'_> {
+    type Output = Option<Sample>;
+
+    fn run<I: Isa>(&mut self, isa: I) -> Option<Sample> {
+        // Quotes and digits behind the message, so that whoever takes one of them for its own is found out.
+        let behind = b"\"7,\"".repeat(READ_PADDING_BYTES / 4);
+        let padded = [self.1, &behind].concat();
+        let end = End::whole(behind.len());
+        SampleShape::walk(self.0, Cursor::new(&padded), end, &mut SampleReader(isa)).map(|(sample, _)| sample)
+    }
+}
+
+/// The same by a reader that is not ours.
+fn sample_by_json(text: &[u8]) -> Option<Sample> {
+    let value: serde_json::Value = serde_json::from_slice(text).ok()?;
+    let side = ["Buy", "Sell"].iter().position(|&side| value["S"] == side)?;
+    let price = parse_fixed(value["p"].as_str()?.as_bytes(), PRICE_SCALE).ok()?;
+    let name = value["s"].as_str()?.as_bytes().to_vec();
+    (value["e"] == "sample").then_some((value["u"].as_u64()?, name, side as u64, price, value["m"].as_bool()?.into()))
+}
+
 #[test]
-fn four_numbers_at_once_mean_what_each_means_alone() {
-    let numbers = ["0", "7", "12.5", "61837.63000000", "0.00000001", "9999999.9999999", "123456789012345", "100.0"];
-    let refused = ["", "1.", ".1", "1..2", "1.2.3", "-1", "1e5", "12345678901234567", "1234567890.12345", "1 ", "a"];
-    with_every_isa(|cpu, ask| {
-        for scale in 0..=15 {
-            for (at, number) in numbers.into_iter().chain(refused).enumerate() {
-                // In each lane, beside three that are common.
-                for lane in 0..4 {
-                    let mut four = ["1", "22.0", "333", "4444.00"];
-                    four[lane] = number;
-                    let Some(found) = ask.four(four, (scale, scale)) else { continue };
-                    let alone = four.map(|number| ask.grid(Number::unread(number.as_bytes()), scale).ok());
-                    if let Some(found) = found {
-                        assert_eq!(found.map(Some), alone, "{cpu:?}: {four:?} at {scale}");
-                    }
-                    let whole = number.find('.').unwrap_or(number.len());
-                    let is_common = at < numbers.len() && whole + usize::from(scale) <= 15 && scale <= 11;
-                    assert!(found.is_some() || !is_common || alone[lane].is_none(), "{cpu:?}: {four:?} at {scale}");
-                }
-            }
+fn an_object_means_the_same_to_every_kind_of_instructions_whatever_byte_of_it_is_another_and_wherever_it_is_cut() {
+    let texts: [&[u8]; 2] = [
+        br#"{"e":"sample","u":1234567,"s":"BTCUSDT","S":"Sell","p":"61837.63","m":true}"#,
+        br#"{"u":9876543210987654321,"e":"sample","m":false,"p":"0.0001","S":"Buy","s":"A-NAME-OF-MORE-THAN-A-WINDOW"}"#,
+    ];
+    let walked = |order, text: &[u8]| {
+        let mut answers = Cpu::ALL.into_iter().filter(|cpu| cpu.is_here());
+        let answer = |cpu| Isas::new(cpu).run(&mut WalkSample(order, text));
+        let first = answer(answers.next().expect("the portable one is everywhere"));
+        answers.for_each(|cpu| assert_eq!(answer(cpu), first, "{cpu:?}: {}", String::from_utf8_lossy(text)));
+        if first.is_some() {
+            assert_eq!(first, sample_by_json(text), "{}", String::from_utf8_lossy(text));
         }
-    });
+        first
+    };
+    for (order, text) in texts.into_iter().enumerate() {
+        assert!(walked(order, text).is_some());
+        assert_eq!(walked(1 - order, text), None, "another order");
+        let mut taken = 0;
+        for at in 0..text.len() {
+            for byte in (0..=255).filter(|&byte| byte != text[at]) {
+                let mut text = text.to_vec();
+                text[at] = byte;
+                taken += usize::from(walked(order, &text).is_some());
+            }
+            assert_eq!(walked(order, &text[..at]), None, "cut at {at}");
+        }
+        assert!(taken > 7 * 90, "{taken}: any plain byte of a name");
+    }
 }
 
 fn is_string_end(byte: u8) -> bool {

@@ -70,26 +70,6 @@ pub(super) struct Member {
     pub(super) is_required: bool,
 }
 
-impl Member {
-    /// What stands before its value: [`Self::lead_quoted`] where the value is a string.
-    pub(super) const fn lead_of_value(&self) -> &'static str {
-        if self.is_string() { self.lead_quoted } else { self.lead }
-    }
-
-    /// Whether its value is a string.
-    pub(super) const fn is_string(&self) -> bool {
-        matches!(self.kind, Kind::Text | Kind::Decimal | Kind::Word(_) | Kind::Ignored(Json::Text))
-    }
-
-    /// Its value, if it can only be this string.
-    pub(super) const fn only_word(&self) -> Option<&'static str> {
-        match self.kind {
-            Kind::Word([word]) => Some(word),
-            _ => None,
-        }
-    }
-}
-
 /// The members that a message must have, as a set of slots.
 pub(super) const fn required(members: &[Member]) -> u32 {
     assert!(members.len() <= MEMBER_COUNT_MAX && MEMBER_COUNT_MAX <= 32, "one slot per member, and one bit");
@@ -135,10 +115,6 @@ pub(super) use shape;
 
 /// Writes a [`Shape`] of a module that [`shape!`] wrote: its orders, the likeliest first. A shape that is `rare` is walked
 /// member by member from its table: some slower, and much less to compile.
-///
-/// `whole` says, for each order, the members that are always there together: an object of just these is looked at at once
-/// where the CPU can ([`super::layout`]). Nobody looks at the bytes of a [`Kind::Decimal`] of such a shape but its builder, which
-/// must read every one.
 macro_rules! orders {
     ($($(#[$doc:meta])* rare $name:ident of $module:ident: $([$($slot:ident)*])*;)*) => {
         $($(#[$doc])*
@@ -161,7 +137,7 @@ macro_rules! orders {
             }
         })*
     };
-    ($($(#[$doc:meta])* $name:ident of $module:ident: $([$($slot:ident)*])* $(whole $([$($whole:ident)*])*)?;)*) => {
+    ($($(#[$doc:meta])* $name:ident of $module:ident: $([$($slot:ident)*])*;)*) => {
         $($(#[$doc])*
         #[derive(Debug)]
         pub(super) struct $name;
@@ -197,38 +173,6 @@ macro_rules! orders {
                 let _ = at;
                 None
             }
-
-            $(const HAS_WHOLE: bool = true;
-
-            #[inline(always)]
-            fn walk_whole<'a, R: $crate::venue::scan::Reader<'a>>(
-                order: usize,
-                start: $crate::venue::scan::Cursor<'a>,
-                end: $crate::venue::scan::End,
-                reader: &mut R,
-            ) -> Option<(R::Event, $crate::venue::scan::Cursor<'a>)> {
-                use $crate::venue::layout::{Laid, Layout};
-                let isa = reader.isa();
-                let mut at = 0;
-                $(
-                    if order == at {
-                        const LAYOUT: &Layout = &Layout::new($module::MEMBERS, &[$($module::$whole),*]);
-                        let mut laid = Laid::new(isa, LAYOUT, start)?;
-                        let mut slots = $crate::venue::shape::Slots::new();
-                        let mut position = 0;
-                        $(
-                            let member = const { &$module::MEMBERS[$module::$whole] };
-                            laid.take(isa, member, $module::$whole, position, &mut slots)?;
-                            position += 1;
-                        )*
-                        let _ = position;
-                        return $crate::venue::scan::finish($module::MEMBERS, &slots, laid.brace()?, end, reader);
-                    }
-                    at += 1;
-                )*
-                let _ = at;
-                None
-            })?
         })*
     };
 }
@@ -250,21 +194,6 @@ pub(super) trait Shape {
         end: End,
         reader: &mut R,
     ) -> Option<(R::Event, Cursor<'a>)>;
-
-    /// Whether the shape says which members are all there, for [`Self::walk_whole`].
-    const HAS_WHOLE: bool = false;
-
-    /// [`Self::walk`] at once ([`super::layout`]), of an object that has exactly the members that the shape says beside
-    /// this order; any other is refused.
-    #[inline(always)]
-    fn walk_whole<'a, R: Reader<'a>>(
-        _order: usize,
-        _start: Cursor<'a>,
-        _end: End,
-        _reader: &mut R,
-    ) -> Option<(R::Event, Cursor<'a>)> {
-        None
-    }
 }
 
 /// What one member's value left behind.
@@ -453,15 +382,12 @@ impl Learned {
 pub(super) struct Expectation {
     preferred: usize,
     learned: Learned,
-    /// Objects of the preferred order that could not be looked at at once, one behind the other; from eight on those that
-    /// were walked forward since, too.
-    whole_misses: u8,
 }
 
 impl Expectation {
     /// The first documented order.
     pub(super) const fn new() -> Self {
-        Self { preferred: 0, learned: Learned::new(), whole_misses: 0 }
+        Self { preferred: 0, learned: Learned::new() }
     }
 
     /// The order to try first, and the learned one. Orders 0 to `known_count - 1` are the shape's own; `known_count` is
@@ -469,21 +395,6 @@ impl Expectation {
     #[inline(always)]
     pub(super) fn first(&self) -> (usize, &Learned) {
         (self.preferred, &self.learned)
-    }
-
-    /// Whether to look at an object at once. After eight looks in vain 248 objects are walked forward before the next.
-    #[inline(always)]
-    pub(super) fn tries_whole(&mut self) -> bool {
-        if self.whole_misses >= 8 {
-            self.whole_misses = self.whole_misses.wrapping_add(1);
-        }
-        self.whole_misses < 8
-    }
-
-    /// What came of such a look.
-    #[inline(always)]
-    pub(super) fn count_whole(&mut self, is_hit: bool) {
-        self.whole_misses = if is_hit { 0 } else { self.whole_misses + 1 };
     }
 
     /// Runs `attempt` with each order but [`Self::first`] until one succeeds, and prefers that one from then on.
@@ -497,7 +408,6 @@ impl Expectation {
         for order in (first + 1..order_count).chain(0..first.min(order_count)) {
             if let Some(result) = attempt(order, &self.learned) {
                 self.preferred = order;
-                self.whole_misses = 0;
                 return Some(result);
             }
         }

@@ -5,7 +5,8 @@
 //! bytes are copied to where it is received) ─► the clock ─► decode, route, handler ─► the clock
 //! ```
 //! A library's contender decodes into the type written for the message and finds the handler by the symbol's name, in the
-//! standard library's map. "tickwire, forward" walks messages member by member, as on a machine without AVX-512.
+//! standard library's map. "tickwire, no AVX-512" reads lists of levels as on a machine without it; trades and quotes are
+//! walked the same way by both.
 
 use crate::engine::{Engine, Kept, Sum};
 use crate::messages::{Case, Message, Truth, generated, mixed, universe};
@@ -248,7 +249,7 @@ pub(crate) fn race(case: Case, symbols: usize, samples: usize, cpu: Cpu) -> Race
     let messages = &generated(case, names, MESSAGES_MAX, usize::MAX)[..];
     let mut entries = vec![ours(OURS, case, names, messages, cpu)];
     if cpu == Cpu::Avx512 {
-        entries.push(ours("tickwire, forward", case, names, messages, Cpu::Sse41));
+        entries.push(ours("tickwire, no AVX-512", case, names, messages, Cpu::Sse41));
     }
     with_family!(case, F => entries.extend([
         user::<F, _>(SerdeJson, names, messages),

@@ -1,4 +1,4 @@
-//! With AVX-512: objects at once, and two book levels, four numbers, at a time.
+//! Lists of book levels with AVX-512: two levels, four numbers, at a time.
 //!
 //! ```text
 //! ["16493.50","0.12"],["16493.00","3.4"],...      64 bytes ─► a mask each of quotes, commas, brackets, points, digits
@@ -6,24 +6,23 @@
 //!  p0       p1 p2  p3                             masks are compared as integers: each byte is accounted for
 //! four numbers ─permute─► four lanes of sixteen bytes ─shuffle─► right-aligned, point taken out ─► four mantissas
 //! ```
-//! No chain of "find the end of this number before the next begins": the only one is from pair to pair. An object's literals
-//! are found the same way ([`super::super::layout`]): its bytes are a table, in which sixty-four places are looked up at once.
+//! No chain of "find the end of this number before the next begins": the only one is from pair to pair.
 
-use super::super::layout::{AHEAD_BYTES, BLOCK, Layout, OBJECT_BYTES};
 use super::super::levels::{Listing, forward_level};
-use super::{Avx512, DIGIT_COUNT_MAX, WINDOW};
+use super::{Avx512, DIGIT_COUNT_MAX};
 use crate::market::{Level, Price, Qty};
 use std::arch::x86_64::{
-    __m128i, __m256i, __m512i, _bzhi_u64, _mm_cvtsi64_si128, _mm_loadu_si128, _mm_popcnt_epi16, _mm512_add_epi8,
-    _mm512_add_epi64, _mm512_castsi128_si512, _mm512_castsi512_si256, _mm512_cmpeq_epi8_mask, _mm512_cmpgt_epu8_mask,
-    _mm512_cmple_epu8_mask, _mm512_cmplt_epi8_mask, _mm512_cmplt_epu8_mask, _mm512_inserti32x4, _mm512_loadu_si512,
-    _mm512_madd_epi16, _mm512_maddubs_epi16, _mm512_mask_add_epi8, _mm512_mask_blend_epi8, _mm512_mask_cmpeq_epi8_mask,
-    _mm512_mask_cmpneq_epi8_mask, _mm512_mask_permutexvar_epi8, _mm512_mask_test_epi8_mask, _mm512_maskz_compress_epi8,
-    _mm512_maskz_compress_epi64, _mm512_maskz_permutexvar_epi8, _mm512_maskz_sub_epi8, _mm512_max_epu8,
-    _mm512_min_epu8, _mm512_movepi8_mask, _mm512_mul_epu32, _mm512_packus_epi32, _mm512_permutex2var_epi8,
-    _mm512_permutexvar_epi8, _mm512_set1_epi8, _mm512_set1_epi16, _mm512_set1_epi32, _mm512_set1_epi64,
-    _mm512_setzero_si512, _mm512_shuffle_epi8, _mm512_srli_epi64, _mm512_sub_epi8, _pdep_u64,
+    __m128i, __m256i, __m512i, _mm_cvtsi64_si128, _mm_popcnt_epi16, _mm512_add_epi8, _mm512_add_epi64,
+    _mm512_castsi128_si512, _mm512_castsi512_si256, _mm512_cmpeq_epi8_mask, _mm512_cmpgt_epu8_mask,
+    _mm512_cmple_epu8_mask, _mm512_cmplt_epu8_mask, _mm512_loadu_si512, _mm512_madd_epi16, _mm512_maddubs_epi16,
+    _mm512_mask_add_epi8, _mm512_mask_blend_epi8, _mm512_mask_cmpeq_epi8_mask, _mm512_mask_test_epi8_mask,
+    _mm512_maskz_compress_epi8, _mm512_maskz_compress_epi64, _mm512_maskz_sub_epi8, _mm512_max_epu8, _mm512_min_epu8,
+    _mm512_mul_epu32, _mm512_packus_epi32, _mm512_permutexvar_epi8, _mm512_set1_epi8, _mm512_set1_epi16,
+    _mm512_set1_epi32, _mm512_set1_epi64, _mm512_shuffle_epi8, _mm512_srli_epi64, _mm512_sub_epi8, _pdep_u64,
 };
+
+/// Bytes looked at for one pair of levels.
+const BLOCK: usize = 64;
 
 /// 0, 1, ... 63.
 const PLACES: [u8; BLOCK] = table(0);
@@ -160,103 +159,6 @@ fn mantissas(
     let four: __m256i = _mm512_castsi512_si256(_mm512_maskz_compress_epi64(0b0101_0101, mantissas));
     // SAFETY: both are thirty-two bytes of plain bits.
     Some(unsafe { std::mem::transmute::<__m256i, [i64; 4]>(four) })
-}
-
-/// Exactly [`super::Isa::four`].
-#[inline(never)]
-#[target_feature(
-    enable = "sse4.1,avx512f,avx512bw,avx512vl,avx512vbmi,avx512vbmi2,avx512bitalg,bmi1,bmi2,lzcnt,popcnt"
-)]
-pub(super) fn four(windows: [&[u8; WINDOW]; 4], lengths: [usize; 4], scales: (u8, u8)) -> Option<[i64; 4]> {
-    // By two bytes, as the positions of openers are. In a register: four words just written are slow to read as one.
-    let packed = lengths[0] | lengths[1] << 16 | lengths[2] << 32 | lengths[3] << 48;
-    const ONES: usize = 0x0001_0001_0001_0001;
-    const NO_LENGTH: usize = !(ONES * DIGIT_COUNT_MAX);
-    if packed & NO_LENGTH | packed.wrapping_sub(ONES) & (ONES << 15) != 0 {
-        return None;
-    }
-    let numbers = _mm512_castsi128_si512(window(windows[0]));
-    let numbers = _mm512_inserti32x4::<1>(numbers, window(windows[1]));
-    let numbers = _mm512_inserti32x4::<2>(numbers, window(windows[2]));
-    let numbers = _mm512_inserti32x4::<3>(numbers, window(windows[3]));
-    let lengths = _mm512_castsi128_si512(_mm_cvtsi64_si128((packed as u64).cast_signed()));
-    let lengths = _mm512_permutexvar_epi8(load(&OPENERS), lengths);
-    let lane_places = load(&LANE_PLACES);
-    let is_number = _mm512_cmplt_epu8_mask(lane_places, lengths);
-    let values = _mm512_maskz_sub_epi8(is_number, numbers, _mm512_set1_epi8(b'0'.cast_signed()));
-    let points = _mm512_mask_cmpeq_epi8_mask(is_number, numbers, _mm512_set1_epi8(b'.'.cast_signed()));
-    let others = _mm512_cmpgt_epu8_mask(values, _mm512_set1_epi8(9)) ^ points;
-    // The first byte of each lane, and the last of each number.
-    const FIRSTS: u64 = 0x0001_0001_0001_0001;
-    let lasts = is_number & !(is_number >> 1);
-    if others | (points & (FIRSTS | lasts)) != 0 {
-        return None;
-    }
-    let scales = by_lane(scales);
-    mantissas(values, points, lengths, u64::MAX, alignment(scales), scales)
-}
-
-/// What stands in sixteen bytes.
-#[inline]
-#[target_feature(enable = "sse2")]
-fn window(bytes: &[u8; WINDOW]) -> __m128i {
-    // SAFETY: the sixteen bytes are there, and the load asks for no alignment.
-    unsafe { _mm_loadu_si128(bytes.as_ptr().cast()) }
-}
-
-/// Exactly [`super::Isa::quotes`].
-#[inline(never)]
-#[target_feature(
-    enable = "sse4.1,avx512f,avx512bw,avx512vl,avx512vbmi,avx512vbmi2,avx512bitalg,bmi1,bmi2,lzcnt,popcnt"
-)]
-pub(super) fn quotes(layout: &Layout, ahead: &[u8; AHEAD_BYTES]) -> Option<[u8; BLOCK]> {
-    let (blocks, _) = ahead[..OBJECT_BYTES].as_chunks::<BLOCK>();
-    let [a, b, c, d] = [load(&blocks[0]), load(&blocks[1]), load(&blocks[2]), load(&blocks[3])];
-    let places = load(&PLACES);
-    let mut count = 0;
-    let mut quotes = _mm512_setzero_si512();
-    for (block, first) in [(a, 0), (b, 64), (c, -128), (d, -64)] {
-        let mask = bits_of(block, b'"');
-        let found = _mm512_maskz_compress_epi8(mask, _mm512_add_epi8(places, _mm512_set1_epi8(first)));
-        // Behind those of the blocks before.
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_possible_wrap,
-            reason = "places are counted modulo 256 here"
-        )]
-        let moved = _mm512_sub_epi8(places, _mm512_set1_epi8(count as u8 as i8));
-        quotes = _mm512_mask_permutexvar_epi8(quotes, !_bzhi_u64(u64::MAX, count), moved, found);
-        count += mask.count_ones();
-    }
-    if (count as usize) < layout.quote_count {
-        return None;
-    }
-    let mut wrong = 0;
-    for literals in &layout.literals[..layout.literal_bytes.div_ceil(BLOCK)] {
-        let anchors = _mm512_maskz_permutexvar_epi8(literals.anchored, load(&literals.quotes), quotes);
-        let at = _mm512_add_epi8(anchors, load(&literals.offsets));
-        let low = _mm512_permutex2var_epi8(a, at, b);
-        let high = _mm512_permutex2var_epi8(c, at, d);
-        let found = _mm512_mask_blend_epi8(_mm512_movepi8_mask(at), low, high);
-        wrong |= _mm512_mask_cmpneq_epi8_mask(literals.filled, found, load(&literals.bytes));
-    }
-    if wrong != 0 {
-        return None;
-    }
-    // SAFETY: both are sixty-four bytes of plain bits.
-    Some(unsafe { std::mem::transmute::<__m512i, [u8; BLOCK]>(quotes) })
-}
-
-/// Exactly [`super::Isa::is_plain`].
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,bmi2")]
-#[expect(clippy::cast_possible_truncation, reason = "longer is answered before")]
-pub(super) fn is_plain(ahead: &[u8; BLOCK], length: usize) -> bool {
-    let block = load(ahead);
-    // As signed bytes, what is not ASCII lies below the space too.
-    let others = _mm512_cmplt_epi8_mask(block, _mm512_set1_epi8(b' '.cast_signed()));
-    let others = others | bits_of(block, b'"') | bits_of(block, b'\\');
-    length <= BLOCK && _bzhi_u64(others, length as u32) == 0
 }
 
 /// The two levels at the front of a block, or the last one of its list: how many, and their bytes with the comma between

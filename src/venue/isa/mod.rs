@@ -13,7 +13,6 @@ mod portable;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
-use super::layout::{AHEAD_BYTES, BLOCK, Layout};
 use super::levels::Listing;
 use super::number::{UUID_BYTES, uuid};
 use crate::market::Level;
@@ -62,40 +61,6 @@ pub(super) trait Isa: Copy + std::fmt::Debug {
     #[inline(always)]
     fn uuid(self, text: &[u8; UUID_BYTES]) -> Option<u128> {
         uuid(text)
-    }
-
-    /// Whether [`Self::quotes`] and [`Self::four`] ever answer.
-    const HAS_QUOTES: bool = false;
-
-    /// The places of the quotes of an object, in their order, if its literals stand where this layout wants them. Said only
-    /// of objects of at least as many quotes as the layout has, within [`super::layout::OBJECT_BYTES`].
-    #[inline(always)]
-    fn quotes(self, _layout: &Layout, _ahead: &[u8; AHEAD_BYTES]) -> Option<[u8; BLOCK]> {
-        None
-    }
-
-    /// Whether the first `length` bytes are a plain string's: no quote, backslash, control byte or byte that is not ASCII.
-    /// More than a block has are not said to be.
-    #[inline(always)]
-    fn is_plain(self, ahead: &[u8; BLOCK], length: usize) -> bool {
-        let (windows, _) = ahead.as_chunks::<WINDOW>();
-        let ends = windows.iter().map(|window| self.plain_end(window));
-        let end: usize = ends
-            .scan(true, |is_open, end| {
-                is_open.then(|| {
-                    *is_open = end == WINDOW;
-                    end
-                })
-            })
-            .sum();
-        end >= length
-    }
-
-    /// The mantissas of two prices and quantities, each in the first `lengths` bytes of its window, at these scales; price,
-    /// quantity, price, quantity. `None` as for [`Self::grid`].
-    #[inline(always)]
-    fn four(self, _windows: [&[u8; WINDOW]; 4], _lengths: [usize; 4], _scales: (u8, u8)) -> Option<[i64; 4]> {
-        None
     }
 
     /// Reads the list of levels at the front of `padded`, at these scales of price and quantity, into `levels`.
@@ -165,7 +130,8 @@ pub enum Cpu {
     Portable,
     /// x86-64 with SSE4.1: sixteen bytes.
     Sse41,
-    /// x86-64 with AVX-512 (BW, VL, VBMI, VBMI2, BITALG): sixty-four bytes, four numbers at a time.
+    /// x86-64 with AVX-512 (BW, VL, VBMI, VBMI2, BITALG): of lists of levels sixty-four bytes, four numbers, at a time, of
+    /// everything else sixteen bytes.
     Avx512,
 }
 

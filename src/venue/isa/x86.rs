@@ -1,4 +1,5 @@
-//! The questions answered with SSE4.1 and with AVX-512.
+//! The questions answered with SSE4.1. With AVX-512 the answers are the same ones, compiled for it, but for lists of levels
+//! ([`avx512`]).
 //!
 //! ```text
 //! "61837.63",...   - '0'      above nine? ─► a bit a byte ─► first: the point, second: the end
@@ -6,7 +7,6 @@
 //! ```
 //! Shuffle controls and masks are cut out of two short tables at the right offset: one load each.
 
-use super::super::layout::{AHEAD_BYTES, BLOCK, Layout};
 use super::super::levels::{Listing, forward};
 use super::super::number::UUID_BYTES;
 use super::avx512;
@@ -285,7 +285,7 @@ fn uuid(isa: Sse41, text: &[u8; UUID_BYTES]) -> Option<u128> {
 }
 
 macro_rules! isa {
-    ($($proof:ty: $run:ident, |$isa:ident| $sse41:expr $(, { $($more:item)* })?;)*) => {
+    ($($proof:ty: $run:ident, |$isa:ident| $sse41:expr),*) => {
         $(impl Isa for $proof {
             // Not for the instructions itself, so that the compiler leaves what is behind it apart.
             #[inline(never)]
@@ -334,33 +334,8 @@ macro_rules! isa {
             fn levels(self, padded: &[u8], scales: (u8, u8), levels: &mut [Level]) -> Option<Listing> {
                 self.read_levels(padded, scales, levels)
             }
-
-            $($($more)*)?
         })*
     };
 }
 
-isa! {
-    Sse41: run_sse41, |isa| isa;
-    Avx512: run_avx512, |isa| isa.0, {
-        const HAS_QUOTES: bool = true;
-
-        #[inline(always)]
-        fn quotes(self, layout: &Layout, ahead: &[u8; AHEAD_BYTES]) -> Option<[u8; BLOCK]> {
-            // SAFETY: `self` proves that the CPU has what it is compiled for.
-            unsafe { avx512::quotes(layout, ahead) }
-        }
-
-        #[inline(always)]
-        fn is_plain(self, ahead: &[u8; BLOCK], length: usize) -> bool {
-            // SAFETY: as above.
-            unsafe { avx512::is_plain(ahead, length) }
-        }
-
-        #[inline(always)]
-        fn four(self, windows: [&[u8; WINDOW]; 4], lengths: [usize; 4], scales: (u8, u8)) -> Option<[i64; 4]> {
-            // SAFETY: as above.
-            unsafe { avx512::four(windows, lengths, scales) }
-        }
-    };
-}
+isa!(Sse41: run_sse41, |isa| isa, Avx512: run_avx512, |isa| isa.0);

@@ -7,7 +7,7 @@ use crate::market::{
     AggTrade, Decimal, Kline, KlineInterval, Level, Liquidation, MarkPrice, Quote, SequenceIds, Side, Ticker,
     TickerFields, Trade, TradeId,
 };
-use crate::venue::fields::{Context, Listed, decimal, decimal_if, level_of, price, qty, slot_time, two_levels};
+use crate::venue::fields::{Context, Listed, decimal, decimal_if, level_of, price, qty, slot_time};
 use crate::venue::isa::Isa;
 use crate::venue::number::{Number, parse_uint};
 use crate::venue::shape::Slots;
@@ -44,11 +44,9 @@ pub(super) fn build_quote<I: Isa>(slots: &Slots<'_>, context: &Context<'_, I>) -
     let listed = context.listed(slots.number(quote::SYMBOL), "s")?;
     let event_time = slot_time(slots, quote::EVENT_TIME, "E")?;
     let matching_time = slot_time(slots, quote::MATCHING_TIME, "T")?;
-    let numbers = [
-        (slots.number(quote::BID_PRICE), slots.number(quote::BID_QTY)),
-        (slots.number(quote::ASK_PRICE), slots.number(quote::ASK_QTY)),
-    ];
-    let [bid, ask] = two_levels(numbers, listed, [("b", "B"), ("a", "A")])?;
+    let bid = (slots.number(quote::BID_PRICE), slots.number(quote::BID_QTY));
+    let ask = (slots.number(quote::ASK_PRICE), slots.number(quote::ASK_QTY));
+    let [bid, ask] = [level_of(bid, listed, ("b", "B"))?, level_of(ask, listed, ("a", "A"))?];
     Ok(Quote {
         meta: context.meta(listed, event_time, matching_time),
         bid,
