@@ -30,6 +30,7 @@ mod connection;
 mod connection_room;
 mod governor;
 mod heartbeat;
+mod leg_repairs;
 mod line;
 mod liveness;
 pub mod logins;
@@ -70,6 +71,7 @@ pub use governor::{
     LineStatus, NotPermitted, Permit, RestAnswer, Ticket,
 };
 pub use heartbeat::{Beat, HeartbeatMonitor, HeartbeatSettings, Ping, PingSettings};
+pub use leg_repairs::LegRepairs;
 pub use liveness::{
     Bits, Expectation, Learned, Liveness, LivenessCounters, LivenessCounts, LivenessSettings, Repair, Silence,
     SilentKind, Verdict,

@@ -75,8 +75,8 @@ pub(super) enum DriverCommand {
     Unsubscribe(Vec<Box<str>>, oneshot::Sender<()>),
     /// Send this text as it is.
     Send(String, oneshot::Sender<Result<(), String>>),
-    /// Subscribe this stream again, and no other.
-    Resubscribe(Box<str>),
+    /// Subscribe this stream again, and no other; where a place is named, only if the socket that speaks is in it.
+    Resubscribe { stream: Box<str>, place: Option<u8> },
     /// Drop the socket and make it again.
     Reconnect,
     /// Replace the socket, make before break.
@@ -221,7 +221,7 @@ impl Driver {
                 self.early.push(DriverCommand::Unsubscribe(streams, oneshot::channel().0));
             }
             // There is no socket to drop, and nothing to subscribe again.
-            DriverCommand::Reconnect | DriverCommand::Resubscribe(_) => {}
+            DriverCommand::Reconnect | DriverCommand::Resubscribe { .. } => {}
             command => self.early.push(command),
         }
         Some(())
@@ -510,8 +510,8 @@ impl Running {
         self.apply(RelayEvent::Leg(leg, Event::Lost { reason, code }));
     }
 
-    /// The successor was lost before it took over: book topics whose snapshot had passed to it go on nowhere. Where a leg is
-    /// lost another is told, and some of its own books may be live: they stay as they are.
+    /// The successor was lost before it took over, or a leg was: the book topics that it led go on nowhere. Where a book of them
+    /// is kept, each leg has its own, and another that is live leads from its next message on: those stay as they are.
     async fn resubscribe_books(&mut self) {
         let protocol = protocol(self.driver.plan.venue);
         let (_, machine) = self.relay.current();
@@ -523,7 +523,7 @@ impl Running {
             PulseAt::Symbol(symbol, _) => self.driver.shared.books.is_live(symbol, stream, &self.driver.core),
             PulseAt::Market(_) | PulseAt::Nowhere => false,
         };
-        let books = books.filter(|(_, stream)| self.driver.seat.is_none() || !is_live(stream));
+        let books = books.filter(|(_, stream)| !is_live(stream));
         let books: Vec<Box<str>> = books.map(|(_, stream)| stream.into()).collect();
         if let Some(command) = self.driver.interruption(books.iter().map(|stream| &**stream), true) {
             self.driver.command(command).await;
@@ -557,7 +557,13 @@ impl Running {
                 let _ = reply.send(sent);
                 self.apply(RelayEvent::Timer);
             }
-            DriverCommand::Resubscribe(stream) => self.apply(RelayEvent::Resubscribe(&stream)),
+            DriverCommand::Resubscribe { stream, place } => {
+                let speaks = self.relay.current().0;
+                let own = self.attached(speaks).map(|attached| attached.place);
+                if place.is_none() || place == own {
+                    self.apply(RelayEvent::Resubscribe(&stream));
+                }
+            }
             DriverCommand::Reconnect => self.apply(RelayEvent::Reconnect("asked for")),
             DriverCommand::Rotate(reply) => {
                 self.apply(RelayEvent::Rotate("asked for"));
@@ -767,7 +773,14 @@ impl Running {
         }
     }
 
+    /// A successor is to come, which needs tables, or a place among the legs, and books of its own.
     async fn begin_overlap(&mut self, leader: Leg, successor: Leg) {
+        let streams: Vec<Box<str>> = {
+            let wanted = self.relay.current().1.subscriptions().slots(SlotSet::Wanted);
+            wanted.map(|(_, stream)| stream.into()).collect()
+        };
+        let Driver { plan, shared, cores, .. } = &self.driver;
+        shared.books.make_spares(plan.venue, &streams, cores).await;
         if let Some(seat) = &mut self.driver.seat {
             // Legs are told apart all the time: the successor is one more, in a place of its own.
             if !seat.take_turn(successor) {
@@ -776,9 +789,8 @@ impl Running {
             return;
         }
         let protocol = protocol(self.driver.plan.venue);
-        let wanted = self.relay.current().1.subscriptions().slots(SlotSet::Wanted);
-        let stream_kinds: BTreeSet<StreamKind> =
-            wanted.filter_map(|(_, stream)| Some(protocol.channel_of(stream)?.0.stream_kind())).collect();
+        let kind_of = |stream: &str| Some(protocol.channel_of(stream)?.0.stream_kind());
+        let stream_kinds: BTreeSet<StreamKind> = streams.iter().filter_map(|stream| kind_of(stream)).collect();
         let of = (self.driver.plan.venue, stream_kinds);
         let begun = match self.slot(leader) {
             Some(slot) => self.overlap.begin(&self.driver.core, &self.driver.plan.name, of, slot, successor).await,

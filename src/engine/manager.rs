@@ -100,13 +100,15 @@ impl Manager {
         Ok(())
     }
 
-    /// Subscribes one stream of a connection again; false if none of its sockets carries it, or has room to be told.
-    pub(super) fn resubscribe(&self, name: &str, stream: &str) -> bool {
+    /// Subscribes one stream of a connection again, on the leg in this place alone, where one is named; false if none of its
+    /// sockets carries it, or has room to be told.
+    pub(super) fn resubscribe(&self, name: &str, stream: &str, place: Option<u8>) -> bool {
         let state = self.state();
         let Ok(managed) = state.find(name) else { return false };
         let socket = managed.sockets.iter().find(|socket| socket.streams.contains(stream));
-        // Which leg leads the book, its core knows: whoever does begins it afresh.
-        let tell = |leg: &ManagedLeg| leg.commands.try_send(DriverCommand::Resubscribe(stream.into())).is_ok();
+        // Which leg is in which place, each leg's driver knows.
+        let command = || DriverCommand::Resubscribe { stream: stream.into(), place };
+        let tell = |leg: &ManagedLeg| leg.commands.try_send(command()).is_ok();
         socket.is_some_and(|socket| socket.legs.iter().filter(|leg| tell(leg)).count() > 0)
     }
 
@@ -132,6 +134,7 @@ impl Manager {
                     connection: config.name.clone(),
                     stream: stream.clone(),
                     depth,
+                    legs: if channel.is_snapshot_book() { config.legs.count } else { 1 },
                     core,
                     settings: config.book.settings(depth),
                     // What is complete in every message needs no other.

@@ -215,6 +215,9 @@ pub(super) fn books(of: &BookStats) -> BooksReport {
         late: of.late.get(),
         hold_gaps: of.hold_gaps.get(),
         hold_overflows: of.hold_overflows.get(),
+        beside: of.beside.get(),
+        takeovers: of.takeovers.get(),
+        without_book: of.without_book.get(),
         stale_reasons: reasons
             .map(|(reason, count)| (reason.name().to_owned(), count.get()))
             .filter(|&(_, count)| count > 0)

@@ -471,6 +471,7 @@ impl<S> Core<S> {
                 Command::Refill(refill) => self.refill(refill),
                 Command::AddSymbol(spec) => self.add_symbol(spec),
                 Command::AddBook(slot) => self.add_book(slot),
+                Command::AddLegBooks(books) => self.add_leg_books(books),
                 Command::RemoveBook { symbol } => self.remove_book(symbol),
                 Command::BeginFetch { symbol } => self.begin_fetch(symbol),
                 Command::Snapshot(snapshot) => self.take_snapshot(snapshot),
