@@ -17,17 +17,18 @@ use super::overlap::OverlapIo;
 use super::plan::SocketPlan;
 use super::refill::RefillHandle;
 use super::shared::{CoreLink, Move, Shared};
+use super::status::SharedStatus;
 use crate::control::{
-    Action, BudgetId, Context, Event, Leg, Relay, RelayAction, RelayEvent, RelayStatus, Report, SlotId, SlotSet, State,
+    Action, BudgetId, Context, Event, Leg, Relay, RelayAction, RelayEvent, Report, SlotId, SlotSet, State,
 };
-use crate::hot::{Attachment, Command, ConnectionStats, Feed, HotConnection, RecordOpener, mono_now, wall_now_ns};
+use crate::hot::{Attachment, Command, ConnectionStats, Feed, HotConnection, mono_now, wall_now_ns};
 use crate::limits::READ_PADDING_BYTES;
 use crate::market::{Backlog, MonoNs, Received, StreamKind};
 use crate::net::{ConnectError, Established, Message, WebSocketConnection, connect};
 use crate::telemetry::{ConnectionStatus, Happening, SampleReport};
 use crate::venue::{DecodeError, Decoder, protocol};
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::BTreeSet;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -39,32 +40,6 @@ const SEND_WAIT: Duration = Duration::from_secs(1);
 
 /// How long a peer has to answer our close frame.
 const CLOSE_WAIT: Duration = Duration::from_millis(80);
-
-/// What a driver tells the reports. Cold: locked a few times a second.
-#[derive(Clone, Debug, Default)]
-pub(super) struct DriverStatus {
-    pub(super) relay: Option<RelayStatus>,
-    /// It could not even begin: nothing is left to subscribe.
-    pub(super) has_failed: bool,
-    pub(super) last_error: Option<String>,
-    pub(super) samples: Vec<SampleReport>,
-    pub(super) established: Option<String>,
-    /// Who opens the TLS records of the last socket that the hot core got; `None` without TLS.
-    pub(super) opener: Option<RecordOpener>,
-    /// Connects whose records were to be opened in place and stayed with rustls.
-    pub(super) tls_fallbacks: u64,
-    /// Lost connections and failed connects by reason.
-    pub(super) losses: BTreeMap<&'static str, u64>,
-    /// Streams of symbols that the venue does not list: wanted, never asked for.
-    pub(super) unlisted_streams: usize,
-    /// Protocol pings of a cold connection.
-    pub(super) cold_pings: u64,
-    /// Missing ids that were not refilled, by reason.
-    pub(super) not_refilled: BTreeMap<&'static str, u64>,
-}
-
-/// A status with its one writer.
-pub(super) type SharedStatus = Arc<Mutex<DriverStatus>>;
 
 /// What a driver is asked to do while it runs.
 #[derive(Debug)]
@@ -789,8 +764,8 @@ impl Running {
             return;
         }
         let protocol = protocol(self.driver.plan.venue);
-        let kind_of = |stream: &str| Some(protocol.channel_of(stream)?.0.stream_kind());
-        let stream_kinds: BTreeSet<StreamKind> = streams.iter().filter_map(|stream| kind_of(stream)).collect();
+        let kind_of = |stream: &Box<str>| Some(protocol.channel_of(stream)?.0.stream_kind());
+        let stream_kinds: BTreeSet<StreamKind> = streams.iter().filter_map(kind_of).collect();
         let of = (self.driver.plan.venue, stream_kinds);
         let begun = match self.slot(leader) {
             Some(slot) => self.overlap.begin(&self.driver.core, &self.driver.plan.name, of, slot, successor).await,

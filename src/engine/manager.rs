@@ -9,7 +9,7 @@
 //! behind one lock that is never held while anything is waited for; changes themselves are made one after the other.
 
 use super::books::{Wanted, WantedBooks};
-use super::driver::{Driver, DriverCommand, SharedStatus};
+use super::driver::{Driver, DriverCommand};
 use super::group::{Group, Seat};
 use super::handle::HandleError;
 use super::listing::{self, ListingHandle, VenueListing};
@@ -18,6 +18,7 @@ use super::plan::{self, SocketPlan, TlsConfigs};
 use super::refill::{RefillHandle, Refiller};
 use super::report;
 use super::shared::{CoreLink, Move, Shared};
+use super::status::SharedStatus;
 use super::{ColdFailure, EngineError, supervised};
 use crate::config::{Config, ConfigFiles, ConnectionConfig, Difference, Effect, Transport, book_depth, is_better_book};
 use crate::control::PlanError;

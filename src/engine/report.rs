@@ -1,7 +1,7 @@
 //! From counters to the report: read by anyone, at any time.
 
-use super::driver::SharedStatus;
 use super::lanes::LaneHandle;
+use super::status::SharedStatus;
 use crate::control::{State, Status};
 use crate::hot::lanes::{LaneCounts, LaneSettings, LaneStats, Policy};
 use crate::hot::{BookStats, ConnectionStats, CoreStats, Histogram, Stages, StampCost};
