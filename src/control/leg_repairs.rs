@@ -95,8 +95,8 @@ impl LegRepairs {
         }
         let under_way = self.needs.values().filter(|need| need.asked_until.is_some()).count();
         let room = settings.resubscribes_max.saturating_sub(under_way);
-        let is_due = |need: &&mut Need| need.is_open && need.asked_until.is_none() && need.ready_at <= now;
-        let due = self.needs.iter_mut().map(|(&(_, leg), need)| (leg, need)).filter(|(_, need)| is_due(&need));
+        let is_due = |need: &Need| need.is_open && need.asked_until.is_none() && need.ready_at <= now;
+        let due = self.needs.iter_mut().map(|(&(_, leg), need)| (leg, need)).filter(|(_, need)| is_due(need));
         for (leg, need) in due.take(room) {
             need.asked_until = Some(after(now, settings.resubscribe_within));
             *self.asked.entry(need.symbol.index()).or_default() += 1;

@@ -764,8 +764,8 @@ impl Running {
             return;
         }
         let protocol = protocol(self.driver.plan.venue);
-        let kind_of = |stream: &Box<str>| Some(protocol.channel_of(stream)?.0.stream_kind());
-        let stream_kinds: BTreeSet<StreamKind> = streams.iter().filter_map(kind_of).collect();
+        let kinds = streams.iter().filter_map(|stream| Some(protocol.channel_of(stream)?.0.stream_kind()));
+        let stream_kinds: BTreeSet<StreamKind> = kinds.collect();
         let of = (self.driver.plan.venue, stream_kinds);
         let begun = match self.slot(leader) {
             Some(slot) => self.overlap.begin(&self.driver.core, &self.driver.plan.name, of, slot, successor).await,

@@ -764,6 +764,7 @@ impl<S> Core<S> {
         }
         let mono = self.clock.mono(now);
         self.tell_overdue(|_, _, opened| mono.since_ns(opened) > HOLE_WAIT_NS);
+        self.tell_overdue_books(mono);
         // What the ring had no room for.
         self.outbox.ask(&mut self.desk.trails);
         for index in 0..self.slots.len() {

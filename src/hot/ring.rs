@@ -233,8 +233,8 @@ pub enum Notice {
     LeadReturned {
         /// The slot of the leg that leads on.
         slot: u16,
-        /// The lost leg led a book with snapshots of its own: each such book of this leg is silent until it is
-        /// subscribed again and sends a snapshot. The overlap of a rotation is to be ended after that.
+        /// The lost leg led a book with snapshots of its own: the changes of each such book of this leg are silent until it is
+        /// subscribed again and sends a snapshot, or, where a book of each leg is kept, until its next message. The overlap of a rotation is to be ended after that.
         has_snapshot_passed: bool,
     },
     /// An overlap that the core did not take: no room, or a slot or id that is in another. Counted in

@@ -34,6 +34,8 @@ pub(super) struct Shelf {
     /// By symbol: the books beside, where each leg has one of its own.
     legs: Box<[Option<Box<LegBooks>>]>,
     counts: LegCounts,
+    /// Some published book may wait for a leg that is as far.
+    may_be_held: bool,
     /// Room for the bids and asks of a book that is told as a whole.
     whole: [Vec<Level>; 2],
     board: Arc<Board>,
@@ -85,6 +87,7 @@ impl Shelf {
             feeders: touch::filled(NO_SLOT, SYMBOL_COUNT_MAX),
             legs: (0..SYMBOL_COUNT_MAX).map(|_| None).collect(),
             counts: LegCounts::default(),
+            may_be_held: false,
             whole: legs::whole_room(),
             board,
             states: States::default(),

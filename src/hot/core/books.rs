@@ -11,7 +11,7 @@ use super::super::ring::{Notice, Spent};
 use super::super::shelf::LegBooks;
 use super::Core;
 use crate::book::{BookCopy, BookEvent, BookSnapshot, Outcome, Slot, Step};
-use crate::market::{EventKind, Meta, Received, StaleReason, Symbol};
+use crate::market::{EventKind, Meta, MonoNs, Received, StaleReason, Symbol};
 use crate::venue::VenueSequence;
 
 impl<S> Core<S> {
@@ -106,6 +106,18 @@ impl<S> Core<S> {
                 Some(other) => self.desk.shelf.carry(symbol, other),
                 None => self.quarantine(symbol, StaleReason::Disconnected),
             }
+        }
+    }
+
+    /// Tells of the books that no leg has gone on with in time.
+    pub(super) fn tell_overdue_books(&mut self, mono: MonoNs) {
+        if !self.desk.shelf.may_be_held() {
+            return;
+        }
+        let (now, mut from) = (self.now(), 0);
+        while let Some((symbol, news)) = self.desk.shelf.next_overdue(from, mono) {
+            from = symbol.index() + 1;
+            self.tell_book(news, found(symbol, now));
         }
     }
 

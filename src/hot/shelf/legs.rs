@@ -10,7 +10,9 @@
 //! - *Nothing goes back while live.* Where the published book is cut off or opens a gap and no live one is as far yet, it stays
 //!   published as it stands, live: what it holds is the venue's at its ids. A leg that comes as far goes on with it. Where none
 //!   does within a second, or the book's levels themselves were replaced by older ones, it is told stale first.
-//! - *A book is a connection's* by the slot that feeds it: a leg that comes takes one that nobody feeds any more.
+//!   The message of any leg finds that out, or else the core's housekeeping.
+//! - *A book is a connection's* by the slot that feeds it: a leg that comes takes one that nobody feeds any more. Where each is
+//!   fed (its streams have moved to other sockets, say) a snapshot takes the one beside that was fed longest ago.
 //!
 //! Made on the cold side, and goes back there: nothing here allocates or frees.
 
@@ -27,6 +29,8 @@ pub struct LegBooks {
     others: [Option<Beside>; LEG_PLACES - 1],
     /// The place of the leg whose book is published.
     leg: u8,
+    /// When it took its last message.
+    fed_at: MonoNs,
     claim: Claim,
 }
 
@@ -35,6 +39,7 @@ struct Beside {
     book: Box<Slot<VenueSequence>>,
     feeder: u16,
     leg: u8,
+    fed_at: MonoNs,
 }
 
 /// What is said of the published book.
@@ -66,8 +71,9 @@ impl LegBooks {
     /// So many more books of this symbol: at most as many as there are places beside the first.
     #[must_use]
     pub fn new(symbol: Symbol, count: usize, make: impl Fn() -> Slot<VenueSequence>) -> Self {
-        let beside = |at| (at < count).then(|| Beside { book: Box::new(make()), feeder: NO_SLOT, leg: 0 });
-        Self { symbol, others: std::array::from_fn(beside), leg: 0, claim: Claim::Own }
+        let beside =
+            |at| (at < count).then(|| Beside { book: Box::new(make()), feeder: NO_SLOT, leg: 0, fed_at: MonoNs(0) });
+        Self { symbol, others: std::array::from_fn(beside), leg: 0, fed_at: MonoNs(0), claim: Claim::Own }
     }
 
     /// Whose books they are.
@@ -111,31 +117,47 @@ impl LegBooks {
         }
     }
 
-    /// The book that the connection in this slot feeds; one that nobody feeds is its from now on.
-    fn whose(&mut self, feeder: &mut u16, (slot, leg): (u16, u8)) -> Whose {
-        if *feeder == slot {
-            return Whose::Published;
-        }
-        if let Some(at) = self.others.iter().position(|beside| beside.as_ref().is_some_and(|one| one.feeder == slot)) {
-            return Whose::Beside(at);
-        }
+    /// The book that the connection in this slot feeds; one that nobody feeds is its from now on, or at a snapshot the one beside
+    /// that was fed longest ago.
+    fn whose(&mut self, feeder: &mut u16, (slot, leg): (u16, u8), update: &BookUpdate<'_>) -> Whose {
+        let now = update.meta.received.mono;
+        let find = |others: &[Option<Beside>], feeder| {
+            others.iter().position(|beside| beside.as_ref().is_some_and(|beside| beside.feeder == feeder))
+        };
+        // What is held is read until another is as far.
         let is_held = matches!(self.claim, Claim::Held(_));
-        let free = self.others.iter_mut().enumerate().find_map(|(at, beside)| {
-            let beside = beside.as_mut().filter(|beside| beside.feeder == NO_SLOT)?;
-            Some((at, beside))
-        });
-        match free {
-            // What is held is read until another is as far.
-            Some((at, beside)) if *feeder != NO_SLOT || is_held => {
-                (beside.feeder, beside.leg) = (slot, leg);
+        let at = match find(&self.others, slot) {
+            _ if *feeder == slot => None,
+            Some(own) => Some(own),
+            None if *feeder == NO_SLOT && !is_held => None,
+            None => {
+                let free = find(&self.others, NO_SLOT);
+                if free.is_none() && *feeder == NO_SLOT {
+                    None
+                } else {
+                    let stolen = || if update.kind == BookKind::Delta { None } else { self.fed_longest_ago() };
+                    match free.or_else(stolen) {
+                        Some(at) => Some(at),
+                        None => return Whose::Nobodys,
+                    }
+                }
+            }
+        };
+        match at.and_then(|at| Some((at, self.others[at].as_mut()?))) {
+            Some((at, beside)) => {
+                (beside.feeder, beside.leg, beside.fed_at) = (slot, leg, now);
                 Whose::Beside(at)
             }
-            _ if *feeder == NO_SLOT => {
-                (*feeder, self.leg) = (slot, leg);
+            None => {
+                (*feeder, self.leg, self.fed_at) = (slot, leg, now);
                 Whose::Published
             }
-            _ => Whose::Nobodys,
         }
+    }
+
+    fn fed_longest_ago(&self) -> Option<usize> {
+        let fed = self.others.iter().enumerate().filter_map(|(at, beside)| Some((beside.as_ref()?.fed_at, at)));
+        fed.min().map(|(_, at)| at)
     }
 }
 
@@ -195,7 +217,7 @@ impl Shelf {
         let symbol = update.meta.symbol;
         let now = update.meta.received.mono;
         let before = self.before(legs)?;
-        let (outcome, own, news) = match legs.whose(&mut self.feeders[symbol.index()], from) {
+        let (outcome, own, news) = match legs.whose(&mut self.feeders[symbol.index()], from, update) {
             Whose::Published => {
                 let outcome = self.books.update(update, None)?;
                 let slot = self.books.slot(symbol)?;
@@ -300,15 +322,43 @@ impl Shelf {
         }
         let BookState::Stale(reason) = own else {
             legs.claim = Claim::Back;
+            self.may_be_held = true;
             return Some(Step::Stale(StaleReason::WentBack));
         };
         let since = if let Claim::Held(since) = legs.claim { since } else { now };
         if beside.is_some() && reason.leaves_levels_true() && now.since_ns(since) <= LEG_BOOK_WAIT_NS {
             legs.claim = Claim::Held(since);
+            self.may_be_held = true;
             return None;
         }
         legs.claim = Claim::Own;
         Some(Step::Stale(reason))
+    }
+
+    /// The next symbol, from this one on, whose book waits for a leg that is as far, where that is due, and what is told of it.
+    #[cold]
+    pub(in super::super) fn next_overdue(&mut self, from: usize, now: MonoNs) -> Option<(Symbol, Option<Step>)> {
+        let is_due = |claim| match claim {
+            Claim::Own => false,
+            Claim::Held(since) => now.since_ns(since) > LEG_BOOK_WAIT_NS,
+            Claim::Back => true,
+        };
+        if from == 0 {
+            self.may_be_held = self.legs.iter().flatten().any(|legs| legs.claim != Claim::Own);
+        }
+        let is_due = |legs: &Option<Box<LegBooks>>| legs.as_ref().is_some_and(|legs| is_due(legs.claim));
+        let at = from + self.legs.get(from..)?.iter().position(is_due)?;
+        let mut legs = self.legs[at].take()?;
+        let symbol = legs.symbol;
+        let news = self.before(&legs).and_then(|before| self.elect(&mut legs, (before, None), now));
+        self.legs[at] = Some(legs);
+        self.note(symbol, now);
+        Some((symbol, news))
+    }
+
+    /// True where some book may wait for a leg that is as far.
+    pub(in super::super) const fn may_be_held(&self) -> bool {
+        self.may_be_held
     }
 
     /// Exchanges the published book for one beside.
@@ -317,6 +367,7 @@ impl Shelf {
         self.books.exchange(&mut beside.book);
         std::mem::swap(&mut self.feeders[legs.symbol.index()], &mut beside.feeder);
         std::mem::swap(&mut legs.leg, &mut beside.leg);
+        std::mem::swap(&mut legs.fed_at, &mut beside.fed_at);
         legs.claim = Claim::Own;
         self.counts.takeovers += 1;
     }

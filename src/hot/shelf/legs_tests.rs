@@ -274,7 +274,7 @@ fn a_leg_without_a_book_is_counted_and_takes_that_of_one_that_is_lost() {
     let mut shelf = shelf(2);
     snapshot(&mut shelf, 0, 1, 10, 1);
     snapshot(&mut shelf, 1, 1, 11, 1);
-    assert_eq!(snapshot(&mut shelf, 2, 1, 40, 2), QUIET);
+    assert_eq!(delta(&mut shelf, 2, 1, (39, 40), 2), QUIET);
     assert_eq!((published(&shelf), shelf.counts.without_book), ((LIVE, 11), 1));
     assert_eq!(cut(&mut shelf, 0, 3), None);
     assert!(matches!(snapshot(&mut shelf, 2, 2, 41, 4).news, Some(Step::Rebuilt(_))));
@@ -288,6 +288,47 @@ fn a_leg_without_a_book_is_counted_and_takes_that_of_one_that_is_lost() {
     assert!(shelf.remove(symbol()).is_some());
     assert_eq!(shelf.remove_legs(symbol()).unwrap().books().count(), 3);
     assert_eq!(shelf.add_legs(Box::new(LegBooks::new(symbol(), 1, || slot(0)))).unwrap().books().count(), 1, "no book");
+}
+
+#[test]
+fn streams_that_have_moved_to_other_sockets_take_the_books_that_were_fed_longest_ago() {
+    let mut shelf = shelf(2);
+    snapshot(&mut shelf, 0, 1, 10, 1);
+    snapshot(&mut shelf, 1, 1, 10, 1);
+    // Nobody is lost: the old sockets are there, and carry other streams.
+    let told = |shelf: &mut Shelf, from: (u16, u8), kind, u, seq: u64, now| {
+        let levels =
+            if kind == BookKind::Delta { differing(&truth(seq - 1), &truth(seq)) } else { levels(&truth(seq)) };
+        tell(shelf, from, kind, (u, seq), &levels, MonoNs(now))
+    };
+    assert_eq!(told(&mut shelf, (6, 0), BookKind::Delta, 2, 11, 2), QUIET, "a change has nothing to join");
+    assert!(matches!(told(&mut shelf, (6, 0), BookKind::Snapshot, 1, 12, 3).news, Some(Step::Rebuilt(_))));
+    assert!(matches!(told(&mut shelf, (7, 1), BookKind::Snapshot, 1, 13, 4).news, Some(Step::Rebuilt(_))));
+    assert_eq!(told(&mut shelf, (6, 0), BookKind::Delta, 2, 13, 5), QUIET);
+    assert!(is_applied(told(&mut shelf, (7, 1), BookKind::Delta, 2, 14, 6)));
+    assert_eq!((published(&shelf), shelf.counts.without_book), ((LIVE, 14), 1));
+    assert_eq!(cut(&mut shelf, 0, 7), None, "it feeds none any more");
+    assert!(shelf.fed_by(0, 0).is_none() && shelf.fed_by(1, 0).is_none());
+}
+
+#[test]
+fn what_is_held_or_behind_is_settled_in_time_though_nothing_comes() {
+    let mut shelf = shelf(2);
+    snapshot(&mut shelf, 1, 1, 5, 1);
+    snapshot(&mut shelf, 0, 1, 10, 1);
+    assert!(!shelf.may_be_held());
+    assert_eq!(cut(&mut shelf, 0, 2), None);
+    assert!(shelf.may_be_held());
+    assert_eq!(shelf.next_overdue(0, MonoNs(2 + LEG_BOOK_WAIT_NS)), None, "not yet");
+    let told = shelf.next_overdue(0, MonoNs(3 + LEG_BOOK_WAIT_NS));
+    assert_eq!(told, Some((symbol(), Some(Step::Stale(StaleReason::Disconnected)))));
+    assert_eq!(published(&shelf), (CUT, 10));
+    assert_eq!((shelf.next_overdue(0, MonoNs(9 + LEG_BOOK_WAIT_NS)), shelf.may_be_held()), (None, false));
+    assert!(matches!(delta(&mut shelf, 1, 2, (5, 6), 4).news, Some(Step::Rebuilt(_))), "it speaks");
+    // One that has gone back.
+    assert_eq!(snapshot(&mut shelf, 1, 1, 4, 5).news, Some(Step::Stale(StaleReason::WentBack)));
+    assert!(matches!(shelf.next_overdue(0, MonoNs(6)), Some((_, Some(Step::Rebuilt(_))))));
+    assert_eq!(published(&shelf), (LIVE, 4));
 }
 
 #[test]
@@ -308,6 +349,15 @@ fn what_is_said_of_the_symbol_from_outside_is_said_of_every_legs_book() {
     assert_eq!(published(&shelf), (LIVE, 11));
     assert!(shelf.tick_changed(symbol(), MonoNs(6)).unwrap().is_news());
     assert_eq!(published(&shelf).0, BookState::Stale(StaleReason::TickChanged));
+}
+
+#[test]
+fn a_book_takes_so_much_memory_for_each_leg() {
+    let kib = |depth| {
+        let settings = BookSettings::for_depth(depth);
+        Slot::new(symbol(), depth, VenueSequence::of(Venue::BybitSpot), settings).heap_bytes().div_ceil(1_024)
+    };
+    assert_eq!([50, 200, 1_000].map(kib), [70, 79, 129], "as the README has it");
 }
 
 #[test]
