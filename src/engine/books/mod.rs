@@ -139,6 +139,7 @@ impl BookDesk {
             connection: "a".into(),
             stream: "stream".into(),
             depth: 0,
+            legs: 1,
             core: 0,
             settings: BookSettings::for_depth(0),
             snapshots: Vec::new(),

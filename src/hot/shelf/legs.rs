@@ -413,12 +413,15 @@ impl Shelf {
         }
     }
 
-    /// Places of the legs whose own book is to be subscribed again, one bit each; none where legs have no books of their own.
+    /// Places of the legs whose own book is to be subscribed again, one bit each; none where legs have no books of their own. Of a
+    /// book that nobody feeds there is nothing to subscribe.
     pub(super) fn legs_in_need(&self, symbol: Symbol) -> u8 {
         let Some(legs) = &self.legs[symbol.index()] else { return 0 };
-        let bit = |leg: u8, book: &Slot<VenueSequence>| u8::from(book.needs() == Some(Repair::Resubscribe)) << leg;
-        let published = self.books.slot(symbol).map_or(0, |book| bit(legs.leg, book));
-        legs.books().fold(published, |bits, beside| bits | bit(beside.leg, &beside.book))
+        let bit = |feeder: u16, leg: u8, book: &Slot<VenueSequence>| {
+            u8::from(feeder != NO_SLOT && book.needs() == Some(Repair::Resubscribe)) << leg
+        };
+        let published = self.books.slot(symbol).map_or(0, |book| bit(self.feeders[symbol.index()], legs.leg, book));
+        legs.books().fold(published, |bits, beside| bits | bit(beside.feeder, beside.leg, &beside.book))
     }
 
     /// The live book that the connection in this slot feeds, as the snapshot that its stream could have begun with here. `like`:

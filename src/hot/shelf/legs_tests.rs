@@ -349,6 +349,11 @@ fn what_is_said_of_the_symbol_from_outside_is_said_of_every_legs_book() {
     assert_eq!(published(&shelf), (LIVE, 11));
     assert!(shelf.tick_changed(symbol(), MonoNs(6)).unwrap().is_news());
     assert_eq!(published(&shelf).0, BookState::Stale(StaleReason::TickChanged));
+    let in_need = |shelf: &Shelf| shelf.board.get(symbol()).unwrap().legs_in_need;
+    assert_eq!(in_need(&shelf), 0b10, "the other has no leg that could be subscribed again");
+    assert_eq!(delta(&mut shelf, 0, 5, (12, 13), 7).news, None);
+    snapshot(&mut shelf, 0, 6, 13, 8);
+    assert_eq!((published(&shelf), in_need(&shelf)), ((LIVE, 13), 0b10));
 }
 
 #[test]
