@@ -315,10 +315,11 @@ impl Shelf {
             return None;
         }
         if let Some((at, book)) = beside.filter(|(_, book)| book.reach() >= before.reach) {
-            // As far as what was published it holds the same; further on it was published before.
-            debug_assert_eq!(book.reach(), before.reach, "the furthest is published");
+            // As far as what was published it holds the same. Further on it was published before: where that were not so, what
+            // is different is not known.
+            let is_further = book.reach() > before.reach;
             self.publish_other(legs, at);
-            return None;
+            return is_further.then_some(Step::Rebuilt(IN_DOUBT));
         }
         let BookState::Stale(reason) = own else {
             legs.claim = Claim::Back;
