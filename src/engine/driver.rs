@@ -750,17 +750,18 @@ impl Running {
 
     /// A successor is to come, which needs tables, or a place among the legs, and books of its own.
     async fn begin_overlap(&mut self, leader: Leg, successor: Leg) {
+        // Legs are told apart all the time: the successor is one more, in a place of its own. Before anything is waited for, so
+        // that no other leg takes the turn meanwhile.
+        if self.driver.seat.as_mut().is_some_and(|seat| !seat.take_turn(successor)) {
+            return self.apply(RelayEvent::NotOverlapped("another leg is being replaced"));
+        }
         let streams: Vec<Box<str>> = {
             let wanted = self.relay.current().1.subscriptions().slots(SlotSet::Wanted);
             wanted.map(|(_, stream)| stream.into()).collect()
         };
         let Driver { plan, shared, cores, .. } = &self.driver;
         shared.books.make_spares(plan.venue, &streams, cores).await;
-        if let Some(seat) = &mut self.driver.seat {
-            // Legs are told apart all the time: the successor is one more, in a place of its own.
-            if !seat.take_turn(successor) {
-                self.apply(RelayEvent::NotOverlapped("another leg is being replaced"));
-            }
+        if self.driver.seat.is_some() {
             return;
         }
         let protocol = protocol(self.driver.plan.venue);
