@@ -77,6 +77,13 @@ pub const BOOK_TOP_LEVELS_DEFAULT: usize = 10;
 /// at 20 messages a second; a venue whose numbers start again never does.
 pub const BOOK_SKIPPED_COUNT_MAX: u32 = 256;
 
+/// Levels a side of the deepest stream that begins with a snapshot of its own (Bybit).
+pub const SNAPSHOT_BOOK_LEVEL_COUNT_MAX: usize = 1_000;
+
+/// How long a book that its leg does not go on with is published as it stands, until another leg's is as far: legs lag each
+/// other by far less than this second.
+pub const LEG_BOOK_WAIT_NS: u64 = 1_000_000_000;
+
 /// Messages that are kept while a book's snapshot is under way: 25 seconds of the fastest stream recorded (20 a second).
 pub const HOLD_UPDATE_COUNT: usize = 512;
 

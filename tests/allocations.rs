@@ -312,22 +312,24 @@ fn over_wss_a_record_that_rustls_opens_allocates_twice_at_most_and_how_often_is_
 
 /// Rotates a connection of so many legs twice, under load, and says how often the hot thread allocated from a time when it was
 /// warm until all was over.
-fn allocations_of_rotations(legs: usize) -> u64 {
+fn allocations_of_rotations(venue: Venue, legs: usize) -> u64 {
     assert!(is_counting(), "the allocator of this program counts");
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("threads");
     let options = SimOptions {
-        venues: vec![Venue::BinanceSpot],
+        venues: vec![venue],
         source: Source::Synthetic { seed: 5, rate: 5_000.0, symbols: 5 },
         faults: Faults::parse("leg-skew=0..20ms", 1).expect("a fault"),
         is_tape: true,
         ..SimOptions::default()
     };
     let exchange = runtime.block_on(sim::start(options)).expect("it starts");
-    let symbols = exchange.symbols(Venue::BinanceSpot);
+    let symbols = exchange.symbols(venue);
     let names: Vec<&str> = symbols.iter().map(String::as_str).collect();
-    let channels = ["trade", "bookTicker", "depth@100ms", "kline_1m"];
-    let mut connection =
-        ConnectionConfig::new("one", Venue::BinanceSpot).subscribed_to(&names, &channels).expect("known");
+    let channels = match venue {
+        Venue::BinanceSpot | Venue::BinanceUsdm => ["trade", "bookTicker", "depth@100ms", "kline_1m"],
+        Venue::BybitSpot | Venue::BybitLinear => ["publicTrade", "orderbook.1", "orderbook.50", "kline.1"],
+    };
+    let mut connection = ConnectionConfig::new("one", venue).subscribed_to(&names, &channels).expect("known");
     connection.rotation.overlap = Duration::from_millis(300);
     connection.legs.count = legs;
     let mut config = Config::from_connections(vec![connection]).expect("a configuration that works");
@@ -363,12 +365,18 @@ fn allocations_of_rotations(legs: usize) -> u64 {
 
 #[test]
 fn a_rotation_under_load_allocates_nothing_on_the_hot_thread() {
-    assert_eq!(allocations_of_rotations(1), 0, "from the first BeginOverlap to after the last EndOverlap");
+    assert_eq!(
+        allocations_of_rotations(Venue::BinanceSpot, 1),
+        0,
+        "from the first BeginOverlap to after the last EndOverlap"
+    );
 }
 
 #[test]
 fn legs_under_load_and_their_rotations_allocate_nothing_on_the_hot_thread() {
-    assert_eq!(allocations_of_rotations(2), 0, "races, batches that wait, and successors that join and leave");
+    let of = |venue| allocations_of_rotations(venue, 2);
+    assert_eq!(of(Venue::BinanceSpot), 0, "races, batches that wait, and successors that join and leave");
+    assert_eq!(of(Venue::BybitLinear), 0, "a book of each leg, and of each successor");
 }
 
 #[test]

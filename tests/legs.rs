@@ -70,6 +70,23 @@ fn assert_raced(stage: &mut Stage) {
     assert_eq!(twice, 0, "each quote once");
 }
 
+fn is_bybit(venue: Venue) -> bool {
+    matches!(venue, Venue::BybitSpot | Venue::BybitLinear)
+}
+
+/// Each leg has a book of its own: the strategy heard of none that it could not trust, and of the furthest, whoever had it.
+fn assert_books_stayed_live(stage: &Stage) {
+    let kept: Vec<_> = stage.ledger.lock().unwrap().values().map(|seen| seen.kept).collect();
+    assert!(kept.iter().all(|kept| kept.told > 10 && (kept.stale, kept.back) == (0, 0)), "{kept:?}");
+    let report = stage.engine.report();
+    let books = report
+        .hot_threads
+        .iter()
+        .map(|thread| &thread.books)
+        .fold((0, 0, 0), |sum, books| (sum.0 + books.takeovers, sum.1 + books.beside, sum.2 + books.without_book));
+    assert!(books.0 > 0 && books.1 > 0 && books.2 == 0, "takeovers, beside, without a book: {books:?}");
+}
+
 /// Cuts one leg after the other, `rounds` times, each once all are back.
 fn cut_in_turn(venue: Venue, count: usize, rate: f64, rounds: u64) {
     let mut stage = legs(venue, count, rate, SKEW, |_| {});
@@ -87,6 +104,9 @@ fn cut_in_turn(venue: Venue, count: usize, rate: f64, rounds: u64) {
     }
     assert_eq!(sum(&stage.engine.report(), |one| one.reconnects), rounds, "{accepted} connections");
     assert_raced(&mut stage);
+    if is_bybit(venue) {
+        assert_books_stayed_live(&stage);
+    }
 }
 
 #[test]
@@ -100,12 +120,12 @@ fn two_legs_of_usdm_cut_in_turn_lose_and_repeat_nothing() {
 }
 
 #[test]
-fn two_legs_of_bybit_spot_cut_in_turn_lose_and_repeat_nothing_and_books_begin_afresh() {
+fn two_legs_of_bybit_spot_cut_in_turn_lose_and_repeat_nothing_and_books_stay_live() {
     cut_in_turn(Venue::BybitSpot, 2, 2_000.0, 4);
 }
 
 #[test]
-fn three_legs_of_bybit_linear_cut_in_turn_lose_and_repeat_nothing_and_books_begin_afresh() {
+fn three_legs_of_bybit_linear_cut_in_turn_lose_and_repeat_nothing_and_books_stay_live() {
     cut_in_turn(Venue::BybitLinear, 3, 2_000.0, 6);
 }
 
@@ -151,6 +171,9 @@ fn legs_are_replaced_one_at_a_time_while_the_others_go_on() {
         stage.until_calm();
         until_all_speak(&mut stage, 2);
         assert_raced(&mut stage);
+        if is_bybit(venue) {
+            assert_books_stayed_live(&stage);
+        }
         let is_joined = |what: &Happening| !matches!(what, Happening::Rotated { unjoined: 1.., .. });
         assert!(stage.happened().iter().all(is_joined), "{:?}", stage.happened());
         assert_eq!(sum(&stage.engine.report(), |one| one.reconnects), 0, "{venue}");
@@ -182,6 +205,41 @@ fn what_has_no_identity_is_taken_from_the_other_leg_when_the_first_falls_silent(
     until("tickers of every symbol go on", || seen(&stage).iter().zip(&before).all(|(now, before)| *now > before + 5));
     stage.exchange.set_faults(&Faults::parse(SKEW, 3).unwrap());
     stage.assert_whole();
+}
+
+#[test]
+fn where_one_topic_of_a_leg_falls_silent_its_book_goes_on_by_the_other_and_that_leg_alone_is_repaired() {
+    // Whichever leg led: first a topic of the one, then a topic of the other.
+    for connection in [1, 2] {
+        let mut stage = legs(Venue::BybitLinear, 2, 2_000.0, SKEW, |_| {});
+        let symbol = stage.symbols[0].clone();
+        let told = |stage: &Stage| {
+            let spec = stage.engine.symbols().into_iter().find(|spec| *spec.name == *symbol).expect("it is listed");
+            stage.ledger.lock().unwrap()[&spec.symbol.index()].kept
+        };
+        let status = |stage: &Stage| {
+            let handle = stage.engine.handle();
+            stage.engine.block_on(async move { handle.status().await }).expect("it runs").books
+        };
+        let suppressed = |stage: &Stage| stage.exchange.stats().venue(stage.venue).unwrap().messages_suppressed;
+        let (before, resubscribed) = (suppressed(&stage), status(&stage).venues[0].resubscribed);
+        let faults = format!("{SKEW},silent-stream=orderbook.50.{symbol}#{connection}");
+        stage.exchange.set_faults(&Faults::parse(&faults, 3).unwrap());
+        until("its messages are kept back", || suppressed(&stage) > before + 3);
+        let silent_at = told(&stage).told;
+        until("the book goes on", || told(&stage).told > silent_at + 20);
+        // What was left out is a gap of that leg's own book.
+        stage.exchange.set_faults(&Faults::parse(SKEW, 3).unwrap());
+        until("that leg's topic was subscribed again, and its book is live", || {
+            let books = status(&stage);
+            books.venues[0].resubscribed > resubscribed && books.books.iter().all(|book| book.legs_in_need == 0)
+        });
+        assert_eq!(status(&stage).venues[0].resubscribed, resubscribed + 1, "that one alone");
+        until_all_speak(&mut stage, 2);
+        assert_books_stayed_live(&stage);
+        let is_stale = |what: &Happening| matches!(what, Happening::BooksStale { .. });
+        assert!(!stage.happened().iter().any(is_stale), "{:?}", stage.happened());
+    }
 }
 
 #[test]

@@ -143,6 +143,30 @@ impl<R: SequenceRule> Books<R> {
         Some(outcome)
     }
 
+    /// A book that is kept beside these, of another leg, takes its next message; counted like theirs.
+    #[inline]
+    pub fn update_beside(&mut self, beside: &mut Slot<R>, update: &BookUpdate<'_>) -> Outcome {
+        let outcome = beside.update(update, None);
+        self.counts.count(outcome.step);
+        outcome
+    }
+
+    /// Marks a book stale that is kept beside these; counted like theirs.
+    pub fn quarantine_beside(&mut self, beside: &mut Slot<R>, reason: StaleReason) -> Outcome {
+        let outcome = beside.quarantine(reason);
+        self.counts.count(outcome.step);
+        outcome
+    }
+
+    /// Exchanges the book of a symbol for one of it that is kept beside these.
+    #[inline]
+    pub fn exchange(&mut self, beside: &mut Box<Slot<R>>) {
+        let Some(slot) = &mut self.slots[beside.symbol().index()] else { return };
+        // Its buffer is lent to what is kept here.
+        self.holds.extend(slot.end_fetch());
+        std::mem::swap(slot, beside);
+    }
+
     /// A snapshot of this symbol's book is about to be asked for: changes are kept from now on. The request must be sent
     /// after this. Asked again before an answer came, it keeps what is kept.
     ///

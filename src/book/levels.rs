@@ -58,6 +58,12 @@ impl Changes {
         self.intersects(Self(Self::TOP_BIDS.0 | Self::TOP_ASKS.0))
     }
 
+    /// With the facts of `other`.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
     /// Without the facts of `other`.
     #[inline]
     #[must_use]
@@ -170,6 +176,18 @@ impl Book {
         self.asks.replace(asks, is_whole(asks));
         self.watch_top();
         Changes::ANY | Changes::TOP_BIDS | Changes::TOP_ASKS | self.compared(before)
+    }
+
+    /// What a reader of `before` finds different here, the two being books of one symbol at two of its ids. The best and the
+    /// watched levels are compared; that some level is another is taken for granted.
+    #[must_use]
+    pub fn differences(&self, before: &Self) -> Changes {
+        let count = self.top_levels;
+        let is_other = |side| !self.side(side).iter().take(count).eq(before.side(side).iter().take(count));
+        Changes::ANY
+            | Changes::TOP_BIDS.when(is_other(Side::Buy))
+            | Changes::TOP_ASKS.when(is_other(Side::Sell))
+            | self.compared(before.touch())
     }
 
     /// Forgets everything: nothing is known.

@@ -64,6 +64,13 @@ pub trait SequenceRule {
     /// book that could be continued.
     fn judge(&self, last: Option<&SequenceIds>, kind: BookKind, ids: &SequenceIds) -> Verdict;
 
+    /// How far a book with these ids is, comparable with that of another connection: of two books of one stream the one with the
+    /// higher number is the later. By default the last id, which such venues count once for everybody.
+    #[inline]
+    fn reach(&self, ids: &SequenceIds) -> u64 {
+        ids.last
+    }
+
     /// True if the book's levels give the checksum that came with the message just applied. Venues without checksums have
     /// nothing to compare.
     fn verify(&self, book: &Book, checksum: u32) -> bool {

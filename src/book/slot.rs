@@ -200,6 +200,25 @@ impl<R: SequenceRule> Slot<R> {
         self.needs
     }
 
+    /// How far it is, comparable between connections: see [`SequenceRule::reach`]. 0 while nothing has come.
+    #[inline]
+    #[must_use]
+    pub fn reach(&self) -> u64 {
+        self.ids.as_ref().map_or(0, |ids| self.rule.reach(ids))
+    }
+
+    /// True if it keeps every level that its channel does.
+    #[must_use]
+    pub fn keeps_all(&self) -> bool {
+        self.window > 0 && self.settings.depth_kept >= usize::from(self.window)
+    }
+
+    /// Bytes that its book holds on the heap, used or not.
+    #[must_use]
+    pub fn heap_bytes(&self) -> usize {
+        self.book.heap_bytes()
+    }
+
     /// True while changes are kept for a snapshot that is under way.
     #[must_use]
     pub const fn is_holding(&self) -> bool {

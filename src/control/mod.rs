@@ -12,6 +12,7 @@
 //!                             │ pace           the venue's messages a second
 //! governor (one for the process): what all machines together may ask of a venue from one address
 //! snapshots: which book is repaired next, how deep and when, within the governor's budget
+//! leg_repairs: which leg's own book of one topic is subscribed again, and when
 //! refill: which missing trades are asked for next, and what became of each id
 //! rolling: what one use of a budget took within the window, so that what can wait leaves room for what cannot
 //! race: which leg of a connection keeps losing, and is to be replaced
@@ -30,6 +31,7 @@ mod connection;
 mod connection_room;
 mod governor;
 mod heartbeat;
+mod leg_repairs;
 mod line;
 mod liveness;
 pub mod logins;
@@ -70,6 +72,7 @@ pub use governor::{
     LineStatus, NotPermitted, Permit, RestAnswer, Ticket,
 };
 pub use heartbeat::{Beat, HeartbeatMonitor, HeartbeatSettings, Ping, PingSettings};
+pub use leg_repairs::LegRepairs;
 pub use liveness::{
     Bits, Expectation, Learned, Liveness, LivenessCounters, LivenessCounts, LivenessSettings, Repair, Silence,
     SilentKind, Verdict,

@@ -17,17 +17,18 @@ use super::overlap::OverlapIo;
 use super::plan::SocketPlan;
 use super::refill::RefillHandle;
 use super::shared::{CoreLink, Move, Shared};
+use super::status::SharedStatus;
 use crate::control::{
-    Action, BudgetId, Context, Event, Leg, Relay, RelayAction, RelayEvent, RelayStatus, Report, SlotId, SlotSet, State,
+    Action, BudgetId, Context, Event, Leg, Relay, RelayAction, RelayEvent, Report, SlotId, SlotSet, State,
 };
-use crate::hot::{Attachment, Command, ConnectionStats, Feed, HotConnection, RecordOpener, mono_now, wall_now_ns};
+use crate::hot::{Attachment, Command, ConnectionStats, Feed, HotConnection, mono_now, wall_now_ns};
 use crate::limits::READ_PADDING_BYTES;
 use crate::market::{Backlog, MonoNs, Received, StreamKind};
 use crate::net::{ConnectError, Established, Message, WebSocketConnection, connect};
 use crate::telemetry::{ConnectionStatus, Happening, SampleReport};
 use crate::venue::{DecodeError, Decoder, protocol};
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::BTreeSet;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -40,32 +41,6 @@ const SEND_WAIT: Duration = Duration::from_secs(1);
 /// How long a peer has to answer our close frame.
 const CLOSE_WAIT: Duration = Duration::from_millis(80);
 
-/// What a driver tells the reports. Cold: locked a few times a second.
-#[derive(Clone, Debug, Default)]
-pub(super) struct DriverStatus {
-    pub(super) relay: Option<RelayStatus>,
-    /// It could not even begin: nothing is left to subscribe.
-    pub(super) has_failed: bool,
-    pub(super) last_error: Option<String>,
-    pub(super) samples: Vec<SampleReport>,
-    pub(super) established: Option<String>,
-    /// Who opens the TLS records of the last socket that the hot core got; `None` without TLS.
-    pub(super) opener: Option<RecordOpener>,
-    /// Connects whose records were to be opened in place and stayed with rustls.
-    pub(super) tls_fallbacks: u64,
-    /// Lost connections and failed connects by reason.
-    pub(super) losses: BTreeMap<&'static str, u64>,
-    /// Streams of symbols that the venue does not list: wanted, never asked for.
-    pub(super) unlisted_streams: usize,
-    /// Protocol pings of a cold connection.
-    pub(super) cold_pings: u64,
-    /// Missing ids that were not refilled, by reason.
-    pub(super) not_refilled: BTreeMap<&'static str, u64>,
-}
-
-/// A status with its one writer.
-pub(super) type SharedStatus = Arc<Mutex<DriverStatus>>;
-
 /// What a driver is asked to do while it runs.
 #[derive(Debug)]
 pub(super) enum DriverCommand {
@@ -75,8 +50,8 @@ pub(super) enum DriverCommand {
     Unsubscribe(Vec<Box<str>>, oneshot::Sender<()>),
     /// Send this text as it is.
     Send(String, oneshot::Sender<Result<(), String>>),
-    /// Subscribe this stream again, and no other.
-    Resubscribe(Box<str>),
+    /// Subscribe this stream again, and no other; where a place is named, only if the socket that speaks is in it.
+    Resubscribe { stream: Box<str>, place: Option<u8> },
     /// Drop the socket and make it again.
     Reconnect,
     /// Replace the socket, make before break.
@@ -221,7 +196,7 @@ impl Driver {
                 self.early.push(DriverCommand::Unsubscribe(streams, oneshot::channel().0));
             }
             // There is no socket to drop, and nothing to subscribe again.
-            DriverCommand::Reconnect | DriverCommand::Resubscribe(_) => {}
+            DriverCommand::Reconnect | DriverCommand::Resubscribe { .. } => {}
             command => self.early.push(command),
         }
         Some(())
@@ -510,8 +485,8 @@ impl Running {
         self.apply(RelayEvent::Leg(leg, Event::Lost { reason, code }));
     }
 
-    /// The successor was lost before it took over: book topics whose snapshot had passed to it go on nowhere. Where a leg is
-    /// lost another is told, and some of its own books may be live: they stay as they are.
+    /// The successor was lost before it took over, or a leg was: the book topics that it led go on nowhere. Where a book of them
+    /// is kept, each leg has its own, and another that is live leads from its next message on: those stay as they are.
     async fn resubscribe_books(&mut self) {
         let protocol = protocol(self.driver.plan.venue);
         let (_, machine) = self.relay.current();
@@ -523,7 +498,7 @@ impl Running {
             PulseAt::Symbol(symbol, _) => self.driver.shared.books.is_live(symbol, stream, &self.driver.core),
             PulseAt::Market(_) | PulseAt::Nowhere => false,
         };
-        let books = books.filter(|(_, stream)| self.driver.seat.is_none() || !is_live(stream));
+        let books = books.filter(|(_, stream)| !is_live(stream));
         let books: Vec<Box<str>> = books.map(|(_, stream)| stream.into()).collect();
         if let Some(command) = self.driver.interruption(books.iter().map(|stream| &**stream), true) {
             self.driver.command(command).await;
@@ -557,7 +532,13 @@ impl Running {
                 let _ = reply.send(sent);
                 self.apply(RelayEvent::Timer);
             }
-            DriverCommand::Resubscribe(stream) => self.apply(RelayEvent::Resubscribe(&stream)),
+            DriverCommand::Resubscribe { stream, place } => {
+                let speaks = self.relay.current().0;
+                let own = self.attached(speaks).map(|attached| attached.place);
+                if place.is_none() || place == own {
+                    self.apply(RelayEvent::Resubscribe(&stream));
+                }
+            }
             DriverCommand::Reconnect => self.apply(RelayEvent::Reconnect("asked for")),
             DriverCommand::Rotate(reply) => {
                 self.apply(RelayEvent::Rotate("asked for"));
@@ -767,18 +748,25 @@ impl Running {
         }
     }
 
+    /// A successor is to come, which needs tables, or a place among the legs, and books of its own.
     async fn begin_overlap(&mut self, leader: Leg, successor: Leg) {
-        if let Some(seat) = &mut self.driver.seat {
-            // Legs are told apart all the time: the successor is one more, in a place of its own.
-            if !seat.take_turn(successor) {
-                self.apply(RelayEvent::NotOverlapped("another leg is being replaced"));
-            }
+        // Legs are told apart all the time: the successor is one more, in a place of its own. Before anything is waited for, so
+        // that no other leg takes the turn meanwhile.
+        if self.driver.seat.as_mut().is_some_and(|seat| !seat.take_turn(successor)) {
+            return self.apply(RelayEvent::NotOverlapped("another leg is being replaced"));
+        }
+        let streams: Vec<Box<str>> = {
+            let wanted = self.relay.current().1.subscriptions().slots(SlotSet::Wanted);
+            wanted.map(|(_, stream)| stream.into()).collect()
+        };
+        let Driver { plan, shared, cores, .. } = &self.driver;
+        shared.books.make_spares(plan.venue, &streams, cores).await;
+        if self.driver.seat.is_some() {
             return;
         }
         let protocol = protocol(self.driver.plan.venue);
-        let wanted = self.relay.current().1.subscriptions().slots(SlotSet::Wanted);
-        let stream_kinds: BTreeSet<StreamKind> =
-            wanted.filter_map(|(_, stream)| Some(protocol.channel_of(stream)?.0.stream_kind())).collect();
+        let kinds = streams.iter().filter_map(|stream| Some(protocol.channel_of(stream)?.0.stream_kind()));
+        let stream_kinds: BTreeSet<StreamKind> = kinds.collect();
         let of = (self.driver.plan.venue, stream_kinds);
         let begun = match self.slot(leader) {
             Some(slot) => self.overlap.begin(&self.driver.core, &self.driver.plan.name, of, slot, successor).await,

@@ -9,7 +9,7 @@
 //! behind one lock that is never held while anything is waited for; changes themselves are made one after the other.
 
 use super::books::{Wanted, WantedBooks};
-use super::driver::{Driver, DriverCommand, SharedStatus};
+use super::driver::{Driver, DriverCommand};
 use super::group::{Group, Seat};
 use super::handle::HandleError;
 use super::listing::{self, ListingHandle, VenueListing};
@@ -18,6 +18,7 @@ use super::plan::{self, SocketPlan, TlsConfigs};
 use super::refill::{RefillHandle, Refiller};
 use super::report;
 use super::shared::{CoreLink, Move, Shared};
+use super::status::SharedStatus;
 use super::{ColdFailure, EngineError, supervised};
 use crate::config::{Config, ConfigFiles, ConnectionConfig, Difference, Effect, Transport, book_depth, is_better_book};
 use crate::control::PlanError;
@@ -100,13 +101,15 @@ impl Manager {
         Ok(())
     }
 
-    /// Subscribes one stream of a connection again; false if none of its sockets carries it, or has room to be told.
-    pub(super) fn resubscribe(&self, name: &str, stream: &str) -> bool {
+    /// Subscribes one stream of a connection again, on the leg in this place alone, where one is named; false if none of its
+    /// sockets carries it, or has room to be told.
+    pub(super) fn resubscribe(&self, name: &str, stream: &str, place: Option<u8>) -> bool {
         let state = self.state();
         let Ok(managed) = state.find(name) else { return false };
         let socket = managed.sockets.iter().find(|socket| socket.streams.contains(stream));
-        // Which leg leads the book, its core knows: whoever does begins it afresh.
-        let tell = |leg: &ManagedLeg| leg.commands.try_send(DriverCommand::Resubscribe(stream.into())).is_ok();
+        // Which leg is in which place, each leg's driver knows.
+        let command = || DriverCommand::Resubscribe { stream: stream.into(), place };
+        let tell = |leg: &ManagedLeg| leg.commands.try_send(command()).is_ok();
         socket.is_some_and(|socket| socket.legs.iter().filter(|leg| tell(leg)).count() > 0)
     }
 
@@ -132,6 +135,7 @@ impl Manager {
                     connection: config.name.clone(),
                     stream: stream.clone(),
                     depth,
+                    legs: if channel.is_snapshot_book() { config.legs.count } else { 1 },
                     core,
                     settings: config.book.settings(depth),
                     // What is complete in every message needs no other.

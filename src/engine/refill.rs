@@ -6,9 +6,10 @@
 //! One task a venue, begun with its listing. Every ask is answered, by nothing where nothing came: the core keeps a hole until
 //! then. What was not refilled is counted with its reason, told and logged.
 
-use super::driver::{Driver, SharedStatus};
+use super::driver::Driver;
 use super::legs::{PulseAt, pulse_of};
 use super::listing::Symbols;
+use super::status::SharedStatus;
 use crate::control::{NotRefilled, RefillPlan, RefillStep, Rolling};
 use crate::hot::{Command, ConnectionStats, Interruption, MissingIds, Refill, mono_now, wall_now_ns};
 use crate::market::{Backlog, MonoNs, Received, SymbolSpec, Venue};

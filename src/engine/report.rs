@@ -1,7 +1,7 @@
 //! From counters to the report: read by anyone, at any time.
 
-use super::driver::SharedStatus;
 use super::lanes::LaneHandle;
+use super::status::SharedStatus;
 use crate::control::{State, Status};
 use crate::hot::lanes::{LaneCounts, LaneSettings, LaneStats, Policy};
 use crate::hot::{BookStats, ConnectionStats, CoreStats, Histogram, Stages, StampCost};
@@ -215,6 +215,9 @@ pub(super) fn books(of: &BookStats) -> BooksReport {
         late: of.late.get(),
         hold_gaps: of.hold_gaps.get(),
         hold_overflows: of.hold_overflows.get(),
+        beside: of.beside.get(),
+        takeovers: of.takeovers.get(),
+        without_book: of.without_book.get(),
         stale_reasons: reasons
             .map(|(reason, count)| (reason.name().to_owned(), count.get()))
             .filter(|&(_, count)| count > 0)

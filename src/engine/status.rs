@@ -2,15 +2,43 @@
 
 use super::driver::Driver;
 use super::legs::{LegIo, PulseAt};
-use crate::control::{ConnectionMachine, Leg, Operation, Relay, Report, SilentKind, SlotSet, State};
-use crate::hot::mono_now;
+use crate::control::{ConnectionMachine, Leg, Operation, Relay, RelayStatus, Report, SilentKind, SlotSet, State};
+use crate::hot::{RecordOpener, mono_now};
 use crate::market::{MonoNs, Venue};
 use crate::telemetry::{
     ConnectionStatus, Happening, HeartbeatStatus, LegStatus, PendingRequestStatus, RaceStatus, RotationStatus,
-    SubscriptionStatus,
+    SampleReport, SubscriptionStatus,
 };
 use crate::venue::protocol;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
+
+/// What a driver tells the reports. Cold: locked a few times a second.
+#[derive(Clone, Debug, Default)]
+pub(super) struct DriverStatus {
+    pub(super) relay: Option<RelayStatus>,
+    /// It could not even begin: nothing is left to subscribe.
+    pub(super) has_failed: bool,
+    pub(super) last_error: Option<String>,
+    pub(super) samples: Vec<SampleReport>,
+    pub(super) established: Option<String>,
+    /// Who opens the TLS records of the last socket that the hot core got; `None` without TLS.
+    pub(super) opener: Option<RecordOpener>,
+    /// Connects whose records were to be opened in place and stayed with rustls.
+    pub(super) tls_fallbacks: u64,
+    /// Lost connections and failed connects by reason.
+    pub(super) losses: BTreeMap<&'static str, u64>,
+    /// Streams of symbols that the venue does not list: wanted, never asked for.
+    pub(super) unlisted_streams: usize,
+    /// Protocol pings of a cold connection.
+    pub(super) cold_pings: u64,
+    /// Missing ids that were not refilled, by reason.
+    pub(super) not_refilled: BTreeMap<&'static str, u64>,
+}
+
+/// A status with its one writer.
+pub(super) type SharedStatus = Arc<Mutex<DriverStatus>>;
 
 fn ms(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)

@@ -555,16 +555,28 @@ impl State {
         let has_speaker = self.has_speaker(legs);
         let may_take = !has_speaker || legs.succeeds(place, self.speaker) || self.is_speaker_silent(legs, place, now);
         if may_take && kind != BookKind::Delta {
-            if let Some(before) = Place::new(self.speaker).filter(|_| has_speaker) {
-                led.by[before.index()] = led.by[before.index()].saturating_sub(1);
-            } else if self.speaker != NOBODY {
-                led.left = led.left.saturating_sub(1);
-            }
-            led.by[place.index()] += 1;
-            return self.speak(place, legs);
+            return self.lead(legs, place, led);
         }
         // Without a speaker this leg's changes join to no snapshot until it sends its own.
         if has_speaker { Verdict::Repeated(None) } else { Verdict::Ahead }
+    }
+
+    /// True where this leg could begin with a snapshot now, but that it brought none: the event was just judged.
+    #[inline]
+    pub(super) fn may_lead(&self, legs: &Legs, place: Place, now: MonoNs) -> bool {
+        let is_silent = self.at != 0 && now.0.saturating_sub(self.at) >= legs.failover_ns;
+        !self.speaks(place, legs) && (is_silent || !self.has_speaker(legs))
+    }
+
+    /// Leads this book from here on.
+    pub(super) fn lead(&mut self, legs: &Legs, place: Place, led: &mut Led) -> Verdict {
+        if let Some(before) = Place::new(self.speaker).filter(|_| self.has_speaker(legs)) {
+            led.by[before.index()] = led.by[before.index()].saturating_sub(1);
+        } else if self.speaker != NOBODY {
+            led.left = led.left.saturating_sub(1);
+        }
+        led.by[place.index()] += 1;
+        self.speak(place, legs)
     }
 
     /// Without an identity one leg speaks, until it is gone, succeeded, or silent while another speaks.

@@ -31,6 +31,8 @@ pub struct BookStatus {
     pub state: BookState,
     /// What must be done to make it live, until it is.
     pub needs: Option<Repair>,
+    /// Legs whose own books are to be subscribed again, by place, one bit each; none where legs have no books of their own.
+    pub legs_in_need: u8,
     /// Since when state and need are these.
     pub since: MonoNs,
     /// The last id in the book; 0 while nothing has come.
@@ -71,9 +73,9 @@ impl Board {
     #[must_use]
     pub fn get(&self, symbol: Symbol) -> Option<BookStatus> {
         let row = self.row(symbol);
-        let (state, needs) = of_word(row.word.load(Ordering::Acquire))?;
+        let (state, needs, legs_in_need) = of_word(row.word.load(Ordering::Acquire))?;
         let (since, sequence, messages) = (MonoNs(row.since.get()), row.sequence.get(), row.messages.get());
-        Some(BookStatus { state, needs, since, sequence, messages })
+        Some(BookStatus { state, needs, legs_in_need, since, sequence, messages })
     }
 
     /// Rises whenever a book's state or need changes, a book comes or goes. What the rows say behind a reading of it is no
@@ -94,7 +96,7 @@ impl Board {
         let row = self.row(slot.symbol());
         row.sequence.set(0);
         row.messages.set(0);
-        self.note(slot, at);
+        self.note(slot, (slot.state(), slot.needs(), 0), at);
     }
 
     /// A book is no longer kept.
@@ -111,12 +113,17 @@ impl Board {
         row.sequence.set(slot.view().ids.map_or(0, |ids| ids.last));
     }
 
-    /// A book's state or need may have changed.
-    pub(super) fn note<R: SequenceRule>(&self, slot: &Slot<R>, at: MonoNs) {
+    /// A book's state or need may have changed, or those of its legs.
+    pub(super) fn note<R: SequenceRule>(
+        &self,
+        slot: &Slot<R>,
+        (state, needs, legs_in_need): (BookState, Option<Repair>, u8),
+        at: MonoNs,
+    ) {
         let row = self.row(slot.symbol());
         row.sequence.set(slot.view().ids.map_or(0, |ids| ids.last));
         row.since.set(at.0);
-        row.word.store(word(slot.state(), slot.needs()), Ordering::Release);
+        row.word.store(word(state, needs, legs_in_need), Ordering::Release);
         self.changed();
     }
 
@@ -126,8 +133,8 @@ impl Board {
 }
 
 /// The word of a row: bits 0..2 are 1 waiting, 2 live, 3 stale; 8..16 why stale; 16..18 are 1 for a snapshot, 2 for
-/// resubscribing.
-const fn word(state: BookState, needs: Option<Repair>) -> u64 {
+/// resubscribing; 24..32 the legs in need.
+const fn word(state: BookState, needs: Option<Repair>, legs_in_need: u8) -> u64 {
     let state = match state {
         BookState::Waiting => 1,
         BookState::Live => 2,
@@ -138,10 +145,10 @@ const fn word(state: BookState, needs: Option<Repair>) -> u64 {
         Some(Repair::NeedSnapshot) => 1,
         Some(Repair::Resubscribe) => 2,
     };
-    state | needs << 16
+    state | needs << 16 | (legs_in_need as u64) << 24
 }
 
-fn of_word(word: u64) -> Option<(BookState, Option<Repair>)> {
+fn of_word(word: u64) -> Option<(BookState, Option<Repair>, u8)> {
     let state = match word & 3 {
         0 => return None,
         1 => BookState::Waiting,
@@ -153,7 +160,7 @@ fn of_word(word: u64) -> Option<(BookState, Option<Repair>)> {
         2 => Some(Repair::Resubscribe),
         _ => None,
     };
-    Some((state, needs))
+    Some((state, needs, u8::try_from(word >> 24 & 0xff).ok()?))
 }
 
 #[cfg(test)]
@@ -168,7 +175,9 @@ mod tests {
         let stale = StaleReason::ALL.map(BookState::Stale);
         for state in [BookState::Waiting, BookState::Live].into_iter().chain(stale) {
             for needs in [None, Some(Repair::NeedSnapshot), Some(Repair::Resubscribe)] {
-                assert_eq!(of_word(word(state, needs)), Some((state, needs)));
+                for legs in [0, 1, 0b1010, u8::MAX] {
+                    assert_eq!(of_word(word(state, needs, legs)), Some((state, needs, legs)));
+                }
             }
         }
         assert_eq!(of_word(0), None);
@@ -188,10 +197,11 @@ mod tests {
             let status = board.get(symbol).unwrap();
             assert_eq!((status.state, status.since, status.messages), (BookState::Waiting, MonoNs(7), 1));
             slot.quarantine(StaleReason::Crossed);
-            board.note(&slot, MonoNs(9));
+            board.note(&slot, (slot.state(), slot.needs(), 0b10), MonoNs(9));
             let status = board.get(symbol).unwrap();
             assert_eq!(status.state, BookState::Stale(StaleReason::Crossed));
             assert_eq!((status.needs, status.since), (Some(Repair::NeedSnapshot), MonoNs(9)));
+            assert_eq!(status.legs_in_need, 0b10);
             board.end(symbol);
             assert_eq!((board.get(symbol), board.changes() - before), (None, 3), "symbol {at}");
         }

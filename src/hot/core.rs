@@ -471,6 +471,7 @@ impl<S> Core<S> {
                 Command::Refill(refill) => self.refill(refill),
                 Command::AddSymbol(spec) => self.add_symbol(spec),
                 Command::AddBook(slot) => self.add_book(slot),
+                Command::AddLegBooks(books) => self.add_leg_books(books),
                 Command::RemoveBook { symbol } => self.remove_book(symbol),
                 Command::BeginFetch { symbol } => self.begin_fetch(symbol),
                 Command::Snapshot(snapshot) => self.take_snapshot(snapshot),
@@ -763,6 +764,7 @@ impl<S> Core<S> {
         }
         let mono = self.clock.mono(now);
         self.tell_overdue(|_, _, opened| mono.since_ns(opened) > HOLE_WAIT_NS);
+        self.tell_overdue_books(mono);
         // What the ring had no room for.
         self.outbox.ask(&mut self.desk.trails);
         for index in 0..self.slots.len() {

@@ -19,8 +19,8 @@ use super::shelf::Shelf;
 use super::stages::Sampler;
 use super::stats::{ConnectionStats, CoreStats, Current, SocketStats};
 use super::stream::ReadOutcome;
-use super::trails::{Hole, MissingIds, Step, Trails};
-use crate::book::BookEvent;
+use super::trails::{Hole, MissingIds, Step as TrailStep, Trails};
+use crate::book::{BookEvent, Step};
 use crate::limits::{LEG_PLACES, VISIT_BYTES_MAX};
 use crate::market::{
     AggTrade, Backlog, BookUpdate, EventKind, Gap, GapReason, Kline, Liquidation, MarkPrice, Meta, MonoNs, Quote,
@@ -511,20 +511,47 @@ impl<S> Delivery<'_, S> {
     /// A message of a book that is kept. The book takes it first, so that whoever hears of it hears how the book is with it.
     #[inline(never)]
     fn kept_book(&mut self, update: &BookUpdate<'_>) {
-        let Self { shelf, router, state, slot, current, .. } = self;
         let symbol = update.meta.symbol;
-        let Some((outcome, view)) = shelf.update(*slot, update).zip(shelf.view(symbol)) else {
-            return router.book_delta(state, update);
+        let Some(taken) = self.shelf.update((self.slot, self.leg), update) else {
+            return self.router.book_delta(self.state, update);
         };
-        let is_heard = router.takes(EventKind::KeptBook, symbol);
-        if !is_heard || router.takes(EventKind::Book, symbol) {
-            router.book_delta(state, &BookUpdate { state: Some(view.state), ..*update });
+        if !self.router.takes(EventKind::KeptBook, symbol) || self.router.takes(EventKind::Book, symbol) {
+            self.router.book_delta(self.state, &BookUpdate { state: Some(taken.own), ..*update });
         }
-        if is_heard && outcome.is_news() {
-            current.at_event(*slot, EventKind::KeptBook, symbol);
-            router.book(state, &BookEvent { meta: update.meta, step: outcome.step, view });
+        self.tell_book(&update.meta, taken.news);
+    }
+
+    /// What is told of the published book.
+    #[inline]
+    fn tell_book(&mut self, meta: &Meta, news: Option<Step>) {
+        let Self { shelf, router, state, slot, current, .. } = self;
+        if let Some(step) = news
+            && router.takes(EventKind::KeptBook, meta.symbol)
+            && let Some(view) = shelf.view(meta.symbol)
+        {
+            current.at_event(*slot, EventKind::KeptBook, meta.symbol);
+            router.book(state, &BookEvent { meta: *meta, step, view });
         }
         self.is_uncommon |= shelf.has_changed();
+    }
+
+    /// A message of a book that is kept for each leg, on one that does not lead: the leg's own book takes it. Where nobody leads
+    /// any more, this leg does from here on, if its book is live: who hears the changes themselves hears it as a whole first.
+    #[inline(never)]
+    fn book_of_leg(&mut self, update: &BookUpdate<'_>, overlap: &mut Overlap, place: Place) {
+        let meta = &update.meta;
+        let Some(taken) = self.shelf.update((self.slot, self.leg), update) else { return };
+        if taken.own.is_live()
+            && overlap.may_lead(place, meta.symbol, update.stream_kind(), meta.received.mono)
+            && let Some(whole) = self.shelf.whole(self.slot, update)
+        {
+            overlap.lead(place, meta.symbol, update.stream_kind());
+            if self.router.takes(EventKind::Book, meta.symbol) {
+                self.current.at_event(self.slot, EventKind::Book, meta.symbol);
+                self.router.book_delta(self.state, &whole);
+            }
+        }
+        self.tell_book(&update.meta, taken.news);
     }
 
     /// A quote of a connection that conflates them: it waits while more lies behind it.
@@ -561,25 +588,25 @@ impl<S> Delivery<'_, S> {
             reason,
         };
         match self.trails.step(meta.symbol, stream_kind, id, self.is_shared) {
-            Step::First => {}
-            Step::WithoutLoss => self.stats.gaps_without_loss.add(1),
-            Step::Jump { before, missing, reason } => {
+            TrailStep::First => {}
+            TrailStep::WithoutLoss => self.stats.gaps_without_loss.add(1),
+            TrailStep::Jump { before, missing, reason } => {
                 let gap = marker(before, Some(missing.count()), reason, self.outage_ns(meta, stream_kind));
                 let may_be_filled = self.is_shared && reason == GapReason::IdJump;
                 if !(may_be_filled && self.trails.open(missing, self.slot, gap, meta.received.mono)) {
                     self.tell_missing(&gap, missing);
                 }
             }
-            Step::Unknown { before, reason } => {
+            TrailStep::Unknown { before, reason } => {
                 let gap = marker(before, None, reason, self.outage_ns(meta, stream_kind));
                 self.tell(&gap);
             }
-            Step::Filled { is_whole } => {
+            TrailStep::Filled { is_whole } => {
                 self.stats.ids_late.add(1);
                 self.stats.gaps_filled.add(u64::from(is_whole));
             }
-            Step::Back => self.stats.ids_back.add(1),
-            Step::Repeated => {
+            TrailStep::Back => self.stats.ids_back.add(1),
+            TrailStep::Repeated => {
                 self.stats.refills_repeated.add(1);
                 return false;
             }
@@ -701,9 +728,12 @@ impl<S> Judged<'_, '_, S> {
             }
             delivery.hand_on(event);
         }
-        if let Some(update) = event.as_book()
-            && (judgement != Judgement::Drop && overlap.has_waiting(symbol, event.stream_kind()))
-        {
+        let Some(update) = event.as_book() else { return };
+        if judgement == Judgement::Drop {
+            if delivery.shelf.has_legs(update) {
+                delivery.book_of_leg(update, overlap, *place);
+            }
+        } else if overlap.has_waiting(symbol, event.stream_kind()) {
             overlap.wait(update, judgement, |waited| delivery.hand_on(waited));
         }
     }

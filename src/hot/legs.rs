@@ -21,7 +21,8 @@
 //!   between; only where none can (each is gone, never spoke, is ahead itself, or says nothing while many batches come) what
 //!   waits is delivered with the gap before it, and the book's own sequence rule finds it.
 //! - *Snapshot*: one leg leads each book. A successor takes over at its first snapshot of it, any other leg at its first
-//!   snapshot after the leader was lost.
+//!   snapshot after the leader was lost; where the engine keeps a book of each leg (shelf), at its next message, which is
+//!   given as a whole book. Those books take the messages of every leg, delivered or not, and the furthest is published.
 //! - *None*: one leg leads each subscription: a successor from its first event after the promotion on, any other leg once
 //!   the leader is gone, or has said nothing while another spoke for as long as the overlap allows.
 //!
@@ -311,6 +312,25 @@ impl Overlap {
             }
         }
         Judgement::Drop
+    }
+
+    /// True where this leg may lead a book with snapshots of its own that nobody leads any more, or whose leader is silent, if its
+    /// own book of it is kept and live. To be asked behind [`judge`](Self::judge) of its message.
+    #[inline]
+    pub(super) fn may_lead(&self, place: Place, symbol: Symbol, stream_kind: StreamKind, now: MonoNs) -> bool {
+        self.identities[stream_kind.index()] == Identity::Snapshot
+            && self
+                .states
+                .get(self.position(symbol, stream_kind))
+                .is_some_and(|state| state.may_lead(&self.legs, place, now))
+    }
+
+    /// This leg leads the book from here on.
+    pub(super) fn lead(&mut self, place: Place, symbol: Symbol, stream_kind: StreamKind) {
+        let at = self.position(symbol, stream_kind);
+        if let Some(state) = self.states.get_mut(at) {
+            let _ = state.lead(&self.legs, place, &mut self.led);
+        }
     }
 
     /// A trade was delivered that no leg brought: one that brings it yet repeats it.

@@ -54,7 +54,7 @@ pub use pulse::Pulses;
 pub use refill::{Interruption, Refill};
 pub use ring::{Attachment, ColdPorts, Command, Feed, HotPorts, Notice, Spent, ports};
 pub use router::Router;
-pub use shelf::BookStats;
+pub use shelf::{BookStats, LegBooks};
 pub use stages::{Stages, StampCost};
 pub use stats::{Beat, ConnectionStats, CoreStats, Counter, Current, Doing, Histogram, SocketStats};
 pub use stream::{ReadOutcome, Stream, StreamError};

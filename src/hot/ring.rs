@@ -10,6 +10,7 @@ use super::connection::{Closed, HotConnection};
 use super::legs::{Joining, Overlap};
 use super::poller::Waker;
 use super::refill::{Interruption, Refill};
+use super::shelf::LegBooks;
 use super::stats::{ConnectionStats, SocketStats};
 use super::trails::MissingIds;
 use crate::book::{BookCopy, BookSnapshot, FetchError, Slot, Step, Ticket};
@@ -126,6 +127,9 @@ pub enum Command {
     /// Keep this book from now on; its symbol was added before. One that was kept of the symbol comes back as
     /// [`Notice::Spent`].
     AddBook(Box<Slot<VenueSequence>>),
+    /// Keep these books beside that of their symbol: from now on each connection that carries the stream has one of its own, as
+    /// long as there are enough. What there is no room for comes back.
+    AddLegBooks(Box<LegBooks>),
     /// Keep no book of this symbol any more; what was kept comes back as [`Notice::Spent`].
     RemoveBook {
         /// The symbol.
@@ -179,6 +183,8 @@ pub enum Spent {
     Symbol(Box<SymbolSpec>),
     /// A book that is no longer kept.
     Book(Box<Slot<VenueSequence>>),
+    /// Books of legs that are no longer kept, or what they came in.
+    LegBooks(Box<LegBooks>),
     /// Streams whose interruption was noted.
     Interruption(Box<Interruption>),
     /// A refill that was delivered as far as it was wanted.
@@ -227,8 +233,8 @@ pub enum Notice {
     LeadReturned {
         /// The slot of the leg that leads on.
         slot: u16,
-        /// The lost leg led a book with snapshots of its own: each such book of this leg is silent until it is
-        /// subscribed again and sends a snapshot. The overlap of a rotation is to be ended after that.
+        /// The lost leg led a book with snapshots of its own: the changes of each such book of this leg are silent until it is
+        /// subscribed again and sends a snapshot, or, where a book of each leg is kept, until its next message. The overlap of a rotation is to be ended after that.
         has_snapshot_passed: bool,
     },
     /// An overlap that the core did not take: no room, or a slot or id that is in another. Counted in

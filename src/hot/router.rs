@@ -8,7 +8,8 @@
 //!
 //! Of a book there are two: `on_book_delta` gets each message of it as it came, `on_book` the book that the engine keeps of
 //! them, after it took a message (or a snapshot) or turned. One message calls them in this order, with the book's state after
-//! it in both. A message counts as unrouted where its symbol has neither, or where only `on_book` is there and no book is kept.
+//! it in both. Where each leg has a book of its own, `on_book_delta` gets the messages of one leg, with the state of that leg's
+//! book, and `on_book` the furthest of the books. A message counts as unrouted where its symbol has neither, or where only `on_book` is there and no book is kept.
 
 use crate::book::BookEvent;
 use crate::limits::SYMBOL_COUNT_MAX;

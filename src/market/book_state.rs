@@ -47,6 +47,21 @@ impl StaleReason {
         Self::Disconnected,
     ];
 
+    /// True where a book that was live until now holds what it held: what was found is about what comes next. Where its levels
+    /// themselves are in doubt they are no longer the venue's at any id.
+    #[must_use]
+    pub const fn leaves_levels_true(self) -> bool {
+        match self {
+            Self::Gap
+            | Self::SnapshotTooOld
+            | Self::HoldOverflow
+            | Self::NoSnapshot
+            | Self::WentBack
+            | Self::Disconnected => true,
+            Self::Checksum | Self::Crossed | Self::RangeExhausted | Self::TickChanged => false,
+        }
+    }
+
     /// The name used in every output.
     #[must_use]
     pub const fn name(self) -> &'static str {

@@ -185,7 +185,8 @@ pub struct BookUpdate<'a> {
     /// Depth of the channel in levels a side; 0 where the channel is unbounded (Binance diff depth).
     pub depth: u16,
     /// Of the book that the engine keeps of this stream, with this message taken: [`BookState::Live`] says that the message
-    /// is in it. `None` where it keeps none.
+    /// is in it. Where each leg has a book of its own (Bybit), of that of the leg that brought the message. `None` where it
+    /// keeps none.
     pub state: Option<BookState>,
     /// Bids, in the venue's order.
     pub bids: &'a [Level],

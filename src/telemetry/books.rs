@@ -30,6 +30,12 @@ pub struct BooksReport {
     pub hold_gaps: u64,
     /// Times they were forgotten because there was no room for more.
     pub hold_overflows: u64,
+    /// Of the applied and rebuilt, those of a leg's own book that was not the published one with it: another leg's was as far.
+    pub beside: u64,
+    /// Times another leg's book was published from then on.
+    pub takeovers: u64,
+    /// Messages of legs for which there was no book of their own.
+    pub without_book: u64,
     /// Times a book turned stale, or was not made live by a snapshot, by reason (`gap`, `checksum`, `crossed`,
     /// `snapshot_too_old`, `hold_overflow`, `no_snapshot`, `went_back`, `range_exhausted`, `tick_changed`, `disconnected`); a
     /// reason that never occurred is absent.

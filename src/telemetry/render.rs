@@ -352,6 +352,8 @@ fn books_table(report: &Report) -> Vec<Line<'static>> {
         Column::right("late"),
         Column::right("hold gaps"),
         Column::right("overflows"),
+        Column::right("beside"),
+        Column::right("takeovers"),
         Column::left("turned stale by"),
     ];
     let rows = report.hot_threads.iter().filter(|thread| thread.books.is_used()).map(|thread| {
@@ -360,7 +362,10 @@ fn books_table(report: &Report) -> Vec<Line<'static>> {
         cells.extend([books.live, books.waiting, books.stale].map(|count| Span::raw(count_text(count))));
         let became = [books.applied, books.rebuilt, books.skipped, books.held, books.ignored, books.late];
         cells.extend(became.map(|count| Span::raw(count_text(count))));
-        cells.extend([books.hold_gaps, books.hold_overflows].map(|count| Span::raw(count_text(count))));
+        cells.extend(
+            [books.hold_gaps, books.hold_overflows, books.beside, books.takeovers]
+                .map(|count| Span::raw(count_text(count))),
+        );
         let reasons = books
             .stale_reasons
             .iter()

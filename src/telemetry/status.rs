@@ -323,6 +323,8 @@ pub struct BookRow {
     pub reason: Option<String>,
     /// `need_snapshot` or `resubscribe`.
     pub needs: Option<String>,
+    /// Legs whose own book of it is to be subscribed again; the state is that of the furthest.
+    pub legs_in_need: u64,
     /// Since when.
     pub for_ms: Option<u64>,
     /// The last id in it.

@@ -45,4 +45,12 @@ impl SequenceRule for VenueSequence {
             Self::Bybit(rule) => rule.judge(last, kind, ids),
         }
     }
+    #[inline]
+    fn reach(&self, ids: &SequenceIds) -> u64 {
+        match self {
+            Self::BinanceSpot(rule) => rule.reach(ids),
+            Self::BinanceUsdm(rule) => rule.reach(ids),
+            Self::Bybit(rule) => rule.reach(ids),
+        }
+    }
 }

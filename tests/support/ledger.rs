@@ -40,6 +40,31 @@ pub(crate) struct Seen {
     /// Book events that follow on nothing: what was before, and what came.
     pub(crate) gaps: Vec<String>,
     pub(crate) others: u64,
+    pub(crate) kept: Kept,
+}
+
+/// What the strategy was told of the book that the engine keeps of a symbol.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Kept {
+    pub(crate) told: u64,
+    is_live: bool,
+    /// How far it is: Bybit's `seq`, the last id elsewhere.
+    reach: u64,
+    /// Times that it turned from live to anything else.
+    pub(crate) stale: u64,
+    /// Times that it went back while it was live.
+    pub(crate) back: u64,
+}
+
+impl Kept {
+    fn note(&mut self, event: &BookEvent<'_>) {
+        let reach = event.view.ids.map_or(0, |ids| ids.cross.unwrap_or(ids.last));
+        let is_live = event.live().is_some();
+        self.told += 1;
+        self.stale += u64::from(self.is_live && !is_live);
+        self.back += u64::from(self.is_live && is_live && reach < self.reach);
+        (self.is_live, self.reach) = (is_live, reach);
+    }
 }
 
 pub(crate) type Ledger = Arc<Mutex<BTreeMap<usize, Seen>>>;
@@ -83,6 +108,7 @@ fn on_symbol(_: &mut Keeper, router: &mut Router<Keeper>, spec: &SymbolSpec) {
         });
     });
     router.on_book_delta(spec.symbol, |keeper, book| keeper.note(book.meta.symbol, |seen| on_book(seen, book)));
+    router.on_book(spec.symbol, |keeper, event| keeper.note(event.meta.symbol, |seen| seen.kept.note(event)));
     router.on_ticker(spec.symbol, |keeper, event| keeper.note(event.meta.symbol, |seen| seen.others += 1));
     router.on_kline(spec.symbol, |keeper, event| keeper.note(event.meta.symbol, |seen| seen.others += 1));
     router.on_agg_trade(spec.symbol, |keeper, event| keeper.note(event.meta.symbol, |seen| seen.others += 1));
@@ -277,6 +303,7 @@ impl Stage {
             assert_eq!(heard[count - 1], tape.last_trade, "{venue} {}: up to the last", spec.name);
             assert_eq!(span, count as u64, "{venue} {}: none is lost", spec.name);
             assert_eq!(seen.gaps, Vec::<String>::new(), "{venue} {}: the book chains", spec.name);
+            assert_eq!(seen.kept.back, 0, "{venue} {}: a live book never goes back", spec.name);
             assert_eq!(seen.quotes_back, 0, "{venue} {}: quotes never go back", spec.name);
             assert!(seen.quotes > 0 && seen.books > 0 && seen.others > 0, "{venue} {}: every channel spoke", spec.name);
         }

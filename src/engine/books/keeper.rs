@@ -12,8 +12,8 @@ use super::super::shared::Shared;
 use super::{BookNotice, Made};
 use crate::book::{BookSnapshot, FetchError, Step, Ticket};
 use crate::control::{
-    BookPlan, BookSeen, BudgetId, Fetch, FetchEnd, SnapshotAction, SnapshotReport, SnapshotSettings, SnapshotStatus,
-    Snapshots,
+    BookPlan, BookSeen, BudgetId, Fetch, FetchEnd, LegRepairs, SnapshotAction, SnapshotReport, SnapshotSettings,
+    SnapshotStatus, Snapshots,
 };
 use crate::hot::{Command, mono_now, wall_now_ns};
 use crate::limits::BOOK_FETCH_COUNT_MAX;
@@ -69,6 +69,8 @@ pub(in super::super) struct Keeper {
     heard: mpsc::UnboundedReceiver<Message>,
     stop: watch::Receiver<bool>,
     planner: Snapshots,
+    /// Books of legs that are to be subscribed again.
+    legs: LegRepairs,
     books: BTreeMap<usize, (Symbol, Looked)>,
     /// Fetches that a core was asked to begin, in the order of asking.
     beginning: HashMap<Symbol, VecDeque<(Fetch, u16)>>,
@@ -105,6 +107,7 @@ impl Keeper {
             heard,
             stop,
             planner: Snapshots::new(settings),
+            legs: LegRepairs::new(settings),
             books: BTreeMap::new(),
             beginning: HashMap::new(),
             taking: HashMap::new(),
@@ -125,7 +128,8 @@ impl Keeper {
         let mut looks = tokio::time::interval(LOOK_EVERY);
         looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            let wait = self.planner.next_timer().map(|at| Duration::from_nanos(at.since_ns(mono_now())));
+            let timer = self.planner.next_timer().into_iter().chain(self.legs.next_timer()).min();
+            let wait = timer.map(|at| Duration::from_nanos(at.since_ns(mono_now())));
             let woken = tokio::select! {
                 _ = self.stop.wait_for(|is_stopping| *is_stopping) => Woken::Stop,
                 message = self.heard.recv() => Woken::Heard(message),
@@ -164,6 +168,7 @@ impl Keeper {
             }
             Message::Forget { symbol } => {
                 self.planner.forget(symbol);
+                self.legs.forget(symbol);
                 self.books.remove(&symbol.index());
             }
             Message::TickChanged { symbol } => self.command(symbol, Command::TickChanged { symbol }).await,
@@ -205,11 +210,22 @@ impl Keeper {
         let board = &self.manager.cores[looked.made.wanted.core].stats.board;
         // A row that is older than the book is that of the one before.
         let Some(row) = board.get(*symbol).filter(|row| row.since >= looked.since) else { return };
-        let seen = BookSeen { state: row.state, needs: row.needs, activity: row.messages };
+        // Where each leg has a book, each is subscribed again by itself, whether the published one is live or not.
+        let has_legs = looked.made.wanted.legs > 1;
+        let needs = row.needs.filter(|_| !has_legs);
+        let seen = BookSeen { state: row.state, needs, activity: row.messages };
         self.planner.seen(*symbol, seen, mono_now(), &mut self.actions);
+        if has_legs {
+            self.legs.seen(*symbol, row.legs_in_need, mono_now());
+        }
     }
 
     async fn poll(&mut self) {
+        let mut again = Vec::new();
+        self.legs.poll(mono_now(), &mut again);
+        for (symbol, leg) in again {
+            self.resubscribe(symbol, Some(leg));
+        }
         loop {
             {
                 let shared = Arc::clone(self.shared());
@@ -229,7 +245,7 @@ impl Keeper {
                         self.command(symbol, Command::BeginFetch { symbol }).await;
                     }
                     SnapshotAction::End { symbol } => self.command(symbol, Command::EndFetch { symbol }).await,
-                    SnapshotAction::Resubscribe { symbol } => self.resubscribe(symbol),
+                    SnapshotAction::Resubscribe { symbol } => self.resubscribe(symbol, None),
                     SnapshotAction::Told(report) => told.push(report),
                 }
             }
@@ -243,10 +259,10 @@ impl Keeper {
         let _ = self.manager.cores[looked.made.wanted.core].commands.send(command).await;
     }
 
-    fn resubscribe(&self, symbol: Symbol) {
+    fn resubscribe(&self, symbol: Symbol, leg: Option<u8>) {
         let Some((_, looked)) = self.books.get(&symbol.index()) else { return };
         let stream = &looked.made.wanted.stream;
-        if !self.manager.resubscribe(&looked.made.wanted.connection, stream) {
+        if !self.manager.resubscribe(&looked.made.wanted.connection, stream, leg) {
             tracing::warn!(connection = %looked.made.wanted.connection, %stream, "nobody carries the stream of a book");
         }
     }
@@ -477,6 +493,8 @@ impl Keeper {
                 deep_planned_ms,
                 deep_took_ms,
             } = self.planner.status(budget, now);
+            let of_budget = self.books.values().filter(|(symbol, _)| self.planner.budget_of(*symbol) == Some(budget));
+            let resubscribed = resubscribed + of_budget.map(|(symbol, _)| self.legs.asked(*symbol)).sum::<u64>();
             BookVenueStatus {
                 venues: self.venues_of(budget),
                 books: books as u64,
@@ -518,6 +536,7 @@ impl Keeper {
             for_ms: row.map(|row| now.since_ns(row.since) / 1_000_000),
             sequence: row.map(|row| row.sequence).filter(|&sequence| sequence > 0),
             messages: row.map_or(0, |row| row.messages),
+            legs_in_need: row.map_or(0, |row| u64::from(row.legs_in_need.count_ones())),
             known_levels: self.planner.known_levels(symbol),
             last_error: looked.last_error.clone(),
         }

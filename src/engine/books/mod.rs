@@ -17,12 +17,12 @@ pub(super) use report::report_of;
 use super::shared::{CoreLink, Shared};
 use crate::book::{BookCopy, BookSettings, FetchError, Slot, Step, Ticket};
 use crate::control::SnapshotDepth;
-use crate::hot::{Command, mono_now};
+use crate::hot::{Command, LegBooks, mono_now};
 use crate::market::{Symbol, Venue};
 use crate::net::GovernedRest;
 use crate::telemetry::BooksStatus;
-use crate::venue::VenueSequence;
-use std::collections::{BTreeMap, HashMap};
+use crate::venue::{VenueSequence, protocol};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -43,6 +43,8 @@ pub(super) struct Wanted {
     pub(super) stream: Box<str>,
     /// Levels a side of that stream; 0 without a bound.
     pub(super) depth: u16,
+    /// How many legs have a book of their own; 1 where all feed one.
+    pub(super) legs: usize,
     /// Position of the core.
     pub(super) core: usize,
     pub(super) settings: BookSettings,
@@ -53,7 +55,8 @@ pub(super) struct Wanted {
 impl Wanted {
     /// True where the core's book would be the same.
     fn is_same_book(&self, other: &Self) -> bool {
-        (&self.stream, self.depth, self.core, self.settings) == (&other.stream, other.depth, other.core, other.settings)
+        let of = |wanted: &Self| (wanted.depth, wanted.legs, wanted.core, wanted.settings);
+        self.stream == other.stream && of(self) == of(other)
     }
 }
 
@@ -66,6 +69,18 @@ pub(super) struct Made {
     pub(super) venue: Venue,
     pub(super) name: Arc<str>,
     pub(super) wanted: Wanted,
+}
+
+impl Made {
+    /// A book of it, of which nothing has come.
+    fn slot(&self, symbol: Symbol) -> Slot<VenueSequence> {
+        Slot::new(symbol, self.wanted.depth, VenueSequence::of(self.venue), self.wanted.settings)
+    }
+
+    /// Tells its core to keep so many more of it.
+    fn leg_books(&self, symbol: Symbol, count: usize) -> Command {
+        Command::AddLegBooks(Box::new(LegBooks::new(symbol, count, || self.slot(symbol))))
+    }
 }
 
 /// What a core says of a book.
@@ -94,6 +109,8 @@ struct Inner {
     made: BTreeMap<usize, (Symbol, Made)>,
     reads: HashMap<Symbol, Vec<Reader>>,
     rests: HashMap<Venue, GovernedRest>,
+    /// Symbols that have a book for a leg's successor.
+    spares: HashSet<usize>,
 }
 
 /// See the module. A handle: clones mean the same desk.
@@ -122,6 +139,7 @@ impl BookDesk {
             connection: "a".into(),
             stream: "stream".into(),
             depth: 0,
+            legs: 1,
             core: 0,
             settings: BookSettings::for_depth(0),
             snapshots: Vec::new(),
@@ -222,11 +240,14 @@ impl BookDesk {
         }
         let mut kept = Vec::new();
         for (symbol, made) in begun {
-            let Wanted { depth, settings, core, .. } = made.wanted;
+            let Wanted { legs, core, .. } = made.wanted;
             let at = mono_now();
             // Its memory is brought in here: not on the hot thread.
-            let slot = Box::new(Slot::new(symbol, depth, VenueSequence::of(made.venue), settings));
+            let slot = Box::new(made.slot(symbol));
             let _ = cores[core].commands.send(Command::AddBook(slot)).await;
+            if legs > 1 {
+                let _ = cores[core].commands.send(made.leg_books(symbol, legs - 1)).await;
+            }
             kept.push(Message::Keep { symbol, made: Box::new(made), at });
             tokio::task::yield_now().await;
         }
@@ -236,14 +257,37 @@ impl BookDesk {
         }
     }
 
+    /// A socket of a connection that carries these streams is to have a successor: each book of them that begins with snapshots
+    /// on its own connection gets one more of its symbol, the first time. It stays for the next rotation. They are on their way
+    /// to their cores once this returns.
+    pub(super) async fn make_spares(&self, venue: Venue, streams: &[Box<str>], cores: &[CoreLink]) {
+        let _settling = self.settling.lock().await;
+        let protocol = protocol(venue);
+        let without: Vec<(Symbol, Made)> = {
+            let mut inner = self.lock();
+            let Inner { made, spares, .. } = &mut *inner;
+            let is_snapshot_book =
+                |stream: &str| protocol.channel_of(stream).is_some_and(|(channel, _)| channel.is_snapshot_book());
+            let wanted: HashSet<&str> =
+                streams.iter().map(|stream| &**stream).filter(|s| is_snapshot_book(s)).collect();
+            let books = made.values().filter(|(_, made)| made.venue == venue && wanted.contains(&*made.wanted.stream));
+            books.filter(|(symbol, _)| spares.insert(symbol.index())).cloned().collect()
+        };
+        for (symbol, made) in without {
+            let _ = cores[made.wanted.core].commands.send(made.leg_books(symbol, 1)).await;
+            tokio::task::yield_now().await;
+        }
+    }
+
     /// What is made and not wanted, and what is wanted and not made: from now on it counts as done.
     fn take_differences(&self, shared: &Shared) -> Differences {
         let symbols = shared.symbols.lock().unwrap_or_else(PoisonError::into_inner);
         let mut inner = self.lock();
-        let Inner { wanted, made, .. } = &mut *inner;
+        let Inner { wanted, made, spares, .. } = &mut *inner;
         let is_wanted = |made: &Made| wanted.contains_key(&(made.venue.name(), Box::from(&*made.name)));
         let gone: Vec<usize> = made.iter().filter(|(_, (_, made))| !is_wanted(made)).map(|(&at, _)| at).collect();
         let ended = gone.iter().filter_map(|at| made.remove(at)).collect();
+        spares.retain(|at| !gone.contains(at));
         let (mut begun, mut changed) = (Vec::new(), Vec::new());
         for ((_, name), (venue, wanted)) in wanted.iter() {
             let Some(symbol) = symbols.find(*venue, name) else { continue };
@@ -254,7 +298,12 @@ impl BookDesk {
             let is_kept = known.is_some_and(|known| known.is_same_book(wanted));
             let one = Made { venue: *venue, name: Arc::from(&**name), wanted: wanted.clone() };
             made.insert(symbol.index(), (symbol, one.clone()));
-            if is_kept { changed.push((symbol, one)) } else { begun.push((symbol, one)) }
+            if is_kept {
+                changed.push((symbol, one));
+            } else {
+                spares.remove(&symbol.index());
+                begun.push((symbol, one));
+            }
         }
         Differences { ended, begun, changed }
     }
@@ -410,6 +459,7 @@ mod tests {
             connection: "a".into(),
             stream: "btcusdt@depth20".into(),
             depth: 20,
+            legs: 1,
             core: 0,
             settings: BookSettings::for_depth(20),
             snapshots: Vec::new(),

@@ -3,7 +3,7 @@
 
 use super::super::super::board::BookStatus;
 use super::super::super::connection::ConnectionSettings;
-use super::super::super::legs::Overlap;
+use super::super::super::legs::{Joining, Overlap};
 use super::super::super::poller::Poller;
 use super::super::super::ring::{Attachment, ColdPorts, Command, Feed, ports};
 use super::super::super::router::Router;
@@ -14,7 +14,7 @@ use super::*;
 use crate::book::{BookSettings, FetchError, Repair, Step, Ticket};
 use crate::limits::BOOK_FETCH_COUNT_MAX;
 use crate::market::{
-    BookState, BookUpdate, Level, Price, Qty, SequenceIds, StreamKind, SymbolSpec, SymbolTable, Trade, Venue,
+    BookKind, BookState, BookUpdate, Level, Price, Qty, SequenceIds, StreamKind, SymbolSpec, SymbolTable, Trade, Venue,
 };
 use crate::venue::{Decoder, Form};
 use std::io::Write;
@@ -43,10 +43,13 @@ struct Told {
     calls: Vec<Call>,
     /// The best bid as `on_book` last read it.
     best_bid: Option<Level>,
+    /// Of the last message.
+    last_kind: Option<BookKind>,
     panics: bool,
 }
 
 fn on_delta(told: &mut Told, update: &BookUpdate<'_>) {
+    told.last_kind = Some(update.kind);
     told.calls.push(Call::Delta(update.meta.symbol.index(), update.ids.last, update.state));
 }
 
@@ -118,13 +121,18 @@ impl Rig {
     }
 
     fn attach(&mut self, slot: u16, leg: u8) -> TcpStream {
+        self.attach_to(slot, leg, None)
+    }
+
+    fn attach_to(&mut self, slot: u16, leg: u8, overlap: Option<u32>) -> TcpStream {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a loopback port");
         let ours = TcpStream::connect(listener.local_addr().expect("bound")).expect("connects");
         let (peer, _) = listener.accept().expect("accepts");
         let stream = Stream::plain(ours).expect("non-blocking");
         let connection = HotConnection::new(stream, b"", &ConnectionSettings::default()).expect("a connection");
         let decoder = Decoder::new(self.venue, Form::Combined, None);
-        let feed = Feed { leg, ..Feed::new(slot, decoder, Arc::clone(&self.connection)) };
+        let joining = overlap.map(|id| Joining { id, successor_of: None });
+        let feed = Feed { leg, joining, ..Feed::new(slot, decoder, Arc::clone(&self.connection)) };
         self.tell(Command::Attach(Box::new(Attachment { connection, feed })));
         peer
     }
@@ -412,6 +420,49 @@ fn in_a_rotation_a_book_with_snapshots_of_its_own_is_the_successors_from_its_sna
     assert_eq!(rig.calls(), [Call::Book(1, 10, cut, false)], "of the second the successor has no snapshot");
     rig.snapshot_message(&mut new, 1, 7);
     assert_eq!(rig.calls(), [Call::Delta(1, 7, LIVE), Call::Book(1, 7, BookState::Live, true)]);
+}
+
+#[test]
+fn where_each_leg_has_a_book_the_furthest_is_told_and_who_leads_the_changes_is_followed_by_a_whole_book() {
+    let mut rig = Rig::new(Venue::BybitLinear);
+    let (symbol, make) = (rig.symbols[0], |rig: &Rig| LegBooks::new(rig.symbols[0], 1, || *rig.slot(rig.symbols[0])));
+    rig.tell(Command::AddLegBooks(Box::new(make(&rig))));
+    let kinds = [StreamKind::of_depth(50)];
+    let overlap = Overlap::of_legs(7, Venue::BybitLinear, Duration::from_secs(2), kinds);
+    rig.tell(Command::BeginOverlap(Box::new(overlap)));
+    let [mut first, mut second] = [0, 1].map(|leg| rig.attach_to(leg.into(), leg, Some(7)));
+    rig.snapshot_message(&mut first, 0, 10);
+    assert_eq!(rig.calls(), [Call::Delta(0, 10, LIVE), Call::Book(0, 10, BookState::Live, true)]);
+    rig.snapshot_message(&mut second, 0, 9);
+    rig.batch(&mut second, 0, 10, 10);
+    assert_eq!(rig.calls(), [], "as far is not further, and the first leads the changes");
+    rig.batch(&mut second, 0, 11, 11);
+    assert_eq!(rig.calls(), [Call::Book(0, 11, BookState::Live, false)]);
+    assert_eq!(rig.core.desk.state.best_bid.unwrap().qty, Qty::from_mantissa(11_000));
+    rig.batch(&mut first, 0, 11, 11);
+    assert_eq!(rig.calls(), [Call::Delta(0, 11, LIVE)]);
+    rig.drop_connection(0);
+    assert_eq!((rig.calls(), rig.status(0).state), (vec![], BookState::Live), "that costs nothing");
+    rig.batch(&mut second, 0, 12, 12);
+    assert_eq!(rig.calls(), [Call::Delta(0, 12, LIVE), Call::Book(0, 12, BookState::Live, false)]);
+    assert_eq!(rig.core.desk.state.last_kind, Some(BookKind::Snapshot), "its changes follow a whole book");
+    rig.batch(&mut second, 0, 13, 13);
+    assert_eq!(rig.core.desk.state.last_kind, Some(BookKind::Delta));
+    rig.calls();
+    rig.batch(&mut second, 0, 15, 15);
+    let gap = BookState::Stale(StaleReason::Gap);
+    assert_eq!(rig.calls(), [Call::Delta(0, 15, Some(gap)), Call::Book(0, 13, gap, false)], "nobody else has it");
+    assert_eq!((rig.status(0).needs, rig.status(0).legs_in_need), (Some(Repair::Resubscribe), 0b10));
+    // Another leg brings it, in the place of the lost one.
+    let mut third = rig.attach_to(2, 0, Some(7));
+    rig.snapshot_message(&mut third, 0, 14);
+    assert_eq!(rig.calls(), [Call::Book(0, 14, BookState::Live, true)]);
+    assert_eq!((rig.published(), rig.stats.books.takeovers.get(), rig.stats.books.beside.get()), ([1, 1, 0], 2, 3));
+    rig.tell(Command::RemoveBook { symbol });
+    let spent = |notice: &Notice| matches!(notice, Notice::Spent(Spent::LegBooks(_)));
+    assert_eq!(rig.notices().iter().filter(|notice| spent(notice)).count(), 1);
+    rig.tell(Command::AddLegBooks(Box::new(make(&rig))));
+    assert_eq!(rig.notices().iter().filter(|notice| spent(notice)).count(), 1, "no book is kept");
 }
 
 #[test]

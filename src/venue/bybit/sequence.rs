@@ -28,6 +28,14 @@ impl SequenceRule for BybitSequence {
             (BookKind::Delta, None) => Verdict::NeedSnapshot,
         }
     }
+
+    /// By `seq`, which the matching engine counts: a smaller one was generated earlier, whichever connection brings it and
+    /// however that one cut its messages. `u` counts the messages of a topic as its server sends them, and starts again at 1 with
+    /// the service: nothing says that two connections agree on it. A message without `seq` is as far as none.
+    #[inline]
+    fn reach(&self, ids: &SequenceIds) -> u64 {
+        ids.cross.unwrap_or(0)
+    }
 }
 
 #[cfg(test)]
@@ -48,6 +56,14 @@ mod tests {
             assert_eq!(judge(last, BookKind::Delta, 1), Verdict::Reset, "the service has started again");
         }
         assert_eq!(judge(Some(u64::MAX), BookKind::Delta, u64::MAX), Verdict::Skip);
+    }
+
+    #[test]
+    fn books_of_two_connections_are_compared_by_seq_whatever_their_numbers_of_messages_are() {
+        let reach = |last, cross| BybitSequence.reach(&SequenceIds { first: last, last, previous: None, cross });
+        assert!(reach(1, Some(901)) > reach(70_000, Some(900)), "the service has started again");
+        assert_eq!(reach(5, Some(900)), reach(7, Some(900)), "cut elsewhere");
+        assert!(reach(9, None) < reach(1, Some(1)));
     }
 
     #[test]
