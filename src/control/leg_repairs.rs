@@ -97,7 +97,10 @@ impl LegRepairs {
         let room = settings.resubscribes_max.saturating_sub(under_way);
         let is_due = |need: &Need| need.is_open && need.asked_until.is_none() && need.ready_at <= now;
         let due = self.needs.iter_mut().map(|(&(_, leg), need)| (leg, need)).filter(|(_, need)| is_due(need));
-        for (leg, need) in due.take(room) {
+        let mut due: Vec<(u8, &mut Need)> = due.collect();
+        // Those that never become live take their turn behind the others.
+        due.sort_by_key(|(_, need)| need.ready_at);
+        for (leg, need) in due.into_iter().take(room) {
             need.asked_until = Some(after(now, settings.resubscribe_within));
             *self.asked.entry(need.symbol.index()).or_default() += 1;
             again.push((need.symbol, leg));
@@ -192,6 +195,21 @@ mod tests {
         now += 10_000;
         repairs.seen(symbol(3), 1, ms(now));
         assert_eq!(asked(&mut repairs, now), [(3, 0)]);
+    }
+
+    #[test]
+    fn a_leg_is_asked_for_within_minutes_however_many_others_never_become_live() {
+        let settings = SnapshotSettings::default();
+        let mut repairs = LegRepairs::new(settings);
+        for at in 0..200 {
+            repairs.seen(symbol(at), 1, ms(1));
+        }
+        repairs.seen(symbol(900), 1, ms(60_000));
+        let mut now = 60_000;
+        while !asked(&mut repairs, now).contains(&(900, 0)) {
+            now = repairs.next_timer().map_or(now + 1, |at| at.0 / 1_000_000).max(now + 1);
+            assert!(now < 600_000, "not within ten minutes");
+        }
     }
 
     #[test]

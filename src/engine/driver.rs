@@ -486,7 +486,7 @@ impl Running {
     }
 
     /// The successor was lost before it took over, or a leg was: the book topics that it led go on nowhere. Where a book of them
-    /// is kept, each leg has its own, and another that is live leads from its next message on: those stay as they are.
+    /// is kept with all levels, each leg has its own, and another that is live leads from its next message on: those stay.
     async fn resubscribe_books(&mut self) {
         let protocol = protocol(self.driver.plan.venue);
         let (_, machine) = self.relay.current();
@@ -494,11 +494,11 @@ impl Running {
             let channel = protocol.channel_of(stream).map(|(channel, _)| channel);
             channel.is_some_and(|channel| channel.is_snapshot_book())
         });
-        let is_live = |stream: &str| match pulse_of(&self.driver.shared, &self.driver.plan, stream) {
-            PulseAt::Symbol(symbol, _) => self.driver.shared.books.is_live(symbol, stream, &self.driver.core),
+        let is_whole = |stream: &str| match pulse_of(&self.driver.shared, &self.driver.plan, stream) {
+            PulseAt::Symbol(symbol, _) => self.driver.shared.books.is_whole(symbol, stream, &self.driver.core),
             PulseAt::Market(_) | PulseAt::Nowhere => false,
         };
-        let books = books.filter(|(_, stream)| !is_live(stream));
+        let books = books.filter(|(_, stream)| !is_whole(stream));
         let books: Vec<Box<str>> = books.map(|(_, stream)| stream.into()).collect();
         if let Some(command) = self.driver.interruption(books.iter().map(|stream| &**stream), true) {
             self.driver.command(command).await;

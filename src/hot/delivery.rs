@@ -547,6 +547,7 @@ impl<S> Delivery<'_, S> {
         {
             overlap.lead(place, meta.symbol, update.stream_kind());
             if self.router.takes(EventKind::Book, meta.symbol) {
+                self.events = self.events.wrapping_add(1);
                 self.current.at_event(self.slot, EventKind::Book, meta.symbol);
                 self.router.book_delta(self.state, &whole);
             }

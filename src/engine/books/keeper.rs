@@ -210,14 +210,13 @@ impl Keeper {
         let board = &self.manager.cores[looked.made.wanted.core].stats.board;
         // A row that is older than the book is that of the one before.
         let Some(row) = board.get(*symbol).filter(|row| row.since >= looked.since) else { return };
-        // Where each leg has a book, each is subscribed again by itself, whether the published one is live or not.
-        let has_legs = looked.made.wanted.legs > 1;
+        // Where each leg has a book, each is subscribed again by itself, whether the published one is live or not. A connection
+        // without legs that has rotated has two.
+        let has_legs = looked.made.wanted.legs > 1 || row.legs_in_need != 0;
         let needs = row.needs.filter(|_| !has_legs);
         let seen = BookSeen { state: row.state, needs, activity: row.messages };
         self.planner.seen(*symbol, seen, mono_now(), &mut self.actions);
-        if has_legs {
-            self.legs.seen(*symbol, row.legs_in_need, mono_now());
-        }
+        self.legs.seen(*symbol, row.legs_in_need, mono_now());
     }
 
     async fn poll(&mut self) {

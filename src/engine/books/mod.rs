@@ -156,10 +156,13 @@ impl BookDesk {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// True where this stream is what a symbol's book is made of, and that core says that the book is live.
-    pub(super) fn is_live(&self, symbol: Symbol, stream: &str, core: &CoreLink) -> bool {
-        let is_made_of_it =
-            self.lock().made.get(&symbol.index()).is_some_and(|(_, made)| &*made.wanted.stream == stream);
+    /// True where this stream is what a symbol's book is made of, with all its levels, and that core says that the book is live:
+    /// whoever takes the lead of its changes can begin with the whole book.
+    pub(super) fn is_whole(&self, symbol: Symbol, stream: &str, core: &CoreLink) -> bool {
+        let is_made_of_it = self.lock().made.get(&symbol.index()).is_some_and(|(_, made)| {
+            let Wanted { stream: of, depth, settings, .. } = &made.wanted;
+            &**of == stream && *depth > 0 && settings.depth_kept >= usize::from(*depth)
+        });
         is_made_of_it && core.stats.board.get(symbol).is_some_and(|row| row.state.is_live())
     }
 

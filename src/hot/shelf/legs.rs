@@ -9,8 +9,10 @@
 //!   the published one by a message that brings it further; one that lags is kept up to date and told of to nobody.
 //! - *Nothing goes back while live.* Where the published book is cut off or opens a gap and no live one is as far yet, it stays
 //!   published as it stands, live: what it holds is the venue's at its ids. A leg that comes as far goes on with it. Where none
-//!   does within a second, or the book's levels themselves were replaced by older ones, it is told stale first.
-//!   The message of any leg finds that out, or else the core's housekeeping.
+//!   does within a second, it is told stale, by the core's housekeeping; where the book's levels themselves were replaced by
+//!   older ones, at once.
+//! - *Behind a stale book a leg is believed while it speaks*: a book whose topic has been silent for a second is none to begin
+//!   with again.
 //! - *A book is a connection's* by the slot that feeds it: a leg that comes takes one that nobody feeds any more. Where each is
 //!   fed (its streams have moved to other sockets, say) a snapshot takes the one beside that was fed longest ago.
 //!
@@ -102,10 +104,11 @@ impl LegBooks {
         }
     }
 
-    /// Where the furthest of the live ones stands.
-    fn furthest(&self) -> Option<usize> {
-        let live = self.others.iter().enumerate().filter_map(|(at, beside)| Some((at, &beside.as_ref()?.book)));
-        live.filter(|(_, book)| book.state().is_live()).max_by_key(|(_, book)| book.reach()).map(|(at, _)| at)
+    /// Where the furthest of the live ones stands, of those that are eligible.
+    fn furthest(&self, is_eligible: impl Fn(&Beside) -> bool) -> Option<usize> {
+        let all = self.others.iter().enumerate().filter_map(|(at, beside)| Some((at, beside.as_ref()?)));
+        let live = all.filter(|(_, beside)| beside.book.state().is_live() && is_eligible(beside));
+        live.max_by_key(|(_, beside)| beside.book.reach()).map(|(at, _)| at)
     }
 
     /// What is published of this book's state.
@@ -217,6 +220,7 @@ impl Shelf {
         let symbol = update.meta.symbol;
         let now = update.meta.received.mono;
         let before = self.before(legs)?;
+        let is_known = self.feeders[symbol.index()] == from.0 || legs.is_fed_by(from.0);
         let (outcome, own, news) = match legs.whose(&mut self.feeders[symbol.index()], from, update) {
             Whose::Published => {
                 let outcome = self.books.update(update, None)?;
@@ -228,7 +232,7 @@ impl Shelf {
                     outcome.is_news().then_some(outcome.step)
                 } else {
                     let changes = changes_of(outcome.step);
-                    self.elect(legs, (before, changes), now)
+                    self.elect(legs, (before, changes), now, true)
                 };
                 (outcome, own, news)
             }
@@ -243,11 +247,12 @@ impl Shelf {
             }
             Whose::Nobodys => {
                 self.counts.without_book += 1;
-                return Some((Taken { own: before.state, news: None }, false));
+                return Some((Taken { own: BookState::Waiting, news: None }, false));
             }
         };
         let state = legs.published(self.books.slot(symbol)?.state());
-        let is_other = outcome.has_turned || outcome.repair.is_some() || state != before.state;
+        // A book that somebody feeds again may have been in need before.
+        let is_other = !is_known || outcome.has_turned || outcome.repair.is_some() || state != before.state;
         Some((Taken { own, news }, is_other))
     }
 
@@ -263,7 +268,7 @@ impl Shelf {
         let book = &legs.others[at].as_ref()?.book;
         let changes = changes_of(outcome.step);
         if !book.state().is_live() || !before.state.is_live() {
-            return self.elect(legs, (before, None), now);
+            return self.elect(legs, (before, None), now, true);
         }
         if book.reach() > before.reach {
             let changes = match changes.filter(|_| was_level) {
@@ -276,23 +281,28 @@ impl Shelf {
         }
         self.counts.beside += u64::from(changes.is_some());
         match legs.claim {
-            Claim::Held(_) => self.elect(legs, (before, None), now),
+            Claim::Held(_) => self.elect(legs, (before, None), now, true),
             Claim::Own | Claim::Back => None,
         }
     }
 
     /// Finds the book to be published where the one that is does not simply go on, and what is to be told of it. `changes`: what
-    /// the message did to the published one.
+    /// the message did to the published one. `may_wait`: a book that no other is as far as may be held; housekeeping, which runs
+    /// behind the reads, says when it has been for long enough.
     #[cold]
     fn elect(
         &mut self,
         legs: &mut LegBooks,
         (before, changes): (Before, Option<Changes>),
         now: MonoNs,
+        may_wait: bool,
     ) -> Option<Step> {
         let published = self.books.slot(legs.symbol)?;
         let (own, reach) = (published.state(), published.reach());
-        let furthest = legs.furthest();
+        // What a leg that says nothing any more holds was live once, and may be of any age: behind a book that is stale it is
+        // believed while the leg speaks.
+        let speaks = |beside: &Beside| before.state.is_live() || now.since_ns(beside.fed_at) <= LEG_BOOK_WAIT_NS;
+        let furthest = legs.furthest(speaks);
         let beside = furthest.and_then(|at| Some((at, &legs.others[at].as_ref()?.book)));
         if !before.state.is_live() {
             let further = beside.filter(|(_, book)| !own.is_live() || book.reach() > reach);
@@ -327,7 +337,7 @@ impl Shelf {
             return Some(Step::Stale(StaleReason::WentBack));
         };
         let since = if let Claim::Held(since) = legs.claim { since } else { now };
-        if beside.is_some() && reason.leaves_levels_true() && now.since_ns(since) <= LEG_BOOK_WAIT_NS {
+        if beside.is_some() && reason.leaves_levels_true() && may_wait {
             legs.claim = Claim::Held(since);
             self.may_be_held = true;
             return None;
@@ -351,7 +361,7 @@ impl Shelf {
         let at = from + self.legs.get(from..)?.iter().position(is_due)?;
         let mut legs = self.legs[at].take()?;
         let symbol = legs.symbol;
-        let news = self.before(&legs).and_then(|before| self.elect(&mut legs, (before, None), now));
+        let news = self.before(&legs).and_then(|before| self.elect(&mut legs, (before, None), now, false));
         self.legs[at] = Some(legs);
         self.note(symbol, now);
         Some((symbol, news))
@@ -394,13 +404,13 @@ impl Shelf {
         if *feeder == slot {
             *feeder = NO_SLOT;
             self.books.quarantine(legs.symbol, StaleReason::Disconnected)?;
-            return self.elect(legs, (before, None), now);
+            return self.elect(legs, (before, None), now, true);
         }
         let beside = legs.books_mut().find(|beside| beside.feeder == slot)?;
         beside.feeder = NO_SLOT;
         let _ = self.books.quarantine_beside(&mut beside.book, StaleReason::Disconnected);
         match legs.claim {
-            Claim::Held(_) | Claim::Back => self.elect(legs, (before, None), now),
+            Claim::Held(_) | Claim::Back => self.elect(legs, (before, None), now, true),
             Claim::Own => None,
         }
     }

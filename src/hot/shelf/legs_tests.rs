@@ -124,6 +124,7 @@ fn is_applied(taken: Taken) -> bool {
 }
 
 const QUIET: Taken = Taken { own: LIVE, news: None };
+const WITHOUT_BOOK: Taken = Taken { own: BookState::Waiting, news: None };
 
 #[test]
 fn the_furthest_is_published_and_one_that_lags_tells_nothing() {
@@ -177,9 +178,10 @@ fn a_held_book_is_told_stale_when_the_last_live_leg_is_lost_or_none_comes_as_far
         assert_eq!(delta(&mut shelf, 1, 2, (4, 5), 2 + LEG_BOOK_WAIT_NS), QUIET, "not yet");
         let gap = Some(Step::Stale(StaleReason::Gap));
         if is_late {
-            assert_eq!(delta(&mut shelf, 1, 3, (5, 6), 3 + LEG_BOOK_WAIT_NS).news, gap);
+            assert_eq!(delta(&mut shelf, 1, 3, (5, 6), 3 + LEG_BOOK_WAIT_NS), QUIET, "more may lie behind it");
+            assert_eq!(shelf.next_overdue(0, MonoNs(4 + LEG_BOOK_WAIT_NS)), Some((symbol(), gap)));
             assert_eq!(published(&shelf), (BookState::Stale(StaleReason::Gap), 10));
-            let next = delta(&mut shelf, 1, 4, (6, 7), 4 + LEG_BOOK_WAIT_NS);
+            let next = delta(&mut shelf, 1, 4, (6, 7), 5 + LEG_BOOK_WAIT_NS);
             assert!(matches!(next.news, Some(Step::Rebuilt(_))), "{next:?}");
             assert_eq!(published(&shelf), (LIVE, 7));
         } else {
@@ -187,9 +189,39 @@ fn a_held_book_is_told_stale_when_the_last_live_leg_is_lost_or_none_comes_as_far
             assert_eq!(published(&shelf), (BookState::Stale(StaleReason::Gap), 10));
         }
         // Its own snapshot makes it live again.
-        snapshot(&mut shelf, 0, 77, 20, 5 + LEG_BOOK_WAIT_NS);
+        snapshot(&mut shelf, 0, 77, 20, 6 + LEG_BOOK_WAIT_NS);
         assert_eq!((published(&shelf), shelf.board.get(symbol()).unwrap().legs_in_need), ((LIVE, 20), 0));
     }
+}
+
+#[test]
+fn behind_a_stale_book_a_leg_that_says_nothing_is_not_believed() {
+    const HOUR: u64 = 3_600_000_000_000;
+    let mut shelf = shelf(2);
+    snapshot(&mut shelf, 1, 1, 5, 1);
+    snapshot(&mut shelf, 0, 1, 10, 1);
+    // A number is left out, an hour after the other leg has spoken last.
+    let gap = BookState::Stale(StaleReason::Gap);
+    assert_eq!(delta(&mut shelf, 0, 3, (11, 12), HOUR), Taken { own: gap, news: None });
+    let told = shelf.next_overdue(0, MonoNs(HOUR + LEG_BOOK_WAIT_NS + 1));
+    assert_eq!(told, Some((symbol(), Some(Step::Stale(StaleReason::Gap)))));
+    let next = delta(&mut shelf, 0, 4, (12, 13), HOUR + LEG_BOOK_WAIT_NS + 2);
+    assert_eq!((next, published(&shelf)), (Taken { own: gap, news: None }, (gap, 10)), "not a book of an hour ago");
+    assert!(matches!(delta(&mut shelf, 1, 2, (5, 14), 2 * HOUR).news, Some(Step::Rebuilt(_))), "it speaks");
+    assert_eq!(published(&shelf), (LIVE, 14));
+}
+
+#[test]
+fn a_leg_that_comes_back_to_a_book_in_need_is_asked_for() {
+    let mut shelf = shelf(2);
+    snapshot(&mut shelf, 0, 1, 10, 1);
+    snapshot(&mut shelf, 1, 1, 10, 1);
+    assert_eq!(cut(&mut shelf, 1, 2), None);
+    shelf.tick_changed(symbol(), MonoNs(3));
+    let in_need = |shelf: &Shelf| shelf.board.get(symbol()).unwrap().legs_in_need;
+    assert_eq!(in_need(&shelf), 0b01, "nobody is there to subscribe the other");
+    delta(&mut shelf, 1, 9, (10, 11), 4);
+    assert_eq!(in_need(&shelf), 0b11, "its snapshot was not for this book");
 }
 
 #[test]
@@ -274,7 +306,7 @@ fn a_leg_without_a_book_is_counted_and_takes_that_of_one_that_is_lost() {
     let mut shelf = shelf(2);
     snapshot(&mut shelf, 0, 1, 10, 1);
     snapshot(&mut shelf, 1, 1, 11, 1);
-    assert_eq!(delta(&mut shelf, 2, 1, (39, 40), 2), QUIET);
+    assert_eq!(delta(&mut shelf, 2, 1, (39, 40), 2), WITHOUT_BOOK);
     assert_eq!((published(&shelf), shelf.counts.without_book), ((LIVE, 11), 1));
     assert_eq!(cut(&mut shelf, 0, 3), None);
     assert!(matches!(snapshot(&mut shelf, 2, 2, 41, 4).news, Some(Step::Rebuilt(_))));
@@ -301,7 +333,7 @@ fn streams_that_have_moved_to_other_sockets_take_the_books_that_were_fed_longest
             if kind == BookKind::Delta { differing(&truth(seq - 1), &truth(seq)) } else { levels(&truth(seq)) };
         tell(shelf, from, kind, (u, seq), &levels, MonoNs(now))
     };
-    assert_eq!(told(&mut shelf, (6, 0), BookKind::Delta, 2, 11, 2), QUIET, "a change has nothing to join");
+    assert_eq!(told(&mut shelf, (6, 0), BookKind::Delta, 2, 11, 2), WITHOUT_BOOK, "a change has nothing to join");
     assert!(matches!(told(&mut shelf, (6, 0), BookKind::Snapshot, 1, 12, 3).news, Some(Step::Rebuilt(_))));
     assert!(matches!(told(&mut shelf, (7, 1), BookKind::Snapshot, 1, 13, 4).news, Some(Step::Rebuilt(_))));
     assert_eq!(told(&mut shelf, (6, 0), BookKind::Delta, 2, 13, 5), QUIET);
