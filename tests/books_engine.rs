@@ -421,6 +421,16 @@ fn with_legs_that_are_cut_and_fall_silent_in_turn_each_book_of_bybit_is_live_thr
         stage.exchange.set_faults(&Faults::parse(&format!("{skew}{fault}"), 1).unwrap());
     };
     let messages = |stage: &Stage| stage.status().books.iter().map(|book| book.messages).collect::<Vec<_>>();
+    // A leg that is lost costs nothing where the other has its books: each begins with its snapshots.
+    let until_both_speak = |stage: &Stage| {
+        let frames = || stage.engine.report().connections.iter().map(|one| one.frames).collect::<Vec<_>>();
+        let before = frames();
+        until(&stage.runtime, "both legs speak of every symbol", || {
+            let now = frames();
+            let is_so = now.len() == 2 && now.iter().zip(&before).all(|(now, before)| *now > before + 200);
+            if is_so { Ok(()) } else { Err(format!("{before:?}, then {now:?}")) }
+        });
+    };
     let symbol = stage.exchange.symbols(Venue::BybitLinear)[0].clone();
     for (fault, count) in [
         (",reset-every=1ms#1".to_owned(), 40),
@@ -428,6 +438,7 @@ fn with_legs_that_are_cut_and_fall_silent_in_turn_each_book_of_bybit_is_live_thr
         (",reset-every=1ms#2".to_owned(), 40),
         (format!(",silent-stream=orderbook.50.{symbol}#3"), 40),
     ] {
+        until_both_speak(&stage);
         let before = messages(&stage);
         set(&stage, &fault);
         until(&stage.runtime, "every book goes on", || {
