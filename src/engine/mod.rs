@@ -764,6 +764,11 @@ impl RunningEngine {
         let _ = self.report();
         // No strategy shall think that all is well while everything closes.
         self.manager.shared.whole.end();
+        // Before any of the drivers closes a connection: what is cut off for that is no news of a book. A queue that is full has
+        // `Stop` to say it.
+        for core in &self.cores {
+            let _ = core.commands.try_send(hot::Command::Stopping);
+        }
         // First the drivers: a loss that we cause is then no loss. They close what lives on the cold side.
         self.stop.send_replace(true);
         let started = Instant::now();

@@ -184,6 +184,8 @@ pub struct Core<S> {
     /// What is being delivered refilled.
     refills: VecDeque<Box<Refill>>,
     stopping_since: Option<Ticks>,
+    /// What is published of the books stays as it is.
+    are_books_final: bool,
 }
 
 impl<S> Core<S> {
@@ -249,6 +251,7 @@ impl<S> Core<S> {
             has_buffered: false,
             refills: VecDeque::from(touch::vec(REFILL_COUNT_MAX)),
             stopping_since: None,
+            are_books_final: false,
         })
     }
 
@@ -483,6 +486,7 @@ impl<S> Core<S> {
                     buffer.clear();
                     self.outbox.pool.push(buffer);
                 }
+                Command::Stopping => self.publish_books_at_last(),
                 Command::Stop => self.stop(),
             }
         }
@@ -705,11 +709,16 @@ impl<S> Core<S> {
         }
     }
 
-    fn stop(&mut self) {
-        // What the reports show of the books is how they were until now: that all are cut off from here on is no news.
-        if self.stopping_since.is_none() {
+    /// What the reports show of the books is how they were until now: that all are cut off from here on is no news.
+    fn publish_books_at_last(&mut self) {
+        if !self.are_books_final {
             self.desk.shelf.publish(&self.stats.books);
         }
+        self.are_books_final = true;
+    }
+
+    fn stop(&mut self) {
+        self.publish_books_at_last();
         self.stopping_since = Some(self.clock.ticks());
         for at in 0..self.live.len() {
             self.close(self.live[at], 1000);
@@ -755,7 +764,7 @@ impl<S> Core<S> {
         self.stats.clock_error_ns_max.set(self.clock.error_ns_max());
         self.stats.clock_steps.set(self.clock.steps());
         self.stats.allocations.set((self.settings.thread_allocations)() - self.allocations_at_start);
-        if self.stopping_since.is_none() {
+        if !self.are_books_final {
             self.desk.shelf.publish(&self.stats.books);
         }
         if self.commands.is_abandoned() && self.stopping_since.is_none() {

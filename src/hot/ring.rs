@@ -164,6 +164,9 @@ pub enum Command {
     ReadBook(Box<BookCopy>),
     /// A buffer of the pool comes home.
     Recycle(Vec<u8>),
+    /// The engine is about to stop: what reports show of the books is how they are now. Whatever is cut off from here on is no
+    /// news, whoever closes it first.
+    Stopping,
     /// Close every connection, then end.
     Stop,
 }

@@ -649,16 +649,23 @@ fn a_handler_that_panics_on_a_book_is_named_whatever_turned_it() {
 
 #[test]
 fn what_is_published_of_the_books_while_a_core_stops_is_how_they_were_until_then() {
-    let mut rig = Rig::new(Venue::BinanceSpot);
-    let mut peer = rig.attach(0, 0);
-    rig.live(&mut peer);
-    rig.tell(Command::Stop);
-    drop(peer);
-    rig.until("the end of the connection", |rig| rig.core.has_stopped());
-    let cut = BookState::Stale(StaleReason::Disconnected);
-    assert_eq!(rig.calls(), [Call::Book(0, 10, cut, false), Call::Book(1, 10, cut, false)], "the strategy is told");
-    assert_eq!(rig.published(), [0, 2, 0]);
-    assert_eq!(rig.stats.books.stale_by_reason[StaleReason::Disconnected as usize].get(), 0);
+    // The cold side may close a connection before the core is told to stop.
+    for is_closed_before in [false, true] {
+        let mut rig = Rig::new(Venue::BinanceSpot);
+        let mut peer = rig.attach(0, 0);
+        rig.live(&mut peer);
+        if is_closed_before {
+            rig.tell(Command::Stopping);
+            rig.drop_connection(0);
+        }
+        rig.tell(Command::Stop);
+        drop(peer);
+        rig.until("the end of the connection", |rig| rig.core.has_stopped());
+        let cut = BookState::Stale(StaleReason::Disconnected);
+        assert_eq!(rig.calls(), [Call::Book(0, 10, cut, false), Call::Book(1, 10, cut, false)], "the strategy is told");
+        assert_eq!(rig.published(), [0, 2, 0]);
+        assert_eq!(rig.stats.books.stale_by_reason[StaleReason::Disconnected as usize].get(), 0);
+    }
 }
 
 // ---------------------------------------------------------------------------------------------- by chance
