@@ -13,7 +13,6 @@ use super::snapshot_report::SnapshotSettings;
 use crate::limits::LEG_PLACES;
 use crate::market::{MonoNs, Symbol};
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 /// One leg's book that was in need, or is.
 #[derive(Clone, Copy, Debug)]
@@ -61,7 +60,7 @@ impl LegRepairs {
                     // One that does not last is not repaired as fast as it breaks.
                     let is_stable = now >= after(need.met_at, self.settings.stable_after);
                     let failures = if is_stable { 0 } else { need.failures };
-                    let ready_at = if is_stable { now } else { after(now, self.wait(failures)) };
+                    let ready_at = if is_stable { now } else { after(now, self.settings.backoff(failures)) };
                     let failures = failures + u32::from(!is_stable);
                     Need { is_open, asked_until: None, failures, ready_at, ..need }
                 }
@@ -89,7 +88,7 @@ impl LegRepairs {
         for need in self.needs.values_mut().filter(|need| need.is_open) {
             if need.asked_until.is_some_and(|until| until <= now) {
                 need.asked_until = None;
-                need.ready_at = after(now, wait(&settings, need.failures));
+                need.ready_at = after(now, settings.backoff(need.failures));
                 need.failures += 1;
             }
         }
@@ -121,15 +120,6 @@ impl LegRepairs {
     pub fn asked(&self, symbol: Symbol) -> u64 {
         self.asked.get(&symbol.index()).copied().unwrap_or(0)
     }
-
-    fn wait(&self, failures: u32) -> Duration {
-        wait(&self.settings, failures)
-    }
-}
-
-/// The wait behind so many failures.
-fn wait(settings: &SnapshotSettings, failures: u32) -> Duration {
-    settings.backoff_base.saturating_mul(1 << failures.min(16)).min(settings.backoff_cap)
 }
 
 #[cfg(test)]

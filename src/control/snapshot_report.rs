@@ -35,6 +35,14 @@ pub struct SnapshotSettings {
     pub round_trip: Duration,
 }
 
+impl SnapshotSettings {
+    /// The wait before the next try behind so many failures in a row before this one.
+    #[must_use]
+    pub fn backoff(&self, failures: u32) -> Duration {
+        self.backoff_base.saturating_mul(1 << failures.min(16)).min(self.backoff_cap)
+    }
+}
+
 impl Default for SnapshotSettings {
     fn default() -> Self {
         Self {

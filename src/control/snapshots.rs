@@ -632,9 +632,9 @@ impl Snapshots {
 
     /// A try came to nothing: counts it, and gives the wait before the next.
     fn fail(&self, book: &mut Kept) -> Duration {
-        let doublings = book.failures.min(16);
+        let wait = self.settings.backoff(book.failures);
         book.failures += 1;
-        self.settings.backoff_base.saturating_mul(1 << doublings).min(self.settings.backoff_cap)
+        wait
     }
 
     fn failed(&self, book: &mut Kept, now: MonoNs, actions: &mut Vec<SnapshotAction>) -> Duration {
