@@ -165,18 +165,7 @@ proptest! {
         // Two legs that bring all of it again, id by id, stay below the repeats in a row that mean a new numbering.
         const LAST: u64 = 100;
         let cut: Vec<Vec<(u64, u64)>> = lengths.iter().map(|lengths| batches(LAST, lengths)).collect();
-        let stats = ConnectionStats::default();
-        let mut overlap = legs(venue, StreamKind::BOOK, plays.0);
-        let feed = |at: usize, position: usize| {
-            let &(start, last) = cut[at].get(position)?;
-            Some((Mark::Book { kind: BookKind::Delta, start, last }, (start, last)))
-        };
-        // Whoever comes again begins in the middle of the stream.
-        let begins = |at: usize, other: usize, position: usize| {
-            let id = cut[other].get(position).map_or(LAST, |batch| batch.0);
-            cut[at].partition_point(|batch| batch.1 < id)
-        };
-        let played = play(&mut overlap, &plays, StreamKind::BOOK, &stats, feed, begins);
+        let played = play_cut(venue, &plays, &cut, LAST);
         let mut book: Option<BTreeMap<u64, u64>> = None;
         let mut last = 0;
         let is_lossy = plays.1.iter().any(|step| matches!(step, Step::Lost(_)));
@@ -236,19 +225,9 @@ proptest! {
             batches.retain(|&(start, last)| !has_hole[at] || last < hole.start || start >= hole.end);
             batches
         }).collect();
-        let stats = ConnectionStats::default();
-        let mut overlap = legs(venue, StreamKind::BOOK, plays.0);
-        let feed = |at: usize, position: usize| {
-            let &(start, last) = cut[at].get(position)?;
-            Some((Mark::Book { kind: BookKind::Delta, start, last }, (start, last)))
-        };
-        let begins = |at: usize, other: usize, position: usize| {
-            let id = cut[other].get(position).map_or(LAST, |batch| batch.0);
-            cut[at].partition_point(|batch| batch.1 < id)
-        };
         let is_lossy = plays.1.iter().any(|step| matches!(step, Step::Lost(_)));
         let (mut last, mut brought) = (0, Vec::new());
-        for (at, batch, _, delivered) in play(&mut overlap, &plays, StreamKind::BOOK, &stats, feed, begins) {
+        for (at, batch, _, delivered) in play_cut(venue, &plays, &cut, LAST) {
             brought.push(batch);
             last = delivered.last().map_or(last, |delivered| delivered.1);
             let held = brought.iter().find(|&&(start, end)| start <= last + 1 && end > last);
@@ -343,6 +322,20 @@ const PRICES: u64 = 6;
 /// The venue's book after update `id`: each update sets one level.
 fn book_at(id: u64) -> BTreeMap<u64, u64> {
     (1..=id).map(|id| (id.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32).rem_euclid(PRICES)).zip(1..=id).collect()
+}
+
+/// [`play`] of a chained book whose ids up to `last` each leg cuts for itself. Whoever comes again begins in the middle.
+fn play_cut(venue: Venue, plays: &(usize, Vec<Step>), cut: &[Vec<(u64, u64)>], last: u64) -> Vec<Played<(u64, u64)>> {
+    let feed = |at: usize, position: usize| {
+        let &(start, last) = cut[at].get(position)?;
+        Some((Mark::Book { kind: BookKind::Delta, start, last }, (start, last)))
+    };
+    let begins = |at: usize, other: usize, position: usize| {
+        let id = cut[other].get(position).map_or(last, |batch| batch.0);
+        cut[at].partition_point(|batch| batch.1 < id)
+    };
+    let mut overlap = legs(venue, StreamKind::BOOK, plays.0);
+    play(&mut overlap, plays, StreamKind::BOOK, &ConnectionStats::default(), feed, begins)
 }
 
 /// Ids from 1 to `last`, cut into batches by these lengths.
