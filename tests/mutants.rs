@@ -1,5 +1,5 @@
-//! Damaged messages: whatever is wrong with one, the expected-shape scanner of every kind of instructions either reads it as
-//! the order-tolerant reader does, or leaves it to that reader. Never a misread.
+//! Damaged messages: whatever is wrong with one, the scanner of every kind of instructions, in the expected order and in any
+//! order, either reads it as the tape of a JSON parser says, or leaves it to that. Never a misread.
 //!
 //! Seeds are one message or more of every channel of the four venues, written here to the documented shapes, and the
 //! recorded ones where `TICKWIRE_FRAMES` names their folder. A space in front of a message keeps the scanner from it and
@@ -112,8 +112,90 @@ const BYBIT: &[&str] = &[
     r#"{"topic":"allLiquidation.BTCUSDT","type":"snapshot","ts":1739502303204,"data":[{"T":1739502302929,"s":"BTCUSDT","S":"Sell","v":"2","p":"0.04"},{"T":1739502302929,"s":"ETHUSDT","S":"Buy","v":"2.5","p":"0.05"}]}"#,
 ];
 
-/// Damages a message in one way or two.
+/// Where the bytes stand that are outside every string, and what bracket depth they have.
+fn outside_strings(message: &[u8]) -> Vec<(usize, usize)> {
+    let (mut places, mut depth, mut is_inside, mut is_escaped) = (Vec::new(), 0_usize, false, false);
+    for (at, &byte) in message.iter().enumerate() {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' if is_inside => is_escaped = true,
+            b'"' => is_inside = !is_inside,
+            _ if is_inside => {}
+            b'{' | b'[' => {
+                depth += 1;
+                places.push((at, depth));
+            }
+            b'}' | b']' => {
+                places.push((at, depth));
+                depth = depth.saturating_sub(1);
+            }
+            _ => places.push((at, depth)),
+        }
+    }
+    places
+}
+
+/// The same message with the members of one of its objects (or the elements of one of its arrays) in another order.
+fn rearrange(message: &mut Vec<u8>, chance: &mut Chance) {
+    let places = outside_strings(message);
+    let openings: Vec<_> = places.iter().filter(|&&(at, _)| matches!(message[at], b'{' | b'[')).collect();
+    if openings.is_empty() {
+        return;
+    }
+    let &(start, depth) = openings[chance.below(openings.len())];
+    let ends = |&&(at, at_depth): &&(usize, usize)| at > start && at_depth == depth;
+    let mut commas: Vec<usize> = Vec::new();
+    let mut close = None;
+    for &(at, _) in places.iter().filter(ends) {
+        match message[at] {
+            b',' => commas.push(at),
+            b'}' | b']' => {
+                close = Some(at);
+                break;
+            }
+            _ => {}
+        }
+    }
+    let Some(close) = close else { return };
+    let mut parts: Vec<Vec<u8>> = Vec::new();
+    let mut from = start + 1;
+    for end in commas.into_iter().chain([close]) {
+        parts.push(message[from..end].to_vec());
+        from = end + 1;
+    }
+    for at in (1..parts.len()).rev() {
+        parts.swap(at, chance.below(at + 1));
+    }
+    message.splice(start + 1..close, parts.join(&b','));
+}
+
+/// The same message with white space in it.
+fn space(message: &mut Vec<u8>, chance: &mut Chance) {
+    for (at, _) in outside_strings(message).into_iter().rev() {
+        if matches!(message[at], b'{' | b'}' | b'[' | b']' | b',' | b':') {
+            let side = chance.below(2);
+            let space: &[u8] = [&b""[..], b" ", b"\n", b"\t \r"][chance.below(4)];
+            message.splice(at + side..at + side, space.iter().copied());
+        }
+    }
+}
+
+/// Another form of a message, then damaged in one way or two; sometimes only one of both.
 fn damage(message: &mut Vec<u8>, other: &[u8], chance: &mut Chance) {
+    let form = chance.below(12);
+    if matches!(form, 0..=2) {
+        rearrange(message, chance);
+    }
+    if matches!(form, 2 | 3) {
+        space(message, chance);
+    }
+    if form >= 4 || chance.below(2) == 0 {
+        hurt(message, other, chance);
+    }
+}
+
+/// Damages a message in one way or two.
+fn hurt(message: &mut Vec<u8>, other: &[u8], chance: &mut Chance) {
     const TELLING: &[u8] = b"\"\\{}[],:.-+eE0123456789 \n\x00\x1f\x7f\x80\xfftfnullSBab@";
     for _ in 0..=chance.below(2) {
         let at = chance.below(message.len());
@@ -147,10 +229,14 @@ fn damage(message: &mut Vec<u8>, other: &[u8], chance: &mut Chance) {
 
 /// One connection of every kind of instructions, and one that the scanner never sees a message of.
 struct Readers {
-    scanners: Vec<(Cpu, Decoder)>,
-    tolerant: Decoder,
+    /// For each kind of instructions the reader of the expected shape, and one that never sees it.
+    scanners: Vec<(Cpu, Decoder, Decoder)>,
+    /// Reads every message as any JSON.
+    tape: Decoder,
     scratch: DecoderScratch,
     symbols: HotSymbols,
+    /// Messages that the reader of any order took itself.
+    taken_in_any_order: usize,
 }
 
 type Answer = (Result<Decoded, DecodeError>, Vec<Event>);
@@ -164,19 +250,20 @@ impl Readers {
             symbols.add(table.spec(symbol).unwrap());
         }
         let here = Cpu::ALL.into_iter().filter(|cpu| cpu.is_here());
-        let scanners = here.map(|cpu| (cpu, Decoder::with_cpu(venue, Form::Combined, None, cpu))).collect();
-        let tolerant = Decoder::new(venue, Form::Combined, None);
-        Self { scanners, tolerant, scratch: DecoderScratch::new(), symbols }
+        let scanner = |cpu| Decoder::with_cpu(venue, Form::Combined, None, cpu);
+        let scanners = here.map(|cpu| (cpu, scanner(cpu), scanner(cpu))).collect();
+        let tape = Decoder::without_expectation(venue, Form::Combined, None);
+        Self { scanners, tape, scratch: DecoderScratch::new(), symbols, taken_in_any_order: 0 }
     }
 
     /// Reads a message in all ways; panics where they differ. True if the scanner took it.
     fn read(&mut self, message: &[u8]) -> bool {
+        let expected = decode(&mut self.tape, message, &self.symbols, &mut self.scratch);
         let spaced = [b" ", message].concat();
-        let expected = decode(&mut self.tolerant, &spaced, &self.symbols, &mut self.scratch);
         let mut is_taken = false;
-        for (cpu, decoder) in &mut self.scanners {
-            let answer = decode(decoder, message, &self.symbols, &mut self.scratch);
+        for (cpu, scanner, other) in &mut self.scanners {
             let what = || format!("{cpu:?}: {}", String::from_utf8_lossy(message));
+            let answer = decode(scanner, message, &self.symbols, &mut self.scratch);
             assert_eq!(answer.1, expected.1, "{}", what());
             if answer.0 == Ok(Decoded::Data(Tier::One)) {
                 is_taken = true;
@@ -184,6 +271,10 @@ impl Readers {
             } else {
                 assert_eq!(answer.0, expected.0, "{}", what());
             }
+            let answer = decode(other, &spaced, &self.symbols, &mut self.scratch);
+            assert_eq!(answer, expected, "in any order, {}", what());
+            // Only what the tape read leaves a copy.
+            self.taken_in_any_order += usize::from(answer.0.is_ok() && self.scratch.pristine().is_empty());
         }
         is_taken
     }
@@ -224,8 +315,12 @@ fn survive(venue: Venue, written: &[&str], folder: &str) {
         damage(&mut message, other, &mut chance);
         taken += usize::from(readers.read(&message));
     }
-    eprintln!("{venue}: {taken} of {count} damaged messages were still of the expected shape");
+    let in_any_order = readers.taken_in_any_order / readers.scanners.len();
+    eprintln!(
+        "{venue}: of {count} damaged messages {taken} were still of the expected shape, {in_any_order} of a known one"
+    );
     assert!(taken > count / 100, "{taken} of {count}");
+    assert!(in_any_order > taken, "{in_any_order} of {count}");
 }
 
 #[test]

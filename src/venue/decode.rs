@@ -386,11 +386,22 @@ impl Decoder {
     /// [`Self::new`] for these instructions, or for the best that this machine has instead.
     #[must_use]
     pub fn with_cpu(venue: Venue, _form: Form, raw_stream: Option<&str>, cpu: Cpu) -> Self {
+        Self::with_isas(venue, raw_stream, Some(Isas::new(cpu)))
+    }
+
+    /// A decoder that expects nothing: every message is parsed as any JSON by simd-json and looked up in what that made of it.
+    /// Slower by multiples; what the others are compared with.
+    #[must_use]
+    pub fn without_expectation(venue: Venue, _form: Form, raw_stream: Option<&str>) -> Self {
+        Self::with_isas(venue, raw_stream, None)
+    }
+
+    fn with_isas(venue: Venue, raw_stream: Option<&str>, isas: Option<Isas>) -> Self {
         match venue {
             Venue::BinanceSpot | Venue::BinanceUsdm => {
-                Self::Binance(binance::decode::Decoder::new(venue, raw_stream, Isas::new(cpu)))
+                Self::Binance(binance::decode::Decoder::new(venue, raw_stream, isas))
             }
-            Venue::BybitSpot | Venue::BybitLinear => Self::Bybit(bybit::decode::Decoder::new(venue, Isas::new(cpu))),
+            Venue::BybitSpot | Venue::BybitLinear => Self::Bybit(bybit::decode::Decoder::new(venue, isas)),
         }
     }
 

@@ -70,7 +70,7 @@ impl Sink for Ledger {
 pub(super) struct Bench {
     pub(super) decoder: Decoder,
     pub(super) scratch: DecoderScratch,
-    symbols: HotSymbols,
+    pub(super) symbols: HotSymbols,
 }
 
 impl Bench {
@@ -80,17 +80,22 @@ impl Bench {
 
     /// [`Self::new`] for these instructions.
     pub(super) fn with_cpu(venue: Venue, raw_stream: Option<&str>, cpu: Cpu) -> Self {
+        Self::of(Decoder::with_cpu(venue, Form::Combined, raw_stream, cpu), venue)
+    }
+
+    /// One whose decoder reads everything from the tape.
+    pub(super) fn of_tape(venue: Venue, raw_stream: Option<&str>) -> Self {
+        Self::of(Decoder::without_expectation(venue, Form::Combined, raw_stream), venue)
+    }
+
+    fn of(decoder: Decoder, venue: Venue) -> Self {
         let mut table = SymbolTable::default();
         let mut symbols = HotSymbols::new();
         for name in ["BTCUSDT", "ETHUSDT"] {
             let symbol = table.add(venue, name, 2, 3, None).unwrap();
             symbols.add(table.spec(symbol).unwrap());
         }
-        Self {
-            decoder: Decoder::with_cpu(venue, Form::Combined, raw_stream, cpu),
-            scratch: DecoderScratch::new(),
-            symbols,
-        }
+        Self { decoder, scratch: DecoderScratch::new(), symbols }
     }
 
     /// Decodes one message.

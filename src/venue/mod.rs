@@ -12,7 +12,8 @@
 //!             trades.rs    trades asked for by id, and what the answer holds (cold)
 //!             instruments.rs  steps, dates and names in an instrument list (cold)
 //!             shape.rs     what a message is expected to look like, as data
-//!             tape.rs      any JSON: simd-json with reusable buffers (tier two)
+//!             any_order.rs a known shape in any order, with white space and unknown members (tier two)
+//!             tape.rs      any JSON: simd-json with reusable buffers (tier two, where that refuses)
 //!             scan.rs      the expected shape only: every literal and digit checked (tier one)
 //!             template.rs  texts with holes: pings we write, answers to a server's ping
 //!             isa          what the scanner asks of the CPU: portable, SSE4.1, AVX-512
@@ -21,6 +22,7 @@
 //!             fields.rs    what a shape's values mean: grid prices, times, symbols
 //! ```
 
+mod any_order;
 mod channel;
 mod decode;
 mod fields;

@@ -10,6 +10,7 @@
 //! may look at what is readable behind the message, but what it finds there changes nothing: the last byte it walks over must
 //! be the message's own last.
 
+use super::any_order;
 use super::decode::Found;
 use super::isa::{Isa, Portable, WINDOW, Work};
 use super::number::{Number, parse_uint};
@@ -64,6 +65,33 @@ impl<'a> Cursor<'a> {
     pub(super) fn literal(&mut self, literal: &[u8]) -> Option<()> {
         self.rest = self.rest.strip_prefix(literal)?;
         Some(())
+    }
+
+    /// Steps over white space (RFC 8259 section 2), of which there is none in most messages.
+    #[inline(always)]
+    pub(super) fn space(&mut self) {
+        if self.rest.first().is_some_and(|&byte| byte <= b' ') {
+            // The cursor goes by value, so that its address is never taken and it stays in registers.
+            *self = self.spaced();
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn spaced(mut self) -> Self {
+        while let [b' ' | b'\t' | b'\n' | b'\r', rest @ ..] = self.rest {
+            self.rest = rest;
+        }
+        self
+    }
+
+    /// Steps over exactly these bytes, and over white space before them where members come in any order.
+    #[inline(always)]
+    pub(super) fn token<I: Isa>(&mut self, _isa: I, token: &[u8]) -> Option<()> {
+        if const { I::IS_ANY_ORDER } {
+            self.space();
+        }
+        self.literal(token)
     }
 
     /// A string whose opening quote was walked already, up to and over its closing quote. Plain ASCII only: a
@@ -123,7 +151,6 @@ impl<'a> Cursor<'a> {
         {
             return Some(number);
         }
-        // The cursor goes by value, so that its address is never taken and it stays in registers.
         let (number, cursor) = self.number_rare()?;
         *self = cursor;
         Some(number)
@@ -183,7 +210,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Any scalar: a plain string, a number, `true`, `false` or `null`.
-    fn skip_scalar(&mut self, isa: impl Isa) -> Option<()> {
+    pub(super) fn skip_scalar(&mut self, isa: impl Isa) -> Option<()> {
         match *self.rest.first()? {
             b'"' => {
                 self.literal(b"\"")?;
@@ -193,6 +220,14 @@ impl<'a> Cursor<'a> {
             b'n' => self.literal(b"null"),
             _ => self.skip_number(),
         }
+    }
+
+    /// The text of a JSON number, as it stands.
+    #[cold]
+    pub(super) fn number_text(&mut self) -> Option<&'a [u8]> {
+        let start = self.rest;
+        self.skip_number()?;
+        start.get(..start.len() - self.rest.len())
     }
 
     /// A number by the grammar of RFC 8259 section 6, but for exponents, which tier two may take.
@@ -253,6 +288,22 @@ impl End {
         }
         (cursor.ahead() == behind).then_some(())
     }
+
+    /// The same with white space anywhere, and members that nobody knows behind a wrapped object.
+    #[inline(always)]
+    pub(super) fn check_spaced(self, isa: impl Isa, cursor: &mut Cursor<'_>) -> Option<()> {
+        let Self::Message { is_wrapped, behind } = self else { return Some(()) };
+        if is_wrapped {
+            while any_order::goes_on(cursor)? {
+                let (key, _) = any_order::key(isa, cursor)?;
+                any_order::skip_unknown(isa, key, cursor)?;
+            }
+        }
+        while cursor.ahead() > behind && cursor.rest.first().is_some_and(|byte| b" \t\n\r".contains(byte)) {
+            cursor.skip(1)?;
+        }
+        (cursor.ahead() == behind).then_some(())
+    }
 }
 
 /// What tier one makes of an object's members.
@@ -268,6 +319,12 @@ pub(super) trait Reader<'a> {
 
     /// Forgets what an attempt with another order left.
     fn restart(&mut self) {}
+
+    /// Whether the slots have what [`Self::nested`] and [`Self::levels`] need of them.
+    #[inline(always)]
+    fn is_ready(&self, _slots: &Slots<'a>) -> bool {
+        true
+    }
 
     /// Walks the whole value of a [`Kind::Nested`] member, or refuses it. `slots` has the members before it.
     fn nested(&mut self, _slots: &Slots<'a>, _cursor: &mut Cursor<'a>) -> Option<()> {
@@ -394,8 +451,8 @@ macro_rules! messages {
 }
 pub(super) use messages;
 
-/// Walks one object of shape `S` in the order its connection expects, or in another one the shape knows, and `end`
-/// behind it; then builds from its slots. What was built, and the cursor behind the object.
+/// Walks one object of shape `S` in the order its connection expects, or in another one the shape knows (or in any order, for
+/// who asks for that), and `end` behind it; then builds from its slots. What was built, and the cursor behind the object.
 #[inline(always)]
 pub(super) fn expect<'a, S: Shape, R: Reader<'a>>(
     expectation: &mut Expectation,
@@ -403,6 +460,9 @@ pub(super) fn expect<'a, S: Shape, R: Reader<'a>>(
     end: End,
     reader: &mut R,
 ) -> Option<(R::Event, Cursor<'a>)> {
+    if const { <R::Isa as Isa>::IS_ANY_ORDER } {
+        return any_order::walk::<S, R>(expectation, cursor, end, reader);
+    }
     let (order, learned) = expectation.first();
     reader.restart();
     let walked = if order < const { S::ORDERS.len() } {
@@ -612,7 +672,7 @@ fn scan_lead(member: &Member, is_first: bool, cursor: &mut Cursor<'_>) -> Option
 }
 
 #[inline(always)]
-fn scan_value<'a>(
+pub(super) fn scan_value<'a>(
     member: &Member,
     slot: usize,
     cursor: &mut Cursor<'a>,
@@ -636,7 +696,7 @@ fn scan_value<'a>(
 
 /// A value that no reader walks itself.
 #[inline(always)]
-fn scan_plain<'a>(
+pub(super) fn scan_plain<'a>(
     member: &Member,
     slot: usize,
     cursor: &mut Cursor<'a>,

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!                  ┌─ tier one (scan.rs): walks the members in a known order, checking every byte
-//! shape (members) ─┼─ tier two (tape.rs): looks each member up, in any order
+//! shape (members) ─┼─ tier two (any_order.rs, then tape.rs): looks each member up, in any order
 //!                  └─ the tests' generator: makes messages
 //! both tiers ──► Slots (integers and byte ranges) ──► one builder per event kind ──► event
 //! ```
@@ -10,6 +10,7 @@
 
 use super::number::Number;
 use super::scan::{Cursor, End, Reader};
+use std::mem::MaybeUninit;
 
 /// Most members of one object that a shape names.
 pub(super) const MEMBER_COUNT_MAX: usize = 32;
@@ -60,6 +61,8 @@ pub(super) enum Kind {
 pub(super) struct Member {
     /// Its key.
     pub(super) key: &'static str,
+    /// The first sixteen bytes of its key, zeros behind a shorter one.
+    pub(super) packed: u128,
     /// What stands before its value when another member stands before it: `,"key":`.
     pub(super) lead: &'static str,
     /// The same with the opening quote of a string: `,"key":"`.
@@ -84,6 +87,18 @@ pub(super) const fn required(members: &[Member]) -> u32 {
     set
 }
 
+/// The first sixteen bytes of a key, little endian, zeros behind a shorter one: [`crate::market::pack`] for constants.
+pub(super) const fn packed(key: &str) -> u128 {
+    let key = key.as_bytes();
+    let mut bytes = [0; 16];
+    let mut at = 0;
+    while at < key.len() && at < bytes.len() {
+        bytes[at] = key[at];
+        at += 1;
+    }
+    u128::from_le_bytes(bytes)
+}
+
 /// Writes a shape: a module with one slot constant per member, and the table `MEMBERS`.
 macro_rules! shape {
     ($(#[$doc:meta])* mod $name:ident { $($slot:ident = $key:literal $presence:ident $kind:expr;)* }) => {
@@ -101,6 +116,7 @@ macro_rules! shape {
             /// Every member, in documented order.
             pub(in crate::venue) const MEMBERS: &[Member] = &[$(Member {
                 key: $key,
+                packed: $crate::venue::shape::packed($key),
                 lead: concat!(",\"", $key, "\":"),
                 lead_quoted: concat!(",\"", $key, "\":\""),
                 kind: $kind,
@@ -196,39 +212,39 @@ pub(super) trait Shape {
     ) -> Option<(R::Event, Cursor<'a>)>;
 }
 
-/// What one member's value left behind.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Slot<'a> {
-    /// An integer, a bool, a word's position, a place on the tape.
-    pub(super) int: u64,
-    /// The bytes of a string, or a number.
-    pub(super) number: Number<'a>,
-    /// The second number of a [`Kind::Touch`].
-    pub(super) more: Number<'a>,
-}
-
-impl Slot<'_> {
-    const EMPTY: Self = Self { int: 0, number: Number::unread(&[]), more: Number::unread(&[]) };
-}
-
-/// A constant as a whole: an array that a loop fills would not be taken apart into registers.
-const EMPTY_SLOTS: [Slot<'static>; MEMBER_COUNT_MAX] = [Slot::EMPTY; MEMBER_COUNT_MAX];
-
-/// The values of one object, by member. What both tiers fill and every builder reads.
+/// The values of one object, by member. What both tiers fill and every builder reads. What no member was read into is never
+/// written, so that an object costs what its members cost.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Slots<'a> {
     /// Which members were there, as a set of slots.
     pub(super) present: u32,
     /// True if the object had a member that the engine does not carry.
     pub(super) has_other: bool,
-    slots: [Slot<'a>; MEMBER_COUNT_MAX],
+    /// The members whose number was written.
+    numbered: u32,
+    /// The members whose second number was.
+    paired: u32,
+    /// An integer, a bool, a word's position, a place on the tape.
+    ints: [u64; MEMBER_COUNT_MAX],
+    /// The bytes of a string, or a number.
+    numbers: [MaybeUninit<Number<'a>>; MEMBER_COUNT_MAX],
+    /// The second number of a [`Kind::Touch`].
+    more: [MaybeUninit<Number<'a>>; MEMBER_COUNT_MAX],
 }
 
 impl<'a> Slots<'a> {
     /// No member yet.
     #[inline(always)]
     pub(super) fn new() -> Self {
-        Self { present: 0, has_other: false, slots: EMPTY_SLOTS }
+        Self {
+            present: 0,
+            has_other: false,
+            numbered: 0,
+            paired: 0,
+            ints: [0; MEMBER_COUNT_MAX],
+            numbers: [MaybeUninit::uninit(); MEMBER_COUNT_MAX],
+            more: [MaybeUninit::uninit(); MEMBER_COUNT_MAX],
+        }
     }
 
     /// True if the member was there.
@@ -240,37 +256,45 @@ impl<'a> Slots<'a> {
     /// The integer of a member; zero if it was absent.
     #[inline(always)]
     pub(super) fn int(&self, slot: usize) -> u64 {
-        self.slots[slot].int
+        self.ints[slot]
     }
 
     /// The integer of an optional member.
     #[inline(always)]
     pub(super) fn int_if(&self, slot: usize) -> Option<u64> {
-        if self.has(slot) { Some(self.slots[slot].int) } else { None }
+        if self.has(slot) { Some(self.ints[slot]) } else { None }
     }
 
     /// The text of a member; empty if it was absent.
     #[inline(always)]
     pub(super) fn text(&self, slot: usize) -> &'a [u8] {
-        self.slots[slot].number.text()
+        self.number(slot).text()
     }
 
-    /// The number of a member.
+    /// The number of a member; of an empty text if it was absent.
     #[inline(always)]
     pub(super) fn number(&self, slot: usize) -> Number<'a> {
-        self.slots[slot].number
+        if self.numbered & (1 << slot) == 0 {
+            return Number::unread(&[]);
+        }
+        // SAFETY: its bit is set nowhere but where it was written.
+        unsafe { self.numbers[slot].assume_init() }
     }
 
     /// The second number of a [`Kind::Touch`].
     #[inline(always)]
     pub(super) fn more(&self, slot: usize) -> Number<'a> {
-        self.slots[slot].more
+        if self.paired & (1 << slot) == 0 {
+            return Number::unread(&[]);
+        }
+        // SAFETY: its bit is set nowhere but where it was written.
+        unsafe { self.more[slot].assume_init() }
     }
 
     #[inline(always)]
     pub(super) fn set_int(&mut self, slot: usize, int: u64) {
         self.present |= 1 << slot;
-        self.slots[slot].int = int;
+        self.ints[slot] = int;
     }
 
     #[inline(always)]
@@ -281,19 +305,25 @@ impl<'a> Slots<'a> {
     #[inline(always)]
     pub(super) fn set_number(&mut self, slot: usize, number: Number<'a>) {
         self.present |= 1 << slot;
-        self.slots[slot].number = number;
+        self.numbers[slot].write(number);
+        self.numbered |= 1 << slot;
     }
 
     #[inline(always)]
     pub(super) fn set_touch(&mut self, slot: usize, price: Number<'a>, qty: Number<'a>) {
-        self.present |= 1 << slot;
-        self.slots[slot] = Slot { int: 1, number: price, more: qty };
+        self.set_int(slot, 1);
+        self.set_number(slot, price);
+        self.more[slot].write(qty);
+        self.paired |= 1 << slot;
     }
 
     /// The member was `null`: as if it were absent.
     pub(super) fn clear(&mut self, slot: usize) {
-        self.present &= !(1 << slot);
-        self.slots[slot] = Slot::EMPTY;
+        let kept = !(1 << slot);
+        self.present &= kept;
+        self.numbered &= kept;
+        self.paired &= kept;
+        self.ints[slot] = 0;
     }
 }
 
@@ -382,12 +412,32 @@ impl Learned {
 pub(super) struct Expectation {
     preferred: usize,
     learned: Learned,
+    /// The order that the reader of any order saw last, if it was learned from.
+    seen: u64,
+    /// False where an order says nothing of the next one.
+    learns: bool,
 }
 
 impl Expectation {
     /// The first documented order.
     pub(super) const fn new() -> Self {
-        Self { preferred: 0, learned: Learned::new() }
+        Self { preferred: 0, learned: Learned::new(), seen: 0, learns: true }
+    }
+
+    /// The documented orders and no other: of messages that never come in one order for long.
+    pub(super) const fn of_documents() -> Self {
+        Self { learns: false, ..Self::new() }
+    }
+
+    /// True if an object with this order of keys was not the last to be learned from.
+    #[inline(always)]
+    pub(super) fn is_new(&self, fingerprint: u64) -> bool {
+        self.learns && self.seen != fingerprint
+    }
+
+    /// An object with this order of keys was learned from.
+    pub(super) fn note(&mut self, fingerprint: u64) {
+        self.seen = fingerprint;
     }
 
     /// The order to try first, and the learned one. Orders 0 to `known_count - 1` are the shape's own; `known_count` is
@@ -422,8 +472,9 @@ impl Expectation {
     /// Tier two decoded a message in this order: expect it next, unless the shape has it already (then something else,
     /// white space perhaps, kept tier one from it).
     pub(super) fn learn(&mut self, learned: Learned, known: &'static [&'static [usize]]) {
+        self.seen = 0;
         let steps = learned.steps();
-        if steps.is_empty() || known.iter().any(|order| is_within(steps, order)) {
+        if !self.learns || steps.is_empty() || known.iter().any(|order| is_within(steps, order)) {
             return;
         }
         self.learned = learned;

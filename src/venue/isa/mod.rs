@@ -38,7 +38,10 @@ pub(super) struct NumberEnds {
 
 /// The questions.
 pub(super) trait Isa: Copy + std::fmt::Debug {
-    /// Does the work in a function of its own that is compiled for these instructions.
+    /// Whether the walk takes members in any order, and white space (`any_order.rs`).
+    const IS_ANY_ORDER: bool = false;
+
+    /// Does the work in a function of its own that is compiled for these instructions (with AVX-512: for SSE4.1).
     fn run<W: Work>(self, work: &mut W) -> W::Output;
 
     /// Where a plain string ends: the first quote, backslash, control byte or byte that is not ASCII; [`WINDOW`] if none.

@@ -23,6 +23,7 @@ use self::shapes::{
 };
 use self::tier_one::Scan;
 use crate::market::{BookKind, BookUpdate, Received, Venue};
+use crate::venue::any_order::InAnyOrder;
 use crate::venue::decode::{DecoderScratch, Found};
 use crate::venue::fields::{Context, Known, LevelScratch, slot_time};
 use crate::venue::isa::{Isas, Portable};
@@ -35,7 +36,8 @@ use crate::venue::{DecodeError, Decoded, HotSymbols, Payload, Reason, Sink, Tier
 #[derive(Debug)]
 pub struct Decoder {
     venue: Venue,
-    isas: Isas,
+    /// None: every message goes to the tape.
+    isas: Option<Isas>,
     /// The one stream of a raw connection, if it carries one only.
     raw_stream: Option<Box<str>>,
     orders: Orders,
@@ -59,7 +61,7 @@ struct Orders {
 }
 
 impl Decoder {
-    pub(in crate::venue) fn new(venue: Venue, raw_stream: Option<&str>, isas: Isas) -> Self {
+    pub(in crate::venue) fn new(venue: Venue, raw_stream: Option<&str>, isas: Option<Isas>) -> Self {
         let orders = Orders {
             trade: Expectation::new(),
             quote: Expectation::new(),
@@ -87,17 +89,52 @@ impl Decoder {
         sink: &mut S,
     ) -> Result<Decoded, DecodeError> {
         let known = Known { venue: self.venue, received, symbols };
-        if let Some(found) = self.scan(&message, &known, scratch) {
-            scratch.events.give(found, &scratch.levels, sink);
-            return Ok(Decoded::Data(Tier::One));
+        if let Some(isas) = self.isas {
+            if let Some(found) = self.scan(isas, &message, &known, scratch) {
+                scratch.events.give(found, &scratch.levels, sink);
+                return Ok(Decoded::Data(Tier::One));
+            }
+            if let Some(found) = self.scan_any_order(isas, &message, &known, scratch) {
+                scratch.events.give(found, &scratch.levels, sink);
+                return Ok(Decoded::Data(Tier::TwoAfterOne));
+            }
         }
         let context = Context { isa: Portable, known: &known };
         self.decode_any(&mut message, &context, scratch, sink)
     }
 
     /// Tier one. Not generic, so that it is compiled once and not once for every sink.
-    fn scan(&mut self, message: &Payload<'_>, known: &Known<'_>, scratch: &mut DecoderScratch) -> Option<Found> {
-        let mut scan = Scan {
+    fn scan(
+        &mut self,
+        isas: Isas,
+        message: &Payload<'_>,
+        known: &Known<'_>,
+        scratch: &mut DecoderScratch,
+    ) -> Option<Found> {
+        isas.run(&mut self.scanner(message, known, scratch))
+    }
+
+    /// Tier two's first half.
+    #[cold]
+    #[inline(never)]
+    fn scan_any_order(
+        &mut self,
+        isas: Isas,
+        message: &Payload<'_>,
+        known: &Known<'_>,
+        scratch: &mut DecoderScratch,
+    ) -> Option<Found> {
+        isas.run(&mut InAnyOrder(&mut self.scanner(message, known, scratch)))
+    }
+
+    #[inline(always)]
+    fn scanner<'s>(
+        &'s mut self,
+        message: &'s Payload<'_>,
+        known: &'s Known<'_>,
+        scratch: &'s mut DecoderScratch,
+    ) -> Scan<'s> {
+        Scan {
             orders: &mut self.orders,
             raw_stream: self.raw_stream.as_deref(),
             known,
@@ -105,11 +142,10 @@ impl Decoder {
             behind: message.behind(),
             levels: &mut scratch.levels,
             events: &mut scratch.events,
-        };
-        self.isas.run(&mut scan)
+        }
     }
 
-    /// Tier two.
+    /// Tier two's second half: the tape.
     #[inline(never)]
     fn decode_any<S: Sink>(
         &mut self,

@@ -1,4 +1,5 @@
-//! Tier one: a message as its channel is expected to send it, wholly, or nothing.
+//! Tier one: a message as its channel is expected to send it, wholly, or nothing. And with [`any_order`] the first half of tier
+//! two: the same shapes in whatever order.
 
 use super::shapes::{
     AggTradeShape, CandleShape, DepthShape, ForceOrderShape, KlineShape, LiquidationOrderShape, MarkPriceShape,
@@ -6,6 +7,7 @@ use super::shapes::{
 };
 use super::{Orders, build};
 use crate::market::{AggTrade, BookKind, Kline, Liquidation, MarkPrice, Meta, Quote, Ticker, Trade};
+use crate::venue::any_order;
 use crate::venue::decode::{Events, Found};
 use crate::venue::fields::{Context, Known, LevelScratch, Listed, slot_time};
 use crate::venue::isa::{Isa, Work};
@@ -45,6 +47,9 @@ impl Work for Scan<'_> {
 
     #[inline(always)]
     fn run<I: Isa>(&mut self, isa: I) -> Option<Found> {
+        if const { I::IS_ANY_ORDER } {
+            return self.run_any_order(isa);
+        }
         let context = Context { isa, known: self.known };
         let padded = self.padded;
         let mut cursor = Cursor::new(padded);
@@ -61,6 +66,100 @@ impl Work for Scan<'_> {
             Some(expected) => expected,
             None => expected_otherwise(stream, walk.scan.orders)?,
         };
+        walk.run(expected)
+    }
+}
+
+impl<'s> Scan<'s> {
+    /// Tier two, of the same shapes: the wrapper's `stream` stands before its `data`, all else may stand anywhere.
+    #[inline(always)]
+    fn run_any_order<I: Isa>(&mut self, isa: I) -> Option<Found> {
+        let context = Context { isa, known: self.known };
+        let padded = self.padded;
+        let mut cursor = Cursor::new(padded);
+        let (is_wrapped, stream) = match wrapped_stream(isa, &mut cursor)? {
+            Some(stream) => (true, stream),
+            None => (false, self.raw_stream.map_or(&b""[..], str::as_bytes)),
+        };
+        let expected = expected_anywhere(isa, cursor)?;
+        Walk { scan: self, context: &context, at: padded.len() - cursor.ahead(), is_wrapped, stream }.run(expected)
+    }
+}
+
+/// The name in a wrapper's `stream`, with the cursor at its `data` then; or at the message's begin where it is none.
+#[inline(always)]
+fn wrapped_stream<'a, I: Isa>(isa: I, cursor: &mut Cursor<'a>) -> Option<Option<&'a [u8]>> {
+    let mut ahead = *cursor;
+    ahead.token(isa, b"{")?;
+    if any_order::key(isa, &mut ahead)?.0 != b"stream" {
+        return Some(None);
+    }
+    ahead.literal(b"\"")?;
+    let stream = ahead.text(isa)?.text();
+    while any_order::goes_on(&mut ahead)? {
+        let (key, _) = any_order::key(isa, &mut ahead)?;
+        if key == b"data" {
+            *cursor = ahead;
+            return Some(Some(stream));
+        }
+        any_order::skip_unknown(isa, key, &mut ahead)?;
+    }
+    None
+}
+
+/// What a payload is, by its `e` wherever that stands; without one by the members that only spot's messages have.
+#[inline(always)]
+fn expected_anywhere<I: Isa>(isa: I, mut cursor: Cursor<'_>) -> Option<Expected> {
+    cursor.token(isa, b"{")?;
+    let (mut count, mut has_update_id, mut has_symbol) = (0, false, false);
+    loop {
+        let (key, _) = any_order::key(isa, &mut cursor)?;
+        match key {
+            b"e" => {
+                cursor.literal(b"\"")?;
+                return expected_of(cursor.text(isa)?.text());
+            }
+            // An `e` behind it is foreign to that shape.
+            b"lastUpdateId" => return Some(Expected::PartialDepth),
+            b"u" => has_update_id = true,
+            b"s" => has_symbol = true,
+            _ => {}
+        }
+        count += 1;
+        // So begins spot's; an `e` of another kind behind it is foreign to that shape too.
+        let is_quote = has_update_id && has_symbol;
+        if is_quote && count == 2 {
+            return Some(Expected::Quote);
+        }
+        any_order::skip_value(isa, &mut cursor)?;
+        if !any_order::goes_on(&mut cursor)? {
+            return is_quote.then_some(Expected::Quote);
+        }
+    }
+}
+
+/// What a payload with this `e` is.
+#[inline(always)]
+fn expected_of(kind: &[u8]) -> Option<Expected> {
+    Some(match kind {
+        b"trade" => Expected::Trade,
+        b"bookTicker" => Expected::Quote,
+        b"depthUpdate" => Expected::Depth,
+        b"aggTrade" => Expected::AggTrade,
+        b"24hrTicker" => Expected::Ticker,
+        b"24hrMiniTicker" => Expected::MiniTicker,
+        b"kline" => Expected::Kline,
+        b"markPriceUpdate" => Expected::MarkPrice,
+        b"forceOrder" => Expected::ForceOrder,
+        _ => return None,
+    })
+}
+
+impl<'s, I: Isa> Walk<'_, 's, I> {
+    /// Walks the payload as what it is expected to be.
+    #[inline(always)]
+    fn run(&mut self, expected: Expected) -> Option<Found> {
+        let (isa, walk) = (self.context.isa, self);
         match expected {
             Expected::Trade => isa.run(&mut Apart(walk, Trades)),
             Expected::Quote => isa.run(&mut Apart(walk, Quotes)),
@@ -199,6 +298,11 @@ impl<'a, I: Isa> Reader<'a> for DepthReader<'_, '_, I> {
     }
 
     #[inline(always)]
+    fn is_ready(&self, slots: &Slots<'a>) -> bool {
+        slots.has(depth::SYMBOL)
+    }
+
+    #[inline(always)]
     fn levels(&mut self, slot: usize, slots: &Slots<'a>, cursor: &mut Cursor<'a>) -> Option<()> {
         let listed = match self.listed {
             Some(listed) => listed,
@@ -264,9 +368,9 @@ impl<'a, I: Isa> Reader<'a> for PartialDepthReader<'_, '_, I> {
     }
 }
 
-/// Writes a [`Reader`] of a message around the one object that its event is built from.
+/// Writes a [`Reader`] of a message around the one object that its event is built from, which may need a member before it.
 macro_rules! around {
-    ($name:ident of $event:ident: $shape:ty, |$this:ident, $outer:ident| $inner:expr, $time:expr) => {
+    ($name:ident of $event:ident: $shape:ty, behind [$($needed:expr)?], |$this:ident, $outer:ident| $inner:expr, $time:expr) => {
         struct $name<'r, 'c, I> {
             context: &'r Context<'c, I>,
             event: Option<$event>,
@@ -288,6 +392,11 @@ macro_rules! around {
             }
 
             #[inline(always)]
+            fn is_ready(&self, _slots: &Slots<'a>) -> bool {
+                true $(&& _slots.has($needed))?
+            }
+
+            #[inline(always)]
             fn nested(&mut self, $outer: &Slots<'a>, cursor: &mut Cursor<'a>) -> Option<()> {
                 let $this = &*self;
                 let reader = &mut $inner;
@@ -306,9 +415,9 @@ macro_rules! around {
     };
 }
 
-around!(KlineReader of Kline: CandleShape,
+around!(KlineReader of Kline: CandleShape, behind [kline::SYMBOL],
     |this, outer| CandleReader { context: this.context, symbol: outer.number(kline::SYMBOL) }, kline::EVENT_TIME);
-around!(ForceOrderReader of Liquidation: LiquidationOrderShape,
+around!(ForceOrderReader of Liquidation: LiquidationOrderShape, behind [],
     |this, _outer| OrderReader { context: this.context }, force_order::EVENT_TIME);
 
 /// What a payload is that begins like this; `None` if its first member is another one.

@@ -24,6 +24,7 @@ use crate::market::{
     BookKind, BookUpdate, Kline, KlineInterval, Level, Liquidation, Quote, Received, SequenceIds, Side, Symbol, Ticker,
     Trade, Venue, VenueTime,
 };
+use crate::venue::any_order::InAnyOrder;
 use crate::venue::decode::{DecoderScratch, Found};
 use crate::venue::fields::{Context, Known, LevelScratch, decimal, level_of, price, qty, slot_time, touch};
 use crate::venue::isa::{Isa, Isas, Portable};
@@ -36,7 +37,8 @@ use crate::venue::{DecodeError, Decoded, HotSymbols, Payload, Reason, Sink, Tier
 #[derive(Debug)]
 pub struct Decoder {
     venue: Venue,
-    isas: Isas,
+    /// None: every message goes to the tape.
+    isas: Option<Isas>,
     orders: Orders,
     tickers: Tickers,
 }
@@ -59,7 +61,7 @@ struct Orders {
 }
 
 impl Decoder {
-    pub(in crate::venue) fn new(venue: Venue, isas: Isas) -> Self {
+    pub(in crate::venue) fn new(venue: Venue, isas: Option<Isas>) -> Self {
         let orders = Orders {
             trades: Expectation::new(),
             trade: Expectation::new(),
@@ -68,7 +70,8 @@ impl Decoder {
             books: Expectation::new(),
             book: Expectation::new(),
             tickers: Expectation::new(),
-            ticker: Expectation::new(),
+            // What changed differs from message to message: only the envelope's order can be expected again.
+            ticker: Expectation::of_documents(),
             klines: Expectation::new(),
             candle: Expectation::new(),
             liquidations: Expectation::new(),
@@ -87,17 +90,52 @@ impl Decoder {
         sink: &mut S,
     ) -> Result<Decoded, DecodeError> {
         let known = Known { venue: self.venue, received, symbols };
-        if let Some(found) = self.scan(&message, &known, scratch) {
-            scratch.events.give(found, &scratch.levels, sink);
-            return Ok(Decoded::Data(Tier::One));
+        if let Some(isas) = self.isas {
+            if let Some(found) = self.scan(isas, &message, &known, scratch) {
+                scratch.events.give(found, &scratch.levels, sink);
+                return Ok(Decoded::Data(Tier::One));
+            }
+            if let Some(found) = self.scan_any_order(isas, &message, &known, scratch) {
+                scratch.events.give(found, &scratch.levels, sink);
+                return Ok(Decoded::Data(Tier::TwoAfterOne));
+            }
         }
         let context = Context { isa: Portable, known: &known };
         self.decode_any(&mut message, &context, scratch, sink)
     }
 
     /// Tier one. Not generic, so that it is compiled once and not once for every sink.
-    fn scan(&mut self, message: &Payload<'_>, known: &Known<'_>, scratch: &mut DecoderScratch) -> Option<Found> {
-        let mut scan = Scan {
+    fn scan(
+        &mut self,
+        isas: Isas,
+        message: &Payload<'_>,
+        known: &Known<'_>,
+        scratch: &mut DecoderScratch,
+    ) -> Option<Found> {
+        isas.run(&mut self.scanner(message, known, scratch))
+    }
+
+    /// Tier two's first half.
+    #[cold]
+    #[inline(never)]
+    fn scan_any_order(
+        &mut self,
+        isas: Isas,
+        message: &Payload<'_>,
+        known: &Known<'_>,
+        scratch: &mut DecoderScratch,
+    ) -> Option<Found> {
+        isas.run(&mut InAnyOrder(&mut self.scanner(message, known, scratch)))
+    }
+
+    #[inline(always)]
+    fn scanner<'s>(
+        &'s mut self,
+        message: &'s Payload<'_>,
+        known: &'s Known<'_>,
+        scratch: &'s mut DecoderScratch,
+    ) -> Scan<'s> {
+        Scan {
             orders: &mut self.orders,
             tickers: &mut self.tickers,
             known,
@@ -105,15 +143,14 @@ impl Decoder {
             behind: message.behind(),
             levels: &mut scratch.levels,
             events: &mut scratch.events,
-        };
-        self.isas.run(&mut scan)
+        }
     }
 
     pub(in crate::venue) fn connection_started(&mut self) {
         self.tickers.clear();
     }
 
-    /// Tier two.
+    /// Tier two's second half: the tape.
     #[inline(never)]
     fn decode_any<S: Sink>(
         &mut self,
@@ -180,7 +217,6 @@ impl Decoder {
                 }
             }
             b"tickers" => {
-                // What changed differs from message to message: only the envelope's order can be expected again.
                 let (slots, _) = document.filled(data, shapes::ticker::MEMBERS)?;
                 let is_snapshot =
                     outer.int_if(envelope::TYPE).ok_or(DecodeError::new(Reason::MissingField, "type"))? == SNAPSHOT;

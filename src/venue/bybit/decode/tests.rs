@@ -196,8 +196,10 @@ proptest! {
         let (first, events) = linear().decode(&message);
         let mut spaced = vec![b' '];
         spaced.extend_from_slice(&message);
-        let (second, expected) = linear().decode(&spaced);
+        let (second, events_in_any_order) = linear().decode(&spaced);
+        let (of_tape, expected) = Bench::of_tape(Venue::BybitLinear, None).decode(&message);
         prop_assert_eq!(&events, &expected, "{}", String::from_utf8_lossy(&message));
+        prop_assert_eq!((second, &events_in_any_order), (of_tape, &expected), "{}", String::from_utf8_lossy(&message));
         if first == Ok(Decoded::Data(Tier::One)) {
             prop_assert_eq!(second, Ok(Decoded::Data(Tier::TwoAfterOne)));
             prop_assert!(serde_json::from_slice::<serde_json::Value>(&message).is_ok());

@@ -1,4 +1,5 @@
-//! Tier one: a message as its channel is expected to send it, wholly, or nothing.
+//! Tier one: a message as its channel is expected to send it, wholly, or nothing. And with [`any_order`] the first half of tier
+//! two: the same shapes in whatever order.
 
 use super::shapes::{
     BookShape, CandleShape, EnvelopeShape, KlineEnvelopeShape, LiquidationShape, QuoteShape, SNAPSHOT,
@@ -6,6 +7,7 @@ use super::shapes::{
 };
 use super::ticker::Tickers;
 use crate::market::{BookKind, Kline, Liquidation, Quote, Symbol, Ticker, Trade, VenueTime};
+use crate::venue::any_order;
 use crate::venue::decode::{Events, Found, KLINE_COUNT_MAX, LIQUIDATION_COUNT_MAX, TRADE_COUNT_MAX};
 use crate::venue::fields::{Context, Known, LevelScratch, Listed, slot_time};
 use crate::venue::isa::{Isa, Work};
@@ -48,9 +50,13 @@ impl Work for Scan<'_> {
     fn run<I: Isa>(&mut self, isa: I) -> Option<Found> {
         let context = Context { isa, known: self.known };
         let padded = self.padded;
-        let expected = match expected_by_start(padded) {
-            Some(expected) => expected,
-            None => expected_otherwise(padded, self.orders)?,
+        let expected = if const { I::IS_ANY_ORDER } {
+            expected_anywhere(isa, Cursor::new(padded))?
+        } else {
+            match expected_by_start(padded) {
+                Some(expected) => expected,
+                None => expected_otherwise(padded, self.orders)?,
+            }
         };
         let walk = &mut Walk { scan: self, context: &context };
         match expected {
@@ -111,6 +117,16 @@ messages! {
 /// What a message is that begins like this; `None` if its first member is no topic.
 #[inline(always)]
 fn expected_by_start(message: &[u8]) -> Option<Expected> {
+    let (start, topic) = message.split_first_chunk::<10>()?;
+    if start != b"{\"topic\":\"" {
+        return None;
+    }
+    expected_of(topic)
+}
+
+/// What a message is whose topic begins so, with whatever stands behind it.
+#[inline(always)]
+fn expected_of(topic: &[u8]) -> Option<Expected> {
     const fn word(text: &[u8; 8]) -> u64 {
         u64::from_le_bytes(*text)
     }
@@ -118,10 +134,6 @@ fn expected_by_start(message: &[u8]) -> Option<Expected> {
     const BOOKS: u64 = word(b"orderboo");
     const TICKERS: u64 = word(b"tickers.");
     const LIQUIDATIONS: u64 = word(b"allLiqui");
-    let (start, topic) = message.split_first_chunk::<10>()?;
-    if start != b"{\"topic\":\"" {
-        return None;
-    }
     match u64::from_le_bytes(*topic.first_chunk()?) {
         TRADES => Some(Expected::Trades),
         BOOKS if topic.starts_with(b"orderbook.1.") => Some(Expected::Quote),
@@ -129,6 +141,23 @@ fn expected_by_start(message: &[u8]) -> Option<Expected> {
         TICKERS => Some(Expected::Ticker),
         LIQUIDATIONS => Some(Expected::Liquidations),
         _ => topic.starts_with(b"kline.").then_some(Expected::Kline),
+    }
+}
+
+/// What a message is, by its topic wherever that stands.
+#[inline(always)]
+fn expected_anywhere<I: Isa>(isa: I, mut cursor: Cursor<'_>) -> Option<Expected> {
+    cursor.token(isa, b"{")?;
+    loop {
+        let (key, _) = any_order::key(isa, &mut cursor)?;
+        if key == b"topic" {
+            cursor.literal(b"\"")?;
+            return expected_of(cursor.rest());
+        }
+        any_order::skip_value(isa, &mut cursor)?;
+        if !any_order::goes_on(&mut cursor)? {
+            return None;
+        }
     }
 }
 
@@ -168,11 +197,12 @@ fn walk_array<'a, S: Shape, R: Reader<'a>>(
     cursor: &mut Cursor<'a>,
     reader: &mut R,
 ) -> Option<()> {
-    cursor.literal(b"[")?;
+    let isa = reader.isa();
+    cursor.token(isa, b"[")?;
     loop {
         let (_, ahead) = expect::<S, _>(order, *cursor, End::Open, reader)?;
         *cursor = ahead;
-        if cursor.literal(b",").is_none() {
+        if cursor.token(isa, b",").is_none() {
             return cursor.literal(b"]");
         }
     }
@@ -284,6 +314,11 @@ impl<'a, I: Isa> Reader<'a> for BookDataReader<'_, '_, '_, I> {
     }
 
     #[inline(always)]
+    fn is_ready(&self, slots: &Slots<'a>) -> bool {
+        slots.has(book::SYMBOL)
+    }
+
+    #[inline(always)]
     fn levels(&mut self, slot: usize, slots: &Slots<'a>, cursor: &mut Cursor<'a>) -> Option<()> {
         let listed = match self.listed {
             Some(listed) => listed,
@@ -331,6 +366,11 @@ impl<'a, I: Isa> Reader<'a> for TickerReader<'_, '_, I> {
     }
 
     #[inline(always)]
+    fn is_ready(&self, slots: &Slots<'a>) -> bool {
+        slots.has(envelope::TYPE)
+    }
+
+    #[inline(always)]
     fn nested(&mut self, outer: &Slots<'a>, cursor: &mut Cursor<'a>) -> Option<()> {
         let is_snapshot = outer.int_if(envelope::TYPE)? == SNAPSHOT;
         let reader = &mut TickerDataReader { context: self.context, tickers: self.tickers, is_snapshot };
@@ -374,6 +414,11 @@ macro_rules! array_reader {
             #[inline(always)]
             fn restart(&mut self) {
                 self.events.clear();
+            }
+
+            #[inline(always)]
+            fn is_ready(&self, slots: &Slots<'a>) -> bool {
+                slots.has(envelope::TOPIC)
             }
 
             #[inline(always)]

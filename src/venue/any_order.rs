@@ -1,0 +1,412 @@
+//! Tier two, first half: a known shape in whatever order its members come, with white space anywhere and members nobody
+//! knows.
+//!
+//! ```text
+//! { "E" : 1723161255343, "new": [1, {}], "e": "trade", ...
+//!   key ─► its slot, looked for where the last one was found ─► the value, as tier one reads it
+//!   a key that no member has ─► its value is skipped, by the grammar
+//! ```
+//! Strict about values, as tier one: an escape, an exponent, a byte that is not ASCII, a member that comes twice belong to
+//! the tape (tape.rs). What is taken means what the tape would make of it. A list or an object that needs a member which comes
+//! behind it waits for the object's end. Never allocates, never changes the message; whatever follows the message must not
+//! change what it says, so the last byte walked over must be the message's own.
+
+use super::isa::{Isa, NumberEnds, Portable, WINDOW, Work};
+use super::levels::Listing;
+use super::number::{Number, UUID_BYTES};
+use super::scan::{Cursor, End, Reader, scan_plain, scan_value};
+use super::shape::{Expectation, Kind, Learned, Member, Shape, Slots, required};
+use crate::market::{Level, Price, Qty};
+
+/// Deepest nesting of a value that is skipped. The tape takes deeper ones.
+const NESTING_MAX: u32 = 16;
+
+/// Keys that make an object something else wherever its shape does not name them: then the tape says what it is.
+const FOREIGN: [&str; 11] =
+    ["stream", "data", "e", "lastUpdateId", "result", "code", "error", "success", "op", "ret_msg", "retCode"];
+
+/// How many lists and objects of one object can wait for its end.
+const LATE_COUNT_MAX: usize = 2;
+
+/// These instructions, asked for members in any order.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct AnyOrder<I>(I);
+
+/// Work that is to be done so.
+pub(super) struct InAnyOrder<'w, W>(pub(super) &'w mut W);
+
+impl<W: Work> Work for InAnyOrder<'_, W> {
+    type Output = W::Output;
+
+    #[inline(always)]
+    fn run<I: Isa>(&mut self, isa: I) -> W::Output {
+        self.0.run(AnyOrder(isa))
+    }
+}
+
+impl<I: Isa> Isa for AnyOrder<I> {
+    const IS_ANY_ORDER: bool = true;
+
+    #[inline(always)]
+    fn run<W: Work>(self, work: &mut W) -> W::Output {
+        self.0.run(&mut InAnyOrder(work))
+    }
+
+    #[inline(always)]
+    fn plain_end(self, window: &[u8; WINDOW]) -> usize {
+        self.0.plain_end(window)
+    }
+
+    #[inline(always)]
+    fn number_ends(self, window: &[u8; WINDOW]) -> NumberEnds {
+        self.0.number_ends(window)
+    }
+
+    #[inline(always)]
+    fn uint(self, window: &[u8; WINDOW]) -> (u64, usize) {
+        self.0.uint(window)
+    }
+
+    #[inline(always)]
+    fn grid(self, window: &[u8; WINDOW], ends: NumberEnds, scale: u8) -> Option<i64> {
+        self.0.grid(window, ends, scale)
+    }
+
+    #[inline(always)]
+    fn key(self, window: &[u8; WINDOW], length: usize) -> u128 {
+        self.0.key(window, length)
+    }
+
+    #[inline(always)]
+    fn uuid(self, text: &[u8; UUID_BYTES]) -> Option<u128> {
+        self.0.uuid(text)
+    }
+
+    #[inline(always)]
+    fn levels(self, padded: &[u8], scales: (u8, u8), levels: &mut [Level]) -> Option<Listing> {
+        match self.0.levels(padded, scales, levels) {
+            Some(listing) => Some(listing),
+            None => spaced_levels(padded, scales, levels),
+        }
+    }
+}
+
+/// A list of levels with white space in it.
+#[cold]
+#[inline(never)]
+fn spaced_levels(padded: &[u8], scales: (u8, u8), levels: &mut [Level]) -> Option<Listing> {
+    let mut cursor = Cursor::new(padded);
+    cursor.literal(b"[")?;
+    cursor.space();
+    let mut count = 0;
+    if cursor.literal(b"]").is_none() {
+        loop {
+            cursor.space();
+            let (price, qty) = spaced_level(&mut cursor)?;
+            *levels.get_mut(count)? = Level {
+                price: Price::from_mantissa(price.grid(Portable, scales.0).ok()?),
+                qty: Qty::from_mantissa(qty.grid(Portable, scales.1).ok()?),
+            };
+            count += 1;
+            cursor.space();
+            if cursor.literal(b"]").is_some() {
+                break;
+            }
+            cursor.literal(b",")?;
+        }
+    }
+    Some(Listing { count, length: padded.len() - cursor.ahead() })
+}
+
+/// `["price", "quantity"]`.
+fn spaced_level<'a>(cursor: &mut Cursor<'a>) -> Option<(Number<'a>, Number<'a>)> {
+    cursor.literal(b"[")?;
+    cursor.space();
+    cursor.literal(b"\"")?;
+    let price = cursor.number(Portable)?;
+    cursor.space();
+    cursor.literal(b",")?;
+    cursor.space();
+    cursor.literal(b"\"")?;
+    let qty = cursor.number(Portable)?;
+    cursor.space();
+    cursor.literal(b"]")?;
+    Some((price, qty))
+}
+
+/// `[ ]` or `[ ["price", "quantity"] ]`.
+fn spaced_touch<'a>(slot: usize, cursor: &mut Cursor<'a>, slots: &mut Slots<'a>) -> Option<()> {
+    cursor.literal(b"[")?;
+    cursor.space();
+    if cursor.literal(b"]").is_some() {
+        slots.set_int(slot, 0);
+        return Some(());
+    }
+    let (price, qty) = spaced_level(cursor)?;
+    cursor.space();
+    cursor.literal(b"]")?;
+    slots.set_touch(slot, price, qty);
+    Some(())
+}
+
+/// A member's key, the colon behind it, and white space around them; the key, and its first sixteen bytes.
+#[inline(always)]
+pub(super) fn key<'a>(isa: impl Isa, cursor: &mut Cursor<'a>) -> Option<(&'a [u8], u128)> {
+    cursor.space();
+    if !cursor.has_step() {
+        return None;
+    }
+    cursor.literal(b"\"")?;
+    let key = cursor.text(isa)?;
+    cursor.space();
+    cursor.literal(b":")?;
+    cursor.space();
+    Some((key.text(), key.key(isa)))
+}
+
+/// What stands behind a member: true if a comma and so another one, false if the brace that closes the object.
+#[inline(always)]
+pub(super) fn goes_on(cursor: &mut Cursor<'_>) -> Option<bool> {
+    cursor.space();
+    if cursor.literal(b",").is_some() {
+        return Some(true);
+    }
+    cursor.literal(b"}")?;
+    Some(false)
+}
+
+/// Any value by the grammar of RFC 8259, but for what tier one takes in no scalar.
+#[inline(always)]
+pub(super) fn skip_value(isa: impl Isa, cursor: &mut Cursor<'_>) -> Option<()> {
+    if matches!(cursor.rest().first()?, b'{' | b'[') {
+        *cursor = skip_nested(*cursor, NESTING_MAX)?;
+        return Some(());
+    }
+    cursor.skip_scalar(isa)
+}
+
+/// An object or an array, of so many more below it.
+#[cold]
+#[inline(never)]
+fn skip_nested(mut cursor: Cursor<'_>, depth: u32) -> Option<Cursor<'_>> {
+    let depth = depth.checked_sub(1)?;
+    let is_object = cursor.literal(b"{").is_some();
+    if !is_object {
+        cursor.literal(b"[")?;
+    }
+    let close: &[u8] = if is_object { b"}" } else { b"]" };
+    cursor.space();
+    if cursor.literal(close).is_some() {
+        return Some(cursor);
+    }
+    loop {
+        if is_object {
+            key(Portable, &mut cursor)?;
+        }
+        cursor.space();
+        if matches!(cursor.rest().first()?, b'{' | b'[') {
+            cursor = skip_nested(cursor, depth)?;
+        } else {
+            cursor.skip_scalar(Portable)?;
+        }
+        cursor.space();
+        if cursor.literal(close).is_some() {
+            return Some(cursor);
+        }
+        cursor.literal(b",")?;
+    }
+}
+
+/// Skips the value of a member that nobody knows, unless its key says that the object is another one.
+#[inline(always)]
+pub(super) fn skip_unknown(isa: impl Isa, key: &[u8], cursor: &mut Cursor<'_>) -> Option<()> {
+    if FOREIGN.iter().any(|foreign| foreign.as_bytes() == key) {
+        return None;
+    }
+    skip_value(isa, cursor)
+}
+
+/// The member of this key, looked for from `expected` on: they mostly come in documented order.
+#[inline(always)]
+fn find(members: &'static [Member], expected: usize, key: &[u8], packed: u128) -> Option<usize> {
+    let mut slot = expected;
+    for _ in 0..members.len() {
+        if slot >= members.len() {
+            slot = 0;
+        }
+        let member = &members[slot];
+        if member.packed == packed
+            && member.key.len() == key.len()
+            && (key.len() <= WINDOW || member.key.as_bytes() == key)
+        {
+            return Some(slot);
+        }
+        slot += 1;
+    }
+    None
+}
+
+/// A list or an object that waits for members behind it.
+#[derive(Clone, Copy)]
+struct Late<'a> {
+    slot: usize,
+    cursor: Cursor<'a>,
+    /// What is ahead behind its value.
+    behind: usize,
+}
+
+/// Walks one object of shape `S`, and `end` behind it; then builds from its slots. What was built, and the cursor behind the
+/// object. The order that its members came in is expected next.
+#[inline(always)]
+pub(super) fn walk<'a, S: Shape, R: Reader<'a>>(
+    expectation: &mut Expectation,
+    start: Cursor<'a>,
+    end: End,
+    reader: &mut R,
+) -> Option<(R::Event, Cursor<'a>)> {
+    let (event, cursor, fingerprint) = walk_members(S::MEMBERS, start, end, reader)?;
+    if expectation.is_new(fingerprint) {
+        learn(expectation, S::MEMBERS, S::ORDERS, start);
+    }
+    Some((event, cursor))
+}
+
+#[inline(always)]
+fn walk_members<'a, R: Reader<'a>>(
+    members: &'static [Member],
+    start: Cursor<'a>,
+    end: End,
+    reader: &mut R,
+) -> Option<(R::Event, Cursor<'a>, u64)> {
+    reader.restart();
+    let isa = reader.isa();
+    let mut cursor = start;
+    cursor.token(isa, b"{")?;
+    let mut slots = Slots::new();
+    let mut late: [Option<Late<'a>>; LATE_COUNT_MAX] = [None; LATE_COUNT_MAX];
+    let mut fingerprint = 1;
+    let mut expected = 0;
+    loop {
+        let (key, packed) = key(isa, &mut cursor)?;
+        fingerprint = mix(fingerprint, packed);
+        if let Some(slot) = find(members, expected, key, packed) {
+            expected = slot + 1;
+            if slots.has(slot) {
+                return None;
+            }
+            let member = &members[slot];
+            if member.is_required || cursor.literal(b"null").is_none() {
+                value(member, slot, &mut cursor, &mut slots, reader, &mut late)?;
+            }
+        } else {
+            skip_unknown(isa, key, &mut cursor)?;
+            slots.has_other = true;
+        }
+        if !goes_on(&mut cursor)? {
+            break;
+        }
+    }
+    for Late { slot, mut cursor, behind } in late.into_iter().flatten() {
+        scan_value(&members[slot], slot, &mut cursor, &mut slots, reader)?;
+        if cursor.ahead() != behind {
+            return None;
+        }
+    }
+    let required = required(members);
+    if slots.present & required != required {
+        return None;
+    }
+    end.check_spaced(isa, &mut cursor)?;
+    Some((reader.build(&slots)?, cursor, fingerprint))
+}
+
+/// One member's value.
+#[inline(always)]
+fn value<'a, R: Reader<'a>>(
+    member: &Member,
+    slot: usize,
+    cursor: &mut Cursor<'a>,
+    slots: &mut Slots<'a>,
+    reader: &mut R,
+    late: &mut [Option<Late<'a>>; LATE_COUNT_MAX],
+) -> Option<()> {
+    let isa = reader.isa();
+    match member.kind {
+        Kind::Nested | Kind::Levels => {
+            if reader.is_ready(slots) {
+                return scan_value(member, slot, cursor, slots, reader);
+            }
+            let start = *cursor;
+            skip_value(isa, cursor)?;
+            *late.iter_mut().find(|late| late.is_none())? = Some(Late { slot, cursor: start, behind: cursor.ahead() });
+            // Its int is written once more where it is read.
+            slots.set_int(slot, 0);
+            Some(())
+        }
+        Kind::Ignored(_) => {
+            skip_value(isa, cursor)?;
+            slots.has_other = true;
+            slots.present |= 1 << slot;
+            Some(())
+        }
+        Kind::Decimal if cursor.rest().first() != Some(&b'"') => {
+            slots.set_text(slot, cursor.number_text()?);
+            Some(())
+        }
+        Kind::Touch if !cursor.rest().starts_with(b"[[\"") => spaced_touch(slot, cursor, slots),
+        Kind::Text | Kind::Decimal | Kind::Word(_) => {
+            cursor.literal(b"\"")?;
+            scan_plain(member, slot, cursor, slots, isa)
+        }
+        Kind::Int | Kind::Bool | Kind::Touch => scan_plain(member, slot, cursor, slots, isa),
+    }
+}
+
+/// What tells one order of keys from another.
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "both halves are mixed in")]
+fn mix(fingerprint: u64, packed: u128) -> u64 {
+    (fingerprint ^ packed as u64 ^ (packed >> 64) as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(23)
+}
+
+/// Learns the order of an object that was walked.
+#[cold]
+#[inline(never)]
+fn learn(
+    expectation: &mut Expectation,
+    members: &'static [Member],
+    known: &'static [&'static [usize]],
+    start: Cursor<'_>,
+) {
+    if let Some((learned, fingerprint)) = order_of(members, start) {
+        expectation.learn(learned, known);
+        expectation.note(fingerprint);
+    }
+}
+
+fn order_of(members: &'static [Member], mut cursor: Cursor<'_>) -> Option<(Learned, u64)> {
+    let mut learned = Learned::new();
+    learned.restart();
+    let (mut fingerprint, mut expected) = (1, 0);
+    cursor.space();
+    cursor.literal(b"{")?;
+    loop {
+        let (key, packed) = key(Portable, &mut cursor)?;
+        fingerprint = mix(fingerprint, packed);
+        match find(members, expected, key, packed) {
+            Some(slot) => {
+                expected = slot + 1;
+                learned.push_known(slot);
+            }
+            None => learned.push_unknown(key, !matches!(cursor.rest().first(), Some(b'{' | b'['))),
+        }
+        skip_value(Portable, &mut cursor)?;
+        if !goes_on(&mut cursor)? {
+            return Some((learned, fingerprint));
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "any_order_tests.rs"]
+mod tests;
