@@ -25,6 +25,9 @@ const NESTING_MAX: u32 = 16;
 const FOREIGN: [&str; 11] =
     ["stream", "data", "e", "lastUpdateId", "result", "code", "error", "success", "op", "ret_msg", "retCode"];
 
+/// How many members in a row may be missing before a key is looked for among all.
+const MISSING_COUNT_MAX: usize = 3;
+
 /// How many lists and objects of one object can wait for its end.
 const LATE_COUNT_MAX: usize = 2;
 
@@ -149,28 +152,36 @@ fn spaced_touch<'a>(slot: usize, cursor: &mut Cursor<'a>, slots: &mut Slots<'a>)
     Some(())
 }
 
+/// Steps over this byte, and over white space before it. Asked for the byte first, because there mostly is none.
+#[inline(always)]
+fn mark(cursor: &mut Cursor<'_>, mark: &[u8; 1]) -> Option<()> {
+    if cursor.literal(mark).is_some() {
+        return Some(());
+    }
+    cursor.space();
+    cursor.literal(mark)
+}
+
 /// A member's key, the colon behind it, and white space around them; the key, and its first sixteen bytes.
 #[inline(always)]
 pub(super) fn key<'a>(isa: impl Isa, cursor: &mut Cursor<'a>) -> Option<(&'a [u8], u128)> {
+    mark(cursor, b"\"")?;
+    let key = cursor.text(isa)?;
+    mark(cursor, b":")?;
     cursor.space();
     if !cursor.has_step() {
         return None;
     }
-    cursor.literal(b"\"")?;
-    let key = cursor.text(isa)?;
-    cursor.space();
-    cursor.literal(b":")?;
-    cursor.space();
     Some((key.text(), key.key(isa)))
 }
 
 /// What stands behind a member: true if a comma and so another one, false if the brace that closes the object.
 #[inline(always)]
 pub(super) fn goes_on(cursor: &mut Cursor<'_>) -> Option<bool> {
-    cursor.space();
-    if cursor.literal(b",").is_some() {
+    if mark(cursor, b",").is_some() {
         return Some(true);
     }
+    // White space before it was stepped over.
     cursor.literal(b"}")?;
     Some(false)
 }
@@ -246,6 +257,20 @@ fn find(members: &'static [Member], expected: usize, key: &[u8], packed: u128) -
     None
 }
 
+/// The next member in documented order, or one of a few behind it, where its key and what is around it stand there without
+/// white space; the cursor is at its value then, behind the quote of a [`Kind::Text`], [`Kind::Decimal`] or [`Kind::Word`].
+#[inline(always)]
+fn next_documented(members: &'static [Member], expected: usize, cursor: &mut Cursor<'_>) -> Option<usize> {
+    let window = u128::from_le_bytes(*cursor.rest().first_chunk()?);
+    for (slot, member) in members.iter().enumerate().skip(expected).take(MISSING_COUNT_MAX + 1) {
+        if member.opening.is_at(window) {
+            cursor.skip(member.opening.length)?;
+            return Some(slot);
+        }
+    }
+    None
+}
+
 /// A list or an object that waits for members behind it.
 #[derive(Clone, Copy)]
 struct Late<'a> {
@@ -287,20 +312,31 @@ fn walk_members<'a, R: Reader<'a>>(
     let mut fingerprint = 1;
     let mut expected = 0;
     loop {
-        let (key, packed) = key(isa, &mut cursor)?;
-        fingerprint = mix(fingerprint, packed);
-        if let Some(slot) = find(members, expected, key, packed) {
+        let (slot, is_quoted) = if let Some(slot) = next_documented(members, expected, &mut cursor) {
+            (Some(slot), members[slot].opening.is_quoted)
+        } else {
+            let (key, packed) = key(isa, &mut cursor)?;
+            let slot = find(members, expected, key, packed);
+            if slot.is_none() {
+                fingerprint = mix(fingerprint, packed);
+                skip_unknown(isa, key, &mut cursor)?;
+                slots.has_other = true;
+            }
+            (slot, false)
+        };
+        if let Some(slot) = slot {
+            let member = &members[slot];
+            fingerprint = mix(fingerprint, member.packed);
             expected = slot + 1;
-            if slots.has(slot) {
+            if !is_quoted {
+                cursor.space();
+            }
+            if slots.has(slot) || !cursor.has_step() {
                 return None;
             }
-            let member = &members[slot];
-            if member.is_required || cursor.literal(b"null").is_none() {
-                value(member, slot, &mut cursor, &mut slots, reader, &mut late)?;
+            if is_quoted || member.is_required || cursor.literal(b"null").is_none() {
+                value(member, slot, is_quoted, &mut cursor, &mut slots, reader, &mut late)?;
             }
-        } else {
-            skip_unknown(isa, key, &mut cursor)?;
-            slots.has_other = true;
         }
         if !goes_on(&mut cursor)? {
             break;
@@ -320,11 +356,12 @@ fn walk_members<'a, R: Reader<'a>>(
     Some((reader.build(&slots)?, cursor, fingerprint))
 }
 
-/// One member's value.
+/// One member's value, whose opening quote was walked already where it `is_quoted`.
 #[inline(always)]
 fn value<'a, R: Reader<'a>>(
     member: &Member,
     slot: usize,
+    is_quoted: bool,
     cursor: &mut Cursor<'a>,
     slots: &mut Slots<'a>,
     reader: &mut R,
@@ -349,13 +386,15 @@ fn value<'a, R: Reader<'a>>(
             slots.present |= 1 << slot;
             Some(())
         }
-        Kind::Decimal if cursor.rest().first() != Some(&b'"') => {
+        Kind::Decimal if !is_quoted && cursor.rest().first() != Some(&b'"') => {
             slots.set_text(slot, cursor.number_text()?);
             Some(())
         }
         Kind::Touch if !cursor.rest().starts_with(b"[[\"") => spaced_touch(slot, cursor, slots),
         Kind::Text | Kind::Decimal | Kind::Word(_) => {
-            cursor.literal(b"\"")?;
+            if !is_quoted {
+                cursor.literal(b"\"")?;
+            }
             scan_plain(member, slot, cursor, slots, isa)
         }
         Kind::Int | Kind::Bool | Kind::Touch => scan_plain(member, slot, cursor, slots, isa),

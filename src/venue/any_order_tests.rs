@@ -75,6 +75,16 @@ fn a_wrapper_may_have_more_members_than_two() {
 }
 
 #[test]
+fn null_is_as_if_an_optional_member_were_absent_and_a_text_that_begins_so_is_a_text() {
+    let expected = read(TRADE).0;
+    for added in [r#""b":null,"#, r#""b": null ,"#, r#""b" :null,"#, r#""ps":null,"#, r#""ps":"nullUSDT","#] {
+        assert_eq!(read(&TRADE.replace("\"T\"", &format!("{added}\"T\""))), (expected.clone(), false), "{added}");
+    }
+    let (decoded, events) = bench(TRADE).decode(TRADE.replace("\"16500.10\"", "null"));
+    assert_eq!((decoded.unwrap_err().reason, events), (Reason::WrongType, vec![]));
+}
+
+#[test]
 fn what_is_not_plain_is_left_to_the_tape() {
     let deep = format!("{{\"new\":{}{},", "[".repeat(20), "]".repeat(20));
     for (message, change) in [

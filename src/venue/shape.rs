@@ -63,6 +63,8 @@ pub(super) struct Member {
     pub(super) key: &'static str,
     /// The first sixteen bytes of its key, zeros behind a shorter one.
     pub(super) packed: u128,
+    /// What stands before its value, without white space and without what is before its key.
+    pub(super) opening: Opening,
     /// What stands before its value when another member stands before it: `,"key":`.
     pub(super) lead: &'static str,
     /// The same with the opening quote of a string: `,"key":"`.
@@ -71,6 +73,49 @@ pub(super) struct Member {
     pub(super) kind: Kind,
     /// Whether a message without it is refused.
     pub(super) is_required: bool,
+}
+
+/// `"key":`, with the opening quote of a value that is a string somebody reads, as one word to compare.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Opening {
+    word: u128,
+    /// All bits of its bytes; all of a window where it is longer than one, which no window is then.
+    mask: u128,
+    /// Its bytes.
+    pub(super) length: usize,
+    /// Whether it has a string's opening quote.
+    pub(super) is_quoted: bool,
+}
+
+impl Opening {
+    pub(super) const fn new(key: &str, kind: Kind) -> Self {
+        let key = key.as_bytes();
+        let is_quoted = matches!(kind, Kind::Text | Kind::Decimal | Kind::Word(_));
+        let length = key.len() + 3 + is_quoted as usize;
+        if length > 16 {
+            // No byte of a message's key is zero.
+            return Self { word: 0, mask: u128::MAX, length: 0, is_quoted };
+        }
+        let (mut word, mut mask) = ([0; 16], [0; 16]);
+        let mut at = 0;
+        while at < length {
+            word[at] = match at {
+                0 => b'"',
+                _ if at <= key.len() => key[at - 1],
+                _ if at == key.len() + 2 => b':',
+                _ => b'"',
+            };
+            mask[at] = 0xff;
+            at += 1;
+        }
+        Self { word: u128::from_le_bytes(word), mask: u128::from_le_bytes(mask), length, is_quoted }
+    }
+
+    /// Whether a window begins with it.
+    #[inline(always)]
+    pub(super) fn is_at(self, window: u128) -> bool {
+        window & self.mask == self.word
+    }
 }
 
 /// The members that a message must have, as a set of slots.
@@ -117,6 +162,7 @@ macro_rules! shape {
             pub(in crate::venue) const MEMBERS: &[Member] = &[$(Member {
                 key: $key,
                 packed: $crate::venue::shape::packed($key),
+                opening: $crate::venue::shape::Opening::new($key, $kind),
                 lead: concat!(",\"", $key, "\":"),
                 lead_quoted: concat!(",\"", $key, "\":\""),
                 kind: $kind,

@@ -91,11 +91,13 @@ impl<'s> Scan<'s> {
 fn wrapped_stream<'a, I: Isa>(isa: I, cursor: &mut Cursor<'a>) -> Option<Option<&'a [u8]>> {
     let mut ahead = *cursor;
     ahead.token(isa, b"{")?;
-    if any_order::key(isa, &mut ahead)?.0 != b"stream" {
-        return Some(None);
+    if ahead.literal(b"\"stream\":\"").is_none() {
+        if any_order::key(isa, &mut ahead)?.0 != b"stream" {
+            return Some(None);
+        }
+        ahead.literal(b"\"")?;
     }
-    ahead.literal(b"\"")?;
-    let stream = ahead.text(isa)?.text();
+    let stream = ahead.name(isa)?;
     while any_order::goes_on(&mut ahead)? {
         let (key, _) = any_order::key(isa, &mut ahead)?;
         if key == b"data" {
@@ -110,6 +112,10 @@ fn wrapped_stream<'a, I: Isa>(isa: I, cursor: &mut Cursor<'a>) -> Option<Option<
 /// What a payload is, by its `e` wherever that stands; without one by the members that only spot's messages have.
 #[inline(always)]
 fn expected_anywhere<I: Isa>(isa: I, mut cursor: Cursor<'_>) -> Option<Expected> {
+    cursor.space();
+    if cursor.rest().starts_with(b"{\"e\":\"") {
+        return expected_by_start(cursor.rest());
+    }
     cursor.token(isa, b"{")?;
     let (mut count, mut has_update_id, mut has_symbol) = (0, false, false);
     loop {
