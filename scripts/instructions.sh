@@ -6,7 +6,7 @@
 #
 # A count that has shrunk by as much is named, too, and does not fail: renew the figures with the change that earned it. What
 # is counted is `benches/instructions.rs`, built as a release is. Needs a Rust toolchain and valgrind. Counts are of one
-# compiler, whose version stands in the file's first line: another one may need its own.
+# compiler, whose version stands in the file's first line: those of another one are shown beside them, and not judged.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 expected=benches/instructions.expected
@@ -61,9 +61,12 @@ if [[ "${1:-}" == --renew ]]; then
     cat "$expected"
     exit 0
 fi
-[[ "$(head -n 1 "$expected")" == "$(head -n 1 "$work/found")" ]] ||
-    echo "note: the figures are of another compiler: $(head -n 1 "$expected")" >&2
-awk -v tolerance="$tolerance" '
+is_judged=1
+[[ "$(head -n 1 "$expected")" == "$(head -n 1 "$work/found")" ]] || {
+    echo "note: not judged, the figures are of another compiler: $(head -n 1 "$expected")" >&2
+    is_judged=0
+}
+awk -v tolerance="$tolerance" -v is_judged="$is_judged" '
     /^#/ { next }
     NR == FNR { expected[$1] = $2; next }
     !($1 in expected) { print $1 ": not among the expected figures"; failed = 1; next }
@@ -78,5 +81,5 @@ awk -v tolerance="$tolerance" '
     }
     END {
         for (row in expected) { print row ": expected, and not counted"; failed = 1 }
-        exit failed
+        exit is_judged ? failed : 0
     }' "$expected" "$work/found"

@@ -262,11 +262,15 @@ fn find(members: &'static [Member], expected: usize, key: &[u8], packed: u128) -
 #[inline(always)]
 fn next_documented(members: &'static [Member], expected: usize, cursor: &mut Cursor<'_>) -> Option<usize> {
     let window = u128::from_le_bytes(*cursor.rest().first_chunk()?);
-    for (slot, member) in members.iter().enumerate().skip(expected).take(MISSING_COUNT_MAX + 1) {
-        if member.opening.is_at(window) {
-            cursor.skip(member.opening.length)?;
+    let end = members.len().min(expected + 1 + MISSING_COUNT_MAX);
+    let mut slot = expected;
+    while slot < end {
+        let opening = members[slot].opening;
+        if opening.is_at(window) {
+            cursor.skip(opening.length)?;
             return Some(slot);
         }
+        slot += 1;
     }
     None
 }

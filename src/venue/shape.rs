@@ -266,12 +266,14 @@ pub(super) struct Slots<'a> {
     pub(super) present: u32,
     /// True if the object had a member that the engine does not carry.
     pub(super) has_other: bool,
-    /// The members whose number was written.
-    numbered: u32,
+    /// The members whose integer was written.
+    with_int: u32,
+    /// The members whose number was.
+    with_number: u32,
     /// The members whose second number was.
-    paired: u32,
+    with_more: u32,
     /// An integer, a bool, a word's position, a place on the tape.
-    ints: [u64; MEMBER_COUNT_MAX],
+    ints: [MaybeUninit<u64>; MEMBER_COUNT_MAX],
     /// The bytes of a string, or a number.
     numbers: [MaybeUninit<Number<'a>>; MEMBER_COUNT_MAX],
     /// The second number of a [`Kind::Touch`].
@@ -285,9 +287,10 @@ impl<'a> Slots<'a> {
         Self {
             present: 0,
             has_other: false,
-            numbered: 0,
-            paired: 0,
-            ints: [0; MEMBER_COUNT_MAX],
+            with_int: 0,
+            with_number: 0,
+            with_more: 0,
+            ints: [MaybeUninit::uninit(); MEMBER_COUNT_MAX],
             numbers: [MaybeUninit::uninit(); MEMBER_COUNT_MAX],
             more: [MaybeUninit::uninit(); MEMBER_COUNT_MAX],
         }
@@ -302,13 +305,17 @@ impl<'a> Slots<'a> {
     /// The integer of a member; zero if it was absent.
     #[inline(always)]
     pub(super) fn int(&self, slot: usize) -> u64 {
-        self.ints[slot]
+        if self.with_int & (1 << slot) == 0 {
+            return 0;
+        }
+        // SAFETY: its bit is set nowhere but where it was written.
+        unsafe { self.ints[slot].assume_init() }
     }
 
     /// The integer of an optional member.
     #[inline(always)]
     pub(super) fn int_if(&self, slot: usize) -> Option<u64> {
-        if self.has(slot) { Some(self.ints[slot]) } else { None }
+        if self.has(slot) { Some(self.int(slot)) } else { None }
     }
 
     /// The text of a member; empty if it was absent.
@@ -320,7 +327,7 @@ impl<'a> Slots<'a> {
     /// The number of a member; of an empty text if it was absent.
     #[inline(always)]
     pub(super) fn number(&self, slot: usize) -> Number<'a> {
-        if self.numbered & (1 << slot) == 0 {
+        if self.with_number & (1 << slot) == 0 {
             return Number::unread(&[]);
         }
         // SAFETY: its bit is set nowhere but where it was written.
@@ -330,7 +337,7 @@ impl<'a> Slots<'a> {
     /// The second number of a [`Kind::Touch`].
     #[inline(always)]
     pub(super) fn more(&self, slot: usize) -> Number<'a> {
-        if self.paired & (1 << slot) == 0 {
+        if self.with_more & (1 << slot) == 0 {
             return Number::unread(&[]);
         }
         // SAFETY: its bit is set nowhere but where it was written.
@@ -340,7 +347,8 @@ impl<'a> Slots<'a> {
     #[inline(always)]
     pub(super) fn set_int(&mut self, slot: usize, int: u64) {
         self.present |= 1 << slot;
-        self.ints[slot] = int;
+        self.ints[slot].write(int);
+        self.with_int |= 1 << slot;
     }
 
     #[inline(always)]
@@ -352,7 +360,7 @@ impl<'a> Slots<'a> {
     pub(super) fn set_number(&mut self, slot: usize, number: Number<'a>) {
         self.present |= 1 << slot;
         self.numbers[slot].write(number);
-        self.numbered |= 1 << slot;
+        self.with_number |= 1 << slot;
     }
 
     #[inline(always)]
@@ -360,16 +368,16 @@ impl<'a> Slots<'a> {
         self.set_int(slot, 1);
         self.set_number(slot, price);
         self.more[slot].write(qty);
-        self.paired |= 1 << slot;
+        self.with_more |= 1 << slot;
     }
 
     /// The member was `null`: as if it were absent.
     pub(super) fn clear(&mut self, slot: usize) {
         let kept = !(1 << slot);
         self.present &= kept;
-        self.numbered &= kept;
-        self.paired &= kept;
-        self.ints[slot] = 0;
+        self.with_int &= kept;
+        self.with_number &= kept;
+        self.with_more &= kept;
     }
 }
 
