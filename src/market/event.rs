@@ -295,9 +295,9 @@ ticker_fields! {
     LAST_PRICE = 0;
     /// `last_qty`.
     LAST_QTY = 1;
-    /// `bid`.
+    /// `bid`. Known once one message has told both its price and its quantity; half of an unknown one stays unknown.
     BID = 2;
-    /// `ask`.
+    /// `ask`, as `bid`.
     ASK = 3;
     /// `open`.
     OPEN = 4;
@@ -363,7 +363,7 @@ pub struct Ticker {
     pub meta: Meta,
     /// Fields this message carried.
     pub changed: TickerFields,
-    /// Fields carried by this message or by one before it on this subscription.
+    /// Fields that have a value, by this message or by one before it on this subscription.
     pub known: TickerFields,
     /// Cross sequence (Bybit `cs`), if given.
     pub sequence: Option<u64>,

@@ -108,7 +108,7 @@ fn spaced_levels(padded: &[u8], scales: (u8, u8), levels: &mut [Level]) -> Optio
             let (price, qty) = spaced_level(&mut cursor)?;
             *levels.get_mut(count)? = Level {
                 price: Price::from_mantissa(price.grid(Portable, scales.0).ok()?),
-                qty: Qty::from_mantissa(qty.grid(Portable, scales.1).ok()?),
+                qty: Qty::from_mantissa(qty.unsigned_grid(Portable, scales.1).ok()?),
             };
             count += 1;
             cursor.space();

@@ -4,7 +4,7 @@
 //! member where it means nothing. Called by the builders of both tiers; allocates nothing.
 
 use super::isa::{Isa, Portable};
-use super::number::{Number, parse_grid};
+use super::number::Number;
 use super::shape::Slots;
 use super::tape::Document;
 use super::{DecodeError, HotSymbols, Reason};
@@ -90,8 +90,7 @@ pub(super) fn price<I: Isa>(number: Number<'_>, listed: Listed<I>, field: &'stat
 /// A quantity on the symbol's grid.
 #[inline(always)]
 pub(super) fn qty<I: Isa>(number: Number<'_>, listed: Listed<I>, field: &'static str) -> Result<Qty, DecodeError> {
-    match number.grid(listed.isa, listed.qty_scale) {
-        Ok(mantissa) if mantissa < 0 => Err(DecodeError::new(Reason::BadNumber, field)),
+    match number.unsigned_grid(listed.isa, listed.qty_scale) {
         Ok(mantissa) => Ok(Qty::from_mantissa(mantissa)),
         Err(error) => Err(DecodeError::value(error, field)),
     }
@@ -195,11 +194,7 @@ impl LevelScratch {
         for element in document.elements(node).ok_or(wrong_type)? {
             let (price, qty) = document.level(element).ok_or(wrong_type)?;
             let place = self.levels.get_mut(filled).ok_or(DecodeError::new(Reason::TooManyLevels, field))?;
-            let value = |text, scale| parse_grid(text, scale).map_err(|error| DecodeError::value(error, field));
-            *place = Level {
-                price: Price::from_mantissa(value(price, listed.price_scale)?),
-                qty: Qty::from_mantissa(value(qty, listed.qty_scale)?),
-            };
+            *place = level_of((Number::unread(price), Number::unread(qty)), listed, (field, field))?;
             filled += 1;
         }
         Ok(filled)

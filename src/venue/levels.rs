@@ -48,7 +48,7 @@ pub(super) fn forward_level(isa: impl Isa, padded: &[u8], scales: (u8, u8), leve
     let qty = cursor.number(isa)?;
     cursor.literal(b"]")?;
     level.price = Price::from_mantissa(price.grid(isa, scales.0).ok()?);
-    level.qty = Qty::from_mantissa(qty.grid(isa, scales.1).ok()?);
+    level.qty = Qty::from_mantissa(qty.unsigned_grid(isa, scales.1).ok()?);
     Some(padded.len() - cursor.ahead())
 }
 
@@ -219,9 +219,18 @@ mod tests {
         assert!(read(br#"[["1","1"],["2","2"],["3","3"]]"#, (0, 0), 3).is_some());
         assert!(read(br#"[["1","1"],["2","2"],["3","3"]]"#, (0, 0), 2).is_none());
         assert_eq!(read(b"[]", (0, 0), 0).map(|(listing, _)| listing), Some(Listing { count: 0, length: 2 }));
-        for text in
-            ["", "[", "[[", "[[]]", "[[\"1\"]]", "[[\"1\",\"1\"]", "[[\"1\",\"1\"],]", "[[1,1]]", "[ [\"1\",\"1\"]]"]
-        {
+        for text in [
+            "",
+            "[",
+            "[[",
+            "[[]]",
+            "[[\"1\"]]",
+            "[[\"1\",\"1\"]",
+            "[[\"1\",\"1\"],]",
+            "[[1,1]]",
+            "[ [\"1\",\"1\"]]",
+            "[[\"1\",\"-1\"]]",
+        ] {
             assert!(read(text.as_bytes(), (0, 0), 3).is_none(), "{text}");
         }
     }

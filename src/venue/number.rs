@@ -60,19 +60,35 @@ impl<'a> Number<'a> {
         self.text
     }
 
-    /// A price or quantity at `scale` decimals: exactly [`parse_fixed`], sooner.
+    /// A price at `scale` decimals: exactly [`parse_fixed`], sooner.
     ///
     /// # Errors
     /// Those of [`parse_fixed`].
     #[inline(always)]
     pub(super) fn grid(self, isa: impl Isa, scale: u8) -> Result<i64, ValueError> {
-        if self.ends.end != 0
-            && let Some(window) = self.window
-            && let Some(mantissa) = isa.grid(window, self.ends, scale)
-        {
-            return Ok(mantissa);
+        match self.common_grid(isa, scale) {
+            Some(mantissa) => Ok(mantissa),
+            None => parse_unread(self.text, scale),
         }
-        parse_unread(self.text, scale)
+    }
+
+    /// A quantity at `scale` decimals: as [`Self::grid`], and never below zero.
+    ///
+    /// # Errors
+    /// Those of [`parse_fixed`]; the sign of what is below zero is not a number's.
+    #[inline(always)]
+    pub(super) fn unsigned_grid(self, isa: impl Isa, scale: u8) -> Result<i64, ValueError> {
+        match self.common_grid(isa, scale) {
+            Some(mantissa) => Ok(mantissa),
+            None => parse_unsigned(self.text, scale),
+        }
+    }
+
+    /// What the quick way makes of it: it takes no sign, so this is never below zero.
+    #[inline(always)]
+    fn common_grid(self, isa: impl Isa, scale: u8) -> Option<i64> {
+        let window = self.window.filter(|_| self.ends.end != 0)?;
+        isa.grid(window, self.ends, scale)
     }
 
     /// A value with its own scale: exactly [`Decimal::parse`], sooner.
@@ -106,12 +122,21 @@ fn parse_unread(text: &[u8], scale: u8) -> Result<i64, ValueError> {
     parse_grid(text, scale)
 }
 
+/// Out of line, as [`parse_unread`].
+#[inline(never)]
+fn parse_unsigned(text: &[u8], scale: u8) -> Result<i64, ValueError> {
+    match parse_grid(text, scale)? {
+        ..0 => Err(ValueError::NotANumber { byte: b'-', at: 0 }),
+        mantissa => Ok(mantissa),
+    }
+}
+
 /// Reads a price's or quantity's text at `scale` decimals: exactly [`parse_fixed`], sooner.
 ///
 /// # Errors
 /// Those of [`parse_fixed`].
 #[inline(always)]
-pub(super) fn parse_grid(text: &[u8], scale: u8) -> Result<i64, ValueError> {
+fn parse_grid(text: &[u8], scale: u8) -> Result<i64, ValueError> {
     if text.len() <= DIGIT_COUNT_MAX {
         let window = pack(text).to_le_bytes();
         let ends = Portable.number_ends(&window);
@@ -221,6 +246,17 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn a_quantity_below_zero_is_none() {
+        let quantity = |text: &str| Number::unread(text.as_bytes()).unsigned_grid(Portable, 3);
+        assert_eq!((quantity("1.5"), quantity("0"), quantity("-0.000")), (Ok(1_500), Ok(0), Ok(0)));
+        for text in ["-1", "-0.001", "-99999999999999.5"] {
+            assert_eq!(quantity(text), Err(ValueError::NotANumber { byte: b'-', at: 0 }), "{text}");
+            assert!(Number::unread(text.as_bytes()).grid(Portable, 3).is_ok(), "a price may be");
+        }
+        assert_eq!(quantity("-0.0001"), Err(ValueError::OffGrid { scale: 3 }));
     }
 
     #[test]

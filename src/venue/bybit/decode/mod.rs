@@ -197,25 +197,21 @@ impl Decoder {
                 })?;
                 return Ok(learn_whole(is_whole, &mut self.orders.trades, order, EnvelopeShape::ORDERS));
             }
-            b"orderbook" => {
-                let (depth, _) = split_at_point(rest);
-                let depth = parse_uint(depth).and_then(|depth| u16::try_from(depth).ok());
-                match depth.ok_or(DecodeError::new(Reason::UnknownShape, "topic"))? {
-                    1 => {
-                        let (slots, data_order) = document.filled(data, quote::MEMBERS)?;
-                        let mut event = build_quote(&slots, context)?;
-                        add_envelope(&mut event, outer)?;
-                        sink.quote(&event);
-                        self.orders.quote.learn(data_order, QuoteShape::ORDERS);
-                        self.orders.quotes.learn(order, EnvelopeShape::ORDERS);
-                    }
-                    depth => {
-                        let data_order = read_book(document, data, outer, depth, context, levels, sink)?;
-                        self.orders.book.learn(data_order, BookShape::ORDERS);
-                        self.orders.books.learn(order, EnvelopeShape::ORDERS);
-                    }
+            b"orderbook" => match depth_of(rest).ok_or(DecodeError::new(Reason::UnknownShape, "topic"))? {
+                1 => {
+                    let (slots, data_order) = document.filled(data, quote::MEMBERS)?;
+                    let mut event = build_quote(&slots, context)?;
+                    add_envelope(&mut event, outer)?;
+                    sink.quote(&event);
+                    self.orders.quote.learn(data_order, QuoteShape::ORDERS);
+                    self.orders.quotes.learn(order, EnvelopeShape::ORDERS);
                 }
-            }
+                depth => {
+                    let data_order = read_book(document, data, outer, depth, context, levels, sink)?;
+                    self.orders.book.learn(data_order, BookShape::ORDERS);
+                    self.orders.books.learn(order, EnvelopeShape::ORDERS);
+                }
+            },
             b"tickers" => {
                 let (slots, _) = document.filled(data, shapes::ticker::MEMBERS)?;
                 let is_snapshot =
@@ -301,6 +297,15 @@ fn split_at_point(text: &[u8]) -> (&[u8], &[u8]) {
         Some(at) => (&text[..at], &text[at + 1..]),
         None => (text, &[]),
     }
+}
+
+/// Levels a side by what stands behind a topic's `orderbook.`: `50.BTCUSDT`. A topic that ends in its number may have been cut
+/// short, and is none.
+#[inline(always)]
+fn depth_of(rest: &[u8]) -> Option<u16> {
+    let (depth, _) = split_at_point(rest);
+    let levels = parse_uint(depth).and_then(|levels| u16::try_from(levels).ok())?;
+    (depth.len() < rest.len()).then_some(levels)
 }
 
 /// A position's or a taker's side: the words are `Buy`, `Sell`.

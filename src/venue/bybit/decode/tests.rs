@@ -1,7 +1,7 @@
 #![expect(clippy::cast_possible_truncation, reason = "choices among a few")]
 
 use super::shapes::{EnvelopeShape, QuoteShape, TradeShape};
-use crate::market::{BookKind, Decimal, KlineInterval, Level, Side, TickerFields, TradeId, Venue};
+use crate::market::{BookKind, Decimal, KlineInterval, Level, Price, Qty, Side, TickerFields, TradeId, Venue};
 use crate::venue::generate::{Generator, Style};
 use crate::venue::ledger::{Bench, Event};
 use crate::venue::shape::Shape;
@@ -105,6 +105,42 @@ fn a_ticker_is_merged_and_needs_its_snapshot_on_this_connection() {
     assert_eq!(bench.refusal(TICKER_DELTA.replace("BTCUSDT", "ETHUSDT")), (Reason::NoSnapshot, "type"));
     bench.decoder.connection_started();
     assert_eq!(bench.refusal(TICKER_DELTA), (Reason::NoSnapshot, "type"));
+}
+
+#[test]
+fn a_book_of_a_topic_without_a_symbol_or_with_a_quantity_below_zero_is_refused() {
+    let book = r#"{"topic":"orderbook.50.BTCUSDT","type":"delta","ts":1,"data":{"s":"BTCUSDT","b":[["2","1"]],"a":[],"u":2,"seq":3},"cts":4}"#;
+    for form in [str::to_owned as fn(&str) -> String, |message| format!(" {message}")] {
+        assert_eq!(linear().decode(form(book)).1.len(), 1);
+        assert_eq!(linear().refusal(form(&book.replace(".BTCUSDT", ""))), (Reason::UnknownShape, "topic"));
+        assert_eq!(linear().refusal(form(&book.replace("\"1\"", "\"-1\""))), (Reason::BadNumber, "b"));
+        assert_eq!(linear().refusal(form(&book.replace("[\"2\",\"1\"", "[ \"2\",-1"))), (Reason::BadNumber, "b"));
+    }
+}
+
+#[test]
+fn half_a_side_of_a_ticker_is_not_known_before_the_other_half() {
+    let whole = TickerFields::BID | TickerFields::ASK;
+    let message = |kind: &str, members: &str| {
+        let data = format!(r#"{{"symbol":"BTCUSDT"{members}}}"#);
+        format!(r#"{{"topic":"tickers.BTCUSDT","type":"{kind}","data":{data},"cs":1,"ts":1673272861786}}"#)
+    };
+    let mut bench = linear();
+    let mut known = |kind: &str, members: &str| {
+        let [Event::Ticker(ref ticker)] = bench.decode(message(kind, members)).1[..] else { panic!("{members}") };
+        (TickerFields(ticker.known.0 & whole.0), ticker.bid)
+    };
+    let level = |price, qty| Level { price: Price::from_mantissa(price), qty: Qty::from_mantissa(qty) };
+    assert_eq!(
+        known("snapshot", r#","bid1Price":"5","ask1Size":"7""#).0,
+        TickerFields::NONE,
+        "a zero would be invented"
+    );
+    assert_eq!(known("delta", r#","bid1Price":"5","bid1Size":"1""#), (TickerFields::BID, level(500, 1_000)));
+    assert_eq!(known("delta", r#","bid1Size":"2""#), (TickerFields::BID, level(500, 2_000)), "the price is as it was");
+    assert_eq!(known("delta", r#","bid1Size":"""#).0, TickerFields::NONE);
+    assert_eq!(known("delta", r#","bid1Price":"6""#).0, TickerFields::NONE, "2 was its size before it was emptied");
+    assert_eq!(known("delta", r#","bid1Price":"6","bid1Size":"3""#), (TickerFields::BID, level(600, 3_000)));
 }
 
 #[test]

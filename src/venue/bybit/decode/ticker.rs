@@ -77,7 +77,8 @@ impl Tickers {
     }
 }
 
-/// Writes what the message carries. An empty text takes a value back to "not known".
+/// Writes what the message carries. An empty text takes a value back to "not known". A side of the touch becomes known by a
+/// message with both its price and its size: with one of them the other would be zero, or what an emptied side had before.
 #[inline(always)]
 fn apply<I: Isa>(merged: &mut Ticker, slots: &Slots<'_>, listed: Listed<I>) -> Result<(), DecodeError> {
     let mut fields = Fields { isa: listed.isa, changed: TickerFields::NONE, cleared: TickerFields::NONE, slots };
@@ -117,8 +118,22 @@ fn apply<I: Isa>(merged: &mut Ticker, slots: &Slots<'_>, listed: Listed<I>) -> R
         fields.changed |= TickerFields::OTHER;
     }
     merged.changed = fields.changed;
-    merged.known = TickerFields((merged.known.0 & !fields.cleared.0) | (fields.changed.0 & !fields.cleared.0));
+    let told = fields.changed.0 & !half_sides(slots).0;
+    merged.known = TickerFields((merged.known.0 | told) & !fields.cleared.0);
     Ok(())
+}
+
+/// The sides of the touch of which this message has a price without a size, or a size without a price.
+#[inline(always)]
+fn half_sides(slots: &Slots<'_>) -> TickerFields {
+    let mut half = TickerFields::NONE;
+    if slots.has(ticker::BID_PRICE) != slots.has(ticker::BID_QTY) {
+        half |= TickerFields::BID;
+    }
+    if slots.has(ticker::ASK_PRICE) != slots.has(ticker::ASK_QTY) {
+        half |= TickerFields::ASK;
+    }
+    half
 }
 
 /// What one message changed so far.

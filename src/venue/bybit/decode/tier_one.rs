@@ -12,12 +12,11 @@ use crate::venue::decode::{Events, Found, KLINE_COUNT_MAX, LIQUIDATION_COUNT_MAX
 use crate::venue::fields::{Context, Known, LevelScratch, Listed, slot_time};
 use crate::venue::isa::{Isa, Work};
 use crate::venue::levels::{BookHead, Sides};
-use crate::venue::number::parse_uint;
 use crate::venue::scan::{Apart, Cursor, End, Reader, expect, messages, reader};
 use crate::venue::shape::{Expectation, Shape, Slots};
 
 use super::{
-    Orders, add_envelope, book_ids, build_kline, build_liquidation, build_quote, build_ticker, build_trade,
+    Orders, add_envelope, book_ids, build_kline, build_liquidation, build_quote, build_ticker, build_trade, depth_of,
     split_at_point, trades_time,
 };
 
@@ -281,7 +280,7 @@ impl<'a, I: Isa> Reader<'a> for BookReader<'_, '_, I> {
     fn build(&mut self, slots: &Slots<'a>) -> Option<()> {
         let head = self.place.as_mut()?;
         let (channel, rest) = split_at_point(slots.text(envelope::TOPIC));
-        let depth = u16::try_from(parse_uint(split_at_point(rest).0)?).ok()?;
+        let depth = depth_of(rest)?;
         if channel != b"orderbook" || depth == 1 {
             return None;
         }
