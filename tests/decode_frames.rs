@@ -14,7 +14,7 @@ mod reading;
 mod recorded;
 
 use fields::Grid;
-use reading::{Fields, Reading};
+use reading::{Fields, Json, Reading};
 use recorded::{frames, messages};
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
@@ -112,10 +112,12 @@ fn channel_of(venue: Venue, line: &str) -> Channel {
 fn compare(venue: Venue, folder: &str) -> BTreeMap<String, Tiers> {
     let files = messages(folder);
     let mut reading = Reading::default();
-    let expected: Vec<Vec<Vec<Fields>>> = files
-        .iter()
-        .map(|(_, lines)| lines.iter().map(|line| reading.read(venue, &serde_json::from_str(line).unwrap())).collect())
-        .collect();
+    let mut read = |line: &String| {
+        let events = Json::parse(line).and_then(|message| reading.read(venue, &message));
+        events.unwrap_or_else(|| panic!("no document describes {line}"))
+    };
+    let expected: Vec<Vec<Vec<Fields>>> =
+        files.iter().map(|(_, lines)| lines.iter().map(&mut read).collect()).collect();
     let mut table = SymbolTable::default();
     let mut symbols = HotSymbols::new();
     let mut names = HashMap::new();

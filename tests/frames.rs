@@ -18,9 +18,8 @@ mod recorded;
 mod stage;
 
 use fields::Grid;
-use reading::{Fields, Reading};
+use reading::{Fields, Json, Reading};
 use recorded::{frames, messages};
-use serde_json::Value;
 use stage::{config, runtime, until};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -126,11 +125,12 @@ fn expected() -> Expected {
                     *expected.excluded.entry(file.clone()).or_default() += 1;
                     continue;
                 }
-                let message: Value = serde_json::from_str(&line).unwrap();
-                let stream = message.get("stream").or_else(|| message.get("topic")).and_then(Value::as_str);
+                let message = Json::parse(&line).unwrap_or_else(|| panic!("{file}: no JSON: {line}"));
+                let stream = message.get("stream").text().or(message.get("topic").text());
                 let stream = stream.unwrap_or_else(|| panic!("{file}: neither stream nor topic in {line}")).to_owned();
                 *expected.frames.entry(venue).or_default() += 1;
-                for event in reading.read(venue, &message) {
+                let events = reading.read(venue, &message);
+                for event in events.unwrap_or_else(|| panic!("{file}: no document describes {line}")) {
                     let of_key = expected.events.entry(key(venue, &event)).or_default();
                     of_key.entry(stream.clone()).or_default().push(event);
                 }

@@ -1,13 +1,30 @@
 //! Damaged messages: whatever is wrong with one, the scanner of every kind of instructions, in the expected order and in any
 //! order, either reads it as the tape of a JSON parser says, or leaves it to that. Never a misread.
 //!
+//! ```text
+//!                       ┌─► the expected order, each kind of instructions ─┐
+//! seed ─► damage ─► message ─► any order (a space in front)                ├─► the same events ─┐
+//!                       ├─► the tape (`Decoder::without_expectation`) ─────┘                    ├─► the same, in text
+//!                       └─► `support/reading.rs` ───────────────────────────────────────────────┘
+//! ```
+//! The first three share what builds an event of a message's members, so they cannot contradict each other about what a
+//! member means. The fourth can: it is `serde_json` and the exchanges' documents, and calls nothing of `tickwire::venue`.
+//! What a scanner takes it must read, and read the same. It may refuse what only the tape reads, where the documents do not
+//! say what it means; where it does not it must agree with the tape too.
+//!
 //! Seeds are one message or more of every channel of the four venues, written here to the documented shapes, and the
 //! recorded ones where `TICKWIRE_FRAMES` names their folder. A space in front of a message keeps the scanner from it and
 //! changes nothing else. `TICKWIRE_MUTANTS` says how many; the default takes some seconds.
 
+#[path = "support/fields.rs"]
+mod fields;
+#[path = "support/reading.rs"]
+mod reading;
 #[path = "support/recorded.rs"]
 mod recorded;
 
+use fields::Grid;
+use reading::{Fields, Json, Reading};
 use recorded::messages;
 use std::collections::BTreeMap;
 use tickwire::market::{
@@ -20,6 +37,10 @@ use tickwire::venue::{
 
 const RECEIVED: Received = Received { mono: MonoNs(7), wall_ns: 11, backlog: Backlog::NONE };
 
+/// The symbols that are listed, by their index, and the decimals of their prices and quantities.
+const SYMBOLS: [&str; 2] = ["BTCUSDT", "ETHUSDT"];
+const SCALES: (u8, u8) = (4, 8);
+
 #[derive(Debug, PartialEq)]
 enum Event {
     Trade(Trade),
@@ -31,6 +52,30 @@ enum Event {
     MarkPrice(MarkPrice),
     Liquidation(Liquidation),
     Refused(Reason),
+}
+
+impl Event {
+    /// As the second reading says it; `None` for what it has no word for.
+    fn fields(&self) -> Option<Fields> {
+        let grid = |meta: &Meta| {
+            assert_eq!(meta.received, RECEIVED, "the stamp is handed on");
+            Grid { name: SYMBOLS[meta.symbol.index()], price_scale: SCALES.0, qty_scale: SCALES.1 }
+        };
+        Some(match self {
+            Self::Trade(event) => fields::trade(&grid(&event.meta), event),
+            Self::AggTrade(event) => fields::agg_trade(&grid(&event.meta), event),
+            Self::Quote(event) => fields::quote(&grid(&event.meta), event),
+            Self::Ticker(event) => fields::ticker(&grid(&event.meta), event),
+            Self::Book(meta, kind, ids, depth, bids, asks) => {
+                let (meta, kind, ids, depth) = (*meta, *kind, *ids, *depth);
+                fields::book(&grid(&meta), &BookUpdate { meta, kind, ids, depth, state: None, bids, asks })
+            }
+            Self::Kline(event) => fields::kline(&grid(&event.meta), event),
+            Self::MarkPrice(event) => fields::mark_price(&grid(&event.meta), event),
+            Self::Liquidation(event) => fields::liquidation(&grid(&event.meta), event),
+            Self::Refused(_) => return None,
+        })
+    }
 }
 
 #[derive(Default)]
@@ -104,7 +149,7 @@ const BINANCE: &[&str] = &[
 const BYBIT: &[&str] = &[
     r#"{"topic":"tickers.BTCUSDT","type":"snapshot","data":{"symbol":"BTCUSDT","tickDirection":"PlusTick","price24hPcnt":"0.017103","lastPrice":"17216.00","prevPrice24h":"16926.50","highPrice24h":"17281.50","lowPrice24h":"16915.00","prevPrice1h":"17238.00","markPrice":"17217.33","indexPrice":"17227.36","openInterest":"68744.761","openInterestValue":"1183601235.91","turnover24h":"1570383121.943499","volume24h":"91705.276","nextFundingTime":"1673280000000","fundingRate":"-0.000212","bid1Price":"17215.50","bid1Size":"84.489","ask1Price":"17216.00","ask1Size":"83.020"},"cs":24987956059,"ts":1673272861686}"#,
     r#"{"topic":"publicTrade.BTCUSDT","type":"snapshot","ts":1672304486868,"data":[{"T":1672304486865,"s":"BTCUSDT","S":"Buy","v":"0.001","p":"16578.50","L":"PlusTick","i":"20f43950-d8dd-5b31-9112-a178eb6023af","BT":false},{"T":1672304486865,"s":"ETHUSDT","S":"Sell","v":"1","p":"1.5","L":"PlusTick","i":"7","BT":true,"RPI":true,"seq":5}]}"#,
-    r#"{"topic":"publicTrade.BTCUSDT","ts":1672304486868,"type":"snapshot","data":[{"i":"2290000000068683542","T":1672304486866,"p":"16578.50","v":"0.03","S":"Buy","seq":177400507,"s":"BTCUSDT","BT":false,"RPI":false}]}"#,
+    r#"{"topic":"publicTrade.BTCUSDT","ts":1672304486868,"type":"snapshot","data":[{"i":"2290000000068683542","T":1672304486866,"p":"16578.50","v":"0.03","S":"Buy","seq":177400507,"s":"BTCUSDT","BT":false,"RPI":true}]}"#,
     r#"{"topic":"orderbook.1.BTCUSDT","ts":1672304486868,"type":"snapshot","data":{"s":"BTCUSDT","b":[["16493.50","0.006"]],"a":[],"u":18521288,"seq":7961638724},"cts":1672304486860}"#,
     r#"{"topic":"orderbook.50.BTCUSDT","type":"delta","ts":1672304484978,"data":{"s":"BTCUSDT","b":[["16493.50","0"]],"a":[["16611.00","0.029"],["16612.00","0.213"],["16613","1"]],"u":177400507,"seq":66544703342},"cts":1672304484976}"#,
     r#"{"topic":"tickers.BTCUSDT","type":"delta","data":{"symbol":"BTCUSDT","fundingRate":"","bid1Size":"1","ask1Price":"17216.00"},"cs":24987956060,"ts":1673272861786}"#,
@@ -237,6 +282,11 @@ struct Readers {
     symbols: HotSymbols,
     /// Messages that the reader of any order took itself.
     taken_in_any_order: usize,
+    venue: Venue,
+    /// Shares nothing with those above.
+    independent: Reading,
+    /// Messages that it read as they did.
+    confirmed: usize,
 }
 
 type Answer = (Result<Decoded, DecodeError>, Vec<Event>);
@@ -245,22 +295,23 @@ impl Readers {
     fn new(venue: Venue) -> Self {
         let mut table = SymbolTable::default();
         let mut symbols = HotSymbols::new();
-        for name in ["BTCUSDT", "ETHUSDT"] {
-            let symbol = table.add(venue, name, 4, 8, None).unwrap();
+        for name in SYMBOLS {
+            let symbol = table.add(venue, name, SCALES.0, SCALES.1, None).unwrap();
             symbols.add(table.spec(symbol).unwrap());
         }
         let here = Cpu::ALL.into_iter().filter(|cpu| cpu.is_here());
         let scanner = |cpu| Decoder::with_cpu(venue, Form::Combined, None, cpu);
         let scanners = here.map(|cpu| (cpu, scanner(cpu), scanner(cpu))).collect();
         let tape = Decoder::without_expectation(venue, Form::Combined, None);
-        Self { scanners, tape, scratch: DecoderScratch::new(), symbols, taken_in_any_order: 0 }
+        let (scratch, independent) = (DecoderScratch::new(), Reading::default());
+        Self { scanners, tape, scratch, symbols, taken_in_any_order: 0, venue, independent, confirmed: 0 }
     }
 
     /// Reads a message in all ways; panics where they differ. True if the scanner took it.
     fn read(&mut self, message: &[u8]) -> bool {
         let expected = decode(&mut self.tape, message, &self.symbols, &mut self.scratch);
         let spaced = [b" ", message].concat();
-        let mut is_taken = false;
+        let (mut is_taken, mut is_taken_in_any_order) = (false, false);
         for (cpu, scanner, other) in &mut self.scanners {
             let what = || format!("{cpu:?}: {}", String::from_utf8_lossy(message));
             let answer = decode(scanner, message, &self.symbols, &mut self.scratch);
@@ -274,9 +325,50 @@ impl Readers {
             let answer = decode(other, &spaced, &self.symbols, &mut self.scratch);
             assert_eq!(answer, expected, "in any order, {}", what());
             // Only what the tape read leaves a copy.
-            self.taken_in_any_order += usize::from(answer.0.is_ok() && self.scratch.pristine().is_empty());
+            let is_scanned = answer.0.is_ok() && self.scratch.pristine().is_empty();
+            self.taken_in_any_order += usize::from(is_scanned);
+            is_taken_in_any_order |= is_scanned;
+        }
+        if matches!(expected.0, Ok(Decoded::Data(_))) {
+            self.confirm(message, &expected.1, is_taken || is_taken_in_any_order);
         }
         is_taken
+    }
+
+    /// Lays what the readers said beside the independent reading, which must have one of what a scanner took. What only the
+    /// tape read it may refuse, and lists with elements that were refused are not for it.
+    fn confirm(&mut self, message: &[u8], events: &[Event], is_scanned: bool) {
+        let independent = std::str::from_utf8(message).ok().and_then(Json::parse);
+        let independent = independent.and_then(|message| self.independent.read(self.venue, &message));
+        let events: Option<Vec<Fields>> = events.iter().map(Event::fields).collect();
+        match (independent, events) {
+            (Some(independent), Some(events)) => {
+                assert_eq!(events, independent, "{}", String::from_utf8_lossy(message));
+                self.confirmed += 1;
+            }
+            (independent, events) => {
+                let message = String::from_utf8_lossy(message);
+                assert!(!is_scanned, "taken as {events:?}, independently {independent:?}: {message}");
+                self.begin_anew();
+            }
+        }
+    }
+
+    /// As on a new connection: what a ticker's changes are merged into may not be the same any more. Snapshots of every
+    /// symbol follow, so that there is something to be changed.
+    fn begin_anew(&mut self) {
+        if !matches!(self.venue, Venue::BybitSpot | Venue::BybitLinear) {
+            return;
+        }
+        let scanners = self.scanners.iter_mut().flat_map(|(_, scanner, other)| [scanner, other]);
+        scanners.chain([&mut self.tape]).for_each(Decoder::connection_started);
+        self.independent = Reading::default();
+        let counts = (self.taken_in_any_order, self.confirmed);
+        for name in SYMBOLS {
+            assert!(self.read(BYBIT[0].replace("BTCUSDT", name).as_bytes()), "the first seed is a ticker's snapshot");
+        }
+        // These were no mutants.
+        (self.taken_in_any_order, self.confirmed) = counts;
     }
 }
 
@@ -316,11 +408,14 @@ fn survive(venue: Venue, written: &[&str], folder: &str) {
         taken += usize::from(readers.read(&message));
     }
     let in_any_order = readers.taken_in_any_order / readers.scanners.len();
+    let confirmed = readers.confirmed;
     eprintln!(
-        "{venue}: of {count} damaged messages {taken} were still of the expected shape, {in_any_order} of a known one"
+        "{venue}: of {count} damaged messages {taken} were still of the expected shape, {in_any_order} of a known one; \
+         {confirmed} were confirmed by an independent reading"
     );
     assert!(taken > count / 100, "{taken} of {count}");
     assert!(in_any_order > taken, "{in_any_order} of {count}");
+    assert!(confirmed >= in_any_order, "{confirmed} of {in_any_order}");
 }
 
 #[test]

@@ -1,11 +1,15 @@
 //! The second reading of the venues' messages: with `serde_json` and the exchanges' documents alone.
 //!
 //! ```text
-//! message ──► Reading::read ──► one (field, text) map an event, numbers as decimal text without zeros that say nothing
+//! message ──► Json ──► Reading::read ──► one (field, text) map an event, numbers as decimal text without zeros that say nothing
 //! ```
-//! Calls nothing of `tickwire::venue`, and compares nothing through a float.
+//! Calls nothing of `tickwire::venue`, and compares nothing through a float. It may refuse a message, and does so where a
+//! documented member is missing or is of another kind, but never guesses.
 
-use serde_json::Value;
+#[path = "json.rs"]
+mod json;
+
+pub(crate) use json::Json;
 use std::collections::{BTreeMap, HashMap};
 use tickwire::market::Venue;
 
@@ -33,31 +37,80 @@ pub(crate) struct Reading {
     pub(crate) grids: BTreeMap<String, (u8, u8)>,
 }
 
-fn text(value: &Value, key: &str) -> String {
-    value[key].as_str().unwrap_or_else(|| panic!("{key} is no string in {value}")).to_owned()
+fn are_digits(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-fn int(value: &Value, key: &str) -> String {
-    value[key].as_u64().unwrap_or_else(|| panic!("{key} is no integer in {value}")).to_string()
+/// A decimal, written as text or as a number: digits, and more behind a point. No venue writes an exponent.
+fn decimal(value: &Json) -> Option<&str> {
+    let (Json::Text(text) | Json::Number(text)) = value else { return None };
+    let (whole, fraction) = text.split_once('.').map_or((text.as_str(), None), |(whole, part)| (whole, Some(part)));
+    let is_decimal = are_digits(whole.strip_prefix('-').unwrap_or(whole)) && fraction.is_none_or(are_digits);
+    is_decimal.then_some(text)
 }
 
-fn put_int(fields: &mut Fields, name: &'static str, value: &Value, key: &str) {
-    if let Some(int) = value[key].as_u64() {
-        fields.insert(name, int.to_string());
+/// A quantity: a decimal that is not below zero.
+fn qty(value: &Json) -> Option<&str> {
+    decimal(value).filter(|text| !trimmed(text).starts_with('-'))
+}
+
+/// A symbol's name; a stream's name has it in lower case.
+fn symbol(value: &Json) -> Option<String> {
+    Some(value.text()?.to_ascii_uppercase())
+}
+
+fn put_int(fields: &mut Fields, name: &'static str, value: &Json) -> Option<()> {
+    if !value.is_null() {
+        fields.insert(name, value.int()?.to_string());
     }
+    Some(())
+}
+
+fn need_int(fields: &mut Fields, name: &'static str, value: &Json) -> Option<()> {
+    fields.insert(name, value.int()?.to_string());
+    Some(())
 }
 
 /// A time; zero is none.
-fn put_time(fields: &mut Fields, name: &'static str, value: &Value, key: &str) {
-    put_int(fields, name, value, key);
-    if fields.get(name).is_some_and(|text| text == "0") {
-        fields.remove(name);
-    }
+fn need_time(fields: &mut Fields, name: &'static str, value: &Json) -> Option<()> {
+    match value.int()? {
+        0 => fields.remove(name),
+        ms => fields.insert(name, ms.to_string()),
+    };
+    Some(())
 }
 
-fn put_number(fields: &mut Fields, name: &'static str, value: &Value, key: &str) {
-    if let Some(text) = value[key].as_str().filter(|text| !text.is_empty()) {
-        fields.insert(name, trimmed(text));
+fn put_time(fields: &mut Fields, name: &'static str, value: &Json) -> Option<()> {
+    if value.is_null() { Some(()) } else { need_time(fields, name, value) }
+}
+
+fn need_decimal(fields: &mut Fields, name: &'static str, value: &Json) -> Option<()> {
+    fields.insert(name, trimmed(decimal(value)?));
+    Some(())
+}
+
+/// A decimal that may be missing or empty.
+fn put_decimal(fields: &mut Fields, name: &'static str, value: &Json) -> Option<()> {
+    if value.is_null() || value.text() == Some("") { Some(()) } else { need_decimal(fields, name, value) }
+}
+
+fn put_flag(fields: &mut Fields, name: &'static str, value: &Json) -> Option<()> {
+    let is_set = if value.is_null() { false } else { value.bool()? };
+    fields.insert(name, is_set.to_string());
+    Some(())
+}
+
+/// A count without sign or point.
+fn small(text: &str) -> Option<u16> {
+    if are_digits(text) { text.parse().ok() } else { None }
+}
+
+/// A taker's or a position's side, in Bybit's words.
+fn side(value: &Json) -> Option<&'static str> {
+    match value.text()? {
+        "Buy" => Some("buy"),
+        "Sell" => Some("sell"),
+        _ => None,
     }
 }
 
@@ -70,351 +123,487 @@ fn ratio(percent: &str) -> String {
     trimmed(&format!("{sign}{whole}.{moved}{fraction}"))
 }
 
+/// Levels a side that Binance's stream carries; 0 for changes, and on a raw connection, where no stream is named.
+fn binance_depth(stream: &str) -> Option<u16> {
+    if stream.is_empty() {
+        return Some(0);
+    }
+    let channel = stream.split_once('@')?.1;
+    let (name, pace) = channel.split_once('@').unwrap_or((channel, "100ms"));
+    small(pace.strip_suffix("ms")?)?;
+    match name.strip_prefix("depth")? {
+        "" => Some(0),
+        levels @ ("5" | "10" | "20") => small(levels),
+        _ => None,
+    }
+}
+
+/// A trade's id of any text: a number, a UUID, or the text's hash (FNV-1a, 64 bits).
+fn trade_id(text: &str) -> String {
+    if are_digits(text) && (text == "0" || !text.starts_with('0')) && text.parse::<u64>().is_ok() {
+        return text.to_owned();
+    }
+    let groups: Vec<_> = text.split('-').collect();
+    let is_hexadecimal = |group: &&str| group.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if groups.iter().map(|group| group.len()).eq([8, 4, 4, 4, 12]) && groups.iter().all(is_hexadecimal) {
+        return groups.concat().to_ascii_lowercase();
+    }
+    let mut hash = 14_695_981_039_346_656_037_u64;
+    for byte in text.bytes() {
+        hash ^= u64::from(byte);
+        hash = hash.wrapping_mul(1_099_511_628_211);
+    }
+    format!("hash {hash}")
+}
+
 impl Reading {
     fn grid(&mut self, symbol: &str, price: &str, qty: &str) {
         let grid = self.grids.entry(symbol.to_owned()).or_default();
         *grid = (grid.0.max(decimals(price)), grid.1.max(decimals(qty)));
     }
 
-    fn levels(&mut self, symbol: &str, levels: &Value, limit: usize) -> String {
-        let mut texts = Vec::new();
-        for level in levels.as_array().unwrap().iter().take(limit) {
-            let (price, qty) = (level[0].as_str().unwrap(), level[1].as_str().unwrap());
-            self.grid(symbol, price, qty);
-            texts.push(format!("{}x{}", trimmed(price), trimmed(qty)));
-        }
-        texts.join(" ")
+    fn level(&mut self, symbol: &str, price: &Json, quantity: &Json) -> Option<String> {
+        let (price, qty) = (decimal(price)?, qty(quantity)?);
+        self.grid(symbol, price, qty);
+        Some(format!("{}x{}", trimmed(price), trimmed(qty)))
     }
 
-    /// The events of one message.
-    pub(crate) fn read(&mut self, venue: Venue, message: &Value) -> Vec<Fields> {
+    fn levels(&mut self, symbol: &str, levels: &Json, limit: usize) -> Option<String> {
+        let mut texts = Vec::new();
+        for level in levels.elements()?.iter().take(limit) {
+            let [price, qty, ..] = level.elements()? else { return None };
+            texts.push(self.level(symbol, price, qty)?);
+        }
+        Some(texts.join(" "))
+    }
+
+    /// The best level of a side; zeros for an empty one.
+    fn touch(&mut self, symbol: &str, levels: &Json) -> Option<String> {
+        self.levels(symbol, levels, 1).map(|best| if best.is_empty() { "0x0".to_owned() } else { best })
+    }
+
+    /// Price and quantity of one fill.
+    fn fill(&mut self, fields: &mut Fields, symbol: &str, price: &Json, quantity: &Json) -> Option<()> {
+        let (price, qty) = (decimal(price)?, qty(quantity)?);
+        self.grid(symbol, price, qty);
+        fields.insert("price", trimmed(price));
+        fields.insert("qty", trimmed(qty));
+        fields.insert("symbol", symbol.to_owned());
+        Some(())
+    }
+
+    /// The events of one message; `None` where the documents do not say what it means.
+    pub(crate) fn read(&mut self, venue: Venue, message: &Json) -> Option<Vec<Fields>> {
         match venue {
             Venue::BinanceSpot | Venue::BinanceUsdm => self.binance(message),
             Venue::BybitSpot | Venue::BybitLinear => self.bybit(message),
         }
     }
 
-    fn binance(&mut self, message: &Value) -> Vec<Fields> {
-        let stream = message["stream"].as_str().unwrap_or("");
-        let data = if message["data"].is_null() { message } else { &message["data"] };
+    fn binance(&mut self, message: &Json) -> Option<Vec<Fields>> {
+        let (stream, data) = match (message.get("stream"), message.get("data")) {
+            (Json::Null, Json::Null) => ("", message),
+            (stream, data) => (stream.text()?, data),
+        };
         match data {
-            Value::Array(elements) => elements.iter().map(|data| self.binance_one(stream, data)).collect(),
-            data => vec![self.binance_one(stream, data)],
+            Json::Array(elements) => elements.iter().map(|data| self.binance_one(stream, data)).collect(),
+            data => Some(vec![self.binance_one(stream, data)?]),
         }
     }
 
-    fn binance_one(&mut self, stream: &str, data: &Value) -> Fields {
-        let kind = data["e"].as_str().unwrap_or("");
+    fn binance_one(&mut self, stream: &str, data: &Json) -> Option<Fields> {
         let mut fields = Fields::new();
-        put_time(&mut fields, "event_time", data, "E");
-        let of_symbol = |data: &Value| text(data, "s");
+        let kind = match data.get("e") {
+            Json::Null => "",
+            kind => kind.text().filter(|kind| !kind.is_empty())?,
+        };
         match kind {
-            "trade" | "aggTrade" => {
-                let symbol = of_symbol(data);
-                self.grid(&symbol, &text(data, "p"), &text(data, "q"));
-                fields.insert("symbol", symbol);
-                put_time(&mut fields, "matching_time", data, "T");
-                put_number(&mut fields, "price", data, "p");
-                put_number(&mut fields, "qty", data, "q");
-                fields.insert("taker", if data["m"] == true { "sell" } else { "buy" }.into());
-                if kind == "trade" {
-                    fields.insert("kind", "trade".into());
-                    fields.insert("id", int(data, "t"));
-                    fields.insert("is_block", "false".into());
-                    fields.insert("is_rpi", "false".into());
-                } else {
-                    fields.insert("kind", "agg_trade".into());
-                    fields.insert("id", int(data, "a"));
-                    fields.insert("first_trade_id", int(data, "f"));
-                    fields.insert("last_trade_id", int(data, "l"));
-                    put_number(&mut fields, "qty_without_rpi", data, "nq");
-                }
-            }
-            "bookTicker" | "" if data["B"].is_string() => {
-                let symbol = of_symbol(data);
-                for (price, qty, name) in [("b", "B", "bid"), ("a", "A", "ask")] {
-                    self.grid(&symbol, &text(data, price), &text(data, qty));
-                    let level = format!("{}x{}", trimmed(&text(data, price)), trimmed(&text(data, qty)));
-                    fields.insert(name, level);
-                }
+            // Spot's own, which have neither a kind nor a time.
+            "" | "bookTicker" => put_time(&mut fields, "event_time", data.get("E"))?,
+            _ => need_time(&mut fields, "event_time", data.get("E"))?,
+        }
+        match kind {
+            "trade" | "aggTrade" => self.binance_trade(data, kind == "trade", &mut fields)?,
+            "" if !data.get("lastUpdateId").is_null() => self.binance_partial(stream, data, &mut fields)?,
+            "" | "bookTicker" => {
+                let symbol = symbol(data.get("s"))?;
+                fields.insert("bid", self.level(&symbol, data.get("b"), data.get("B"))?);
+                fields.insert("ask", self.level(&symbol, data.get("a"), data.get("A"))?);
                 fields.insert("kind", "quote".into());
                 fields.insert("symbol", symbol);
-                put_time(&mut fields, "matching_time", data, "T");
-                fields.insert("update_id", int(data, "u"));
+                put_time(&mut fields, "matching_time", data.get("T"))?;
+                need_int(&mut fields, "update_id", data.get("u"))?;
             }
-            "24hrTicker" | "24hrMiniTicker" => self.binance_ticker(data, &mut fields),
+            "24hrTicker" | "24hrMiniTicker" => self.binance_ticker(data, kind == "24hrTicker", &mut fields)?,
             "depthUpdate" => {
-                let symbol = of_symbol(data);
-                let depth: String =
-                    stream.split("@depth").nth(1).unwrap_or("").chars().take_while(char::is_ascii_digit).collect();
+                let symbol = symbol(data.get("s"))?;
+                let depth = binance_depth(stream)?;
                 fields.insert("kind", "book".into());
-                fields.insert("book_kind", if depth.is_empty() { "Delta" } else { "Partial" }.into());
-                fields.insert("depth", if depth.is_empty() { "0".into() } else { depth });
-                put_time(&mut fields, "matching_time", data, "T");
-                fields.insert("first", int(data, "U"));
-                fields.insert("last", int(data, "u"));
-                put_int(&mut fields, "previous", data, "pu");
-                fields.insert("bids", self.levels(&symbol, &data["b"], usize::MAX));
-                fields.insert("asks", self.levels(&symbol, &data["a"], usize::MAX));
+                fields.insert("book_kind", if depth == 0 { "Delta" } else { "Partial" }.into());
+                fields.insert("depth", depth.to_string());
+                put_time(&mut fields, "matching_time", data.get("T"))?;
+                need_int(&mut fields, "first", data.get("U"))?;
+                need_int(&mut fields, "last", data.get("u"))?;
+                put_int(&mut fields, "previous", data.get("pu"))?;
+                fields.insert("bids", self.levels(&symbol, data.get("b"), usize::MAX)?);
+                fields.insert("asks", self.levels(&symbol, data.get("a"), usize::MAX)?);
                 fields.insert("symbol", symbol);
             }
-            "kline" => {
-                let candle = &data["k"];
-                let interval = text(candle, "i");
-                let (count, unit) = interval.split_at(interval.len() - 1);
-                fields.insert("kind", "kline".into());
-                fields.insert("symbol", of_symbol(data));
-                fields.insert("interval", format!("{count} {unit}"));
-                put_time(&mut fields, "open_time", candle, "t");
-                put_time(&mut fields, "close_time", candle, "T");
-                for (name, key) in [
-                    ("open", "o"),
-                    ("high", "h"),
-                    ("low", "l"),
-                    ("close", "c"),
-                    ("volume", "v"),
-                    ("turnover", "q"),
-                    ("taker_buy_volume", "V"),
-                ] {
-                    put_number(&mut fields, name, candle, key);
-                }
-                fields.insert("trade_count", int(candle, "n"));
-                fields.insert("is_closed", candle["x"].as_bool().unwrap().to_string());
-                self.grids.entry(of_symbol(data)).or_default();
-            }
+            "kline" => self.binance_kline(data, &mut fields)?,
             "markPriceUpdate" => {
                 fields.insert("kind", "mark_price".into());
-                fields.insert("symbol", of_symbol(data));
-                for (name, key) in
-                    [("mark", "p"), ("index", "i"), ("settlement", "P"), ("mark_average", "ap"), ("funding_rate", "r")]
+                let symbol = symbol(data.get("s"))?;
+                need_decimal(&mut fields, "mark", data.get("p"))?;
+                for (name, key) in [("index", "i"), ("settlement", "P"), ("mark_average", "ap"), ("funding_rate", "r")]
                 {
-                    put_number(&mut fields, name, data, key);
+                    put_decimal(&mut fields, name, data.get(key))?;
                 }
-                put_time(&mut fields, "next_funding_time", data, "T");
-                self.grids.entry(of_symbol(data)).or_default();
-            }
-            "forceOrder" => {
-                let order = &data["o"];
-                self.grid(&text(order, "s"), &text(order, "p"), &text(order, "q"));
-                fields.insert("kind", "liquidation".into());
-                fields.insert("symbol", text(order, "s"));
-                // The order is the venue's: it sells what a long had.
-                fields.insert("position", if order["S"] == "SELL" { "buy" } else { "sell" }.into());
-                put_number(&mut fields, "price", order, "p");
-                put_number(&mut fields, "qty", order, "q");
-                put_number(&mut fields, "average_price", order, "ap");
-                put_time(&mut fields, "matching_time", order, "T");
-            }
-            "" if data["lastUpdateId"].is_u64() => {
-                let symbol = stream.split('@').next().unwrap().to_uppercase();
-                let depth = stream.split("@depth").nth(1).unwrap().chars().take_while(char::is_ascii_digit).collect();
-                fields.insert("kind", "book".into());
-                fields.insert("book_kind", "Partial".into());
-                fields.insert("depth", depth);
-                fields.insert("first", int(data, "lastUpdateId"));
-                fields.insert("last", int(data, "lastUpdateId"));
-                fields.insert("bids", self.levels(&symbol, &data["bids"], usize::MAX));
-                fields.insert("asks", self.levels(&symbol, &data["asks"], usize::MAX));
+                put_time(&mut fields, "next_funding_time", data.get("T"))?;
+                self.grid(&symbol, "0", "0");
                 fields.insert("symbol", symbol);
             }
-            _ => panic!("no document describes {data}"),
+            "forceOrder" => {
+                let order = data.get("o");
+                self.fill(&mut fields, &symbol(order.get("s"))?, order.get("p"), order.get("q"))?;
+                fields.insert("kind", "liquidation".into());
+                // The order is the venue's: it sells what a long had.
+                let position = match order.get("S").text()? {
+                    "SELL" => "buy",
+                    "BUY" => "sell",
+                    _ => return None,
+                };
+                fields.insert("position", position.into());
+                put_decimal(&mut fields, "average_price", order.get("ap"))?;
+                put_time(&mut fields, "matching_time", order.get("T"))?;
+            }
+            _ => return None,
         }
-        fields
+        Some(fields)
     }
 
-    fn binance_ticker(&mut self, data: &Value, fields: &mut Fields) {
-        let symbol = text(data, "s");
+    fn binance_trade(&mut self, data: &Json, is_single: bool, fields: &mut Fields) -> Option<()> {
+        self.fill(fields, &symbol(data.get("s"))?, data.get("p"), data.get("q"))?;
+        need_time(fields, "matching_time", data.get("T"))?;
+        // The buyer was the maker: the taker sold.
+        fields.insert("taker", if data.get("m").bool()? { "sell" } else { "buy" }.into());
+        if is_single {
+            fields.insert("kind", "trade".into());
+            need_int(fields, "id", data.get("t"))?;
+            fields.insert("is_block", "false".into());
+            fields.insert("is_rpi", "false".into());
+            return Some(());
+        }
+        fields.insert("kind", "agg_trade".into());
+        need_int(fields, "id", data.get("a"))?;
+        need_int(fields, "first_trade_id", data.get("f"))?;
+        need_int(fields, "last_trade_id", data.get("l"))?;
+        put_decimal(fields, "qty_without_rpi", data.get("nq"))
+    }
+
+    /// Spot's partial book: only its stream says whose it is, and how deep.
+    fn binance_partial(&mut self, stream: &str, data: &Json, fields: &mut Fields) -> Option<()> {
+        let symbol = stream.split_once('@')?.0.to_ascii_uppercase();
+        let depth = binance_depth(stream).filter(|&depth| depth != 0)?;
+        fields.insert("kind", "book".into());
+        fields.insert("book_kind", "Partial".into());
+        fields.insert("depth", depth.to_string());
+        need_int(fields, "first", data.get("lastUpdateId"))?;
+        need_int(fields, "last", data.get("lastUpdateId"))?;
+        fields.insert("bids", self.levels(&symbol, data.get("bids"), usize::MAX)?);
+        fields.insert("asks", self.levels(&symbol, data.get("asks"), usize::MAX)?);
+        fields.insert("symbol", symbol);
+        Some(())
+    }
+
+    fn binance_kline(&mut self, data: &Json, fields: &mut Fields) -> Option<()> {
+        let candle = data.get("k");
+        let interval = candle.get("i").text()?;
+        let (count, unit) = interval.split_at_checked(interval.len().checked_sub(1)?)?;
+        if !["s", "m", "h", "d", "w", "M"].contains(&unit) {
+            return None;
+        }
+        fields.insert("kind", "kline".into());
+        fields.insert("interval", format!("{} {unit}", small(count)?));
+        need_time(fields, "open_time", candle.get("t"))?;
+        need_time(fields, "close_time", candle.get("T"))?;
+        for (name, key) in [
+            ("open", "o"),
+            ("high", "h"),
+            ("low", "l"),
+            ("close", "c"),
+            ("volume", "v"),
+            ("turnover", "q"),
+            ("taker_buy_volume", "V"),
+        ] {
+            need_decimal(fields, name, candle.get(key))?;
+        }
+        need_int(fields, "trade_count", candle.get("n"))?;
+        fields.insert("is_closed", candle.get("x").bool()?.to_string());
+        let symbol = symbol(data.get("s"))?;
+        self.grid(&symbol, "0", "0");
+        fields.insert("symbol", symbol);
+        Some(())
+    }
+
+    fn binance_ticker(&mut self, data: &Json, is_full: bool, fields: &mut Fields) -> Option<()> {
+        let symbol = symbol(data.get("s"))?;
         let mut changed = vec!["high", "last_price", "low", "open", "turnover", "volume"];
-        self.grid(&symbol, &text(data, "c"), "0");
+        let mut carried = vec!["e", "E", "s", "c", "o", "h", "l", "v", "q"];
+        self.grid(&symbol, decimal(data.get("c"))?, "0");
         for (name, key) in
             [("last_price", "c"), ("open", "o"), ("high", "h"), ("low", "l"), ("volume", "v"), ("turnover", "q")]
         {
-            put_number(fields, name, data, key);
+            need_decimal(fields, name, data.get(key))?;
         }
-        if data["e"] == "24hrTicker" {
-            changed.extend(["change_ratio", "last_qty", "other", "trade_count", "weighted_average"]);
-            self.grid(&symbol, "0", &text(data, "Q"));
-            put_number(fields, "last_qty", data, "Q");
-            put_number(fields, "weighted_average", data, "w");
-            fields.insert("change_ratio", ratio(&text(data, "P")));
-            fields.insert("trade_count", int(data, "n"));
-            if data["b"].is_string() {
-                changed.extend(["ask", "bid"]);
-                for (name, key) in [("bid_price", "b"), ("ask_price", "a"), ("bid_qty", "B"), ("ask_qty", "A")] {
-                    put_number(fields, name, data, key);
+        if is_full {
+            changed.extend(["change_ratio", "last_qty", "trade_count", "weighted_average"]);
+            carried.extend(["Q", "w", "P", "n", "b", "B", "a", "A"]);
+            let last_qty = qty(data.get("Q"))?;
+            self.grid(&symbol, "0", last_qty);
+            fields.insert("last_qty", trimmed(last_qty));
+            need_decimal(fields, "weighted_average", data.get("w"))?;
+            fields.insert("change_ratio", ratio(decimal(data.get("P"))?));
+            need_int(fields, "trade_count", data.get("n"))?;
+            for (side, names, keys) in
+                [("bid", ["bid_price", "bid_qty"], ["b", "B"]), ("ask", ["ask_price", "ask_qty"], ["a", "A"])]
+            {
+                // One of the two alone is no side.
+                if keys.iter().all(|key| !data.get(key).is_null()) {
+                    let [price, qty] = [decimal(data.get(keys[0]))?, qty(data.get(keys[1]))?];
+                    self.grid(&symbol, price, qty);
+                    fields.extend([(names[0], trimmed(price)), (names[1], trimmed(qty))]);
+                    changed.push(side);
                 }
-                self.grid(&symbol, &text(data, "b"), &text(data, "B"));
-                self.grid(&symbol, &text(data, "a"), &text(data, "A"));
             }
-        } else if data["st"].is_u64() {
+        }
+        if data.members()?.iter().any(|(key, value)| !carried.contains(&key.as_str()) && !value.is_null()) {
             changed.push("other");
         }
         changed.sort_unstable();
         fields.insert("kind", "ticker".into());
         fields.insert("symbol", symbol);
         fields.insert("changed", changed.join(" "));
+        Some(())
     }
 
-    fn bybit(&mut self, message: &Value) -> Vec<Fields> {
-        let topic: Vec<_> = message["topic"].as_str().unwrap().split('.').collect();
-        let data = &message["data"];
+    fn bybit(&mut self, message: &Json) -> Option<Vec<Fields>> {
+        let answers = ["success", "op", "ret_msg", "retCode"];
+        if message.members()?.keys().any(|key| answers.contains(&key.as_str())) {
+            return None;
+        }
+        let (channel, rest) = message.get("topic").text()?.split_once('.')?;
+        let is_snapshot = match message.get("type") {
+            Json::Null => None,
+            Json::Text(text) if text == "snapshot" => Some(true),
+            Json::Text(text) if text == "delta" => Some(false),
+            _ => return None,
+        };
+        let data = message.get("data");
         let mut common = Fields::new();
-        put_time(&mut common, "event_time", message, "ts");
-        match topic[..] {
-            ["publicTrade", _] => data.as_array().unwrap().iter().map(|data| self.bybit_trade(&common, data)).collect(),
-            ["orderbook", depth, _] => vec![self.bybit_book(common, message, depth)],
-            ["tickers", _] => vec![self.bybit_ticker(&common, message)],
-            ["kline", _, symbol] => data
-                .as_array()
-                .unwrap()
-                .iter()
-                .map(|data| {
-                    let mut fields = common.clone();
-                    fields.insert("kind", "kline".into());
-                    fields.insert("symbol", symbol.into());
-                    let interval = text(data, "interval");
-                    fields.insert(
-                        "interval",
-                        match interval.as_str() {
-                            "D" => "1 d".into(),
-                            "W" => "1 w".into(),
-                            "M" => "1 M".into(),
-                            minutes => format!("{minutes} m"),
-                        },
-                    );
-                    put_time(&mut fields, "open_time", data, "start");
-                    put_time(&mut fields, "close_time", data, "end");
-                    put_time(&mut fields, "matching_time", data, "timestamp");
-                    for name in ["open", "high", "low", "close", "volume", "turnover"] {
-                        put_number(&mut fields, name, data, name);
-                    }
-                    fields.insert("is_closed", data["confirm"].as_bool().unwrap().to_string());
-                    self.grids.entry(symbol.to_owned()).or_default();
-                    fields
-                })
-                .collect(),
-            ["allLiquidation", _] => data
-                .as_array()
-                .unwrap()
+        put_time(&mut common, "event_time", message.get("ts"))?;
+        match channel {
+            "publicTrade" if is_snapshot == Some(true) => {
+                data.elements()?.iter().map(|data| self.bybit_trade(&common, data)).collect()
+            }
+            "orderbook" => {
+                let depth = small(rest.split_once('.')?.0)?;
+                put_time(&mut common, "matching_time", message.get("cts"))?;
+                Some(vec![self.bybit_book(common, data, depth, is_snapshot?)?])
+            }
+            "tickers" => {
+                put_int(&mut common, "sequence", message.get("cs"))?;
+                Some(vec![self.bybit_ticker(common, data, is_snapshot?)?])
+            }
+            "kline" => {
+                let symbol = rest.split_once('.')?.1.to_ascii_uppercase();
+                data.elements()?.iter().map(|data| self.bybit_kline(&common, data, &symbol)).collect()
+            }
+            "allLiquidation" => data
+                .elements()?
                 .iter()
                 .map(|data| self.bybit_liquidation(&common, data, ["s", "S", "p", "v", "T"]))
                 .collect(),
-            ["liquidation", _] => {
-                vec![self.bybit_liquidation(&common, data, ["symbol", "side", "price", "qty", "time"])]
+            "liquidation" => {
+                Some(vec![self.bybit_liquidation(&common, data, ["symbol", "side", "price", "qty", "time"])?])
             }
-            _ => panic!("no document describes {message}"),
+            _ => None,
         }
     }
 
-    fn bybit_trade(&mut self, common: &Fields, data: &Value) -> Fields {
+    fn bybit_trade(&mut self, common: &Fields, data: &Json) -> Option<Fields> {
         let mut fields = common.clone();
-        self.grid(&text(data, "s"), &text(data, "p"), &text(data, "v"));
+        self.fill(&mut fields, &symbol(data.get("s"))?, data.get("p"), data.get("v"))?;
         fields.insert("kind", "trade".into());
-        fields.insert("symbol", text(data, "s"));
-        put_time(&mut fields, "matching_time", data, "T");
-        fields.insert("id", text(data, "i").replace('-', ""));
-        put_number(&mut fields, "price", data, "p");
-        put_number(&mut fields, "qty", data, "v");
-        fields.insert("taker", text(data, "S").to_lowercase());
-        put_int(&mut fields, "sequence", data, "seq");
-        fields.insert("is_block", data["BT"].as_bool().unwrap_or(false).to_string());
-        fields.insert("is_rpi", data["RPI"].as_bool().unwrap_or(false).to_string());
-        fields
+        need_time(&mut fields, "matching_time", data.get("T"))?;
+        fields.insert("id", trade_id(data.get("i").text()?));
+        fields.insert("taker", side(data.get("S"))?.into());
+        put_int(&mut fields, "sequence", data.get("seq"))?;
+        put_flag(&mut fields, "is_block", data.get("BT"))?;
+        put_flag(&mut fields, "is_rpi", data.get("RPI"))?;
+        Some(fields)
     }
 
-    fn bybit_book(&mut self, mut fields: Fields, message: &Value, depth: &str) -> Fields {
-        let data = &message["data"];
-        let symbol = text(data, "s");
-        put_time(&mut fields, "matching_time", message, "cts");
-        if depth == "1" {
+    fn bybit_book(&mut self, mut fields: Fields, data: &Json, depth: u16, is_snapshot: bool) -> Option<Fields> {
+        let symbol = symbol(data.get("s"))?;
+        if depth == 1 {
+            if !is_snapshot {
+                return None;
+            }
             fields.insert("kind", "quote".into());
-            fields.insert("bid", self.levels(&symbol, &data["b"], 1));
-            fields.insert("ask", self.levels(&symbol, &data["a"], 1));
-            fields.insert("update_id", int(data, "u"));
-            put_int(&mut fields, "sequence", data, "seq");
+            fields.insert("bid", self.touch(&symbol, data.get("b"))?);
+            fields.insert("ask", self.touch(&symbol, data.get("a"))?);
+            need_int(&mut fields, "update_id", data.get("u"))?;
+            put_int(&mut fields, "sequence", data.get("seq"))?;
         } else {
             fields.insert("kind", "book".into());
-            fields.insert("book_kind", if message["type"] == "delta" { "Delta" } else { "Snapshot" }.into());
-            fields.insert("depth", depth.into());
-            fields.insert("first", int(data, "u"));
-            fields.insert("last", int(data, "u"));
-            put_int(&mut fields, "cross", data, "seq");
-            fields.insert("bids", self.levels(&symbol, &data["b"], usize::MAX));
-            fields.insert("asks", self.levels(&symbol, &data["a"], usize::MAX));
+            fields.insert("book_kind", if is_snapshot { "Snapshot" } else { "Delta" }.into());
+            fields.insert("depth", depth.to_string());
+            need_int(&mut fields, "first", data.get("u"))?;
+            need_int(&mut fields, "last", data.get("u"))?;
+            put_int(&mut fields, "cross", data.get("seq"))?;
+            fields.insert("bids", self.levels(&symbol, data.get("b"), usize::MAX)?);
+            fields.insert("asks", self.levels(&symbol, data.get("a"), usize::MAX)?);
         }
         fields.insert("symbol", symbol);
-        fields
+        Some(fields)
+    }
+
+    fn bybit_kline(&mut self, common: &Fields, data: &Json, symbol: &str) -> Option<Fields> {
+        let mut fields = common.clone();
+        fields.insert("kind", "kline".into());
+        fields.insert("symbol", symbol.to_owned());
+        let interval = match data.get("interval").text()? {
+            "D" => "1 d".to_owned(),
+            "W" => "1 w".to_owned(),
+            "M" => "1 M".to_owned(),
+            minutes => format!("{} m", small(minutes)?),
+        };
+        fields.insert("interval", interval);
+        need_time(&mut fields, "open_time", data.get("start"))?;
+        need_time(&mut fields, "close_time", data.get("end"))?;
+        put_time(&mut fields, "matching_time", data.get("timestamp"))?;
+        for name in ["open", "high", "low", "close", "volume", "turnover"] {
+            need_decimal(&mut fields, name, data.get(name))?;
+        }
+        fields.insert("is_closed", data.get("confirm").bool()?.to_string());
+        self.grid(symbol, "0", "0");
+        Some(fields)
     }
 
     fn bybit_liquidation(
         &mut self,
         common: &Fields,
-        data: &Value,
-        [symbol, side, price, qty, time]: [&str; 5],
-    ) -> Fields {
+        data: &Json,
+        [name, position, price, qty, time]: [&str; 5],
+    ) -> Option<Fields> {
         let mut fields = common.clone();
-        self.grid(&text(data, symbol), &text(data, price), &text(data, qty));
+        self.fill(&mut fields, &symbol(data.get(name))?, data.get(price), data.get(qty))?;
         fields.insert("kind", "liquidation".into());
-        fields.insert("symbol", text(data, symbol));
-        fields.insert("position", text(data, side).to_lowercase());
-        put_number(&mut fields, "price", data, price);
-        put_number(&mut fields, "qty", data, qty);
-        put_time(&mut fields, "matching_time", data, time);
-        fields
+        fields.insert("position", side(data.get(position))?.into());
+        need_time(&mut fields, "matching_time", data.get(time))?;
+        Some(fields)
     }
 
-    fn bybit_ticker(&mut self, common: &Fields, message: &Value) -> Fields {
-        let data = &message["data"];
-        let symbol = text(data, "symbol");
-        let mut known = if message["type"] == "snapshot" { Fields::new() } else { self.tickers[&symbol].clone() };
+    /// A snapshot, or what has changed of what was told before.
+    fn bybit_ticker(&mut self, common: Fields, data: &Json, is_snapshot: bool) -> Option<Fields> {
+        let symbol = symbol(data.get("symbol"))?;
+        let mut known = if is_snapshot { Fields::new() } else { self.tickers.get(&symbol)?.clone() };
         let mut changed = Vec::new();
-        for (key, value) in data.as_object().unwrap() {
-            let (name, field): (&'static str, &'static str) = match key.as_str() {
-                "symbol" => continue,
-                "lastPrice" => ("last_price", "last_price"),
-                "bid1Price" => ("bid_price", "bid"),
-                "bid1Size" => ("bid_qty", "bid"),
-                "ask1Price" => ("ask_price", "ask"),
-                "ask1Size" => ("ask_qty", "ask"),
-                "prevPrice24h" => ("open", "open"),
-                "highPrice24h" => ("high", "high"),
-                "lowPrice24h" => ("low", "low"),
-                "volume24h" => ("volume", "volume"),
-                "turnover24h" => ("turnover", "turnover"),
-                "price24hPcnt" => ("change_ratio", "change_ratio"),
-                "markPrice" => ("mark_price", "mark_price"),
-                "indexPrice" | "usdIndexPrice" => ("index_price", "index_price"),
-                "fundingRate" => ("funding_rate", "funding_rate"),
-                "nextFundingTime" => ("next_funding_time", "next_funding_time"),
-                "openInterest" => ("open_interest", "open_interest"),
-                "openInterestValue" => ("open_interest_value", "open_interest_value"),
-                _ => ("", "other"),
+        for (key, value) in data.members()? {
+            let name = match key.as_str() {
+                "symbol" | "bid1Price" | "bid1Size" | "ask1Price" | "ask1Size" => continue,
+                "lastPrice" => "last_price",
+                "prevPrice24h" => "open",
+                "highPrice24h" => "high",
+                "lowPrice24h" => "low",
+                "volume24h" => "volume",
+                "turnover24h" => "turnover",
+                "price24hPcnt" => "change_ratio",
+                "markPrice" => "mark_price",
+                "indexPrice" | "usdIndexPrice" => "index_price",
+                "fundingRate" => "funding_rate",
+                "nextFundingTime" => "next_funding_time",
+                "openInterest" => "open_interest",
+                "openInterestValue" => "open_interest_value",
+                _ => "other",
             };
-            changed.push(field);
-            if field == "other" {
+            if value.is_null() {
                 continue;
             }
-            let value = value.as_str().unwrap();
-            if value.is_empty() {
-                known.remove(name);
+            changed.push(name);
+            if name == "other" {
                 continue;
             }
-            known.insert(name, trimmed(value));
+            known.remove(name);
+            put_decimal(&mut known, name, value)?;
             match name {
-                "last_price" | "bid_price" | "ask_price" => self.grid(&symbol, value, "0"),
-                "bid_qty" | "ask_qty" => self.grid(&symbol, "0", value),
+                "last_price" if known.contains_key(name) => self.grid(&symbol, decimal(value)?, "0"),
+                // Milliseconds; zero is none.
+                "next_funding_time" => match known.get(name).map(String::as_str) {
+                    Some("0") => drop(known.remove(name)),
+                    Some(_) if !are_digits(decimal(value)?) => return None,
+                    _ => {}
+                },
                 _ => {}
             }
         }
+        self.bybit_side(
+            &symbol,
+            data,
+            ["bid1Price", "bid1Size"],
+            ["bid", "bid_price", "bid_qty"],
+            &mut known,
+            &mut changed,
+        )?;
+        self.bybit_side(
+            &symbol,
+            data,
+            ["ask1Price", "ask1Size"],
+            ["ask", "ask_price", "ask_qty"],
+            &mut known,
+            &mut changed,
+        )?;
         self.tickers.insert(symbol.clone(), known.clone());
         changed.sort_unstable();
         changed.dedup();
         let mut fields = known;
-        fields.extend(common.clone());
+        fields.extend(common);
         fields.insert("kind", "ticker".into());
         fields.insert("symbol", symbol);
         fields.insert("changed", changed.join(" "));
-        put_int(&mut fields, "sequence", message, "cs");
-        fields
+        Some(fields)
+    }
+
+    /// One side of a ticker. It is known once a message has told both its price and its size, and until one empties either;
+    /// half of what is not known says nothing.
+    fn bybit_side(
+        &mut self,
+        symbol: &str,
+        data: &Json,
+        keys: [&str; 2],
+        [side, price_name, qty_name]: [&'static str; 3],
+        known: &mut Fields,
+        changed: &mut Vec<&'static str>,
+    ) -> Option<()> {
+        let mut told = Fields::new();
+        put_decimal(&mut told, price_name, data.get(keys[0]))?;
+        put_decimal(&mut told, qty_name, data.get(keys[1]))?;
+        let zero = "0".to_owned();
+        let (price, qty) = (told.get(price_name).unwrap_or(&zero), told.get(qty_name).unwrap_or(&zero));
+        if qty.starts_with('-') {
+            return None;
+        }
+        self.grid(symbol, price, qty);
+        let count = keys.iter().filter(|key| !data.get(key).is_null()).count();
+        if count > 0 {
+            changed.push(side);
+        }
+        if told.len() < count {
+            known.remove(price_name);
+            known.remove(qty_name);
+        } else if count == 2 || known.contains_key(qty_name) {
+            known.extend(told);
+        }
+        Some(())
     }
 }
