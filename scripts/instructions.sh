@@ -52,7 +52,7 @@ trap 'rm -rf "$work"' EXIT
         }
         count=$(sed -n 's/^\(totals\|summary\): //p' "$work/counts" | head -n 1)
         awk -v row="$row" -v count="${count:-0}" -v messages="$messages" \
-            'BEGIN { printf "%-44s %9.1f\n", row, count / messages }'
+            'BEGIN { printf "%-64s %9.1f\n", row, count / messages }'
     done <"$work/rows"
 } >"$work/found"
 
@@ -69,17 +69,17 @@ is_judged=1
 awk -v tolerance="$tolerance" -v is_judged="$is_judged" '
     /^#/ { next }
     NR == FNR { expected[$1] = $2; next }
-    !($1 in expected) { print $1 ": not among the expected figures"; failed = 1; next }
+    !($1 in expected) { print $1 ": not among the expected figures"; is_other = 1; next }
     {
         change = 100 * ($2 / expected[$1] - 1)
         verdict = ""
         if ($2 <= 0) { verdict = "  NOTHING COUNTED"; failed = 1 }
         else if (change > tolerance) { verdict = "  GROWN"; failed = 1 }
         else if (change < -tolerance) { verdict = "  shrunk: renew the figures" }
-        printf "%-44s %9.1f, expected %9.1f, %+6.2f %%%s\n", $1, $2, expected[$1], change, verdict
+        printf "%-64s %9.1f, expected %9.1f, %+6.2f %%%s\n", $1, $2, expected[$1], change, verdict
         delete expected[$1]
     }
     END {
-        for (row in expected) { print row ": expected, and not counted"; failed = 1 }
-        exit is_judged ? failed : 0
+        for (row in expected) { print row ": expected, and not counted"; is_other = 1 }
+        exit is_other || (is_judged && failed)
     }' "$expected" "$work/found"

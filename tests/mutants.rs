@@ -225,16 +225,33 @@ fn space(message: &mut Vec<u8>, chance: &mut Chance) {
     }
 }
 
+/// The same message with `null` for one of its scalars.
+fn nullify(message: &mut Vec<u8>, chance: &mut Chance) {
+    let places = outside_strings(message);
+    let colons: Vec<usize> = (0..places.len()).filter(|&place| message[places[place].0] == b':').collect();
+    if colons.is_empty() {
+        return;
+    }
+    let place = colons[chance.below(colons.len())];
+    let end = places[place + 1..].iter().find(|&&(at, _)| matches!(message[at], b',' | b'}' | b']' | b'{' | b'['));
+    if let Some(&(end, _)) = end.filter(|&&(at, _)| !matches!(message[at], b'{' | b'[')) {
+        message.splice(places[place].0 + 1..end, *b"null");
+    }
+}
+
 /// Another form of a message, then damaged in one way or two; sometimes only one of both.
 fn damage(message: &mut Vec<u8>, other: &[u8], chance: &mut Chance) {
-    let form = chance.below(12);
+    let form = chance.below(13);
     if matches!(form, 0..=2) {
         rearrange(message, chance);
     }
     if matches!(form, 2 | 3) {
         space(message, chance);
     }
-    if form >= 4 || chance.below(2) == 0 {
+    if form == 12 {
+        nullify(message, chance);
+    }
+    if (4..12).contains(&form) || chance.below(2) == 0 {
         hurt(message, other, chance);
     }
 }

@@ -15,15 +15,11 @@ use super::isa::{Isa, NumberEnds, Portable, WINDOW, Work};
 use super::levels::Listing;
 use super::number::{Number, UUID_BYTES};
 use super::scan::{Cursor, End, Reader, scan_plain, scan_value};
-use super::shape::{Expectation, Kind, Learned, Member, Shape, Slots, required};
+use super::shape::{Expectation, Kind, Learned, Member, Shape, Slots, is_foreign, required};
 use crate::market::{Level, Price, Qty};
 
 /// Deepest nesting of a value that is skipped. The tape takes deeper ones.
 const NESTING_MAX: u32 = 16;
-
-/// Keys that make an object something else wherever its shape does not name them: then the tape says what it is.
-const FOREIGN: [&str; 11] =
-    ["stream", "data", "e", "lastUpdateId", "result", "code", "error", "success", "op", "ret_msg", "retCode"];
 
 /// How many members in a row may be missing before a key is looked for among all.
 const MISSING_COUNT_MAX: usize = 3;
@@ -231,7 +227,7 @@ fn skip_nested(mut cursor: Cursor<'_>, depth: u32) -> Option<Cursor<'_>> {
 /// Skips the value of a member that nobody knows, unless its key says that the object is another one.
 #[inline(always)]
 pub(super) fn skip_unknown(isa: impl Isa, key: &[u8], cursor: &mut Cursor<'_>) -> Option<()> {
-    if FOREIGN.iter().any(|foreign| foreign.as_bytes() == key) {
+    if is_foreign(key) {
         return None;
     }
     skip_value(isa, cursor)
@@ -280,8 +276,8 @@ fn next_documented(members: &'static [Member], expected: usize, cursor: &mut Cur
 struct Late<'a> {
     slot: usize,
     cursor: Cursor<'a>,
-    /// What is ahead behind its value.
-    behind: usize,
+    /// How much is ahead of a cursor that stands behind its value.
+    ahead: usize,
 }
 
 /// Walks one object of shape `S`, and `end` behind it; then builds from its slots. What was built, and the cursor behind the
@@ -295,7 +291,7 @@ pub(super) fn walk<'a, S: Shape, R: Reader<'a>>(
 ) -> Option<(R::Event, Cursor<'a>)> {
     let (event, cursor, fingerprint) = walk_members(S::MEMBERS, start, end, reader)?;
     if expectation.is_new(fingerprint) {
-        learn(expectation, S::MEMBERS, S::ORDERS, start);
+        learn(expectation, S::MEMBERS, S::ORDERS, start, fingerprint);
     }
     Some((event, cursor))
 }
@@ -338,7 +334,12 @@ fn walk_members<'a, R: Reader<'a>>(
             if slots.has(slot) || !cursor.has_step() {
                 return None;
             }
-            if is_quoted || member.is_required || cursor.literal(b"null").is_none() {
+            if !is_quoted && !member.is_required && cursor.literal(b"null").is_some() {
+                // As if it were absent; but no kind of message is told by its absence.
+                if is_foreign(member.key.as_bytes()) {
+                    return None;
+                }
+            } else {
                 value(member, slot, is_quoted, &mut cursor, &mut slots, reader, &mut late)?;
             }
         }
@@ -346,9 +347,9 @@ fn walk_members<'a, R: Reader<'a>>(
             break;
         }
     }
-    for Late { slot, mut cursor, behind } in late.into_iter().flatten() {
+    for Late { slot, mut cursor, ahead } in late.into_iter().flatten() {
         scan_value(&members[slot], slot, &mut cursor, &mut slots, reader)?;
-        if cursor.ahead() != behind {
+        if cursor.ahead() != ahead {
             return None;
         }
     }
@@ -379,7 +380,7 @@ fn value<'a, R: Reader<'a>>(
             }
             let start = *cursor;
             skip_value(isa, cursor)?;
-            *late.iter_mut().find(|late| late.is_none())? = Some(Late { slot, cursor: start, behind: cursor.ahead() });
+            *late.iter_mut().find(|late| late.is_none())? = Some(Late { slot, cursor: start, ahead: cursor.ahead() });
             // Its int is written once more where it is read.
             slots.set_int(slot, 0);
             Some(())
@@ -412,7 +413,7 @@ fn mix(fingerprint: u64, packed: u128) -> u64 {
     (fingerprint ^ packed as u64 ^ (packed >> 64) as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(23)
 }
 
-/// Learns the order of an object that was walked.
+/// Learns the order of an object that was walked. What cannot be learned is not walked again for each message.
 #[cold]
 #[inline(never)]
 fn learn(
@@ -420,32 +421,37 @@ fn learn(
     members: &'static [Member],
     known: &'static [&'static [usize]],
     start: Cursor<'_>,
+    fingerprint: u64,
 ) {
-    if let Some((learned, fingerprint)) = order_of(members, start) {
+    if let Some(learned) = order_of(members, start) {
         expectation.learn(learned, known);
-        expectation.note(fingerprint);
     }
+    expectation.note(fingerprint);
 }
 
-fn order_of(members: &'static [Member], mut cursor: Cursor<'_>) -> Option<(Learned, u64)> {
+fn order_of(members: &'static [Member], mut cursor: Cursor<'_>) -> Option<Learned> {
     let mut learned = Learned::new();
     learned.restart();
-    let (mut fingerprint, mut expected) = (1, 0);
+    let mut expected = 0;
     cursor.space();
     cursor.literal(b"{")?;
     loop {
         let (key, packed) = key(Portable, &mut cursor)?;
-        fingerprint = mix(fingerprint, packed);
+        let is_scalar = !matches!(cursor.rest().first(), Some(b'{' | b'['));
         match find(members, expected, key, packed) {
+            Some(_) if cursor.literal(b"null").is_some() => return None,
             Some(slot) => {
                 expected = slot + 1;
                 learned.push_known(slot);
+                skip_value(Portable, &mut cursor)?;
             }
-            None => learned.push_unknown(key, !matches!(cursor.rest().first(), Some(b'{' | b'['))),
+            None => {
+                learned.push_unknown(key, is_scalar);
+                skip_value(Portable, &mut cursor)?;
+            }
         }
-        skip_value(Portable, &mut cursor)?;
         if !goes_on(&mut cursor)? {
-            return Some((learned, fingerprint));
+            return Some(learned);
         }
     }
 }

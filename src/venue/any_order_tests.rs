@@ -53,6 +53,15 @@ fn white_space_and_unknown_members_change_nothing_and_need_no_tape() {
 }
 
 #[test]
+fn a_space_behind_the_kind_alone_needs_no_tape() {
+    for message in [TRADE, CANDLE, DEPTH] {
+        let end = message.find("\",\"E\"").unwrap() + 1;
+        let spaced = format!("{} {}", &message[..end], &message[end..]);
+        assert_eq!(read(&spaced), (read(message).0, false), "{spaced}");
+    }
+}
+
+#[test]
 fn a_list_or_an_object_waits_for_the_members_that_it_needs() {
     let depth = r#"{"a":[["0.26","1.5"]],"b":[["0.24","10"],["0.23","0"]],"u":160,"U":157,"s":"BTCUSDT","E":1672515782136,"e":"depthUpdate"}"#;
     assert_eq!(read(depth), (read(DEPTH).0, false));
@@ -80,6 +89,8 @@ fn null_is_as_if_an_optional_member_were_absent_and_a_text_that_begins_so_is_a_t
     for added in [r#""b":null,"#, r#""b": null ,"#, r#""b" :null,"#, r#""ps":null,"#, r#""ps":"nullUSDT","#] {
         assert_eq!(read(&TRADE.replace("\"T\"", &format!("{added}\"T\""))), (expected.clone(), false), "{added}");
     }
+    let quote = r#"{"u":1,"s":"BTCUSDT","b":"25.35","B":"31.21","a":"25.36","A":"40.66","e":null}"#;
+    assert_eq!(bench(quote).refusal(quote), (Reason::WrongType, "e"), "what it is must be told");
     let (decoded, events) = bench(TRADE).decode(TRADE.replace("\"16500.10\"", "null"));
     assert_eq!((decoded.unwrap_err().reason, events), (Reason::WrongType, vec![]));
 }

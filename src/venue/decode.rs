@@ -342,7 +342,7 @@ impl DecoderScratch {
         Self { json: JsonScratch::new(), levels: LevelScratch::new(), events: Events::new() }
     }
 
-    /// The last message that tier two read, as it came. Every [`DecodeError`] comes from tier two, so right after one
+    /// The last message that was parsed as any JSON, as it came. Every [`DecodeError`] comes from there, so right after one
     /// these are the bytes that caused it, however far they were rewritten since.
     /// Empty where the message never came there.
     #[must_use]

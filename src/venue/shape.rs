@@ -21,6 +21,15 @@ const STEP_COUNT_MAX: usize = 24;
 /// Longest unknown key that can be learned, in bytes.
 const STEP_KEY_BYTES: usize = 16;
 
+/// Keys that make an object something else wherever its shape does not name them: then the tape says what it is.
+const FOREIGN: [&str; 11] =
+    ["stream", "data", "e", "lastUpdateId", "result", "code", "error", "success", "op", "ret_msg", "retCode"];
+
+/// Whether a key makes an object something else.
+pub(super) fn is_foreign(key: &[u8]) -> bool {
+    FOREIGN.iter().any(|foreign| foreign.as_bytes() == key)
+}
+
 /// The JSON form of a member nobody reads. Only tier one and the generator care: tier two ignores any value.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Json {
@@ -79,9 +88,9 @@ pub(super) struct Member {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Opening {
     word: u128,
-    /// All bits of its bytes; all of a window where it is longer than one, which no window is then.
+    /// All bits of its bytes.
     mask: u128,
-    /// Its bytes.
+    /// Its bytes; 0 where it is longer than a window, which never begins with it then.
     pub(super) length: usize,
     /// Whether it has a string's opening quote.
     pub(super) is_quoted: bool,
@@ -93,7 +102,6 @@ impl Opening {
         let is_quoted = matches!(kind, Kind::Text | Kind::Decimal | Kind::Word(_));
         let length = key.len() + 3 + is_quoted as usize;
         if length > 16 {
-            // No byte of a message's key is zero.
             return Self { word: 0, mask: u128::MAX, length: 0, is_quoted };
         }
         let (mut word, mut mask) = ([0; 16], [0; 16]);
@@ -114,7 +122,7 @@ impl Opening {
     /// Whether a window begins with it.
     #[inline(always)]
     pub(super) fn is_at(self, window: u128) -> bool {
-        window & self.mask == self.word
+        window & self.mask == self.word && self.length != 0
     }
 }
 
@@ -437,7 +445,7 @@ impl Learned {
     pub(super) fn push_unknown(&mut self, key: &[u8], is_scalar: bool) {
         let is_plain = key.iter().all(|&byte| (0x20..0x7f).contains(&byte) && byte != b'"' && byte != b'\\');
         match u8::try_from(key.len()) {
-            Ok(length) if is_plain && is_scalar && key.len() <= STEP_KEY_BYTES => {
+            Ok(length) if is_plain && is_scalar && key.len() <= STEP_KEY_BYTES && !is_foreign(key) => {
                 let mut padded = [0; STEP_KEY_BYTES];
                 padded[..key.len()].copy_from_slice(key);
                 self.push(Step::Unknown { key: padded, length });

@@ -1,4 +1,4 @@
-//! Tier two: any JSON, in any order, with anything unknown in it.
+//! Tier two, second half: any JSON, with anything unknown in it.
 //!
 //! ```text
 //! message ──copy──► pristine        as it came: for exact number texts, and for whoever keeps a sample of an error

@@ -71,7 +71,7 @@ impl Work for Scan<'_> {
 }
 
 impl<'s> Scan<'s> {
-    /// Tier two, of the same shapes: the wrapper's `stream` stands before its `data`, all else may stand anywhere.
+    /// Tier two, of the same shapes: a wrapper begins with its `stream`, all else may stand anywhere.
     #[inline(always)]
     fn run_any_order<I: Isa>(&mut self, isa: I) -> Option<Found> {
         let context = Context { isa, known: self.known };
@@ -113,8 +113,10 @@ fn wrapped_stream<'a, I: Isa>(isa: I, cursor: &mut Cursor<'a>) -> Option<Option<
 #[inline(always)]
 fn expected_anywhere<I: Isa>(isa: I, mut cursor: Cursor<'_>) -> Option<Expected> {
     cursor.space();
-    if cursor.rest().starts_with(b"{\"e\":\"") {
-        return expected_by_start(cursor.rest());
+    if cursor.rest().starts_with(b"{\"e\":\"")
+        && let Some(expected) = expected_by_start(cursor.rest())
+    {
+        return Some(expected);
     }
     cursor.token(isa, b"{")?;
     let (mut count, mut has_update_id, mut has_symbol) = (0, false, false);
@@ -132,7 +134,7 @@ fn expected_anywhere<I: Isa>(isa: I, mut cursor: Cursor<'_>) -> Option<Expected>
             _ => {}
         }
         count += 1;
-        // So begins spot's; an `e` of another kind behind it is foreign to that shape too.
+        // So begins spot's; an `e` behind it must be a quote's.
         let is_quote = has_update_id && has_symbol;
         if is_quote && count == 2 {
             return Some(Expected::Quote);
