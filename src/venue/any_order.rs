@@ -319,8 +319,8 @@ fn walk_members<'a, R: Reader<'a>>(
             let slot = find(members, expected, key, packed);
             if slot.is_none() {
                 fingerprint = mix(fingerprint, packed);
+                slots.has_other |= cursor.rest().first() != Some(&b'n');
                 skip_unknown(isa, key, &mut cursor)?;
-                slots.has_other = true;
             }
             (slot, false)
         };

@@ -649,8 +649,8 @@ fn scan_learned<'a>(
                 cursor.literal(if at == 0 { b"{\"" } else { b",\"" })?;
                 cursor.literal(step.unknown_key())?;
                 cursor.literal(b"\":")?;
+                slots.has_other |= cursor.rest.first() != Some(&b'n');
                 cursor.skip_scalar(reader.isa())?;
-                slots.has_other = true;
             }
         }
     }

@@ -272,7 +272,7 @@ pub(super) trait Shape {
 pub(super) struct Slots<'a> {
     /// Which members were there, as a set of slots.
     pub(super) present: u32,
-    /// True if the object had a member that the engine does not carry.
+    /// True if the object had a member that the engine does not carry, and that is not `null`.
     pub(super) has_other: bool,
     /// The members whose integer was written.
     with_int: u32,

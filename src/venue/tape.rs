@@ -221,7 +221,7 @@ impl<'d> Document<'d> {
             let slot =
                 (expected..members.len()).chain(0..expected.min(members.len())).find(|&slot| members[slot].key == key);
             let Some(slot) = slot else {
-                slots.has_other = true;
+                slots.has_other |= !matches!(self.node(value), Node::Static(StaticNode::Null));
                 if let Some(learned) = learned.as_deref_mut() {
                     let is_scalar = !matches!(self.node(value), Node::Object { .. } | Node::Array { .. });
                     learned.push_unknown(key.as_bytes(), is_scalar);
