@@ -1,5 +1,5 @@
 //! The questions answered with SSE4.1; with AVX-512 too, but for lists of levels ([`avx512`]): the same walk compiled for
-//! AVX-512 is no sooner, and where caches are cold its longer instructions cost a tenth more.
+//! AVX-512 is no sooner, and would stand in the program once more.
 //!
 //! ```text
 //! "61837.63",...   - '0'      above nine? ─► a bit a byte ─► first: the point, second: the end
