@@ -32,7 +32,7 @@ command -v valgrind >/dev/null || {
     exit 2
 }
 
-program=$(cargo bench --locked --bench instructions --no-run 2>&1 | tee /dev/stderr |
+program=$(cargo bench --locked --bench instructions --no-run 2>&1 | tee -a /dev/stderr |
     sed -n 's/.*Executable.*(\(.*\))$/\1/p')
 [[ -x "$program" ]] || {
     echo "error: the build named no program" >&2
