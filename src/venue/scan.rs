@@ -95,7 +95,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// A string whose opening quote was walked already, up to and over its closing quote. Plain ASCII only: a
-    /// backslash, a control byte or a byte of a multi-byte character belongs to tier two.
+    /// backslash, a control byte or a byte of a multi-byte character belongs to the tape.
     #[inline(always)]
     pub(super) fn text(&mut self, isa: impl Isa) -> Option<Number<'a>> {
         let window = self.rest.first_chunk::<WINDOW>()?;

@@ -56,9 +56,9 @@ pub(super) enum Kind {
     Word(&'static [&'static str]),
     /// `[]` or `[[price, quantity], ...]`, of which only the first is wanted: `int` 0 or 1, `number` and `more`.
     Touch,
-    /// `[[price, quantity], ...]`: `int` is its place on the tape; tier one gives them to its [`super::scan::Reader`].
+    /// `[[price, quantity], ...]`: `int` is its place on the tape; the scanners give them to their [`super::scan::Reader`].
     Levels,
-    /// An object or array with a shape of its own: `int` is its place on the tape; tier one gives it to its
+    /// An object or array with a shape of its own: `int` is its place on the tape; the scanners give it to their
     /// [`super::scan::Reader`].
     Nested,
     /// Present in the documents, used by nobody.
@@ -556,6 +556,42 @@ fn is_within(steps: &[Step], order: &[usize]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_no_member_was_read_into_is_empty_and_so_is_what_was_taken_back() {
+        let mut slots = Slots::new();
+        for slot in 0..MEMBER_COUNT_MAX {
+            let is_empty = |slots: &Slots<'_>| {
+                !slots.has(slot)
+                    && (slots.int(slot), slots.int_if(slot)) == (0, None)
+                    && slots.text(slot).is_empty()
+                    && slots.more(slot).text().is_empty()
+            };
+            assert!(is_empty(&slots), "{slot}");
+            slots.set_int(slot, 7);
+            assert_eq!((slots.int_if(slot), slots.text(slot)), (Some(7), &b""[..]), "an integer is no number");
+            slots.clear(slot);
+            assert!(is_empty(&slots), "{slot}");
+            slots.set_text(slot, b"5");
+            assert_eq!((slots.int_if(slot), slots.text(slot)), (Some(0), &b"5"[..]), "a number is no integer");
+            slots.set_touch(slot, Number::unread(b"1"), Number::unread(b"2"));
+            assert_eq!((slots.int(slot), slots.text(slot), slots.more(slot).text()), (1, &b"1"[..], &b"2"[..]));
+            slots.clear(slot);
+            assert!(is_empty(&slots), "{slot}");
+        }
+    }
+
+    #[test]
+    fn an_opening_is_where_its_key_stands_and_nowhere_else() {
+        let window = |text: &[u8]| crate::market::pack(text);
+        let opening = Opening::new("price", Kind::Decimal);
+        assert!(opening.is_at(window(b"\"price\":\"1.5\",\"a")));
+        for other in [&b"\"price\":1.5"[..], b"\"price\" :\"1", b"\"prices\":\"1", b"\"pric\":\"1", b""] {
+            assert!(!opening.is_at(window(other)), "{other:?}");
+        }
+        let long = Opening::new("openInterestValue", Kind::Decimal);
+        assert!(!long.is_at(0) && !long.is_at(window(b"\"openInterestVal")), "longer than a window");
+    }
 
     #[test]
     fn an_order_that_worked_is_tried_first_the_next_time() {

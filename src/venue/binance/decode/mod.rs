@@ -4,7 +4,10 @@
 //! message ─► tier one: {"stream":"…@trade|…bookTicker","data":{…}} or the bare payload ─► event
 //!               │ not as expected
 //!               ▼
-//!            tier two: wrapper off, then by `e`; where there is no `e`, by the members and the stream's name
+//!            tier two: the same shapes in any order (any_order.rs) ─► event
+//!               │ not plain, or no known shape
+//!               ▼
+//!            the tape: wrapper off, then by `e`; where there is no `e`, by the members and the stream's name
 //! ```
 //! Both forms are taken on every connection, because `SET_PROPERTY combined` can turn one into the other while it runs.
 //! Times are milliseconds: the engine never asks for `timeUnit=MICROSECOND`.

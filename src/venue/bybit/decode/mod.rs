@@ -4,7 +4,8 @@
 //! {"topic":"publicTrade.BTCUSDT","type":"snapshot","ts":…,"data":[ {…}, {…} ]}
 //!  └─ envelope: what, when ─────────────────────────────┘        └─ the data: by topic
 //!
-//! tier one: what each topic is expected to look like          tier two: every topic, any order
+//! tier one: what each topic is expected to look like          tier two: the same in any order (any_order.rs); what that
+//!                                                             refuses, from the tape
 //! ```
 //! An answer to a request (`success`, `op`, `ret_msg`) is never taken for data, whatever else it carries.
 
