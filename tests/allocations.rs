@@ -217,16 +217,26 @@ fn lanes_of_every_policy_take_nothing_of_the_hot_threads_memory_and_nothing_of_t
 }
 
 #[test]
-fn books_tickers_and_candles_that_tier_two_decodes_allocate_nothing_once_warm() {
+fn books_tickers_and_candles_in_any_order_allocate_nothing_once_warm() {
+    tier_two_allocates_nothing(str::to_owned);
+}
+
+#[test]
+fn books_tickers_and_candles_that_only_the_parser_of_any_json_reads_allocate_nothing_once_warm() {
+    // An escape in what is read.
+    tier_two_allocates_nothing(|message| message.replace("BTCUSDT\"", "BTC\\u0055SDT\""));
+}
+
+/// Messages with white space, which are not of the expected shape, in this form.
+fn tier_two_allocates_nothing(form: fn(&str) -> String) {
     const EACH: u64 = 20_000;
     let levels = |count: u64| {
         let level = |at: u64| format!(r#"[ "{}.10", "0.{:03}" ]"#, 60_000 + at, at + 1);
         (0..count).map(level).collect::<Vec<_>>().join(",")
     };
-    // White space: every one of them is for the parser of any shape.
     let binance = serving(
         EACH,
-        vec![
+        [
             format!(
                 r#"{{ "stream": "btcusdt@depth@100ms", "data": {{ "e": "depthUpdate", "E": 1700000000000, "s": "BTCUSDT", "U": 1, "u": 2, "b": [{}], "a": [{}] }} }}"#,
                 levels(100),
@@ -235,13 +245,15 @@ fn books_tickers_and_candles_that_tier_two_decodes_allocate_nothing_once_warm() 
             r#"{ "stream": "btcusdt@ticker", "data": { "e": "24hrTicker", "E": 1700000000000, "s": "BTCUSDT", "p": "1.50", "P": "0.786", "w": "67000.123456", "x": "67000.00", "c": "67001.00", "Q": "0.1", "b": "67000.00", "B": "1.0", "a": "67001.00", "A": "1.0", "o": "66000.00", "h": "68000.00", "l": "65000.00", "v": "10000", "q": "670000000.1", "O": 1699913600000, "C": 1700000000000, "F": 0, "L": 18150, "n": 18151 } }"#.to_owned(),
             r#"{ "stream": "btcusdt@kline_1m", "data": { "e": "kline", "E": 1700000000000, "s": "BTCUSDT", "k": { "t": 1699999980000, "T": 1700000039999, "s": "BTCUSDT", "i": "1m", "f": 100, "L": 200, "o": "67000.10", "c": "67000.20", "h": "67000.25", "l": "67000.15", "v": "1000", "n": 100, "x": false, "q": "1.0000", "V": "500", "Q": "0.500", "B": "0" } } }"#.to_owned(),
             r#"{ "stream": "btcusdt@trade", "data": { "e": "trade", "E": 1700000000000, "s": "BTCUSDT", "t": 1, "p": "67241.12", "q": "0.0035", "T": 1700000000000, "m": true, "M": true } }"#.to_owned(),
-        ],
+        ]
+        .map(|message| form(&message))
+        .to_vec(),
     );
-    let bybit = VenueServer::start(|_, session| {
+    let bybit = VenueServer::start(move |_, session| {
         session.confirm_subscription();
         session.send(r#"{"topic":"tickers.BTCUSDT","type":"snapshot","data":{"symbol":"BTCUSDT","tickDirection":"PlusTick","price24hPcnt":"0.017103","lastPrice":"17216.00","markPrice":"17217.33","openInterest":"68744.761","nextFundingTime":"1673280000000","fundingRate":"-0.000212","bid1Price":"17215.50","bid1Size":"84.489"},"cs":24987956059,"ts":1673272861686}"#);
         let delta = r#"{ "topic": "tickers.BTCUSDT", "type": "delta", "data": { "symbol": "BTCUSDT", "bid1Size": "1.5", "lastPrice": "17217.00" }, "cs": 24987956060, "ts": 1673272861786 }"#;
-        send(session, EACH, &[delta.to_owned()]);
+        send(session, EACH, &[form(delta)]);
         session.close_code();
     });
     let connections = vec![
@@ -257,6 +269,8 @@ fn books_tickers_and_candles_that_tier_two_decodes_allocate_nothing_once_warm() 
     assert_eq!((messages(&report), report.events(), events), (2 * EACH + 1, 2 * EACH + 1, 2 * EACH + 1));
     for connection in &report.connections {
         assert_eq!((connection.unparsed, connection.unrouted), (0, 0), "{:?}", connection.samples);
+        // All but Bybit's snapshot.
+        assert!(connection.tier_two >= EACH, "{} of {EACH} by tier two", connection.tier_two);
     }
     assert_eq!(allocations, 0, "after the warm-up");
 }
