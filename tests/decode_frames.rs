@@ -20,7 +20,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use tickwire::market::{
     AggTrade, Backlog, BookUpdate, Kline, Liquidation, MarkPrice, Meta, MonoNs, Quote, Received, StreamKind,
-    SymbolTable, Ticker, Trade, Venue,
+    SymbolSpec, SymbolTable, Ticker, Trade, Venue,
 };
 use tickwire::venue::{Channel, Decoded, Decoder, DecoderScratch, Form, HotSymbols, Payload, Reason, Sink, Tier};
 
@@ -28,7 +28,7 @@ const RECEIVED: Received = Received { mono: MonoNs(7), wall_ns: 11, backlog: Bac
 
 /// What the engine said.
 struct Ledger<'a> {
-    symbols: &'a HotSymbols,
+    table: &'a SymbolTable,
     names: &'a HashMap<usize, String>,
     events: Vec<Fields>,
     refused: Vec<Reason>,
@@ -39,7 +39,8 @@ struct Ledger<'a> {
 impl Ledger<'_> {
     fn grid(&self, meta: &Meta) -> Grid<'_> {
         assert_eq!(meta.received, RECEIVED, "the stamp is handed on");
-        let (price_scale, qty_scale) = self.symbols.scales(meta.symbol);
+        let spec = self.table.spec(meta.symbol).expect("the symbol of an event is known");
+        let SymbolSpec { price_scale, qty_scale, .. } = *spec;
         Grid { name: &self.names[&meta.symbol.index()], price_scale, qty_scale }
     }
 }
@@ -133,7 +134,7 @@ fn compare(venue: Venue, folder: &str) -> BTreeMap<String, Tiers> {
         let counts: &mut Tiers = tiers.entry(file.clone()).or_default();
         for (line, expected) in lines.iter().zip(expected) {
             let mut ledger = Ledger {
-                symbols: &symbols,
+                table: &table,
                 names: &names,
                 events: Vec::new(),
                 refused: Vec::new(),
@@ -221,16 +222,11 @@ fn the_documents_own_examples_mean_what_they_say() {
 fn answers_and_refusals_are_control_messages_and_rest_bodies_are_no_data() {
     let Some(root) = frames() else { return };
     let mut scratch = DecoderScratch::new();
-    let symbols = HotSymbols::new();
+    let (symbols, table) = (HotSymbols::new(), SymbolTable::default());
     let names = HashMap::new();
     let decode = |scratch: &mut DecoderScratch, venue, line: &str| {
-        let mut ledger = Ledger {
-            symbols: &symbols,
-            names: &names,
-            events: Vec::new(),
-            refused: Vec::new(),
-            stream_kinds: Vec::new(),
-        };
+        let mut ledger =
+            Ledger { table: &table, names: &names, events: Vec::new(), refused: Vec::new(), stream_kinds: Vec::new() };
         let decoded = Decoder::new(venue, Form::Combined, None).decode(
             Payload::of_vec(&mut line.to_owned().into_bytes()),
             &RECEIVED,
@@ -262,7 +258,7 @@ fn answers_and_refusals_are_control_messages_and_rest_bodies_are_no_data() {
     let symbol = table.add(Venue::BybitLinear, "BTCUSDT", 2, 3, None).unwrap();
     listed.add(table.spec(symbol).unwrap());
     let mut ledger =
-        Ledger { symbols: &listed, names: &names, events: Vec::new(), refused: Vec::new(), stream_kinds: Vec::new() };
+        Ledger { table: &table, names: &names, events: Vec::new(), refused: Vec::new(), stream_kinds: Vec::new() };
     let refused = Decoder::new(Venue::BybitLinear, Form::Combined, None).decode(
         Payload::of_vec(&mut delta.to_owned().into_bytes()),
         &RECEIVED,

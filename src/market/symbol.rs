@@ -165,6 +165,16 @@ struct Slot {
     key: u128,
     length: u32,
     symbol: u16,
+    /// Of price and quantity: where the name is looked at anyway, so that they cost no line of their own.
+    scales: (u8, u8),
+}
+
+impl Slot {
+    /// The symbol, and its scales of price and quantity.
+    #[inline(always)]
+    fn listed(&self) -> (Symbol, (u8, u8)) {
+        (Symbol(self.symbol), self.scales)
+    }
 }
 
 /// From the bytes of a native name to its symbol, for one venue. Lives on a hot core.
@@ -211,10 +221,7 @@ impl SymbolIndex {
             return false;
         }
         self.fill(name.as_bytes(), name, symbol);
-        let mut lower_case = [0; SYMBOL_NAME_BYTES_MAX];
-        let lower_case = &mut lower_case[..length];
-        lower_case.copy_from_slice(name.as_bytes());
-        lower_case.make_ascii_lowercase();
+        let lower_case = &lower_case(name)[..length];
         if self.find(lower_case).is_none() {
             self.fill(lower_case, name, symbol);
         }
@@ -229,46 +236,68 @@ impl SymbolIndex {
         }
         #[expect(clippy::cast_possible_truncation, reason = "at most SYMBOL_NAME_BYTES_MAX")]
         let length = spelling.len() as u32;
-        self.slots[at] = Slot { key, length, symbol: symbol.0 };
+        self.slots[at] = Slot { key, length, symbol: symbol.0, scales: (0, 0) };
         if spelling.len() > 16 {
             self.long_names[at] = Some(Arc::clone(name));
         }
         self.filled += 1;
     }
 
+    /// From now on `name` gives these scales of price and quantity, in both spellings, where it finds `symbol`.
+    pub fn set_scales(&mut self, name: &str, symbol: Symbol, scales: (u8, u8)) {
+        if name.len() > SYMBOL_NAME_BYTES_MAX {
+            return;
+        }
+        for spelling in [name.as_bytes(), &lower_case(name)[..name.len()]] {
+            if let Some(at) = self.place(spelling)
+                && self.slots[at].symbol == symbol.0
+            {
+                self.slots[at].scales = scales;
+            }
+        }
+    }
+
     /// The symbol of a native name.
     #[inline]
     #[must_use]
     pub fn find(&self, name: &[u8]) -> Option<Symbol> {
-        self.find_packed(pack(name), name)
+        self.find_packed(pack(name), name).map(|(symbol, _)| symbol)
     }
 
-    /// [`Self::find`] for a name whose first sixteen bytes are at hand: `key` is [`pack`] of it.
+    /// The slot of a native name.
+    fn place(&self, name: &[u8]) -> Option<usize> {
+        let key = pack(name);
+        self.probe(home(key, name.len()), key, name)
+    }
+
+    /// [`Self::find`] for a name whose first sixteen bytes are at hand: `key` is [`pack`] of it. With the symbol's scales of
+    /// price and quantity.
     #[inline(always)]
-    pub(crate) fn find_packed(&self, key: u128, name: &[u8]) -> Option<Symbol> {
+    pub(crate) fn find_packed(&self, key: u128, name: &[u8]) -> Option<(Symbol, (u8, u8))> {
         debug_assert_eq!(key, pack(name));
         let at = home(key, name.len());
         // Nearly every name is found where its probe starts: that alone stands in the caller's path.
         let slot = &self.slots[at & (SLOT_COUNT - 1)];
         if slot.key == key && slot.length as usize == name.len() && matches!(name.len(), 1..=16) {
-            return Some(Symbol(slot.symbol));
+            return Some(slot.listed());
         }
-        self.probe(at, key, name)
+        Some(self.slots[self.probe(at, key, name)?].listed())
     }
 
-    /// The symbol of a name whose probe starts at this slot.
+    /// The slot of a name whose probe starts at this one.
     #[inline(never)]
-    fn probe(&self, mut at: usize, key: u128, name: &[u8]) -> Option<Symbol> {
+    fn probe(&self, mut at: usize, key: u128, name: &[u8]) -> Option<usize> {
         loop {
-            let slot = &self.slots[at & (SLOT_COUNT - 1)];
+            at &= SLOT_COUNT - 1;
+            let slot = &self.slots[at];
             if slot.key == key && slot.length as usize == name.len() && (name.len() <= 16 || self.is_long(at, name)) {
                 // An empty name packs to key 0 and length 0, as an empty slot does.
-                return if name.is_empty() { None } else { Some(Symbol(slot.symbol)) };
+                return if name.is_empty() { None } else { Some(at) };
             }
             if slot.length == 0 {
                 return None;
             }
-            at = (at + 1) & (SLOT_COUNT - 1);
+            at += 1;
         }
     }
 
@@ -277,6 +306,14 @@ impl SymbolIndex {
         // The first 16 bytes already agree in their case.
         self.long_names[at].as_deref().is_some_and(|known| known.as_bytes().eq_ignore_ascii_case(name))
     }
+}
+
+/// A name of at most [`SYMBOL_NAME_BYTES_MAX`] in ASCII lower case, zeros behind it.
+fn lower_case(name: &str) -> [u8; SYMBOL_NAME_BYTES_MAX] {
+    let mut lower_case = [0; SYMBOL_NAME_BYTES_MAX];
+    lower_case[..name.len()].copy_from_slice(name.as_bytes());
+    lower_case.make_ascii_lowercase();
+    lower_case
 }
 
 /// The first 16 bytes of a name, little endian, zeros behind a shorter one. Two overlapping loads, no loop.
@@ -345,6 +382,25 @@ mod tests {
         assert!(index.insert(&"1000000MOGUSDT-26SEP25".into(), c));
         assert_eq!(index.find("币安人生usdt".as_bytes()), Some(a));
         assert_eq!(index.find(b"1000000mogusdt-26sep25"), Some(c));
+    }
+
+    #[test]
+    fn a_name_gives_its_own_symbols_scales_in_both_spellings() {
+        let mut index = SymbolIndex::new();
+        let [a, b] = [0, 1].map(|id| Symbol::new(id).unwrap());
+        let scales = |index: &SymbolIndex, name: &str| index.find_packed(pack(name.as_bytes()), name.as_bytes());
+        for name in ["BTCUSDT", "1000000MOGUSDT-26SEP25"] {
+            assert!(index.insert(&name.into(), a));
+            index.set_scales(name, a, (2, 5));
+            index.set_scales(name, b, (7, 7));
+            index.set_scales(&"A".repeat(SYMBOL_NAME_BYTES_MAX + 1), a, (7, 7));
+            let lower_case = name.to_ascii_lowercase();
+            assert_eq!([scales(&index, name), scales(&index, &lower_case)], [Some((a, (2, 5))); 2], "{name}");
+        }
+        index.set_scales("ETHUSDT", a, (7, 7));
+        assert_eq!(scales(&index, "ETHUSDT"), None, "no scales make a name known");
+        index.set_scales("BTCUSDT", a, (3, 4));
+        assert_eq!(scales(&index, "btcusdt"), Some((a, (3, 4))), "the last ones hold");
     }
 
     #[test]

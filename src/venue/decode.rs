@@ -5,7 +5,7 @@ use super::isa::{Cpu, Isas};
 use super::levels::BookHead;
 use super::tape::JsonScratch;
 use super::{Form, binance, bybit};
-use crate::limits::{READ_PADDING_BYTES, SYMBOL_COUNT_MAX};
+use crate::limits::READ_PADDING_BYTES;
 use crate::market::{
     AggTrade, BookUpdate, Kline, Liquidation, MarkPrice, Quote, Received, Symbol, SymbolIndex, SymbolSpec, Ticker,
     Trade, ValueError, Venue, touch,
@@ -205,12 +205,10 @@ pub enum Decoded {
     Control,
 }
 
-/// The symbols a hot core knows, by venue: from name bytes to id, and each id's scales. Scales are read on every event.
+/// The symbols a hot core knows, by venue: from name bytes to id and its scales, which are read on every event.
 #[derive(Debug)]
 pub struct HotSymbols {
     index: [SymbolIndex; Venue::ALL.len()],
-    /// (price scale, quantity scale) by symbol index.
-    scales: Box<[(u8, u8)]>,
 }
 
 impl Default for HotSymbols {
@@ -223,18 +221,15 @@ impl HotSymbols {
     /// No symbols. Allocates all it will ever use.
     #[must_use]
     pub fn new() -> Self {
-        Self {
-            index: Venue::ALL.map(|_| SymbolIndex::new()),
-            // Written one by one: zeros asked for together are only promised until they are first read.
-            scales: std::iter::repeat_n((0, 0), SYMBOL_COUNT_MAX).collect(),
-        }
+        Self { index: Venue::ALL.map(|_| SymbolIndex::new()) }
     }
 
     /// Adds a symbol under its native name and under that name in lower case (Binance's stream names). Adding it again
     /// updates its scales.
     pub fn add(&mut self, spec: &SymbolSpec) {
-        self.scales[spec.symbol.index()] = (spec.price_scale, spec.qty_scale);
-        self.index[spec.venue.index()].insert(&spec.name, spec.symbol);
+        let index = &mut self.index[spec.venue.index()];
+        index.insert(&spec.name, spec.symbol);
+        index.set_scales(&spec.name, spec.symbol, (spec.price_scale, spec.qty_scale));
     }
 
     /// The symbol of a native name.
@@ -244,17 +239,10 @@ impl HotSymbols {
         self.index[venue.index()].find(name)
     }
 
-    /// [`Self::find`] for a name whose first sixteen bytes are at hand.
+    /// [`Self::find`] for a name whose first sixteen bytes are at hand, with the symbol's scales of price and quantity.
     #[inline]
-    pub(super) fn find_packed(&self, venue: Venue, key: u128, name: &[u8]) -> Option<Symbol> {
+    pub(super) fn find_packed(&self, venue: Venue, key: u128, name: &[u8]) -> Option<(Symbol, (u8, u8))> {
         self.index[venue.index()].find_packed(key, name)
-    }
-
-    /// Price scale and quantity scale of a symbol.
-    #[inline]
-    #[must_use]
-    pub fn scales(&self, symbol: Symbol) -> (u8, u8) {
-        self.scales[symbol.index()]
     }
 }
 

@@ -42,8 +42,7 @@ impl<I: Isa> Context<'_, I> {
     #[inline(always)]
     pub(super) fn listed(&self, name: Number<'_>, field: &'static str) -> Result<Listed<I>, DecodeError> {
         let found = self.known.symbols.find_packed(self.known.venue, name.key(self.isa), name.text());
-        let symbol = found.ok_or(DecodeError::new(Reason::UnknownSymbol, field))?;
-        let (price_scale, qty_scale) = self.known.symbols.scales(symbol);
+        let (symbol, (price_scale, qty_scale)) = found.ok_or(DecodeError::new(Reason::UnknownSymbol, field))?;
         Ok(Listed { isa: self.isa, symbol, price_scale, qty_scale })
     }
 
