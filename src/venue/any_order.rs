@@ -52,6 +52,11 @@ impl<I: Isa> Isa for AnyOrder<I> {
     }
 
     #[inline(always)]
+    fn fetch(self, message: &[u8]) {
+        self.0.fetch(message);
+    }
+
+    #[inline(always)]
     fn plain_end(self, window: &[u8; WINDOW]) -> usize {
         self.0.plain_end(window)
     }
@@ -62,8 +67,18 @@ impl<I: Isa> Isa for AnyOrder<I> {
     }
 
     #[inline(always)]
+    fn quoted_ends(self, window: &[u8; WINDOW]) -> Option<NumberEnds> {
+        self.0.quoted_ends(window)
+    }
+
+    #[inline(always)]
     fn uint(self, window: &[u8; WINDOW]) -> (u64, usize) {
         self.0.uint(window)
+    }
+
+    #[inline(always)]
+    fn time(self, window: &[u8; WINDOW]) -> Option<u64> {
+        self.0.time(window)
     }
 
     #[inline(always)]
@@ -402,7 +417,7 @@ fn value<'a, R: Reader<'a>>(
             }
             scan_plain(member, slot, cursor, slots, isa)
         }
-        Kind::Int | Kind::Bool | Kind::Touch => scan_plain(member, slot, cursor, slots, isa),
+        Kind::Int | Kind::Time | Kind::Bool | Kind::Touch => scan_plain(member, slot, cursor, slots, isa),
     }
 }
 

@@ -143,7 +143,9 @@ impl Generator {
 
     fn value(&mut self, kind: Kind, style: Style) -> String {
         match kind {
-            Kind::Int | Kind::Ignored(Json::Int) => {
+            // Of thirteen digits, and one beside it, which no reader may take for it.
+            Kind::Time if self.chance(50) => (self.below(10_u64.pow(13)) + self.below(10_u64.pow(12))).to_string(),
+            Kind::Int | Kind::Time | Kind::Ignored(Json::Int) => {
                 let digits = self.below(19) as u32;
                 self.below(10_u64.pow(digits)).to_string()
             }

@@ -12,7 +12,7 @@
 
 use super::any_order;
 use super::decode::Found;
-use super::isa::{Isa, Portable, WINDOW, Work};
+use super::isa::{Isa, Portable, TIME_DIGITS, WINDOW, Work};
 use super::number::{Number, parse_uint};
 use super::shape::{Expectation, Json, Kind, Learned, Member, Shape, Slots, Step, required};
 use crate::limits::READ_PADDING_BYTES;
@@ -20,6 +20,10 @@ use std::marker::PhantomData;
 
 /// Bytes that one step may look at without asking whether they are there. Behind every message lie as many.
 const STEP_BYTES: usize = READ_PADDING_BYTES;
+
+/// `false` and `true`, each with its bits.
+const BOOLS: [(u64, u64); 2] =
+    [(u64::from_le_bytes(*b"false\0\0\0"), 0x00ff_ffff_ffff), (u64::from_le_bytes(*b"true\0\0\0\0"), 0xffff_ffff)];
 
 /// The bytes not yet walked, those behind the message's end included.
 #[derive(Clone, Copy, Debug)]
@@ -146,9 +150,10 @@ impl<'a> Cursor<'a> {
     #[inline(always)]
     pub(super) fn number(&mut self, isa: impl Isa) -> Option<Number<'a>> {
         let window = self.rest.first_chunk::<WINDOW>()?;
-        if let Some(number) = Number::new(window, isa.number_ends(window))
-            && self.close(number.text().len()).is_some()
+        if let Some(ends) = isa.quoted_ends(window)
+            && let Some(number) = Number::new(window, ends)
         {
+            self.rest = self.rest.get(ends.end + 1..)?;
             return Some(number);
         }
         let (number, cursor) = self.number_rare()?;
@@ -195,14 +200,32 @@ impl<'a> Cursor<'a> {
         Some((parse_uint(digits)?, self))
     }
 
+    /// A time in milliseconds since the epoch: as [`Self::uint`]. Where thirteen digits end need not be waited for, as where
+    /// a number's end is found, because it is foretold: what stands behind them is read meanwhile.
+    #[inline(always)]
+    pub(super) fn time(&mut self, isa: impl Isa) -> Option<u64> {
+        if let Some(ms) = isa.time(self.rest.first_chunk()?) {
+            self.rest = self.rest.get(TIME_DIGITS..)?;
+            return Some(ms);
+        }
+        let (ms, cursor) = self.time_rare()?;
+        *self = cursor;
+        Some(ms)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn time_rare(mut self) -> Option<(u64, Self)> {
+        Some((self.uint(Portable)?, self))
+    }
+
     /// `true` or `false`. Without a branch between them, for nothing foretells which a trade will be.
     #[inline(always)]
     pub(super) fn bool(&mut self) -> Option<bool> {
-        let [a, b, c, d, e] = *self.rest.first_chunk::<5>()?;
-        let word = u32::from_le_bytes([a, b, c, d]);
-        let is_true = word == u32::from_le_bytes(*b"true");
-        let is_false = (word == u32::from_le_bytes(*b"fals")) & (e == b'e');
-        if !(is_true | is_false) {
+        let window = u64::from_le_bytes(*self.rest.first_chunk()?);
+        let is_true = window & 0xff == u64::from(b't');
+        let (word, mask) = BOOLS[usize::from(is_true)];
+        if window & mask != word {
             return None;
         }
         self.rest = self.rest.get(5 - usize::from(is_true)..)?;
@@ -705,6 +728,7 @@ pub(super) fn scan_plain<'a>(
 ) -> Option<()> {
     match member.kind {
         Kind::Int => slots.set_int(slot, cursor.uint(isa)?),
+        Kind::Time => slots.set_int(slot, cursor.time(isa)?),
         Kind::Text => slots.set_number(slot, cursor.text(isa)?),
         Kind::Decimal => slots.set_number(slot, cursor.number(isa)?),
         Kind::Bool => slots.set_int(slot, u64::from(cursor.bool()?)),

@@ -46,7 +46,12 @@ struct Asked<I>(I);
 
 impl<I: Isa> Ask for Asked<I> {
     fn uint(&self, cursor: &mut Cursor<'_>) -> Option<u64> {
-        cursor.uint(self.0)
+        let mut other = *cursor;
+        let time = other.time(self.0);
+        let uint = cursor.uint(self.0);
+        assert_eq!(time, uint, "a time is an integer");
+        assert!(uint.is_none() || other.ahead() == cursor.ahead());
+        uint
     }
     fn text<'a>(&self, cursor: &mut Cursor<'a>) -> Option<&'a [u8]> {
         let mut other = *cursor;
@@ -202,7 +207,9 @@ fn an_integer_is_read_at_every_length_whatever_stands_behind_it() {
                 assert_eq!(left(&cursor), tail.as_bytes());
             }
         }
-        for refused in ["", "01", "00000000000", "-1", "12345678901234567890", "a", "\"1\"", "0000000000000000"] {
+        for refused in
+            ["", "01", "00000000000", "0123456789012", "-1", "12345678901234567890", "a", "\"1\"", "0000000000000000"]
+        {
             assert_eq!(ask.uint(&mut Cursor::new(&padded(refused.as_bytes()))), None, "{cpu:?}: {refused}");
         }
     });
@@ -245,6 +252,27 @@ fn a_word_is_one_of_those_that_there_are_and_its_quote() {
 }
 
 #[test]
+fn a_number_is_of_digits_and_one_point_at_most_and_ends_at_its_quote() {
+    with_every_isa(|cpu, ask| {
+        for whole in ["", "0", "7", "12345678901234", "123456789012345", "1234567890123456"] {
+            for rest in ["", ".", ".5", ".5.", "..5", "5.5.5", "a", ".a", "5\u{1}", "-", " "] {
+                let text = format!("{whole}{rest}");
+                for behind in ["", ",\"5.5\",\"1.5.5\"", "aaaaaaaaaaaaaaaa"] {
+                    let bytes = padded(format!("{text}\"{behind}").as_bytes());
+                    let mut cursor = Cursor::new(&bytes);
+                    let number = ask.number(&mut cursor);
+                    // What is no number is taken as it is where it is plain, and refused when it is read.
+                    assert_eq!(number.is_some(), !text.contains('\u{1}'), "{cpu:?}: {text}");
+                    let Some(number) = number else { continue };
+                    assert_eq!((number.text(), left(&cursor)), (text.as_bytes(), behind.as_bytes()), "{cpu:?}");
+                    assert_eq!(ask.grid(number, 3), parse_fixed(text.as_bytes(), 3), "{cpu:?}: {text}");
+                }
+            }
+        }
+    });
+}
+
+#[test]
 fn a_bool_is_one_of_two_words() {
     let read = |text: &str| {
         let bytes = padded(text.as_bytes());
@@ -255,7 +283,7 @@ fn a_bool_is_one_of_two_words() {
     assert_eq!(read("false"), Some((false, vec![])));
     assert_eq!(read("truee"), Some((true, b"e".to_vec())));
     assert_eq!(read("false,"), Some((false, b",".to_vec())));
-    for refused in ["", "t", "tru", "fals", "falsy", "True", "null"] {
+    for refused in ["", "t", "tru", "trux", "txue", "fals", "falsy", "fxlse", "tfalse", "True", "null"] {
         assert_eq!(read(refused), None, "{refused}");
     }
 }

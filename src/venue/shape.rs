@@ -46,6 +46,8 @@ pub(super) enum Json {
 pub(super) enum Kind {
     /// A JSON integer, not negative: slot's `int`.
     Int,
+    /// A time in milliseconds since the epoch, as [`Self::Int`]. Tier one is soonest where it has thirteen digits.
+    Time,
     /// A string: slot's `number`, of which nobody reads the digits.
     Text,
     /// A decimal number in a string: slot's `number`. Tier two also takes a JSON number, by its exact text.

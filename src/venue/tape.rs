@@ -269,7 +269,7 @@ impl<'d> Document<'d> {
             return Ok(());
         }
         match member.kind {
-            Kind::Int => match node {
+            Kind::Int | Kind::Time => match node {
                 Node::Static(StaticNode::U64(int)) => slots.set_int(slot, int),
                 Node::Static(StaticNode::I64(int)) => {
                     let int = u64::try_from(int).map_err(|_| DecodeError::new(Reason::BadNumber, member.key))?;

@@ -27,6 +27,9 @@ pub(super) const WINDOW: usize = 16;
 /// Most digits of a number that a window can answer for: the sixteenth byte must be seen to be none.
 pub(super) const DIGIT_COUNT_MAX: usize = WINDOW - 1;
 
+/// Digits of a time in milliseconds, from September 2001 to November 2286.
+pub(super) const TIME_DIGITS: usize = 13;
+
 /// Where the parts of a decimal number end that begins at a window's first byte.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct NumberEnds {
@@ -44,14 +47,32 @@ pub(super) trait Isa: Copy + std::fmt::Debug {
     /// Does the work in a function of its own that is compiled for these instructions (with AVX-512: for SSE4.1).
     fn run<W: Work>(self, work: &mut W) -> W::Output;
 
+    /// Asks for the lines of a message that is walked next, so that the walk does not wait for one after the other.
+    #[inline(always)]
+    fn fetch(self, _message: &[u8]) {}
+
     /// Where a plain string ends: the first quote, backslash, control byte or byte that is not ASCII; [`WINDOW`] if none.
     fn plain_end(self, window: &[u8; WINDOW]) -> usize;
 
     /// Digits, and digits behind one point: where they end. Says nothing of whether there are any.
     fn number_ends(self, window: &[u8; WINDOW]) -> NumberEnds;
 
+    /// [`Self::number_ends`] of a number with a quote right behind it; `None` where there is none.
+    #[inline(always)]
+    fn quoted_ends(self, window: &[u8; WINDOW]) -> Option<NumberEnds> {
+        let ends = self.number_ends(window);
+        (window.get(ends.end) == Some(&b'"')).then_some(ends)
+    }
+
     /// The digits at the front as an integer, and how many they are. [`WINDOW`] digits may go on: no value then.
     fn uint(self, window: &[u8; WINDOW]) -> (u64, usize);
+
+    /// [`Self::uint`] of exactly [`TIME_DIGITS`] digits, the first of them not zero.
+    #[inline(always)]
+    fn time(self, window: &[u8; WINDOW]) -> Option<u64> {
+        let (value, length) = self.uint(window);
+        (length == TIME_DIGITS && window[0] != b'0').then_some(value)
+    }
 
     /// The mantissa at `scale` decimals of the number that ends so. `None` where it is not exact or not of the common form
     /// (the integer digits and the scale together beyond [`DIGIT_COUNT_MAX`]), which is no error.

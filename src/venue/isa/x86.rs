@@ -10,13 +10,13 @@
 use super::super::levels::{Listing, forward};
 use super::super::number::UUID_BYTES;
 use super::avx512;
-use super::{DIGIT_COUNT_MAX, Isa, NumberEnds, WINDOW, Work};
+use super::{DIGIT_COUNT_MAX, Isa, NumberEnds, TIME_DIGITS, WINDOW, Work};
 use crate::market::Level;
 use std::arch::x86_64::{
-    __m128i, _mm_add_epi8, _mm_and_si128, _mm_blend_epi16, _mm_blendv_epi8, _mm_cmpeq_epi8, _mm_cmplt_epi8,
-    _mm_cvtsi128_si64, _mm_loadu_si128, _mm_madd_epi16, _mm_maddubs_epi16, _mm_min_epu8, _mm_movemask_epi8,
-    _mm_or_si128, _mm_packus_epi16, _mm_packus_epi32, _mm_set1_epi8, _mm_set1_epi16, _mm_set1_epi32, _mm_shuffle_epi8,
-    _mm_sub_epi8, _mm_testc_si128,
+    __m128i, _MM_HINT_T0, _mm_add_epi8, _mm_and_si128, _mm_blend_epi16, _mm_blendv_epi8, _mm_cmpeq_epi8,
+    _mm_cmplt_epi8, _mm_cvtsi128_si64, _mm_loadu_si128, _mm_madd_epi16, _mm_maddubs_epi16, _mm_min_epu8,
+    _mm_movemask_epi8, _mm_or_si128, _mm_packus_epi16, _mm_packus_epi32, _mm_prefetch, _mm_set1_epi8, _mm_set1_epi16,
+    _mm_set1_epi32, _mm_shuffle_epi8, _mm_slli_si128, _mm_sub_epi8, _mm_testc_si128,
 };
 
 /// The CPU has SSE4.1.
@@ -137,6 +137,17 @@ fn bits_of(isa: Sse41, window: __m128i, byte: u8) -> u32 {
 /// A seventeenth bit ends every search for the lowest.
 const BEHIND: u32 = 1 << WINDOW;
 
+/// Most bytes of a message that are asked for at its begin: behind them the CPU has seen where it goes.
+const FETCHED_BYTES: usize = 256;
+
+#[inline(always)]
+fn fetch(_: Sse41, message: &[u8]) {
+    for line in message.chunks(64).take(FETCHED_BYTES / 64) {
+        // SAFETY: the CPU has it, and a prefetch reads nothing.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) };
+    }
+}
+
 #[inline(always)]
 fn plain_end(isa: Sse41, window: &[u8; WINDOW]) -> usize {
     let window = load(isa, window);
@@ -173,6 +184,21 @@ fn number_ends(isa: Sse41, window: &[u8; WINDOW]) -> NumberEnds {
     NumberEnds { whole: others.trailing_zeros() as usize, end: (ends | BEHIND).trailing_zeros() as usize }
 }
 
+/// The end is where the quote is, which is found sooner than where digits end: what stands behind it waits for that alone.
+#[inline(always)]
+fn quoted_ends(isa: Sse41, window: &[u8; WINDOW]) -> Option<NumberEnds> {
+    let window = load(isa, window);
+    let quotes = bits_of(isa, window, b'"') | BEHIND;
+    let others = others(isa, values(isa, window));
+    let before = quotes & quotes.wrapping_neg();
+    let first = others & others.wrapping_neg();
+    // Before the quote nothing is no digit, but for a point, which is the first.
+    if others & before.wrapping_sub(1) & !(first & bits_of(isa, window, b'.')) != 0 {
+        return None;
+    }
+    Some(NumberEnds { whole: others.trailing_zeros() as usize, end: quotes.trailing_zeros() as usize })
+}
+
 /// The number that sixteen digit values make, the first in the lowest byte.
 #[inline(always)]
 #[expect(clippy::multiple_unsafe_ops_per_block, reason = "one proof holds for all of them: the CPU has SSE4.1")]
@@ -196,6 +222,17 @@ fn uint(isa: Sse41, window: &[u8; WINDOW]) -> (u64, usize) {
     let control = load(isa, cut(&STEPS, length));
     // SAFETY: the CPU has it.
     (sixteen(isa, unsafe { _mm_shuffle_epi8(values, control) }), length)
+}
+
+#[inline(always)]
+fn time(isa: Sse41, window: &[u8; WINDOW]) -> Option<u64> {
+    let values = values(isa, load(isa, window));
+    if others(isa, values) & ((2 << TIME_DIGITS) - 1) != 1 << TIME_DIGITS || window[0] == b'0' {
+        return None;
+    }
+    // Right-aligned: what stands behind is shifted out, and zeros come in front.
+    // SAFETY: the CPU has it.
+    Some(sixteen(isa, unsafe { _mm_slli_si128::<{ (WINDOW - TIME_DIGITS) as i32 }>(values) }))
 }
 
 #[inline(always)]
@@ -287,6 +324,12 @@ macro_rules! isa {
             }
 
             #[inline(always)]
+            fn fetch(self, message: &[u8]) {
+                let $isa = self;
+                fetch($sse41, message);
+            }
+
+            #[inline(always)]
             fn plain_end(self, window: &[u8; WINDOW]) -> usize {
                 let $isa = self;
                 plain_end($sse41, window)
@@ -299,9 +342,21 @@ macro_rules! isa {
             }
 
             #[inline(always)]
+            fn quoted_ends(self, window: &[u8; WINDOW]) -> Option<NumberEnds> {
+                let $isa = self;
+                quoted_ends($sse41, window)
+            }
+
+            #[inline(always)]
             fn uint(self, window: &[u8; WINDOW]) -> (u64, usize) {
                 let $isa = self;
                 uint($sse41, window)
+            }
+
+            #[inline(always)]
+            fn time(self, window: &[u8; WINDOW]) -> Option<u64> {
+                let $isa = self;
+                time($sse41, window)
             }
 
             #[inline(always)]

@@ -8,14 +8,14 @@ shape! {
     /// `<symbol>@trade`.
     mod trade {
         KIND = "e" needs Word(&["trade"]);
-        EVENT_TIME = "E" needs Int;
+        EVENT_TIME = "E" needs Time;
         SYMBOL = "s" needs Text;
         ID = "t" needs Int;
         PRICE = "p" needs Decimal;
         QTY = "q" needs Decimal;
         BUYER_ORDER = "b" may Ignored(J::Int);
         SELLER_ORDER = "a" may Ignored(J::Int);
-        TRADE_TIME = "T" needs Int;
+        TRADE_TIME = "T" needs Time;
         IS_BUYER_MAKER = "m" needs Bool;
         IGNORE = "M" may Ignored(J::Bool);
         EXECUTION = "X" may Ignored(J::Text);
@@ -29,8 +29,8 @@ shape! {
     mod quote {
         KIND = "e" may Word(&["bookTicker"]);
         UPDATE_ID = "u" needs Int;
-        EVENT_TIME = "E" may Int;
-        MATCHING_TIME = "T" may Int;
+        EVENT_TIME = "E" may Time;
+        MATCHING_TIME = "T" may Time;
         SYMBOL = "s" needs Text;
         PAIR = "ps" may Ignored(J::Text);
         BID_PRICE = "b" needs Decimal;
@@ -45,7 +45,7 @@ shape! {
     /// `<symbol>@aggTrade`.
     mod agg_trade {
         KIND = "e" needs Word(&["aggTrade"]);
-        EVENT_TIME = "E" needs Int;
+        EVENT_TIME = "E" needs Time;
         SYMBOL = "s" needs Text;
         ID = "a" needs Int;
         PRICE = "p" needs Decimal;
@@ -53,7 +53,7 @@ shape! {
         QTY_WITHOUT_RPI = "nq" may Decimal;
         FIRST_TRADE_ID = "f" needs Int;
         LAST_TRADE_ID = "l" needs Int;
-        TRADE_TIME = "T" needs Int;
+        TRADE_TIME = "T" needs Time;
         IS_BUYER_MAKER = "m" needs Bool;
         IGNORE = "M" may Ignored(J::Bool);
         FAMILY = "st" may Ignored(J::Int);
@@ -64,7 +64,7 @@ shape! {
     /// `<symbol>@ticker`, `!ticker@arr`. USD-M has no `x`, `b`, `B`, `a`, `A`.
     mod ticker {
         KIND = "e" needs Word(&["24hrTicker"]);
-        EVENT_TIME = "E" needs Int;
+        EVENT_TIME = "E" needs Time;
         SYMBOL = "s" needs Text;
         CHANGE = "p" may Ignored(J::Text);
         CHANGE_PERCENT = "P" needs Decimal;
@@ -94,7 +94,7 @@ shape! {
     /// `<symbol>@miniTicker`, `!miniTicker@arr`.
     mod mini_ticker {
         KIND = "e" needs Word(&["24hrMiniTicker"]);
-        EVENT_TIME = "E" needs Int;
+        EVENT_TIME = "E" needs Time;
         SYMBOL = "s" needs Text;
         LAST_PRICE = "c" needs Decimal;
         OPEN = "o" needs Decimal;
@@ -110,8 +110,8 @@ shape! {
     /// `<symbol>@depth`, and on USD-M `<symbol>@depth5|10|20` too.
     mod depth {
         KIND = "e" needs Word(&["depthUpdate"]);
-        EVENT_TIME = "E" needs Int;
-        MATCHING_TIME = "T" may Int;
+        EVENT_TIME = "E" needs Time;
+        MATCHING_TIME = "T" may Time;
         SYMBOL = "s" needs Text;
         PAIR = "ps" may Ignored(J::Text);
         FIRST_ID = "U" needs Int;
@@ -136,7 +136,7 @@ shape! {
     /// `<symbol>@kline_<interval>`, around the candle.
     mod kline {
         KIND = "e" needs Word(&["kline"]);
-        EVENT_TIME = "E" needs Int;
+        EVENT_TIME = "E" needs Time;
         SYMBOL = "s" needs Text;
         CANDLE = "k" needs Nested;
         FAMILY = "st" may Ignored(J::Int);
@@ -146,8 +146,8 @@ shape! {
 shape! {
     /// The candle of a kline.
     mod candle {
-        OPEN_TIME = "t" needs Int;
-        CLOSE_TIME = "T" needs Int;
+        OPEN_TIME = "t" needs Time;
+        CLOSE_TIME = "T" needs Time;
         SYMBOL = "s" may Ignored(J::Text);
         INTERVAL = "i" needs Text;
         FIRST_TRADE_ID = "f" may Ignored(J::Int);
@@ -170,14 +170,14 @@ shape! {
     /// USD-M `<symbol>@markPrice`, `!markPrice@arr`.
     mod mark_price {
         KIND = "e" needs Word(&["markPriceUpdate"]);
-        EVENT_TIME = "E" needs Int;
+        EVENT_TIME = "E" needs Time;
         SYMBOL = "s" needs Text;
         MARK = "p" needs Decimal;
         MARK_AVERAGE = "ap" may Decimal;
         INDEX = "i" may Decimal;
         SETTLEMENT = "P" may Decimal;
         FUNDING_RATE = "r" may Decimal;
-        NEXT_FUNDING_TIME = "T" may Int;
+        NEXT_FUNDING_TIME = "T" may Time;
         FAMILY = "st" may Ignored(J::Int);
     }
 }
@@ -186,7 +186,7 @@ shape! {
     /// USD-M `<symbol>@forceOrder`, `!forceOrder@arr`, around the order.
     mod force_order {
         KIND = "e" needs Word(&["forceOrder"]);
-        EVENT_TIME = "E" needs Int;
+        EVENT_TIME = "E" needs Time;
         ORDER = "o" needs Nested;
         FAMILY = "st" may Ignored(J::Int);
     }
@@ -205,7 +205,7 @@ shape! {
         STATUS = "X" may Ignored(J::Text);
         LAST_FILLED = "l" may Ignored(J::Text);
         FILLED = "z" may Ignored(J::Text);
-        TRADE_TIME = "T" may Int;
+        TRADE_TIME = "T" may Time;
     }
 }
 

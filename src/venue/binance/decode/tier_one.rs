@@ -52,6 +52,7 @@ impl Work for Scan<'_> {
         }
         let context = Context { isa, known: self.known };
         let padded = self.padded;
+        isa.fetch(padded);
         let mut cursor = Cursor::new(padded);
         let is_wrapped = cursor.literal(b"{\"stream\":\"").is_some();
         let mut stream: &[u8] = b"";

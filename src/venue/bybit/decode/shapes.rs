@@ -12,17 +12,17 @@ shape! {
     mod envelope {
         TOPIC = "topic" needs Text;
         TYPE = "type" may Word(&["snapshot", "delta"]);
-        TIME = "ts" may Int;
+        TIME = "ts" may Time;
         DATA = "data" needs Nested;
         CROSS_SEQUENCE = "cs" may Int;
-        MATCHING_TIME = "cts" may Int;
+        MATCHING_TIME = "cts" may Time;
     }
 }
 
 shape! {
     /// One trade of `publicTrade.<symbol>`.
     mod trade {
-        TRADE_TIME = "T" needs Int;
+        TRADE_TIME = "T" needs Time;
         SYMBOL = "s" needs Text;
         TAKER = "S" needs Word(&["Buy", "Sell"]);
         QTY = "v" needs Decimal;
@@ -60,8 +60,8 @@ shape! {
 shape! {
     /// One candle of `kline.<interval>.<symbol>`; only the topic names the symbol.
     mod candle {
-        OPEN_TIME = "start" needs Int;
-        CLOSE_TIME = "end" needs Int;
+        OPEN_TIME = "start" needs Time;
+        CLOSE_TIME = "end" needs Time;
         INTERVAL = "interval" needs Text;
         OPEN = "open" needs Decimal;
         CLOSE = "close" needs Decimal;
@@ -70,14 +70,14 @@ shape! {
         VOLUME = "volume" needs Decimal;
         TURNOVER = "turnover" needs Decimal;
         IS_CLOSED = "confirm" needs Bool;
-        MATCHING_TIME = "timestamp" may Int;
+        MATCHING_TIME = "timestamp" may Time;
     }
 }
 
 shape! {
     /// One liquidation of `allLiquidation.<symbol>`; the side is the position's.
     mod liquidation {
-        TIME = "T" needs Int;
+        TIME = "T" needs Time;
         SYMBOL = "s" needs Text;
         POSITION = "S" needs Word(&["Buy", "Sell"]);
         QTY = "v" needs Decimal;
@@ -88,8 +88,8 @@ shape! {
 shape! {
     /// The data of the deprecated `liquidation.<symbol>`; the side is the position's too.
     mod old_liquidation {
-        TIME = "time" may Int;
-        UPDATED_TIME = "updatedTime" may Int;
+        TIME = "time" may Time;
+        UPDATED_TIME = "updatedTime" may Time;
         SYMBOL = "symbol" needs Text;
         POSITION = "side" needs Word(&["Buy", "Sell"]);
         QTY = "size" may Decimal;

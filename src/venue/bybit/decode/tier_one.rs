@@ -49,6 +49,7 @@ impl Work for Scan<'_> {
     fn run<I: Isa>(&mut self, isa: I) -> Option<Found> {
         let context = Context { isa, known: self.known };
         let padded = self.padded;
+        isa.fetch(padded);
         let expected = if const { I::IS_ANY_ORDER } {
             expected_anywhere(isa, Cursor::new(padded))?
         } else {
