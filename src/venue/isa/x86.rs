@@ -224,6 +224,10 @@ fn uint(isa: Sse41, window: &[u8; WINDOW]) -> (u64, usize) {
     (sixteen(isa, unsafe { _mm_shuffle_epi8(values, control) }), length)
 }
 
+/// Bytes that a time leaves in a window.
+const TIME_SHIFT: i32 = 3;
+const _: () = assert!(TIME_DIGITS + TIME_SHIFT.unsigned_abs() as usize == WINDOW);
+
 #[inline(always)]
 fn time(isa: Sse41, window: &[u8; WINDOW]) -> Option<u64> {
     let values = values(isa, load(isa, window));
@@ -232,7 +236,7 @@ fn time(isa: Sse41, window: &[u8; WINDOW]) -> Option<u64> {
     }
     // Right-aligned: what stands behind is shifted out, and zeros come in front.
     // SAFETY: the CPU has it.
-    Some(sixteen(isa, unsafe { _mm_slli_si128::<{ (WINDOW - TIME_DIGITS) as i32 }>(values) }))
+    Some(sixteen(isa, unsafe { _mm_slli_si128::<TIME_SHIFT>(values) }))
 }
 
 #[inline(always)]
