@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! cold:  SymbolTable   (venue, name) -> Symbol    HashMap, hands out ids, never takes one back
-//! hot:   SymbolIndex   name bytes   -> Symbol     one per venue and core, open addressing on the packed name
+//! hot:   SymbolIndex   name bytes   -> Symbol     with its scales; one per venue and core, open addressing on the packed name
 //! ```
 //! The index packs the first 16 bytes of a name into a `u128` and compares it with the length in one step; only names
 //! longer than 16 bytes are compared to their end. Neither ever removes an entry: an id means the same thing for as
@@ -177,7 +177,7 @@ impl Slot {
     }
 }
 
-/// From the bytes of a native name to its symbol, for one venue. Lives on a hot core.
+/// From the bytes of a native name to its symbol and that one's scales, for one venue. Lives on a hot core.
 ///
 /// Invariant: at most half of the slots are filled, so every probe ends at an empty slot.
 pub struct SymbolIndex {
@@ -244,7 +244,7 @@ impl SymbolIndex {
     }
 
     /// From now on `name` gives these scales of price and quantity, in both spellings, where it finds `symbol`.
-    pub fn set_scales(&mut self, name: &str, symbol: Symbol, scales: (u8, u8)) {
+    pub(crate) fn set_scales(&mut self, name: &str, symbol: Symbol, scales: (u8, u8)) {
         if name.len() > SYMBOL_NAME_BYTES_MAX {
             return;
         }

@@ -225,7 +225,7 @@ impl HotSymbols {
     }
 
     /// Adds a symbol under its native name and under that name in lower case (Binance's stream names). Adding it again
-    /// updates its scales.
+    /// updates its scales. Does nothing where another symbol has the name.
     pub fn add(&mut self, spec: &SymbolSpec) {
         let index = &mut self.index[spec.venue.index()];
         index.insert(&spec.name, spec.symbol);

@@ -38,6 +38,13 @@ impl Generator {
         self.next() % bound
     }
 
+    /// A time in milliseconds whose nanoseconds fit: mostly of thirteen digits, else of fewer.
+    #[expect(clippy::cast_possible_truncation, reason = "below thirteen")]
+    pub(super) fn time_ms(&mut self) -> u64 {
+        let digits = if self.chance(20) { self.below(13) as u32 } else { 13 };
+        self.below(10_u64.pow(digits)).min(9_000_000_000_000)
+    }
+
     fn chance(&mut self, in_hundred: u64) -> bool {
         self.below(100) < in_hundred
     }
@@ -143,8 +150,6 @@ impl Generator {
 
     fn value(&mut self, kind: Kind, style: Style) -> String {
         match kind {
-            // Of thirteen digits, and one beside it, which no reader may take for it.
-            Kind::Time if self.chance(50) => (self.below(10_u64.pow(13)) + self.below(10_u64.pow(12))).to_string(),
             Kind::Int | Kind::Time | Kind::Ignored(Json::Int) => {
                 let digits = self.below(19) as u32;
                 self.below(10_u64.pow(digits)).to_string()

@@ -21,7 +21,7 @@ use std::marker::PhantomData;
 /// Bytes that one step may look at without asking whether they are there. Behind every message lie as many.
 const STEP_BYTES: usize = READ_PADDING_BYTES;
 
-/// `false` and `true`, each with its bits.
+/// `false` and `true`, each with the mask of its bytes.
 const BOOLS: [(u64, u64); 2] =
     [(u64::from_le_bytes(*b"false\0\0\0"), 0x00ff_ffff_ffff), (u64::from_le_bytes(*b"true\0\0\0\0"), 0xffff_ffff)];
 
@@ -200,8 +200,8 @@ impl<'a> Cursor<'a> {
         Some((parse_uint(digits)?, self))
     }
 
-    /// A time in milliseconds since the epoch: as [`Self::uint`]. Where thirteen digits end need not be waited for, as where
-    /// a number's end is found, because it is foretold: what stands behind them is read meanwhile.
+    /// A time in milliseconds since the epoch: as [`Self::uint`]. That it has thirteen digits is predicted, so what stands
+    /// behind it is read without waiting for its end to be found.
     #[inline(always)]
     pub(super) fn time(&mut self, isa: impl Isa) -> Option<u64> {
         if let Some(ms) = isa.time(self.rest.first_chunk()?) {

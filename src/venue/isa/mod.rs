@@ -47,7 +47,8 @@ pub(super) trait Isa: Copy + std::fmt::Debug {
     /// Does the work in a function of its own that is compiled for these instructions (with AVX-512: for SSE4.1).
     fn run<W: Work>(self, work: &mut W) -> W::Output;
 
-    /// Asks for the lines of a message that is walked next, so that the walk does not wait for one after the other.
+    /// Asks for the first lines of a message that is walked next, so that the walk does not wait for one after the other.
+    /// Changes nothing else, and may do nothing.
     #[inline(always)]
     fn fetch(self, _message: &[u8]) {}
 
@@ -57,7 +58,8 @@ pub(super) trait Isa: Copy + std::fmt::Debug {
     /// Digits, and digits behind one point: where they end. Says nothing of whether there are any.
     fn number_ends(self, window: &[u8; WINDOW]) -> NumberEnds;
 
-    /// [`Self::number_ends`] of a number with a quote right behind it; `None` where there is none.
+    /// [`Self::number_ends`] of a number with a quote right behind it. Where there is no quote, `None` or an end of
+    /// [`WINDOW`].
     #[inline(always)]
     fn quoted_ends(self, window: &[u8; WINDOW]) -> Option<NumberEnds> {
         let ends = self.number_ends(window);

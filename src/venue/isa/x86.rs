@@ -137,13 +137,13 @@ fn bits_of(isa: Sse41, window: __m128i, byte: u8) -> u32 {
 /// A seventeenth bit ends every search for the lowest.
 const BEHIND: u32 = 1 << WINDOW;
 
-/// Most bytes of a message that are asked for at its begin: behind them the CPU has seen where it goes.
+/// How far into a message its lines are asked for at its beginning. Further on the CPU has seen where the walk goes.
 const FETCHED_BYTES: usize = 256;
 
 #[inline(always)]
 fn fetch(_: Sse41, message: &[u8]) {
     for line in message.chunks(64).take(FETCHED_BYTES / 64) {
-        // SAFETY: the CPU has it, and a prefetch reads nothing.
+        // SAFETY: the CPU has it, and a prefetch never faults.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) };
     }
 }
@@ -192,7 +192,7 @@ fn quoted_ends(isa: Sse41, window: &[u8; WINDOW]) -> Option<NumberEnds> {
     let others = others(isa, values(isa, window));
     let before = quotes & quotes.wrapping_neg();
     let first = others & others.wrapping_neg();
-    // Before the quote nothing is no digit, but for a point, which is the first.
+    // Before the quote all are digits, but for one point: the first byte that is none.
     if others & before.wrapping_sub(1) & !(first & bits_of(isa, window, b'.')) != 0 {
         return None;
     }

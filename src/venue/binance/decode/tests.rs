@@ -249,8 +249,7 @@ fn generated<S: Shape>(generator: &mut Generator, order: usize, style: Style) ->
             let name = ["BTCUSDT", "ETHUSDT"][usize::from(generator.below(2) == 1)];
             Some(generator.string(name, style))
         }
-        // Times whose nanoseconds fit.
-        "E" | "T" => Some(generator.below(9_000_000_000_000).to_string()),
+        "E" | "T" => Some(generator.time_ms().to_string()),
         _ => None,
     })
 }

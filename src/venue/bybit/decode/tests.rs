@@ -181,7 +181,7 @@ fn answers_are_control_messages_whatever_else_they_carry() {
 fn generated(generator: &mut Generator, style: Style, is_trade: bool) -> String {
     let value = move |generator: &mut Generator, key: &str| match key {
         "s" => Some(generator.string("BTCUSDT", style)),
-        "T" | "ts" | "cts" => Some(generator.below(9_000_000_000_000).to_string()),
+        "T" | "ts" | "cts" => Some(generator.time_ms().to_string()),
         "i" if generator.below(2) == 0 => {
             let (a, b) = (generator.next(), generator.next());
             let hex = format!("{a:016x}{b:016x}");
