@@ -298,6 +298,8 @@ fn a_connection_of_which_most_is_silent_is_replaced_and_its_streams_are_not_repa
     let spec: Vec<String> = symbols[..7].iter().map(|symbol| format!("silent-stream={symbol}#1")).collect();
     let stage = Stage::new(SPOT, options(SPOT, &spec.join(",")), |one| {
         one.liveness.trade_first_data = one.liveness.first_data;
+        // In one request, so that no look finds the streams of a first one silent and those of another not yet.
+        one.subscription.batch = 20;
     });
     is_replaced_once(stage);
 }
