@@ -62,11 +62,6 @@ impl<I: Isa> Isa for AnyOrder<I> {
     }
 
     #[inline(always)]
-    fn number_ends(self, window: &[u8; WINDOW]) -> NumberEnds {
-        self.0.number_ends(window)
-    }
-
-    #[inline(always)]
     fn quoted_ends(self, window: &[u8; WINDOW]) -> Option<NumberEnds> {
         self.0.quoted_ends(window)
     }

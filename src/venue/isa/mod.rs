@@ -55,16 +55,9 @@ pub(super) trait Isa: Copy + std::fmt::Debug {
     /// Where a plain string ends: the first quote, backslash, control byte or byte that is not ASCII; [`WINDOW`] if none.
     fn plain_end(self, window: &[u8; WINDOW]) -> usize;
 
-    /// Digits, and digits behind one point: where they end. Says nothing of whether there are any.
-    fn number_ends(self, window: &[u8; WINDOW]) -> NumberEnds;
-
-    /// [`Self::number_ends`] of a number with a quote right behind it. Where there is no quote, `None` or an end of
-    /// [`WINDOW`].
-    #[inline(always)]
-    fn quoted_ends(self, window: &[u8; WINDOW]) -> Option<NumberEnds> {
-        let ends = self.number_ends(window);
-        (window.get(ends.end) == Some(&b'"')).then_some(ends)
-    }
+    /// Digits, and digits behind one point, with a quote right behind them: where they end. Says nothing of whether there are
+    /// any. Where there is no quote, `None` or an end of [`WINDOW`].
+    fn quoted_ends(self, window: &[u8; WINDOW]) -> Option<NumberEnds>;
 
     /// The digits at the front as an integer, and how many they are. [`WINDOW`] digits may go on: no value then.
     fn uint(self, window: &[u8; WINDOW]) -> (u64, usize);

@@ -53,6 +53,20 @@ fn sixteen(values: u128) -> u64 {
     eight(values as u64) * 100_000_000 + eight((values >> 64) as u64)
 }
 
+impl Portable {
+    /// Digits, and digits behind one point: where they end. Says nothing of whether there are any.
+    #[inline(always)]
+    pub(in crate::venue) fn number_ends(self, window: &[u8; WINDOW]) -> NumberEnds {
+        let values = u128::from_le_bytes(*window) ^ each(b'0');
+        let others = above_nine(values);
+        let whole = byte_of(others);
+        if whole == WINDOW || window[whole] != b'.' {
+            return NumberEnds { whole, end: whole };
+        }
+        NumberEnds { whole, end: byte_of(others & (others - 1)) }
+    }
+}
+
 impl Isa for Portable {
     #[inline(never)]
     fn run<W: Work>(self, work: &mut W) -> W::Output {
@@ -71,14 +85,9 @@ impl Isa for Portable {
     }
 
     #[inline(always)]
-    fn number_ends(self, window: &[u8; WINDOW]) -> NumberEnds {
-        let values = u128::from_le_bytes(*window) ^ each(b'0');
-        let others = above_nine(values);
-        let whole = byte_of(others);
-        if whole == WINDOW || window[whole] != b'.' {
-            return NumberEnds { whole, end: whole };
-        }
-        NumberEnds { whole, end: byte_of(others & (others - 1)) }
+    fn quoted_ends(self, window: &[u8; WINDOW]) -> Option<NumberEnds> {
+        let ends = self.number_ends(window);
+        (window.get(ends.end) == Some(&b'"')).then_some(ends)
     }
 
     #[inline(always)]

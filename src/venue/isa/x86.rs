@@ -173,17 +173,6 @@ fn others(isa: Sse41, values: __m128i) -> u32 {
     !bits(isa, unsafe { _mm_cmpeq_epi8(at_most_nine, values) }) | BEHIND
 }
 
-#[inline(always)]
-fn number_ends(isa: Sse41, window: &[u8; WINDOW]) -> NumberEnds {
-    let window = load(isa, window);
-    let others = others(isa, values(isa, window));
-    let points = bits_of(isa, window, b'.');
-    // The first byte that is no digit: if it is a point, the number goes on to the second.
-    let first = others & others.wrapping_neg();
-    let ends = others & !(first & points);
-    NumberEnds { whole: others.trailing_zeros() as usize, end: (ends | BEHIND).trailing_zeros() as usize }
-}
-
 /// The end is where the quote is, which is found sooner than where digits end: what stands behind it waits for that alone.
 #[inline(always)]
 fn quoted_ends(isa: Sse41, window: &[u8; WINDOW]) -> Option<NumberEnds> {
@@ -337,12 +326,6 @@ macro_rules! isa {
             fn plain_end(self, window: &[u8; WINDOW]) -> usize {
                 let $isa = self;
                 plain_end($sse41, window)
-            }
-
-            #[inline(always)]
-            fn number_ends(self, window: &[u8; WINDOW]) -> NumberEnds {
-                let $isa = self;
-                number_ends($sse41, window)
             }
 
             #[inline(always)]
