@@ -41,8 +41,8 @@ impl Generator {
     /// A time in milliseconds whose nanoseconds fit: mostly of thirteen digits, else of fewer.
     #[expect(clippy::cast_possible_truncation, reason = "below thirteen")]
     pub(super) fn time_ms(&mut self) -> u64 {
-        let digits = if self.chance(20) { self.below(13) as u32 } else { 13 };
-        self.below(10_u64.pow(digits)).min(9_000_000_000_000)
+        let bound = if self.chance(20) { 10_u64.pow(self.below(13) as u32) } else { 9_000_000_000_000 };
+        self.below(bound)
     }
 
     fn chance(&mut self, in_hundred: u64) -> bool {
