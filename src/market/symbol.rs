@@ -159,17 +159,27 @@ impl SymbolTable {
 const SLOT_COUNT: usize = 4 * SYMBOL_COUNT_MAX;
 const _: () = assert!(SLOT_COUNT.is_power_of_two());
 
-/// One slot: 32 bytes, so two share a cache line. `length` 0 marks an empty slot (no name is empty).
-#[derive(Clone, Copy, Default)]
-struct Slot {
+/// One slot: 32 bytes, so two share a cache line.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SymbolPlace {
     key: u128,
+    /// Bytes of the name, which its key is all of; [`Self::LONG`] of a longer one, [`Self::EMPTY`] of none.
     length: u32,
     symbol: u16,
     /// Of price and quantity: where the name is looked at anyway, so that they cost no line of their own.
     scales: (u8, u8),
 }
 
-impl Slot {
+impl SymbolPlace {
+    /// No name is as long as this or [`Self::LONG`].
+    const EMPTY: u32 = u32::MAX;
+
+    /// Its name is longer than its key.
+    const LONG: u32 = u32::MAX - 1;
+
+    /// No name.
+    const NONE: Self = Self { key: 0, length: Self::EMPTY, symbol: 0, scales: (0, 0) };
+
     /// The symbol, and its scales of price and quantity.
     #[inline(always)]
     fn listed(&self) -> (Symbol, (u8, u8)) {
@@ -181,7 +191,7 @@ impl Slot {
 ///
 /// Invariant: at most half of the slots are filled, so every probe ends at an empty slot.
 pub struct SymbolIndex {
-    slots: Box<[Slot]>,
+    slots: Box<[SymbolPlace; SLOT_COUNT]>,
     /// Names longer than 16 bytes, by slot; empty for the others. Shared with the symbol's spec: adding copies nothing.
     long_names: Box<[Option<Arc<str>>]>,
     filled: usize,
@@ -204,7 +214,7 @@ impl SymbolIndex {
     #[must_use]
     pub fn new() -> Self {
         Self {
-            slots: vec![Slot::default(); SLOT_COUNT].into_boxed_slice(),
+            slots: vec![SymbolPlace::NONE; SLOT_COUNT].try_into().expect("as many as there are"),
             long_names: vec![None; SLOT_COUNT].into_boxed_slice(),
             filled: 0,
         }
@@ -231,12 +241,12 @@ impl SymbolIndex {
     fn fill(&mut self, spelling: &[u8], name: &Arc<str>, symbol: Symbol) {
         let key = pack(spelling);
         let mut at = home(key, spelling.len());
-        while self.slots[at].length != 0 {
+        while self.slots[at].length != SymbolPlace::EMPTY {
             at = (at + 1) & (SLOT_COUNT - 1);
         }
         #[expect(clippy::cast_possible_truncation, reason = "at most SYMBOL_NAME_BYTES_MAX")]
-        let length = spelling.len() as u32;
-        self.slots[at] = Slot { key, length, symbol: symbol.0, scales: (0, 0) };
+        let length = if spelling.len() > 16 { SymbolPlace::LONG } else { spelling.len() as u32 };
+        self.slots[at] = SymbolPlace { key, length, symbol: symbol.0, scales: (0, 0) };
         if spelling.len() > 16 {
             self.long_names[at] = Some(Arc::clone(name));
         }
@@ -278,10 +288,16 @@ impl SymbolIndex {
         let at = home(key, name.len());
         // Nearly every name is found where its probe starts: that alone stands in the caller's path.
         let slot = &self.slots[at & (SLOT_COUNT - 1)];
-        if slot.key == key && slot.length as usize == name.len() && matches!(name.len(), 1..=16) {
+        if slot.key == key && slot.length as usize == name.len() {
             return Some(slot.listed());
         }
         Some(self.slots[self.probe(at, key, name)?].listed())
+    }
+
+    /// Where the probe for a name of this length starts whose first sixteen bytes these are.
+    #[inline(always)]
+    pub(crate) fn first_place(&self, key: u128, length: usize) -> &SymbolPlace {
+        &self.slots[home(key, length) & (SLOT_COUNT - 1)]
     }
 
     /// The slot of a name whose probe starts at this one.
@@ -290,12 +306,13 @@ impl SymbolIndex {
         loop {
             at &= SLOT_COUNT - 1;
             let slot = &self.slots[at];
-            if slot.key == key && slot.length as usize == name.len() && (name.len() <= 16 || self.is_long(at, name)) {
-                // An empty name packs to key 0 and length 0, as an empty slot does.
-                return if name.is_empty() { None } else { Some(at) };
-            }
-            if slot.length == 0 {
-                return None;
+            let is_it = match slot.length {
+                SymbolPlace::EMPTY => return None,
+                SymbolPlace::LONG => slot.key == key && self.is_long(at, name),
+                length => slot.key == key && length as usize == name.len(),
+            };
+            if is_it {
+                return Some(at);
             }
             at += 1;
         }

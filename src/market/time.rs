@@ -85,10 +85,14 @@ impl std::fmt::Debug for Backlog {
 pub struct VenueTime(NonZeroI64);
 
 impl VenueTime {
+    /// Most milliseconds since the epoch whose nanoseconds do not overflow: in the year 2262.
+    pub const MS_MAX: i64 = i64::MAX / 1_000_000;
+
     /// From milliseconds since the epoch; `None` for zero or for a value whose nanoseconds overflow.
+    #[inline]
     #[must_use]
     pub fn from_ms(ms: i64) -> Option<Self> {
-        ms.checked_mul(1_000_000).and_then(Self::from_ns)
+        if (-Self::MS_MAX..=Self::MS_MAX).contains(&ms) { Self::from_ns(ms * 1_000_000) } else { None }
     }
 
     /// From microseconds since the epoch; `None` for zero or overflow.

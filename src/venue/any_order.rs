@@ -57,12 +57,27 @@ impl<I: Isa> Isa for AnyOrder<I> {
     }
 
     #[inline(always)]
+    fn fetch_one<T>(self, place: &T) {
+        self.0.fetch_one(place);
+    }
+
+    #[inline(always)]
     fn plain_end(self, window: &[u8; WINDOW]) -> usize {
         self.0.plain_end(window)
     }
 
     #[inline(always)]
-    fn quoted_ends(self, window: &[u8; WINDOW]) -> Option<NumberEnds> {
+    fn plain_end_of_two(self, windows: [&[u8; WINDOW]; 2]) -> usize {
+        self.0.plain_end_of_two(windows)
+    }
+
+    #[inline(always)]
+    fn marks(self, window: &[u8; WINDOW], byte: u8) -> u32 {
+        self.0.marks(window, byte)
+    }
+
+    #[inline(always)]
+    fn quoted_ends(self, window: &[u8; WINDOW]) -> NumberEnds {
         self.0.quoted_ends(window)
     }
 
@@ -264,7 +279,8 @@ fn find(members: &'static [Member], expected: usize, key: &[u8], packed: u128) -
 }
 
 /// The next member in documented order, or one of a few behind it, where its key and what is around it stand there without
-/// white space; the cursor is at its value then, behind the quote of a [`Kind::Text`], [`Kind::Decimal`] or [`Kind::Word`].
+/// white space; the cursor is at its value then, behind the quote of a [`Kind::Text`], [`Kind::Symbol`], [`Kind::Name`],
+/// [`Kind::Decimal`] or [`Kind::Word`].
 #[inline(always)]
 fn next_documented(members: &'static [Member], expected: usize, cursor: &mut Cursor<'_>) -> Option<usize> {
     let window = u128::from_le_bytes(*cursor.rest().first_chunk()?);
@@ -406,13 +422,13 @@ fn value<'a, R: Reader<'a>>(
             Some(())
         }
         Kind::Touch if !cursor.rest().starts_with(b"[[\"") => spaced_touch(slot, cursor, slots),
-        Kind::Text | Kind::Decimal | Kind::Word(_) => {
+        Kind::Text | Kind::Symbol | Kind::Name | Kind::Decimal | Kind::Word(_) => {
             if !is_quoted {
                 cursor.literal(b"\"")?;
             }
             scan_plain(member, slot, cursor, slots, isa)
         }
-        Kind::Int | Kind::Time | Kind::Bool | Kind::Touch => scan_plain(member, slot, cursor, slots, isa),
+        Kind::Int | Kind::Time | Kind::Bool | Kind::Flag | Kind::Touch => scan_plain(member, slot, cursor, slots, isa),
     }
 }
 

@@ -7,8 +7,8 @@ use super::tape::JsonScratch;
 use super::{Form, binance, bybit};
 use crate::limits::READ_PADDING_BYTES;
 use crate::market::{
-    AggTrade, BookUpdate, Kline, Liquidation, MarkPrice, Quote, Received, Symbol, SymbolIndex, SymbolSpec, Ticker,
-    Trade, ValueError, Venue, touch,
+    AggTrade, BookUpdate, Kline, Liquidation, MarkPrice, Quote, Received, Symbol, SymbolIndex, SymbolPlace, SymbolSpec,
+    Ticker, Trade, ValueError, Venue, touch,
 };
 use std::ops::{Deref, DerefMut};
 
@@ -239,6 +239,12 @@ impl HotSymbols {
         self.index[venue.index()].find(name)
     }
 
+    /// Where [`Self::find_packed`] looks first.
+    #[inline(always)]
+    pub(super) fn first_place(&self, venue: Venue, key: u128, length: usize) -> &SymbolPlace {
+        self.index[venue.index()].first_place(key, length)
+    }
+
     /// [`Self::find`] for a name whose first sixteen bytes are at hand, with the symbol's scales of price and quantity.
     #[inline]
     pub(super) fn find_packed(&self, venue: Venue, key: u128, name: &[u8]) -> Option<(Symbol, (u8, u8))> {
@@ -300,8 +306,8 @@ impl Events {
         }
     }
 
-    /// Gives a sink what was found.
-    #[inline]
+    /// Gives a sink what was found. Inlined, for what it costs to call it is much of what a trade costs.
+    #[inline(always)]
     pub(super) fn give<S: Sink>(&self, found: Found, levels: &LevelScratch, sink: &mut S) {
         match found {
             Found::Trade => self.trade.iter().for_each(|event| sink.trade(event)),

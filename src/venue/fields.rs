@@ -26,6 +26,8 @@ pub(super) struct Known<'a> {
 pub(super) struct Context<'a, I = Portable> {
     pub(super) isa: I,
     pub(super) known: &'a Known<'a>,
+    /// Bytes of the symbol's name, most probably; 0 where nothing says so.
+    pub(super) name_length: usize,
 }
 
 /// A symbol and its scales, and how its numbers are read.
@@ -46,6 +48,12 @@ impl<I: Isa> Context<'_, I> {
         Ok(Listed { isa: self.isa, symbol, price_scale, qty_scale })
     }
 
+    /// Asks for what [`Self::listed`] will look at, so that it is near by then.
+    #[inline(always)]
+    pub(super) fn fetch(&self, name: Number<'_>) {
+        self.isa.fetch_one(self.known.symbols.first_place(self.known.venue, name.key(self.isa), name.text().len()));
+    }
+
     /// What every event carries.
     #[inline(always)]
     pub(super) fn meta(
@@ -61,11 +69,10 @@ impl<I: Isa> Context<'_, I> {
 /// A time in milliseconds since the epoch; zero is "not told".
 #[inline(always)]
 pub(super) fn time(ms: u64, field: &'static str) -> Result<Option<VenueTime>, DecodeError> {
-    let time = i64::try_from(ms).ok().and_then(VenueTime::from_ms);
-    if time.is_none() && ms != 0 {
-        return Err(DecodeError::new(Reason::BadNumber, field));
+    match i64::try_from(ms) {
+        Ok(ms) if ms <= VenueTime::MS_MAX => Ok(VenueTime::from_ms(ms)),
+        _ => Err(DecodeError::new(Reason::BadNumber, field)),
     }
-    Ok(time)
 }
 
 /// The time in a slot, if the member was there.

@@ -154,8 +154,8 @@ impl Generator {
                 let digits = self.below(19) as u32;
                 self.below(10_u64.pow(digits)).to_string()
             }
-            Kind::Bool | Kind::Ignored(Json::Bool) => (self.below(2) == 1).to_string(),
-            Kind::Text | Kind::Ignored(Json::Text) => {
+            Kind::Bool | Kind::Flag | Kind::Ignored(Json::Bool) => (self.below(2) == 1).to_string(),
+            Kind::Text | Kind::Symbol | Kind::Name | Kind::Ignored(Json::Text) => {
                 let text = format!("t{}", self.below(1_000_000_000));
                 self.string(&text, style)
             }

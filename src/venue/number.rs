@@ -10,39 +10,35 @@ const fn each(byte: u8) -> u64 {
     0x0101_0101_0101_0101 * byte as u64
 }
 
-/// A number's text, with its ends where whoever found them had read it already.
+/// A number's text, with its ends where whoever found it knows them.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Number<'a> {
     text: &'a [u8],
     /// The bytes from the text's first on, where they are known to be there.
     window: Option<&'a [u8; WINDOW]>,
-    /// `end` zero: not read.
-    ends: NumberEnds,
+    /// As [`NumberEnds::whole`]; zero where it is not known.
+    whole: usize,
 }
 
-const UNREAD: NumberEnds = NumberEnds { whole: 0, end: 0 };
-
 impl<'a> Number<'a> {
-    /// Of the number that begins this window and ends so; `None` is "not the common form", which is no error.
+    /// Of the number that begins this window and ends so; `None` where it may go on behind it. What stands in it is looked at
+    /// when it is read.
     #[inline(always)]
     pub(super) fn new(window: &'a [u8; WINDOW], ends: NumberEnds) -> Option<Self> {
-        let NumberEnds { whole, end } = ends;
-        // A digit before the point, more than the point behind it if there is one, and a byte behind it all.
-        let is_common = whole != 0 && end - whole != 1 && end <= DIGIT_COUNT_MAX;
-        let text = window.get(..end)?;
-        is_common.then_some(Self { text, window: Some(window), ends })
+        let text = window.get(..ends.end).filter(|text| text.len() <= DIGIT_COUNT_MAX)?;
+        Some(Self { text, window: Some(window), whole: ends.whole })
     }
 
     /// Of a text that nobody has read.
     #[inline(always)]
     pub(super) const fn unread(text: &'a [u8]) -> Self {
-        Self { text, window: None, ends: UNREAD }
+        Self { text, window: None, whole: 0 }
     }
 
     /// A text that is not looked at for digits, and the window that it begins.
     #[inline(always)]
     pub(super) fn of_text(text: &'a [u8], window: &'a [u8; WINDOW]) -> Self {
-        Self { text, window: Some(window), ends: UNREAD }
+        Self { text, window: Some(window), whole: 0 }
     }
 
     /// The first sixteen bytes of the text, zeros behind a shorter one.
@@ -52,6 +48,14 @@ impl<'a> Number<'a> {
             Some(window) => isa.key(window, self.text.len().min(WINDOW)),
             None => pack(self.text),
         }
+    }
+
+    /// How many bytes of the text stand behind the last of these among its first sixteen; 0 where there is none.
+    #[inline(always)]
+    pub(super) fn length_behind(self, isa: impl Isa, byte: u8) -> usize {
+        let marks = self.window.map_or(0, |window| isa.marks(window, byte));
+        let start = u32::BITS - marks.leading_zeros();
+        if start == 0 { 0 } else { self.text.len().saturating_sub(start as usize) }
     }
 
     /// Its text.
@@ -87,8 +91,7 @@ impl<'a> Number<'a> {
     /// What the quick way makes of it: it takes no sign, so this is never below zero.
     #[inline(always)]
     fn common_grid(self, isa: impl Isa, scale: u8) -> Option<i64> {
-        let window = self.window.filter(|_| self.ends.end != 0)?;
-        isa.grid(window, self.ends, scale)
+        isa.grid(self.window?, NumberEnds { whole: self.whole, end: self.text.len() }, scale)
     }
 
     /// A value with its own scale: exactly [`Decimal::parse`], sooner.
@@ -98,12 +101,8 @@ impl<'a> Number<'a> {
     #[inline(always)]
     #[expect(clippy::cast_possible_truncation, reason = "fewer decimals than a window has bytes")]
     pub(super) fn decimal(self, isa: impl Isa) -> Result<Decimal, ValueError> {
-        let NumberEnds { whole, end } = self.ends;
-        let scale = end.saturating_sub(whole + 1) as u8;
-        if end != 0
-            && let Some(window) = self.window
-            && let Some(mantissa) = isa.grid(window, self.ends, scale)
-        {
+        let scale = self.text.len().saturating_sub(self.whole + 1) as u8;
+        if let Some(mantissa) = self.common_grid(isa, scale) {
             return Ok(Decimal::new(i128::from(mantissa), scale));
         }
         parse_decimal(self.text)
@@ -141,7 +140,6 @@ fn parse_grid(text: &[u8], scale: u8) -> Result<i64, ValueError> {
         let window = pack(text).to_le_bytes();
         let ends = Portable.number_ends(&window);
         if ends.end == text.len()
-            && Number::new(&window, ends).is_some()
             && let Some(mantissa) = Portable.grid(&window, ends, scale)
         {
             return Ok(mantissa);

@@ -14,7 +14,7 @@ use super::any_order;
 use super::decode::Found;
 use super::isa::{Isa, Portable, TIME_DIGITS, WINDOW, Work};
 use super::number::{Number, parse_uint};
-use super::shape::{Expectation, Json, Kind, Learned, Member, Shape, Slots, Step, required};
+use super::shape::{Expectation, Json, Kind, Lead, Learned, Member, Shape, Slots, Step, required};
 use crate::limits::READ_PADDING_BYTES;
 use std::marker::PhantomData;
 
@@ -64,6 +64,22 @@ impl<'a> Cursor<'a> {
         Some(())
     }
 
+    /// Steps over exactly this lead: two comparisons with constants where it has four to eight bytes.
+    #[inline(always)]
+    fn lead(&mut self, lead: Lead) -> Option<()> {
+        let length = lead.text.len();
+        let Some(ahead) = self.rest.first_chunk::<8>().filter(|_| matches!(length, 4..=8)) else {
+            return self.literal(lead.text.as_bytes());
+        };
+        let [first, last] = [0, length - 4];
+        if u32::from_le_bytes(*ahead[first..].first_chunk()?) != lead.first
+            || u32::from_le_bytes(*ahead[last..].first_chunk()?) != lead.last
+        {
+            return None;
+        }
+        self.skip(length)
+    }
+
     /// Steps over exactly these bytes.
     #[inline(always)]
     pub(super) fn literal(&mut self, literal: &[u8]) -> Option<()> {
@@ -103,25 +119,46 @@ impl<'a> Cursor<'a> {
     #[inline(always)]
     pub(super) fn text(&mut self, isa: impl Isa) -> Option<Number<'a>> {
         let window = self.rest.first_chunk::<WINDOW>()?;
-        let mut end = isa.plain_end(window);
-        if end == WINDOW {
-            end = self.text_end(isa, WINDOW)?;
+        let end = isa.plain_end(window);
+        let Some(behind) = window.get(end) else {
+            let end = self.text_end(isa, WINDOW)?;
+            return Some(Number::of_text(self.close(end)?, window));
+        };
+        if *behind != b'"' {
+            return None;
         }
-        Some(Number::of_text(self.close(end)?, window))
+        self.skip(end + 1)?;
+        Some(Number::of_text(&window[..end], window))
     }
 
     /// [`Self::text`] for a name of which nothing foretells whether it is longer than one window: two are asked at once,
     /// without a branch between them.
     #[inline(always)]
-    pub(super) fn name(&mut self, isa: impl Isa) -> Option<&'a [u8]> {
+    pub(super) fn name(&mut self, isa: impl Isa) -> Option<Number<'a>> {
         let windows = self.rest.first_chunk::<{ 2 * WINDOW }>()?;
-        let (first, second) = windows.split_first_chunk::<WINDOW>()?;
-        let [first, second] = [isa.plain_end(first), isa.plain_end(second.first_chunk()?)];
-        let mut end = first + if first == WINDOW { second } else { 0 };
-        if end == 2 * WINDOW {
-            end = self.text_end(isa, end)?;
+        let (first, second) = windows.split_first_chunk()?;
+        let end = isa.plain_end_of_two([first, second.first_chunk()?]);
+        let Some(behind) = windows.get(end) else {
+            let end = self.text_end(isa, 2 * WINDOW)?;
+            return Some(Number::of_text(self.close(end)?, first));
+        };
+        if *behind != b'"' {
+            return None;
         }
-        self.close(end)
+        self.skip(end + 1)?;
+        Some(Number::of_text(&windows[..end], first))
+    }
+
+    /// [`Self::text`] that most probably has so many bytes, 0 for "unknown": where that is so, what stands behind it does not
+    /// wait for its end to be found.
+    #[inline(always)]
+    fn text_of(&mut self, isa: impl Isa, length: usize) -> Option<Number<'a>> {
+        let window = self.rest.first_chunk::<WINDOW>()?;
+        if matches!(length, 1..WINDOW) && isa.plain_end(window) == length && window[length] == b'"' {
+            self.skip(length + 1)?;
+            return Some(Number::of_text(&window[..length], window));
+        }
+        self.text(isa)
     }
 
     /// Where a string ends that does not before byte `at`.
@@ -144,21 +181,29 @@ impl<'a> Cursor<'a> {
         Some(text)
     }
 
-    /// A decimal number in a string whose opening quote was walked already, up to and over its closing quote. Its digits
-    /// are looked at on the way to its end; what they mean (its scale) is not known here. A string that is no number of
-    /// the common form is taken as it is.
+    /// A decimal number in a string whose opening quote was walked already, up to and over its closing quote. Only the
+    /// quote is looked for: whoever takes it must read it as a number, or refuse the message, for else nobody has seen that
+    /// there is no backslash before the quote.
     #[inline(always)]
     pub(super) fn number(&mut self, isa: impl Isa) -> Option<Number<'a>> {
         let window = self.rest.first_chunk::<WINDOW>()?;
-        if let Some(ends) = isa.quoted_ends(window)
-            && let Some(number) = Number::new(window, ends)
-        {
+        let ends = isa.quoted_ends(window);
+        if let Some(number) = Number::new(window, ends) {
             self.rest = self.rest.get(ends.end + 1..)?;
             return Some(number);
         }
         let (number, cursor) = self.number_rare()?;
         *self = cursor;
         Some(number)
+    }
+
+    /// [`Self::number`] that its reader may leave unread: a plain string.
+    #[inline(always)]
+    pub(super) fn plain_number(&mut self, isa: impl Isa) -> Option<Number<'a>> {
+        let start = *self;
+        let number = self.number(isa)?;
+        let plain_end = isa.plain_end(start.rest.first_chunk()?);
+        (plain_end >= number.text().len().min(WINDOW)).then_some(number)
     }
 
     #[cold]
@@ -232,6 +277,16 @@ impl<'a> Cursor<'a> {
         Some(is_true)
     }
 
+    /// `true` or `false` of what is nearly always the same: by a branch, so that what stands behind it does not wait.
+    #[inline(always)]
+    pub(super) fn flag(&mut self) -> Option<bool> {
+        let is_true = self.literal(b"true").is_some();
+        if !is_true {
+            self.literal(b"false")?;
+        }
+        Some(is_true)
+    }
+
     /// Any scalar: a plain string, a number, `true`, `false` or `null`.
     pub(super) fn skip_scalar(&mut self, isa: impl Isa) -> Option<()> {
         match *self.rest.first()? {
@@ -239,7 +294,7 @@ impl<'a> Cursor<'a> {
                 self.literal(b"\"")?;
                 self.text(isa).map(|_| ())
             }
-            b't' | b'f' => self.bool().map(|_| ()),
+            b't' | b'f' => self.flag().map(|_| ()),
             b'n' => self.literal(b"null"),
             _ => self.skip_number(),
         }
@@ -343,6 +398,16 @@ pub(super) trait Reader<'a> {
     /// Forgets what an attempt with another order left.
     fn restart(&mut self) {}
 
+    /// How long the symbol's name most probably is, in bytes; 0 where nothing says so.
+    #[inline(always)]
+    fn name_length(&self) -> usize {
+        0
+    }
+
+    /// The symbol's name was walked over: what is known of it can be asked for while the rest is walked. Changes nothing.
+    #[inline(always)]
+    fn named(&self, _name: Number<'a>) {}
+
     /// Whether the slots have what [`Self::nested`] and [`Self::levels`] need of them.
     #[inline(always)]
     fn is_ready(&self, _slots: &Slots<'a>) -> bool {
@@ -384,6 +449,16 @@ macro_rules! reader {
             }
 
             #[inline(always)]
+            fn name_length(&self) -> usize {
+                self.context.name_length
+            }
+
+            #[inline(always)]
+            fn named(&self, name: $crate::venue::number::Number<'a>) {
+                self.context.fetch(name);
+            }
+
+            #[inline(always)]
             fn build(&mut self, slots: &$crate::venue::shape::Slots<'a>) -> Option<$event> {
                 $build(slots, self.context $(, self.$more)*).ok()
             }
@@ -403,6 +478,16 @@ macro_rules! reader {
             #[inline(always)]
             fn isa(&self) -> I {
                 self.context.isa
+            }
+
+            #[inline(always)]
+            fn name_length(&self) -> usize {
+                self.context.name_length
+            }
+
+            #[inline(always)]
+            fn named(&self, name: $crate::venue::number::Number<'a>) {
+                self.context.fetch(name);
             }
 
             #[inline(always)]
@@ -428,6 +513,16 @@ macro_rules! reader {
             #[inline(always)]
             fn isa(&self) -> I {
                 self.context.isa
+            }
+
+            #[inline(always)]
+            fn name_length(&self) -> usize {
+                self.context.name_length
+            }
+
+            #[inline(always)]
+            fn named(&self, name: $crate::venue::number::Number<'a>) {
+                self.context.fetch(name);
             }
 
             #[inline(always)]
@@ -608,10 +703,20 @@ pub(super) fn step<'a, S: Shape, const SLOT: usize, R: Reader<'a>>(
     if !begins(member, is_first, cursor)? {
         return Some(());
     }
-    if const { matches!(S::MEMBERS[SLOT].kind, Kind::Nested | Kind::Levels) } {
-        scan_value(member, SLOT, cursor, slots, reader)
-    } else {
-        scan_plain(member, SLOT, cursor, slots, reader.isa())
+    match const { S::MEMBERS[SLOT].kind } {
+        Kind::Nested | Kind::Levels => scan_value(member, SLOT, cursor, slots, reader),
+        // The builder of a shape that is walked so reads every one there is.
+        Kind::Decimal => {
+            slots.set_number(SLOT, cursor.number(reader.isa())?);
+            Some(())
+        }
+        Kind::Symbol => {
+            let name = cursor.text_of(reader.isa(), reader.name_length())?;
+            reader.named(name);
+            slots.set_number(SLOT, name);
+            Some(())
+        }
+        _ => scan_plain(member, SLOT, cursor, slots, reader.isa()),
     }
 }
 
@@ -683,15 +788,13 @@ fn scan_learned<'a>(
 /// Steps over what stands before a member's value: `{"key":` or `,"key":`, with a string's opening quote.
 #[inline(always)]
 fn scan_lead(member: &Member, is_first: bool, cursor: &mut Cursor<'_>) -> Option<()> {
-    let lead = match member.kind {
-        Kind::Text | Kind::Decimal | Kind::Word(_) | Kind::Ignored(Json::Text) => member.lead_quoted,
-        _ => member.lead,
+    let leads = match member.kind {
+        Kind::Text | Kind::Name | Kind::Symbol | Kind::Decimal | Kind::Word(_) | Kind::Ignored(Json::Text) => {
+            &member.leads_quoted
+        }
+        _ => &member.leads,
     };
-    if is_first {
-        cursor.literal(b"{")?;
-        return cursor.literal(&lead.as_bytes()[1..]);
-    }
-    cursor.literal(lead.as_bytes())
+    cursor.lead(if is_first { leads.first } else { leads.other })
 }
 
 #[inline(always)]
@@ -729,9 +832,11 @@ pub(super) fn scan_plain<'a>(
     match member.kind {
         Kind::Int => slots.set_int(slot, cursor.uint(isa)?),
         Kind::Time => slots.set_int(slot, cursor.time(isa)?),
-        Kind::Text => slots.set_number(slot, cursor.text(isa)?),
-        Kind::Decimal => slots.set_number(slot, cursor.number(isa)?),
+        Kind::Text | Kind::Symbol => slots.set_number(slot, cursor.text(isa)?),
+        Kind::Name => slots.set_number(slot, cursor.name(isa)?),
+        Kind::Decimal => slots.set_number(slot, cursor.plain_number(isa)?),
         Kind::Bool => slots.set_int(slot, u64::from(cursor.bool()?)),
+        Kind::Flag => slots.set_int(slot, u64::from(cursor.flag()?)),
         Kind::Word(words) => slots.set_int(slot, scan_word(words, cursor)?),
         Kind::Touch => scan_touch(isa, slot, cursor, slots)?,
         Kind::Nested | Kind::Levels => return None,
@@ -739,7 +844,7 @@ pub(super) fn scan_plain<'a>(
             match json {
                 Json::Int => cursor.uint(isa).map(|_| ())?,
                 Json::Text => cursor.text(isa).map(|_| ())?,
-                Json::Bool => cursor.bool().map(|_| ())?,
+                Json::Bool => cursor.flag().map(|_| ())?,
             }
             slots.has_other = true;
             slots.present |= 1 << slot;

@@ -50,10 +50,16 @@ pub(super) enum Kind {
     Time,
     /// A string: slot's `number`, of which nobody reads the digits.
     Text,
+    /// The same of a symbol's name.
+    Symbol,
+    /// The same of what is often longer than a window.
+    Name,
     /// A decimal number in a string: slot's `number`. Tier two also takes a JSON number, by its exact text.
     Decimal,
     /// `true` (1) or `false` (0): slot's `int`.
     Bool,
+    /// The same of something that is seldom the case, or nearly always.
+    Flag,
     /// One of these strings: its position in the slot's `int`.
     Word(&'static [&'static str]),
     /// `[]` or `[[price, quantity], ...]`, of which only the first is wanted: `int` 0 or 1, `number` and `more`.
@@ -76,14 +82,43 @@ pub(super) struct Member {
     pub(super) packed: u128,
     /// What stands before its value, without white space and without what is before its key.
     pub(super) opening: Opening,
-    /// What stands before its value when another member stands before it: `,"key":`.
-    pub(super) lead: &'static str,
-    /// The same with the opening quote of a string: `,"key":"`.
-    pub(super) lead_quoted: &'static str,
+    /// What stands before its value.
+    pub(super) leads: Leads,
+    /// The same with the opening quote of a string.
+    pub(super) leads_quoted: Leads,
     /// What its value is.
     pub(super) kind: Kind,
     /// Whether a message without it is refused.
     pub(super) is_required: bool,
+}
+
+/// Bytes that stand before a value.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Lead {
+    pub(super) text: &'static str,
+    /// Its first four bytes, little endian.
+    pub(super) first: u32,
+    /// Its last four.
+    pub(super) last: u32,
+}
+
+impl Lead {
+    pub(super) const fn new(text: &'static str) -> Self {
+        let bytes = text.as_bytes();
+        let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) else {
+            panic!("quotes, a key, a colon")
+        };
+        Self { text, first: u32::from_le_bytes(*first), last: u32::from_le_bytes(*last) }
+    }
+}
+
+/// What stands before a value.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Leads {
+    /// Of an object's first member: `{"key":`.
+    pub(super) first: Lead,
+    /// Of another one: `,"key":`.
+    pub(super) other: Lead,
 }
 
 /// `"key":`, with the opening quote of a value that is a string somebody reads, as one word to compare.
@@ -101,7 +136,7 @@ pub(super) struct Opening {
 impl Opening {
     pub(super) const fn new(key: &str, kind: Kind) -> Self {
         let key = key.as_bytes();
-        let is_quoted = matches!(kind, Kind::Text | Kind::Decimal | Kind::Word(_));
+        let is_quoted = matches!(kind, Kind::Text | Kind::Symbol | Kind::Name | Kind::Decimal | Kind::Word(_));
         let length = key.len() + 3 + is_quoted as usize;
         if length > 16 {
             return Self { word: 0, mask: u128::MAX, length: 0, is_quoted };
@@ -160,7 +195,7 @@ macro_rules! shape {
         $(#[$doc])*
         #[allow(dead_code, reason = "the slot of an ignored member is named by the orders alone, or by nobody")]
         pub(super) mod $name {
-            use $crate::venue::shape::{Json, Kind, Member};
+            use $crate::venue::shape::{Json, Kind, Lead, Leads, Member};
             #[allow(unused_imports, reason = "not every shape uses every kind")]
             use Json as J;
             #[allow(unused_imports, reason = "not every shape uses every kind")]
@@ -173,8 +208,14 @@ macro_rules! shape {
                 key: $key,
                 packed: $crate::venue::shape::packed($key),
                 opening: $crate::venue::shape::Opening::new($key, $kind),
-                lead: concat!(",\"", $key, "\":"),
-                lead_quoted: concat!(",\"", $key, "\":\""),
+                leads: Leads {
+                    first: Lead::new(concat!("{\"", $key, "\":")),
+                    other: Lead::new(concat!(",\"", $key, "\":")),
+                },
+                leads_quoted: Leads {
+                    first: Lead::new(concat!("{\"", $key, "\":\"")),
+                    other: Lead::new(concat!(",\"", $key, "\":\"")),
+                },
                 kind: $kind,
                 is_required: $crate::venue::shape::shape!(@ $presence),
             }),*];

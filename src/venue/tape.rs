@@ -278,9 +278,11 @@ impl<'d> Document<'d> {
                 Node::Static(StaticNode::F64(_)) => return Err(DecodeError::new(Reason::BadNumber, member.key)),
                 _ => return Err(wrong_type),
             },
-            Kind::Text => slots.set_text(slot, self.string(value).ok_or(wrong_type)?.as_bytes()),
+            Kind::Text | Kind::Symbol | Kind::Name => {
+                slots.set_text(slot, self.string(value).ok_or(wrong_type)?.as_bytes())
+            }
             Kind::Decimal => slots.set_text(slot, self.decimal(value).ok_or(wrong_type)?),
-            Kind::Bool => match node {
+            Kind::Bool | Kind::Flag => match node {
                 Node::Static(StaticNode::Bool(is_true)) => slots.set_int(slot, u64::from(is_true)),
                 _ => return Err(wrong_type),
             },

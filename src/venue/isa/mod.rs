@@ -30,12 +30,12 @@ pub(super) const DIGIT_COUNT_MAX: usize = WINDOW - 1;
 /// Digits of a time in milliseconds, from September 2001 to November 2286.
 pub(super) const TIME_DIGITS: usize = 13;
 
-/// Where the parts of a decimal number end that begins at a window's first byte.
+/// Where the parts of a number in quotes end that begins at a window's first byte.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct NumberEnds {
-    /// Of the digits before the point, or of all where there is no point.
+    /// Where the first point is; where there is none before its end, the end.
     pub(super) whole: usize,
-    /// Of the number. [`WINDOW`] where it may go on behind the window.
+    /// Where the first quote is; [`WINDOW`] or more where there is none.
     pub(super) end: usize,
 }
 
@@ -52,12 +52,29 @@ pub(super) trait Isa: Copy + std::fmt::Debug {
     #[inline(always)]
     fn fetch(self, _message: &[u8]) {}
 
-    /// Where a plain string ends: the first quote, backslash, control byte or byte that is not ASCII; [`WINDOW`] if none.
+    /// Asks for the line that this begins in, as [`Self::fetch`] for a message's.
+    #[inline(always)]
+    fn fetch_one<T>(self, _place: &T) {}
+
+    /// Where a plain string ends: the first quote, backslash, control byte or byte that is not ASCII; [`WINDOW`] or more if
+    /// there is none.
     fn plain_end(self, window: &[u8; WINDOW]) -> usize;
 
-    /// Digits, and digits behind one point, with a quote right behind them: where they end. Says nothing of whether there are
-    /// any. Where there is no quote, `None` or an end of [`WINDOW`].
-    fn quoted_ends(self, window: &[u8; WINDOW]) -> Option<NumberEnds>;
+    /// The same of two windows: twice [`WINDOW`] or more if there is none.
+    #[inline(always)]
+    fn plain_end_of_two(self, windows: [&[u8; WINDOW]; 2]) -> usize {
+        let [first, second] = windows.map(|window| self.plain_end(window));
+        if first < WINDOW { first } else { WINDOW + second }
+    }
+
+    /// One bit for each byte that is this one, the first byte's the lowest.
+    #[inline(always)]
+    fn marks(self, window: &[u8; WINDOW], byte: u8) -> u32 {
+        window.iter().rev().fold(0, |marks, &other| marks << 1 | u32::from(other == byte))
+    }
+
+    /// Where the first point and the first quote are. Says nothing of what stands between: [`Self::grid`] looks at every byte.
+    fn quoted_ends(self, window: &[u8; WINDOW]) -> NumberEnds;
 
     /// The digits at the front as an integer, and how many they are. [`WINDOW`] digits may go on: no value then.
     fn uint(self, window: &[u8; WINDOW]) -> (u64, usize);
@@ -69,8 +86,9 @@ pub(super) trait Isa: Copy + std::fmt::Debug {
         (length == TIME_DIGITS && window[0] != b'0').then_some(value)
     }
 
-    /// The mantissa at `scale` decimals of the number that ends so. `None` where it is not exact or not of the common form
-    /// (the integer digits and the scale together beyond [`DIGIT_COUNT_MAX`]), which is no error.
+    /// The mantissa at `scale` decimals of the number that ends so, at most [`DIGIT_COUNT_MAX`] bytes on. `None` where it is not
+    /// exact or not of the common form (digits, one point at most and digits on both sides of it; the integer digits and the
+    /// scale together at most [`DIGIT_COUNT_MAX`]), which is no error.
     fn grid(self, window: &[u8; WINDOW], ends: NumberEnds, scale: u8) -> Option<i64>;
 
     /// The first `length` bytes, zeros behind them.

@@ -54,7 +54,7 @@ fn sixteen(values: u128) -> u64 {
 }
 
 impl Portable {
-    /// Digits, and digits behind one point: where they end. Says nothing of whether there are any.
+    /// As [`Isa::quoted_ends`] of a number whose text ends where its digits do, digits behind one point included.
     #[inline(always)]
     pub(in crate::venue) fn number_ends(self, window: &[u8; WINDOW]) -> NumberEnds {
         let values = u128::from_le_bytes(*window) ^ each(b'0');
@@ -85,9 +85,15 @@ impl Isa for Portable {
     }
 
     #[inline(always)]
-    fn quoted_ends(self, window: &[u8; WINDOW]) -> Option<NumberEnds> {
-        let ends = self.number_ends(window);
-        (window.get(ends.end) == Some(&b'"')).then_some(ends)
+    fn quoted_ends(self, window: &[u8; WINDOW]) -> NumberEnds {
+        // As in `plain_end`: only the lowest mark is right, and only the lowest is used.
+        let window = u128::from_le_bytes(*window);
+        let marks = |byte: u8| {
+            let others = window ^ each(byte);
+            others.wrapping_sub(each(1)) & !others & each(0x80)
+        };
+        let quotes = marks(b'"');
+        NumberEnds { whole: byte_of(marks(b'.') | quotes), end: byte_of(quotes) }
     }
 
     #[inline(always)]
@@ -103,13 +109,13 @@ impl Isa for Portable {
     #[inline(always)]
     fn grid(self, window: &[u8; WINDOW], ends: NumberEnds, scale: u8) -> Option<i64> {
         let kept = ends.whole + usize::from(scale);
-        if kept > DIGIT_COUNT_MAX || kept == 0 {
+        if kept > DIGIT_COUNT_MAX || ends.whole == 0 || ends.end - ends.whole == 1 {
             return None;
         }
         let values = (u128::from_le_bytes(*window) ^ each(b'0')) & lowest(ends.end);
         let whole = lowest(ends.whole);
         let digits = (values & whole) | ((values >> 8) & !whole);
-        if digits & !lowest(kept) != 0 {
+        if digits & !lowest(kept) != 0 || above_nine(digits) != 0 {
             return None;
         }
         i64::try_from(sixteen(digits << (8 * (WINDOW - kept)))).ok()

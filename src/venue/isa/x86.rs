@@ -2,8 +2,9 @@
 //! AVX-512 is no sooner, and would stand in the program once more.
 //!
 //! ```text
-//! "61837.63",...   - '0'      above nine? ─► a bit a byte ─► first: the point, second: the end
-//! shuffle by (point + scale)  ─► right-aligned, point taken out, zeros in front ─► 16 digits, pairwise: the value
+//! "61837.63",...   where is the first point, where the first quote?
+//! - '0', shuffle by (point + scale)  ─► right-aligned, point taken out, zeros in front
+//!                                    ─► none above nine? ─► 16 digits, pairwise: the value
 //! ```
 //! Shuffle controls and masks are cut out of two short tables at the right offset: one load each.
 
@@ -13,10 +14,10 @@ use super::avx512;
 use super::{DIGIT_COUNT_MAX, Isa, NumberEnds, TIME_DIGITS, WINDOW, Work};
 use crate::market::Level;
 use std::arch::x86_64::{
-    __m128i, _MM_HINT_T0, _mm_add_epi8, _mm_and_si128, _mm_blend_epi16, _mm_blendv_epi8, _mm_cmpeq_epi8,
-    _mm_cmplt_epi8, _mm_cvtsi128_si64, _mm_loadu_si128, _mm_madd_epi16, _mm_maddubs_epi16, _mm_min_epu8,
-    _mm_movemask_epi8, _mm_or_si128, _mm_packus_epi16, _mm_packus_epi32, _mm_prefetch, _mm_set1_epi8, _mm_set1_epi16,
-    _mm_set1_epi32, _mm_shuffle_epi8, _mm_slli_si128, _mm_sub_epi8, _mm_testc_si128,
+    __m128i, _MM_HINT_T0, _mm_add_epi8, _mm_and_si128, _mm_andnot_si128, _mm_blend_epi16, _mm_blendv_epi8,
+    _mm_cmpeq_epi8, _mm_cmplt_epi8, _mm_cvtsi128_si64, _mm_loadu_si128, _mm_madd_epi16, _mm_maddubs_epi16,
+    _mm_min_epu8, _mm_movemask_epi8, _mm_or_si128, _mm_packus_epi16, _mm_packus_epi32, _mm_prefetch, _mm_set1_epi8,
+    _mm_set1_epi16, _mm_set1_epi32, _mm_shuffle_epi8, _mm_slli_si128, _mm_sub_epi8, _mm_subs_epu8, _mm_testz_si128,
 };
 
 /// The CPU has SSE4.1.
@@ -134,27 +135,30 @@ fn bits_of(isa: Sse41, window: __m128i, byte: u8) -> u32 {
     bits(isa, unsafe { _mm_cmpeq_epi8(window, each(isa, byte)) })
 }
 
-/// A seventeenth bit ends every search for the lowest.
-const BEHIND: u32 = 1 << WINDOW;
-
 /// How far into a message its lines are asked for at its beginning. Further on the CPU has seen where the walk goes.
 const FETCHED_BYTES: usize = 256;
 
 #[inline(always)]
-fn fetch(_: Sse41, message: &[u8]) {
-    for line in message.chunks(64).take(FETCHED_BYTES / 64) {
-        // SAFETY: the CPU has it, and a prefetch never faults.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) };
+fn fetch(isa: Sse41, message: &[u8]) {
+    let first = message.as_ptr();
+    for line in 0..FETCHED_BYTES / 64 {
+        fetch_at(isa, first.wrapping_add(64 * line));
     }
 }
 
 #[inline(always)]
-fn plain_end(isa: Sse41, window: &[u8; WINDOW]) -> usize {
+fn fetch_at<T>(_: Sse41, place: *const T) {
+    // SAFETY: the CPU has it, and a prefetch never faults, wherever it points.
+    unsafe { _mm_prefetch::<_MM_HINT_T0>(place.cast()) };
+}
+
+/// One bit for each byte that no plain string has, the quote that ends it among them.
+#[inline(always)]
+fn not_plain(isa: Sse41, window: &[u8; WINDOW]) -> u32 {
     let window = load(isa, window);
     // SAFETY: the CPU has it. As signed bytes, what is not ASCII lies below the space too.
     let others = bits(isa, unsafe { _mm_cmplt_epi8(window, each(isa, b' ')) });
-    let ends = bits_of(isa, window, b'"') | bits_of(isa, window, b'\\') | others | BEHIND;
-    ends.trailing_zeros() as usize
+    bits_of(isa, window, b'"') | bits_of(isa, window, b'\\') | others
 }
 
 /// Digit values; what is no digit becomes something above nine.
@@ -164,28 +168,21 @@ fn values(isa: Sse41, window: __m128i) -> __m128i {
     unsafe { _mm_sub_epi8(window, each(isa, b'0')) }
 }
 
-/// One bit for each byte that is no digit, and one behind them.
+/// One bit for each byte that is no digit, and all behind them.
 #[inline(always)]
 fn others(isa: Sse41, values: __m128i) -> u32 {
     // SAFETY: the CPU has it.
     let at_most_nine = unsafe { _mm_min_epu8(values, each(isa, 9)) };
     // SAFETY: the CPU has it.
-    !bits(isa, unsafe { _mm_cmpeq_epi8(at_most_nine, values) }) | BEHIND
+    !bits(isa, unsafe { _mm_cmpeq_epi8(at_most_nine, values) })
 }
 
-/// The end is where the quote is, which is found sooner than where digits end: what stands behind it waits for that alone.
 #[inline(always)]
-fn quoted_ends(isa: Sse41, window: &[u8; WINDOW]) -> Option<NumberEnds> {
+fn quoted_ends(isa: Sse41, window: &[u8; WINDOW]) -> NumberEnds {
     let window = load(isa, window);
-    let quotes = bits_of(isa, window, b'"') | BEHIND;
-    let others = others(isa, values(isa, window));
-    let before = quotes & quotes.wrapping_neg();
-    let first = others & others.wrapping_neg();
-    // Before the quote all are digits, but for one point: the first byte that is none.
-    if others & before.wrapping_sub(1) & !(first & bits_of(isa, window, b'.')) != 0 {
-        return None;
-    }
-    Some(NumberEnds { whole: others.trailing_zeros() as usize, end: quotes.trailing_zeros() as usize })
+    let quotes = bits_of(isa, window, b'"');
+    let marks = bits_of(isa, window, b'.') | quotes;
+    NumberEnds { whole: marks.trailing_zeros() as usize, end: quotes.trailing_zeros() as usize }
 }
 
 /// The number that sixteen digit values make, the first in the lowest byte.
@@ -231,23 +228,30 @@ fn time(isa: Sse41, window: &[u8; WINDOW]) -> Option<u64> {
 #[inline(always)]
 fn grid(isa: Sse41, window: &[u8; WINDOW], ends: NumberEnds, scale: u8) -> Option<i64> {
     let kept = ends.whole + usize::from(scale);
-    if kept > DIGIT_COUNT_MAX {
+    if kept > DIGIT_COUNT_MAX || ends.whole == 0 || ends.end - ends.whole == 1 {
         return None;
     }
     let number = load(isa, cut(&FIRST, WINDOW - ends.end));
     // SAFETY: the CPU has it.
     let values = unsafe { _mm_and_si128(values(isa, load(isa, window)), number) };
-    // What stands behind the last decimal of the scale must be zeros.
-    let kept_bytes = load(isa, cut(&FIRST, DIGIT_COUNT_MAX - kept));
-    // SAFETY: the CPU has it.
-    if unsafe { _mm_testc_si128(kept_bytes, values) } == 0 {
-        return None;
-    }
     // Where each digit comes from: all are moved up to the window's end, those before the point one byte further.
     // SAFETY: the CPU has it.
     let control = unsafe { _mm_sub_epi8(load(isa, cut(&STEPS, kept)), load(isa, cut(&LAST, usize::from(scale)))) };
     // SAFETY: the CPU has it.
-    Some(sixteen(isa, unsafe { _mm_shuffle_epi8(values, control) }).cast_signed())
+    let digits = unsafe { _mm_shuffle_epi8(values, control) };
+    // What stands behind the last decimal of the scale must be zeros, and what is kept digits.
+    let kept_bytes = load(isa, cut(&FIRST, DIGIT_COUNT_MAX - kept));
+    // SAFETY: the CPU has it.
+    let excess = unsafe { _mm_andnot_si128(kept_bytes, values) };
+    // SAFETY: the CPU has it.
+    let above_nine = unsafe { _mm_subs_epu8(digits, each(isa, 9)) };
+    // SAFETY: the CPU has it.
+    let wrong = unsafe { _mm_or_si128(excess, above_nine) };
+    // SAFETY: the CPU has it.
+    if unsafe { _mm_testz_si128(wrong, wrong) } == 0 {
+        return None;
+    }
+    Some(sixteen(isa, digits).cast_signed())
 }
 
 #[inline(always)]
@@ -323,13 +327,32 @@ macro_rules! isa {
             }
 
             #[inline(always)]
-            fn plain_end(self, window: &[u8; WINDOW]) -> usize {
+            fn fetch_one<T>(self, place: &T) {
                 let $isa = self;
-                plain_end($sse41, window)
+                fetch_at($sse41, place);
             }
 
             #[inline(always)]
-            fn quoted_ends(self, window: &[u8; WINDOW]) -> Option<NumberEnds> {
+            fn plain_end(self, window: &[u8; WINDOW]) -> usize {
+                let $isa = self;
+                not_plain($sse41, window).trailing_zeros() as usize
+            }
+
+            #[inline(always)]
+            fn plain_end_of_two(self, windows: [&[u8; WINDOW]; 2]) -> usize {
+                let $isa = self;
+                let [first, second] = windows.map(|window| not_plain($sse41, window));
+                (first | second << WINDOW).trailing_zeros() as usize
+            }
+
+            #[inline(always)]
+            fn marks(self, window: &[u8; WINDOW], byte: u8) -> u32 {
+                let $isa = self;
+                bits_of($sse41, load($sse41, window), byte)
+            }
+
+            #[inline(always)]
+            fn quoted_ends(self, window: &[u8; WINDOW]) -> NumberEnds {
                 let $isa = self;
                 quoted_ends($sse41, window)
             }

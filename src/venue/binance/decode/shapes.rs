@@ -9,7 +9,7 @@ shape! {
     mod trade {
         KIND = "e" needs Word(&["trade"]);
         EVENT_TIME = "E" needs Time;
-        SYMBOL = "s" needs Text;
+        SYMBOL = "s" needs Symbol;
         ID = "t" needs Int;
         PRICE = "p" needs Decimal;
         QTY = "q" needs Decimal;
@@ -31,7 +31,7 @@ shape! {
         UPDATE_ID = "u" needs Int;
         EVENT_TIME = "E" may Time;
         MATCHING_TIME = "T" may Time;
-        SYMBOL = "s" needs Text;
+        SYMBOL = "s" needs Symbol;
         PAIR = "ps" may Ignored(J::Text);
         BID_PRICE = "b" needs Decimal;
         BID_QTY = "B" needs Decimal;
@@ -46,7 +46,7 @@ shape! {
     mod agg_trade {
         KIND = "e" needs Word(&["aggTrade"]);
         EVENT_TIME = "E" needs Time;
-        SYMBOL = "s" needs Text;
+        SYMBOL = "s" needs Symbol;
         ID = "a" needs Int;
         PRICE = "p" needs Decimal;
         QTY = "q" needs Decimal;
@@ -65,7 +65,7 @@ shape! {
     mod ticker {
         KIND = "e" needs Word(&["24hrTicker"]);
         EVENT_TIME = "E" needs Time;
-        SYMBOL = "s" needs Text;
+        SYMBOL = "s" needs Symbol;
         CHANGE = "p" may Ignored(J::Text);
         CHANGE_PERCENT = "P" needs Decimal;
         WEIGHTED_AVERAGE = "w" needs Decimal;
@@ -95,7 +95,7 @@ shape! {
     mod mini_ticker {
         KIND = "e" needs Word(&["24hrMiniTicker"]);
         EVENT_TIME = "E" needs Time;
-        SYMBOL = "s" needs Text;
+        SYMBOL = "s" needs Symbol;
         LAST_PRICE = "c" needs Decimal;
         OPEN = "o" needs Decimal;
         HIGH = "h" needs Decimal;
@@ -112,7 +112,7 @@ shape! {
         KIND = "e" needs Word(&["depthUpdate"]);
         EVENT_TIME = "E" needs Time;
         MATCHING_TIME = "T" may Time;
-        SYMBOL = "s" needs Text;
+        SYMBOL = "s" needs Symbol;
         PAIR = "ps" may Ignored(J::Text);
         FIRST_ID = "U" needs Int;
         LAST_ID = "u" needs Int;
@@ -137,7 +137,7 @@ shape! {
     mod kline {
         KIND = "e" needs Word(&["kline"]);
         EVENT_TIME = "E" needs Time;
-        SYMBOL = "s" needs Text;
+        SYMBOL = "s" needs Symbol;
         CANDLE = "k" needs Nested;
         FAMILY = "st" may Ignored(J::Int);
     }
@@ -171,7 +171,7 @@ shape! {
     mod mark_price {
         KIND = "e" needs Word(&["markPriceUpdate"]);
         EVENT_TIME = "E" needs Time;
-        SYMBOL = "s" needs Text;
+        SYMBOL = "s" needs Symbol;
         MARK = "p" needs Decimal;
         MARK_AVERAGE = "ap" may Decimal;
         INDEX = "i" may Decimal;
@@ -195,7 +195,7 @@ shape! {
 shape! {
     /// The order that closes a liquidated position: its side is the opposite of the position's.
     mod liquidation_order {
-        SYMBOL = "s" needs Text;
+        SYMBOL = "s" needs Symbol;
         SIDE = "S" needs Word(&["SELL", "BUY"]);
         ORDER_TYPE = "o" may Ignored(J::Text);
         TIME_IN_FORCE = "f" may Ignored(J::Text);
@@ -210,8 +210,9 @@ shape! {
 }
 
 orders! {
-    /// Spot as documented, and USD-M (without `M`); USD-M as it comes.
+    /// Spot as it comes; as it came with the orders' ids, and USD-M as documented; USD-M as it comes.
     TradeShape of trade:
+        [KIND EVENT_TIME SYMBOL ID PRICE QTY TRADE_TIME IS_BUYER_MAKER IGNORE]
         [KIND EVENT_TIME SYMBOL ID PRICE QTY BUYER_ORDER SELLER_ORDER TRADE_TIME IS_BUYER_MAKER IGNORE FAMILY PAIR]
         [KIND EVENT_TIME TRADE_TIME SYMBOL ID PRICE QTY EXECUTION IS_BUYER_MAKER FAMILY PAIR];
     /// Spot; USD-M as recorded in 2022 and 2024; USD-M as documented in 2026.

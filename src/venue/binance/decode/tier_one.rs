@@ -50,18 +50,20 @@ impl Work for Scan<'_> {
         if const { I::IS_ANY_ORDER } {
             return self.run_any_order(isa);
         }
-        let context = Context { isa, known: self.known };
         let padded = self.padded;
         isa.fetch(padded);
         let mut cursor = Cursor::new(padded);
         let is_wrapped = cursor.literal(b"{\"stream\":\"").is_some();
-        let mut stream: &[u8] = b"";
+        let (mut stream, mut name_length) = (&b""[..], 0);
         if is_wrapped {
-            stream = cursor.name(isa)?;
+            // A stream's name is the symbol's, an `@` and the channel's.
+            name_length = isa.marks(cursor.rest().first_chunk()?, b'@').trailing_zeros() as usize;
+            stream = cursor.name(isa)?.text();
             cursor.literal(b",\"data\":")?;
         } else if let Some(raw_stream) = self.raw_stream {
             stream = raw_stream.as_bytes();
         }
+        let context = Context { isa, known: self.known, name_length };
         let walk = &mut Walk { scan: self, context: &context, at: padded.len() - cursor.ahead(), is_wrapped, stream };
         let expected = match expected_by_start(cursor.rest()) {
             Some(expected) => expected,
@@ -75,7 +77,7 @@ impl<'s> Scan<'s> {
     /// Tier two, of the same shapes: a wrapper begins with its `stream`, all else may stand anywhere.
     #[inline(always)]
     fn run_any_order<I: Isa>(&mut self, isa: I) -> Option<Found> {
-        let context = Context { isa, known: self.known };
+        let context = Context { isa, known: self.known, name_length: 0 };
         let padded = self.padded;
         let mut cursor = Cursor::new(padded);
         let (is_wrapped, stream) = match wrapped_stream(isa, &mut cursor)? {
@@ -98,7 +100,7 @@ fn wrapped_stream<'a, I: Isa>(isa: I, cursor: &mut Cursor<'a>) -> Option<Option<
         }
         ahead.literal(b"\"")?;
     }
-    let stream = ahead.name(isa)?;
+    let stream = ahead.name(isa)?.text();
     while any_order::goes_on(&mut ahead)? {
         let (key, _) = any_order::key(isa, &mut ahead)?;
         if key == b"data" {
@@ -298,6 +300,16 @@ impl<'a, I: Isa> Reader<'a> for DepthReader<'_, '_, I> {
     #[inline(always)]
     fn isa(&self) -> I {
         self.context.isa
+    }
+
+    #[inline(always)]
+    fn name_length(&self) -> usize {
+        self.context.name_length
+    }
+
+    #[inline(always)]
+    fn named(&self, name: Number<'a>) {
+        self.context.fetch(name);
     }
 
     #[inline(always)]

@@ -84,24 +84,39 @@ impl Decoder {
     #[inline]
     pub(in crate::venue) fn decode<S: Sink>(
         &mut self,
-        mut message: Payload<'_>,
+        message: Payload<'_>,
         received: &Received,
         symbols: &HotSymbols,
         scratch: &mut DecoderScratch,
         sink: &mut S,
     ) -> Result<Decoded, DecodeError> {
         let known = Known { venue: self.venue, received, symbols };
-        if let Some(isas) = self.isas {
-            if let Some(found) = self.scan(isas, &message, &known, scratch) {
-                scratch.events.give(found, &scratch.levels, sink);
-                return Ok(Decoded::Data(Tier::One));
-            }
-            if let Some(found) = self.scan_any_order(isas, &message, &known, scratch) {
-                scratch.events.give(found, &scratch.levels, sink);
-                return Ok(Decoded::Data(Tier::TwoAfterOne));
-            }
+        if let Some(isas) = self.isas
+            && let Some(found) = self.scan(isas, &message, &known, scratch)
+        {
+            scratch.events.give(found, &scratch.levels, sink);
+            return Ok(Decoded::Data(Tier::One));
         }
-        let context = Context { isa: Portable, known: &known };
+        self.decode_otherwise(message, &known, scratch, sink)
+    }
+
+    /// Tier two, of a message that tier one refused.
+    #[cold]
+    #[inline(never)]
+    fn decode_otherwise<S: Sink>(
+        &mut self,
+        mut message: Payload<'_>,
+        known: &Known<'_>,
+        scratch: &mut DecoderScratch,
+        sink: &mut S,
+    ) -> Result<Decoded, DecodeError> {
+        if let Some(isas) = self.isas
+            && let Some(found) = self.scan_any_order(isas, &message, known, scratch)
+        {
+            scratch.events.give(found, &scratch.levels, sink);
+            return Ok(Decoded::Data(Tier::TwoAfterOne));
+        }
+        let context = Context { isa: Portable, known, name_length: 0 };
         self.decode_any(&mut message, &context, scratch, sink)
     }
 

@@ -10,7 +10,7 @@ pub(super) const SNAPSHOT: u64 = 0;
 shape! {
     /// What stands around every topic's data.
     mod envelope {
-        TOPIC = "topic" needs Text;
+        TOPIC = "topic" needs Name;
         TYPE = "type" may Word(&["snapshot", "delta"]);
         TIME = "ts" may Time;
         DATA = "data" needs Nested;
@@ -23,14 +23,14 @@ shape! {
     /// One trade of `publicTrade.<symbol>`.
     mod trade {
         TRADE_TIME = "T" needs Time;
-        SYMBOL = "s" needs Text;
+        SYMBOL = "s" needs Symbol;
         TAKER = "S" needs Word(&["Buy", "Sell"]);
         QTY = "v" needs Decimal;
         PRICE = "p" needs Decimal;
         TICK_DIRECTION = "L" may Ignored(J::Text);
         ID = "i" needs Text;
-        IS_BLOCK = "BT" may Bool;
-        IS_RPI = "RPI" may Bool;
+        IS_BLOCK = "BT" may Flag;
+        IS_RPI = "RPI" may Flag;
         SEQUENCE = "seq" may Int;
     }
 }
@@ -38,7 +38,7 @@ shape! {
 shape! {
     /// The data of `orderbook.1.<symbol>`.
     mod quote {
-        SYMBOL = "s" needs Text;
+        SYMBOL = "s" needs Symbol;
         BID = "b" needs Touch;
         ASK = "a" needs Touch;
         UPDATE_ID = "u" needs Int;
@@ -49,7 +49,7 @@ shape! {
 shape! {
     /// The data of `orderbook.<depth>.<symbol>`.
     mod book {
-        SYMBOL = "s" needs Text;
+        SYMBOL = "s" needs Symbol;
         BIDS = "b" needs Levels;
         ASKS = "a" needs Levels;
         UPDATE_ID = "u" needs Int;
@@ -78,7 +78,7 @@ shape! {
     /// One liquidation of `allLiquidation.<symbol>`; the side is the position's.
     mod liquidation {
         TIME = "T" needs Time;
-        SYMBOL = "s" needs Text;
+        SYMBOL = "s" needs Symbol;
         POSITION = "S" needs Word(&["Buy", "Sell"]);
         QTY = "v" needs Decimal;
         PRICE = "p" needs Decimal;
@@ -90,7 +90,7 @@ shape! {
     mod old_liquidation {
         TIME = "time" may Time;
         UPDATED_TIME = "updatedTime" may Time;
-        SYMBOL = "symbol" needs Text;
+        SYMBOL = "symbol" needs Symbol;
         POSITION = "side" needs Word(&["Buy", "Sell"]);
         QTY = "size" may Decimal;
         OLD_QTY = "qty" may Decimal;
@@ -101,7 +101,7 @@ shape! {
 shape! {
     /// The data of `tickers.<symbol>`: all of it in a snapshot, what changed in a delta.
     mod ticker {
-        SYMBOL = "symbol" needs Text;
+        SYMBOL = "symbol" needs Symbol;
         LAST_PRICE = "lastPrice" may Decimal;
         BID_PRICE = "bid1Price" may Decimal;
         BID_QTY = "bid1Size" may Decimal;

@@ -47,7 +47,7 @@ impl Work for Scan<'_> {
 
     #[inline(always)]
     fn run<I: Isa>(&mut self, isa: I) -> Option<Found> {
-        let context = Context { isa, known: self.known };
+        let context = Context { isa, known: self.known, name_length: 0 };
         let padded = self.padded;
         isa.fetch(padded);
         let expected = if const { I::IS_ANY_ORDER } {
@@ -211,6 +211,12 @@ fn walk_array<'a, S: Shape, R: Reader<'a>>(
     }
 }
 
+/// With the length of the symbol's name, which the topic ends with.
+#[inline(always)]
+fn of_topic<'c, I: Isa>(context: &Context<'c, I>, outer: &Slots<'_>) -> Context<'c, I> {
+    Context { name_length: outer.number(envelope::TOPIC).length_behind(context.isa, b'.'), ..*context }
+}
+
 /// A quote message.
 struct QuoteReader<'s, 'c, I> {
     context: &'s Context<'c, I>,
@@ -233,8 +239,8 @@ impl<'a, I: Isa> Reader<'a> for QuoteReader<'_, '_, I> {
     }
 
     #[inline(always)]
-    fn nested(&mut self, _outer: &Slots<'a>, cursor: &mut Cursor<'a>) -> Option<()> {
-        let reader = &mut QuoteDataReader { context: self.context, place: self.place };
+    fn nested(&mut self, outer: &Slots<'a>, cursor: &mut Cursor<'a>) -> Option<()> {
+        let reader = &mut QuoteDataReader { context: &of_topic(self.context, outer), place: self.place };
         let (_, ahead) = expect::<QuoteShape, _>(self.order, *cursor, End::Open, reader)?;
         *cursor = ahead;
         Some(())
@@ -269,8 +275,9 @@ impl<'a, I: Isa> Reader<'a> for BookReader<'_, '_, I> {
     }
 
     #[inline(always)]
-    fn nested(&mut self, _outer: &Slots<'a>, cursor: &mut Cursor<'a>) -> Option<()> {
-        let (context, sides, place) = (self.context, &mut self.sides, &mut *self.place);
+    fn nested(&mut self, outer: &Slots<'a>, cursor: &mut Cursor<'a>) -> Option<()> {
+        let (sides, place) = (&mut self.sides, &mut *self.place);
+        let context = &of_topic(self.context, outer);
         let reader = &mut BookDataReader { context, sides, listed: None, place };
         let (_, ahead) = expect::<BookShape, _>(self.order, *cursor, End::Open, reader)?;
         *cursor = ahead;
@@ -308,6 +315,11 @@ impl<'a, I: Isa> Reader<'a> for BookDataReader<'_, '_, '_, I> {
     #[inline(always)]
     fn isa(&self) -> I {
         self.context.isa
+    }
+
+    #[inline(always)]
+    fn name_length(&self) -> usize {
+        self.context.name_length
     }
 
     #[inline(always)]
@@ -442,7 +454,8 @@ macro_rules! array_reader {
 }
 
 array_reader!(TradesReader of Trade: TradeShape,
-    |this, _outer| TradeReader { context: this.context, events: this.events }, |slots| trades_time(slots).ok());
+    |this, outer| TradeReader { context: &of_topic(this.context, outer), events: this.events },
+    |slots| trades_time(slots).ok());
 array_reader!(KlinesReader of Kline: CandleShape,
     |this, outer| CandleReader {
         context: this.context,
