@@ -50,6 +50,7 @@ impl Avx512 {
             && is_x86_feature_detected!("avx512vbmi")
             && is_x86_feature_detected!("avx512vbmi2")
             && is_x86_feature_detected!("avx512bitalg")
+            && is_x86_feature_detected!("avx2")
             && is_x86_feature_detected!("bmi1")
             && is_x86_feature_detected!("bmi2")
             && is_x86_feature_detected!("lzcnt")
@@ -67,6 +68,13 @@ impl Avx512 {
 #[inline(never)]
 #[target_feature(enable = "sse4.1")]
 fn run<W: Work, I: Isa>(work: &mut W, isa: I) -> W::Output {
+    work.run(isa)
+}
+
+/// Three operands an instruction instead of two, so nothing is copied before it is changed.
+#[inline(never)]
+#[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
+fn run_avx2<W: Work, I: Isa>(work: &mut W, isa: I) -> W::Output {
     work.run(isa)
 }
 
@@ -311,13 +319,13 @@ fn uuid(isa: Sse41, text: &[u8; UUID_BYTES]) -> Option<u128> {
 }
 
 macro_rules! isa {
-    ($($proof:ty: |$isa:ident| $sse41:expr),*) => {
+    ($($proof:ty, $run:ident: |$isa:ident| $sse41:expr),*) => {
         $(impl Isa for $proof {
             // Not for the instructions itself, so that the compiler leaves what is behind it apart.
             #[inline(never)]
             fn run<W: Work>(self, work: &mut W) -> W::Output {
-                // SAFETY: `self` proves that the CPU has SSE4.1.
-                unsafe { run(work, self) }
+                // SAFETY: `self` proves that the CPU has what it is compiled for.
+                unsafe { $run(work, self) }
             }
 
             #[inline(always)]
@@ -395,4 +403,4 @@ macro_rules! isa {
     };
 }
 
-isa!(Sse41: |isa| isa, Avx512: |isa| isa.0);
+isa!(Sse41, run: |isa| isa, Avx512, run_avx2: |isa| isa.0);
