@@ -72,6 +72,11 @@ impl<I: Isa> Isa for AnyOrder<I> {
     }
 
     #[inline(always)]
+    fn are_plain(self, windows: [&[u8; WINDOW]; 3]) -> bool {
+        self.0.are_plain(windows)
+    }
+
+    #[inline(always)]
     fn marks(self, window: &[u8; WINDOW], byte: u8) -> u32 {
         self.0.marks(window, byte)
     }
@@ -422,7 +427,7 @@ fn value<'a, R: Reader<'a>>(
             Some(())
         }
         Kind::Touch if !cursor.rest().starts_with(b"[[\"") => spaced_touch(slot, cursor, slots),
-        Kind::Text | Kind::Symbol | Kind::Name | Kind::Decimal | Kind::Word(_) => {
+        Kind::Text | Kind::Symbol | Kind::Name | Kind::Id | Kind::Decimal | Kind::Word(_) | Kind::Case(_) => {
             if !is_quoted {
                 cursor.literal(b"\"")?;
             }

@@ -155,7 +155,7 @@ impl Generator {
                 self.below(10_u64.pow(digits)).to_string()
             }
             Kind::Bool | Kind::Flag | Kind::Ignored(Json::Bool) => (self.below(2) == 1).to_string(),
-            Kind::Text | Kind::Symbol | Kind::Name | Kind::Ignored(Json::Text) => {
+            Kind::Text | Kind::Symbol | Kind::Name | Kind::Id | Kind::Ignored(Json::Text) => {
                 let text = format!("t{}", self.below(1_000_000_000));
                 self.string(&text, style)
             }
@@ -163,7 +163,7 @@ impl Generator {
                 let text = self.decimal();
                 self.string(&text, style)
             }
-            Kind::Word(words) => {
+            Kind::Word(words) | Kind::Case(words) => {
                 let word = words[self.below(words.len() as u64) as usize];
                 self.string(word, style)
             }

@@ -13,7 +13,7 @@
 use super::any_order;
 use super::decode::Found;
 use super::isa::{Isa, Portable, TIME_DIGITS, WINDOW, Work};
-use super::number::{Number, parse_uint};
+use super::number::{Number, UUID_BYTES, parse_uint};
 use super::shape::{Expectation, Json, Kind, Lead, Learned, Member, Shape, Slots, Step, required};
 use crate::limits::READ_PADDING_BYTES;
 use std::marker::PhantomData;
@@ -157,6 +157,19 @@ impl<'a> Cursor<'a> {
         if matches!(length, 1..WINDOW) && isa.plain_end(window) == length && window[length] == b'"' {
             self.skip(length + 1)?;
             return Some(Number::of_text(&window[..length], window));
+        }
+        self.text(isa)
+    }
+
+    /// [`Self::text`] that most probably has as many bytes as a UUID's: as [`Self::text_of`].
+    #[inline(always)]
+    fn id(&mut self, isa: impl Isa) -> Option<Number<'a>> {
+        let ahead = self.rest.first_chunk::<{ UUID_BYTES + 1 }>()?;
+        let at = |at: usize| ahead[at..].first_chunk::<WINDOW>();
+        let [first, middle, last] = [at(0)?, at(WINDOW)?, at(UUID_BYTES - WINDOW)?];
+        if ahead[UUID_BYTES] == b'"' && isa.are_plain([first, middle, last]) {
+            self.skip(ahead.len())?;
+            return Some(Number::of_text(&ahead[..UUID_BYTES], first));
         }
         self.text(isa)
     }
@@ -788,12 +801,8 @@ fn scan_learned<'a>(
 /// Steps over what stands before a member's value: `{"key":` or `,"key":`, with a string's opening quote.
 #[inline(always)]
 fn scan_lead(member: &Member, is_first: bool, cursor: &mut Cursor<'_>) -> Option<()> {
-    let leads = match member.kind {
-        Kind::Text | Kind::Name | Kind::Symbol | Kind::Decimal | Kind::Word(_) | Kind::Ignored(Json::Text) => {
-            &member.leads_quoted
-        }
-        _ => &member.leads,
-    };
+    let is_quoted = member.opening.is_quoted || matches!(member.kind, Kind::Ignored(Json::Text));
+    let leads = if is_quoted { &member.leads_quoted } else { &member.leads };
     cursor.lead(if is_first { leads.first } else { leads.other })
 }
 
@@ -834,10 +843,12 @@ pub(super) fn scan_plain<'a>(
         Kind::Time => slots.set_int(slot, cursor.time(isa)?),
         Kind::Text | Kind::Symbol => slots.set_number(slot, cursor.text(isa)?),
         Kind::Name => slots.set_number(slot, cursor.name(isa)?),
+        Kind::Id => slots.set_number(slot, cursor.id(isa)?),
         Kind::Decimal => slots.set_number(slot, cursor.plain_number(isa)?),
         Kind::Bool => slots.set_int(slot, u64::from(cursor.bool()?)),
         Kind::Flag => slots.set_int(slot, u64::from(cursor.flag()?)),
         Kind::Word(words) => slots.set_int(slot, scan_word(words, cursor)?),
+        Kind::Case(words) => slots.set_int(slot, scan_case(words, cursor)?),
         Kind::Touch => scan_touch(isa, slot, cursor, slots)?,
         Kind::Nested | Kind::Levels => return None,
         Kind::Ignored(json) => {
@@ -862,17 +873,26 @@ fn scan_word(words: &'static [&'static str], cursor: &mut Cursor<'_>) -> Option<
             let [first, second] = [word_length(first, cursor), word_length(second, cursor)];
             (u64::from(second != 0), first + second)
         }
-        words => words
-            .iter()
-            .zip(0..)
-            .map(|(word, position)| (position, word_length(word, cursor)))
-            .find(|&(_, length)| length != 0)?,
+        words => return scan_case(words, cursor),
     };
     if length == 0 {
         return None;
     }
     cursor.skip(length)?;
     Some(position)
+}
+
+/// One of a few strings, and its closing quote: word by word, for the next message's is most probably this one's.
+#[inline(always)]
+fn scan_case(words: &'static [&'static str], cursor: &mut Cursor<'_>) -> Option<u64> {
+    for (word, position) in words.iter().zip(0..) {
+        let length = word_length(word, cursor);
+        if length != 0 {
+            cursor.skip(length)?;
+            return Some(position);
+        }
+    }
+    None
 }
 
 /// The bytes of this word and its closing quote, if they are next; 0 if they are not.

@@ -65,8 +65,10 @@ impl<I: Isa> Ask for Asked<I> {
             assert_eq!(foretold.map(Number::text), text.map(Number::text), "whatever length it is said to have");
             assert!(text.is_none() || other.ahead() == cursor.ahead());
         }
+        let mut behind_id = start;
+        assert_eq!(behind_id.id(self.0).map(Number::text), text.map(Number::text), "so is an id");
         let text = text?;
-        assert_eq!(other.ahead(), cursor.ahead());
+        assert_eq!((other.ahead(), behind_id.ahead()), (cursor.ahead(), cursor.ahead()));
         let mut packed = text.text().to_vec();
         packed.resize(packed.len().max(WINDOW), 0);
         assert_eq!(text.key(self.0).to_le_bytes(), packed[..WINDOW]);
@@ -299,6 +301,24 @@ fn a_number_is_of_digits_and_one_point_at_most_and_ends_at_its_quote() {
 }
 
 #[test]
+fn an_id_ends_at_its_quote_and_is_plain_whatever_its_length() {
+    with_every_isa(|cpu, ask| {
+        for length in 0..64 {
+            let text = "0123456789abcdef-".repeat(4)[..length].to_owned();
+            for behind in ["", ",\"BT\":false}", &"\"".repeat(48)] {
+                let bytes = padded(format!("{text}\"{behind}").as_bytes());
+                assert_eq!(ask.text(&mut Cursor::new(&bytes)), Some(text.as_bytes()), "{cpu:?}");
+            }
+            for (at, byte) in (0..length).flat_map(|at| [b'\\', b'\n', 0x80].map(|byte| (at, byte))) {
+                let mut bytes = padded(format!("{text}\"").as_bytes());
+                bytes[at] = byte;
+                assert_eq!(ask.text(&mut Cursor::new(&bytes)), None, "{cpu:?}: {byte:#04x} at {at} of {length}");
+            }
+        }
+    });
+}
+
+#[test]
 fn a_bool_is_one_of_two_words() {
     let read = |text: &str| {
         let bytes = padded(text.as_bytes());
@@ -316,7 +336,7 @@ fn a_bool_is_one_of_two_words() {
 
 proptest! {
     #[test]
-    fn a_string_ends_where_the_plain_loop_says(bytes in proptest::collection::vec(prop_oneof![any::<u8>(), Just(b'"'), 0x20_u8..0x7f], 0..40)) {
+    fn a_string_ends_where_the_plain_loop_says(bytes in proptest::collection::vec(prop_oneof![1 => any::<u8>(), 1 => Just(b'"'), 30 => 0x20_u8..0x7f], 0..64)) {
         let end = bytes.iter().position(|&byte| is_string_end(byte));
         let expected = end.filter(|&at| bytes[at] == b'"').map(|at| &bytes[..at]);
         with_every_isa(|_, ask| assert_eq!(ask.text(&mut Cursor::new(&padded(&bytes))), expected));

@@ -54,6 +54,8 @@ pub(super) enum Kind {
     Symbol,
     /// The same of what is often longer than a window.
     Name,
+    /// The same of what often is a UUID.
+    Id,
     /// A decimal number in a string: slot's `number`. Tier two also takes a JSON number, by its exact text.
     Decimal,
     /// `true` (1) or `false` (0): slot's `int`.
@@ -62,6 +64,8 @@ pub(super) enum Kind {
     Flag,
     /// One of these strings: its position in the slot's `int`.
     Word(&'static [&'static str]),
+    /// The same where the next message's is most probably this one's.
+    Case(&'static [&'static str]),
     /// `[]` or `[[price, quantity], ...]`, of which only the first is wanted: `int` 0 or 1, `number` and `more`.
     Touch,
     /// `[[price, quantity], ...]`: `int` is its place on the tape; the scanners give them to their [`super::scan::Reader`].
@@ -136,7 +140,10 @@ pub(super) struct Opening {
 impl Opening {
     pub(super) const fn new(key: &str, kind: Kind) -> Self {
         let key = key.as_bytes();
-        let is_quoted = matches!(kind, Kind::Text | Kind::Symbol | Kind::Name | Kind::Decimal | Kind::Word(_));
+        let is_quoted = matches!(
+            kind,
+            Kind::Text | Kind::Symbol | Kind::Name | Kind::Id | Kind::Decimal | Kind::Word(_) | Kind::Case(_)
+        );
         let length = key.len() + 3 + is_quoted as usize;
         if length > 16 {
             return Self { word: 0, mask: u128::MAX, length: 0, is_quoted };

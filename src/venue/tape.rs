@@ -278,7 +278,7 @@ impl<'d> Document<'d> {
                 Node::Static(StaticNode::F64(_)) => return Err(DecodeError::new(Reason::BadNumber, member.key)),
                 _ => return Err(wrong_type),
             },
-            Kind::Text | Kind::Symbol | Kind::Name => {
+            Kind::Text | Kind::Symbol | Kind::Name | Kind::Id => {
                 slots.set_text(slot, self.string(value).ok_or(wrong_type)?.as_bytes())
             }
             Kind::Decimal => slots.set_text(slot, self.decimal(value).ok_or(wrong_type)?),
@@ -286,7 +286,7 @@ impl<'d> Document<'d> {
                 Node::Static(StaticNode::Bool(is_true)) => slots.set_int(slot, u64::from(is_true)),
                 _ => return Err(wrong_type),
             },
-            Kind::Word(words) => {
+            Kind::Word(words) | Kind::Case(words) => {
                 let text = self.string(value).ok_or(wrong_type)?;
                 let position = words.iter().position(|&word| word == text).ok_or(wrong_type)?;
                 slots.set_int(slot, position as u64);

@@ -67,6 +67,12 @@ pub(super) trait Isa: Copy + std::fmt::Debug {
         if first < WINDOW { first } else { WINDOW + second }
     }
 
+    /// Whether no plain string ends in any of these.
+    #[inline(always)]
+    fn are_plain(self, windows: [&[u8; WINDOW]; 3]) -> bool {
+        windows.into_iter().all(|window| self.plain_end(window) >= WINDOW)
+    }
+
     /// One bit for each byte that is this one, the first byte's the lowest.
     #[inline(always)]
     fn marks(self, window: &[u8; WINDOW], byte: u8) -> u32 {

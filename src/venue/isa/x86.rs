@@ -160,13 +160,17 @@ fn fetch_at<T>(_: Sse41, place: *const T) {
     unsafe { _mm_prefetch::<_MM_HINT_T0>(place.cast()) };
 }
 
-/// One bit for each byte that no plain string has, the quote that ends it among them.
+/// All bits of each byte that no plain string has, the quote that ends it among them.
 #[inline(always)]
-fn not_plain(isa: Sse41, window: &[u8; WINDOW]) -> u32 {
+#[expect(clippy::multiple_unsafe_ops_per_block, reason = "one proof holds for all of them: the CPU has SSE4.1")]
+fn not_plain(isa: Sse41, window: &[u8; WINDOW]) -> __m128i {
     let window = load(isa, window);
     // SAFETY: the CPU has it. As signed bytes, what is not ASCII lies below the space too.
-    let others = bits(isa, unsafe { _mm_cmplt_epi8(window, each(isa, b' ')) });
-    bits_of(isa, window, b'"') | bits_of(isa, window, b'\\') | others
+    unsafe {
+        let quotes = _mm_cmpeq_epi8(window, each(isa, b'"'));
+        let backslashes = _mm_cmpeq_epi8(window, each(isa, b'\\'));
+        _mm_or_si128(_mm_or_si128(quotes, backslashes), _mm_cmplt_epi8(window, each(isa, b' ')))
+    }
 }
 
 /// Digit values; what is no digit becomes something above nine.
@@ -343,14 +347,24 @@ macro_rules! isa {
             #[inline(always)]
             fn plain_end(self, window: &[u8; WINDOW]) -> usize {
                 let $isa = self;
-                not_plain($sse41, window).trailing_zeros() as usize
+                bits($sse41, not_plain($sse41, window)).trailing_zeros() as usize
             }
 
             #[inline(always)]
             fn plain_end_of_two(self, windows: [&[u8; WINDOW]; 2]) -> usize {
                 let $isa = self;
-                let [first, second] = windows.map(|window| not_plain($sse41, window));
+                let [first, second] = windows.map(|window| bits($sse41, not_plain($sse41, window)));
                 (first | second << WINDOW).trailing_zeros() as usize
+            }
+
+            #[inline(always)]
+            fn are_plain(self, windows: [&[u8; WINDOW]; 3]) -> bool {
+                let $isa = self;
+                let [first, second, third] = windows.map(|window| not_plain($sse41, window));
+                // SAFETY: the CPU has it.
+                let early = unsafe { _mm_or_si128(first, second) };
+                // SAFETY: the CPU has it.
+                bits($sse41, unsafe { _mm_or_si128(early, third) }) == 0
             }
 
             #[inline(always)]

@@ -11,7 +11,7 @@ shape! {
     /// What stands around every topic's data.
     mod envelope {
         TOPIC = "topic" needs Name;
-        TYPE = "type" may Word(&["snapshot", "delta"]);
+        TYPE = "type" may Case(&["snapshot", "delta"]);
         TIME = "ts" may Time;
         DATA = "data" needs Nested;
         CROSS_SEQUENCE = "cs" may Int;
@@ -28,7 +28,7 @@ shape! {
         QTY = "v" needs Decimal;
         PRICE = "p" needs Decimal;
         TICK_DIRECTION = "L" may Ignored(J::Text);
-        ID = "i" needs Text;
+        ID = "i" needs Id;
         IS_BLOCK = "BT" may Flag;
         IS_RPI = "RPI" may Flag;
         SEQUENCE = "seq" may Int;
