@@ -155,9 +155,13 @@ impl SymbolTable {
     }
 }
 
-/// Slots of an index: a power of two, four times the symbols plus their aliases would need at half load.
-const SLOT_COUNT: usize = 4 * SYMBOL_COUNT_MAX;
-const _: () = assert!(SLOT_COUNT.is_power_of_two());
+/// Most slots of an index: four for each symbol there may be, which has two spellings.
+const SLOT_COUNT_MAX: usize = 4 * SYMBOL_COUNT_MAX;
+const _: () = assert!(SLOT_COUNT_MAX.is_power_of_two());
+
+/// Slots of an index without symbols: 8 KiB.
+const SLOT_COUNT_MIN: usize = 256;
+const _: () = assert!(SLOT_COUNT_MIN.is_power_of_two());
 
 /// One slot: 32 bytes, so two share a cache line.
 #[derive(Clone, Copy, Debug)]
@@ -189,11 +193,17 @@ impl SymbolPlace {
 
 /// From the bytes of a native name to its symbol and that one's scales, for one venue. Lives on a hot core.
 ///
+/// As large as its symbols need: few symbols lie on few lines and pages, which are sooner near again when they were not looked
+/// at for a while.
+///
 /// Invariant: at most half of the slots are filled, so every probe ends at an empty slot.
 pub struct SymbolIndex {
-    slots: Box<[SymbolPlace; SLOT_COUNT]>,
-    /// Names longer than 16 bytes, by slot; empty for the others. Shared with the symbol's spec: adding copies nothing.
-    long_names: Box<[Option<Arc<str>>]>,
+    /// Of every size that the table may come to: the `n` slots of one size from slot `n` on.
+    slots: Box<[SymbolPlace; 2 * SLOT_COUNT_MAX]>,
+    /// How many slots it has now: a power of two.
+    count: usize,
+    /// Names longer than 16 bytes, by symbol; none for the others. Shared with the symbol's spec: adding copies nothing.
+    long_names: Box<[Option<Arc<str>>; SYMBOL_COUNT_MAX]>,
     filled: usize,
 }
 
@@ -214,21 +224,29 @@ impl SymbolIndex {
     #[must_use]
     pub fn new() -> Self {
         Self {
-            slots: vec![SymbolPlace::NONE; SLOT_COUNT].try_into().expect("as many as there are"),
-            long_names: vec![None; SLOT_COUNT].into_boxed_slice(),
+            slots: vec![SymbolPlace::NONE; 2 * SLOT_COUNT_MAX].try_into().expect("as many as there are"),
+            count: SLOT_COUNT_MIN,
+            long_names: vec![None; SYMBOL_COUNT_MAX].try_into().expect("as many as there are"),
             filled: 0,
         }
     }
 
     /// Makes `name` find `symbol`, and so its ASCII lower case, which is how Binance names it in a stream's name.
-    /// Returns false, and changes nothing, if the name is empty, too long or already found, or the index is half full.
+    /// Returns false, and changes nothing, if the name is empty, too long or already found, if it is longer than 16 bytes and the
+    /// symbol has such a name already, or if the index is half full. Where half
+    /// of its slots are filled and there may be more, it doubles first: some nanoseconds a symbol, so seldom that it adds as
+    /// much to each insertion.
     pub fn insert(&mut self, name: &Arc<str>, symbol: Symbol) -> bool {
         let length = name.len();
-        if length == 0 || length > SYMBOL_NAME_BYTES_MAX || self.filled + 2 > SLOT_COUNT / 2 {
+        let has_other = length > 16 && self.long_names[symbol.index()].is_some();
+        if length == 0 || length > SYMBOL_NAME_BYTES_MAX || has_other || self.find(name.as_bytes()).is_some() {
             return false;
         }
-        if self.find(name.as_bytes()).is_some() {
-            return false;
+        if self.filled + 2 > self.count / 2 {
+            if self.count == SLOT_COUNT_MAX {
+                return false;
+            }
+            self.double();
         }
         self.fill(name.as_bytes(), name, symbol);
         let lower_case = &lower_case(name)[..length];
@@ -240,17 +258,45 @@ impl SymbolIndex {
 
     fn fill(&mut self, spelling: &[u8], name: &Arc<str>, symbol: Symbol) {
         let key = pack(spelling);
-        let mut at = home(key, spelling.len());
-        while self.slots[at].length != SymbolPlace::EMPTY {
-            at = (at + 1) & (SLOT_COUNT - 1);
-        }
         #[expect(clippy::cast_possible_truncation, reason = "at most SYMBOL_NAME_BYTES_MAX")]
-        let length = if spelling.len() > 16 { SymbolPlace::LONG } else { spelling.len() as u32 };
-        self.slots[at] = SymbolPlace { key, length, symbol: symbol.0, scales: (0, 0) };
+        let mut length = spelling.len() as u32;
         if spelling.len() > 16 {
-            self.long_names[at] = Some(Arc::clone(name));
+            length = SymbolPlace::LONG;
+            self.long_names[symbol.index()] = Some(Arc::clone(name));
         }
+        self.put(home(key, spelling.len()), SymbolPlace { key, length, symbol: symbol.0, scales: (0, 0) });
         self.filled += 1;
+    }
+
+    /// Into the first empty slot from this one on.
+    fn put(&mut self, mut at: usize, place: SymbolPlace) {
+        while self.slots[self.slot(at)].length != SymbolPlace::EMPTY {
+            at += 1;
+        }
+        self.slots[self.slot(at)] = place;
+    }
+
+    /// Moves everything to the next size's slots, which nobody has used yet.
+    #[cold]
+    fn double(&mut self) {
+        let old = self.count..2 * self.count;
+        self.count *= 2;
+        for at in old {
+            let place = self.slots[at];
+            let length = match place.length {
+                SymbolPlace::EMPTY => continue,
+                SymbolPlace::LONG => self.long_names[usize::from(place.symbol)].as_ref().map_or(0, |name| name.len()),
+                length => length as usize,
+            };
+            self.put(home(place.key, length), place);
+        }
+    }
+
+    /// Where the slot lies that a probe is at.
+    #[inline(always)]
+    fn slot(&self, at: usize) -> usize {
+        // The second mask changes nothing: it lets the compiler see that the slot is there.
+        (at & (self.count - 1) | self.count) & (2 * SLOT_COUNT_MAX - 1)
     }
 
     /// From now on `name` gives these scales of price and quantity, in both spellings, where it finds `symbol`.
@@ -287,7 +333,7 @@ impl SymbolIndex {
         debug_assert_eq!(key, pack(name));
         let at = home(key, name.len());
         // Nearly every name is found where its probe starts: that alone stands in the caller's path.
-        let slot = &self.slots[at & (SLOT_COUNT - 1)];
+        let slot = &self.slots[self.slot(at)];
         if slot.key == key && slot.length as usize == name.len() {
             return Some(slot.listed());
         }
@@ -297,31 +343,31 @@ impl SymbolIndex {
     /// Where the probe for a name of this length starts whose first sixteen bytes these are.
     #[inline(always)]
     pub(crate) fn first_place(&self, key: u128, length: usize) -> &SymbolPlace {
-        &self.slots[home(key, length) & (SLOT_COUNT - 1)]
+        &self.slots[self.slot(home(key, length))]
     }
 
     /// The slot of a name whose probe starts at this one.
     #[inline(never)]
     fn probe(&self, mut at: usize, key: u128, name: &[u8]) -> Option<usize> {
         loop {
-            at &= SLOT_COUNT - 1;
-            let slot = &self.slots[at];
+            let place = self.slot(at);
+            let slot = &self.slots[place];
             let is_it = match slot.length {
                 SymbolPlace::EMPTY => return None,
-                SymbolPlace::LONG => slot.key == key && self.is_long(at, name),
+                SymbolPlace::LONG => slot.key == key && self.is_long(slot.symbol, name),
                 length => slot.key == key && length as usize == name.len(),
             };
             if is_it {
-                return Some(at);
+                return Some(place);
             }
             at += 1;
         }
     }
 
     #[cold]
-    fn is_long(&self, at: usize, name: &[u8]) -> bool {
+    fn is_long(&self, symbol: u16, name: &[u8]) -> bool {
         // The first 16 bytes already agree in their case.
-        self.long_names[at].as_deref().is_some_and(|known| known.as_bytes().eq_ignore_ascii_case(name))
+        self.long_names[usize::from(symbol)].as_deref().is_some_and(|known| known.as_bytes().eq_ignore_ascii_case(name))
     }
 }
 
@@ -355,7 +401,7 @@ pub(crate) fn pack(name: &[u8]) -> u128 {
 #[expect(clippy::cast_possible_truncation, reason = "folding 128 bits to 64, then keeping the top bits, is the hash")]
 fn home(key: u128, length: usize) -> usize {
     let folded = (key as u64) ^ ((key >> 64) as u64).rotate_left(29) ^ (length as u64) << 56;
-    (folded.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> (64 - SLOT_COUNT.trailing_zeros())) as usize
+    (folded.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> (64 - SLOT_COUNT_MAX.trailing_zeros())) as usize
 }
 
 #[cfg(test)]
@@ -458,6 +504,27 @@ mod tests {
             table.add(Venue::BinanceSpot, &format!("S{id}"), 0, 0, None).unwrap();
         }
         assert_eq!(table.add(Venue::BinanceSpot, "ONE-MORE", 0, 0, None), Err(SymbolTableError::Full));
+    }
+
+    #[test]
+    fn an_index_that_grows_keeps_every_name_and_its_scales() {
+        let mut index = SymbolIndex::new();
+        let name = |id: usize| format!("{}{id}USDT", ["COIN", "A-COIN-OF-A-LONG-NAME-"][id % 2]);
+        let scales = |id: usize| (u8::try_from(id % 18).unwrap(), u8::try_from(id % 7).unwrap());
+        for id in 0..1_000 {
+            let symbol = Symbol::new(id).unwrap();
+            assert!(index.insert(&name(id).as_str().into(), symbol));
+            index.set_scales(&name(id), symbol, scales(id));
+            // The first ones of both kinds, and the last.
+            for known in (0..4.min(id)).chain([id]) {
+                for spelling in [name(known), name(known).to_ascii_lowercase()] {
+                    let found = index.find_packed(pack(spelling.as_bytes()), spelling.as_bytes());
+                    assert_eq!(found, Some((Symbol::new(known).unwrap(), scales(known))), "{spelling} of {id}");
+                }
+            }
+        }
+        assert_eq!(index.count, 4_096, "at most half full");
+        assert_eq!(index.find(name(1_000).as_bytes()), None);
     }
 
     proptest! {
