@@ -44,7 +44,7 @@ pub(super) trait Isa: Copy + std::fmt::Debug {
     /// Whether the walk takes members in any order, and white space (`any_order.rs`).
     const IS_ANY_ORDER: bool = false;
 
-    /// Does the work in a function of its own that is compiled for these instructions (with AVX-512: for SSE4.1).
+    /// Does the work in a function of its own that is compiled for these instructions (with AVX-512: for AVX2).
     fn run<W: Work>(self, work: &mut W) -> W::Output;
 
     /// Asks for the first lines of a message that is walked next, so that the walk does not wait for one after the other.

@@ -1,5 +1,5 @@
-//! The questions answered with SSE4.1; with AVX-512 too, but for lists of levels ([`avx512`]): the same walk compiled for
-//! AVX-512 is no sooner, and would stand in the program once more.
+//! The questions answered with SSE4.1; with AVX-512 too, but for lists of levels ([`avx512`]). Where that is here the same walk
+//! is compiled for AVX2, whose instructions have three operands: compiled for AVX-512 it is no sooner.
 //!
 //! ```text
 //! "61837.63",...   where is the first point, where the first quote?
