@@ -296,7 +296,7 @@ impl HotConnection {
     ///
     /// # Errors
     /// As [`Self::next_message`].
-    #[inline]
+    #[inline(always)]
     pub(super) fn next_with_backlog(&mut self) -> Result<Option<(Message<'_>, Backlog)>, Closed> {
         loop {
             if let Some(closed) = self.closed {

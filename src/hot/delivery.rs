@@ -260,7 +260,7 @@ impl<S> Drop for Batch<'_, S> {
 
 impl<S> Batch<'_, S> {
     /// Decodes one message, gives its events to the router, and counts what became of it.
-    #[inline]
+    #[inline(always)]
     pub(super) fn deliver(&mut self, decoder: &mut Decoder, payload: Payload<'_>, backlog: Backlog) {
         self.received.backlog = backlog;
         self.messages += 1;

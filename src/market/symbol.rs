@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! cold:  SymbolTable   (venue, name) -> Symbol    HashMap, hands out ids, never takes one back
-//! hot:   SymbolIndex   name bytes   -> Symbol     with its scales; one per venue and core, open addressing on the packed name
+//! hot:   SymbolIndex   name bytes   -> Symbol     with its scales; one per venue and core, open addressing on the packed name,
+//!                                                 as large as its symbols need
 //! ```
 //! The index packs the first 16 bytes of a name into a `u128` and compares it with the length in one step; only names
 //! longer than 16 bytes are compared to their end. Neither ever removes an entry: an id means the same thing for as
@@ -163,7 +164,7 @@ const _: () = assert!(SLOT_COUNT_MAX.is_power_of_two());
 const SLOT_COUNT_MIN: usize = 256;
 const _: () = assert!(SLOT_COUNT_MIN.is_power_of_two());
 
-/// One slot: 32 bytes, so two share a cache line.
+/// What a slot holds: 32 bytes, so two share a cache line.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SymbolPlace {
     key: u128,
@@ -202,6 +203,8 @@ pub struct SymbolIndex {
     slots: Box<[SymbolPlace; 2 * SLOT_COUNT_MAX]>,
     /// How many slots it has now: a power of two.
     count: usize,
+    /// What is left of a hash that is shifted right by so many bits is one of them.
+    shift: u32,
     /// Names longer than 16 bytes, by symbol; none for the others. Shared with the symbol's spec: adding copies nothing.
     long_names: Box<[Option<Arc<str>>; SYMBOL_COUNT_MAX]>,
     filled: usize,
@@ -226,16 +229,18 @@ impl SymbolIndex {
         Self {
             slots: vec![SymbolPlace::NONE; 2 * SLOT_COUNT_MAX].try_into().expect("as many as there are"),
             count: SLOT_COUNT_MIN,
+            shift: shift_of(SLOT_COUNT_MIN),
             long_names: vec![None; SYMBOL_COUNT_MAX].try_into().expect("as many as there are"),
             filled: 0,
         }
     }
 
     /// Makes `name` find `symbol`, and so its ASCII lower case, which is how Binance names it in a stream's name.
-    /// Returns false, and changes nothing, if the name is empty, too long or already found, if it is longer than 16 bytes and the
-    /// symbol has such a name already, or if the index is half full. Where half
-    /// of its slots are filled and there may be more, it doubles first: some nanoseconds a symbol, so seldom that it adds as
-    /// much to each insertion.
+    /// Returns false, and changes nothing, if the name is empty, too long or already found, if it is longer than 16 bytes and
+    /// the symbol has such a name already, or if there is no room for it.
+    ///
+    /// An index that would be more than half full doubles first. Over all insertions that adds some nanoseconds to each, but to
+    /// the one that does it as much as there are names: to the last one there can be, of 16,384 of them.
     pub fn insert(&mut self, name: &Arc<str>, symbol: Symbol) -> bool {
         let length = name.len();
         let has_other = length > 16 && self.long_names[symbol.index()].is_some();
@@ -264,7 +269,7 @@ impl SymbolIndex {
             length = SymbolPlace::LONG;
             self.long_names[symbol.index()] = Some(Arc::clone(name));
         }
-        self.put(home(key, spelling.len()), SymbolPlace { key, length, symbol: symbol.0, scales: (0, 0) });
+        self.put(self.home(key, spelling.len()), SymbolPlace { key, length, symbol: symbol.0, scales: (0, 0) });
         self.filled += 1;
     }
 
@@ -281,6 +286,7 @@ impl SymbolIndex {
     fn double(&mut self) {
         let old = self.count..2 * self.count;
         self.count *= 2;
+        self.shift = shift_of(self.count);
         for at in old {
             let place = self.slots[at];
             let length = match place.length {
@@ -288,8 +294,19 @@ impl SymbolIndex {
                 SymbolPlace::LONG => self.long_names[usize::from(place.symbol)].as_ref().map_or(0, |name| name.len()),
                 length => length as usize,
             };
-            self.put(home(place.key, length), place);
+            self.put(self.home(place.key, length), place);
         }
+    }
+
+    /// Where the probe for a name starts: the top bits of its hash, on which all of it tells.
+    #[inline(always)]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "folding 128 bits to 64, then keeping the top bits, is the hash"
+    )]
+    fn home(&self, key: u128, length: usize) -> usize {
+        let folded = (key as u64) ^ ((key >> 64) as u64).rotate_left(29) ^ (length as u64) << 56;
+        (folded.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> self.shift) as usize
     }
 
     /// Where the slot lies that a probe is at.
@@ -323,7 +340,7 @@ impl SymbolIndex {
     /// The slot of a native name.
     fn place(&self, name: &[u8]) -> Option<usize> {
         let key = pack(name);
-        self.probe(home(key, name.len()), key, name)
+        self.probe(self.home(key, name.len()), key, name)
     }
 
     /// [`Self::find`] for a name whose first sixteen bytes are at hand: `key` is [`pack`] of it. With the symbol's scales of
@@ -331,11 +348,11 @@ impl SymbolIndex {
     #[inline(always)]
     pub(crate) fn find_packed(&self, key: u128, name: &[u8]) -> Option<(Symbol, (u8, u8))> {
         debug_assert_eq!(key, pack(name));
-        let at = home(key, name.len());
+        let at = self.home(key, name.len());
         // Nearly every name is found where its probe starts: that alone stands in the caller's path.
-        let slot = &self.slots[self.slot(at)];
-        if slot.key == key && slot.length as usize == name.len() {
-            return Some(slot.listed());
+        let place = &self.slots[self.slot(at)];
+        if place.key == key && place.length as usize == name.len() {
+            return Some(place.listed());
         }
         Some(self.slots[self.probe(at, key, name)?].listed())
     }
@@ -343,22 +360,22 @@ impl SymbolIndex {
     /// Where the probe for a name of this length starts whose first sixteen bytes these are.
     #[inline(always)]
     pub(crate) fn first_place(&self, key: u128, length: usize) -> &SymbolPlace {
-        &self.slots[self.slot(home(key, length))]
+        &self.slots[self.slot(self.home(key, length))]
     }
 
     /// The slot of a name whose probe starts at this one.
     #[inline(never)]
     fn probe(&self, mut at: usize, key: u128, name: &[u8]) -> Option<usize> {
         loop {
-            let place = self.slot(at);
-            let slot = &self.slots[place];
-            let is_it = match slot.length {
+            let slot = self.slot(at);
+            let place = &self.slots[slot];
+            let is_it = match place.length {
                 SymbolPlace::EMPTY => return None,
-                SymbolPlace::LONG => slot.key == key && self.is_long(slot.symbol, name),
-                length => slot.key == key && length as usize == name.len(),
+                SymbolPlace::LONG => place.key == key && self.is_long(place.symbol, name),
+                length => place.key == key && length as usize == name.len(),
             };
             if is_it {
-                return Some(place);
+                return Some(slot);
             }
             at += 1;
         }
@@ -396,12 +413,9 @@ pub(crate) fn pack(name: &[u8]) -> u128 {
     }
 }
 
-/// Where the probe for a name starts.
-#[inline]
-#[expect(clippy::cast_possible_truncation, reason = "folding 128 bits to 64, then keeping the top bits, is the hash")]
-fn home(key: u128, length: usize) -> usize {
-    let folded = (key as u64) ^ ((key >> 64) as u64).rotate_left(29) ^ (length as u64) << 56;
-    (folded.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> (64 - SLOT_COUNT_MAX.trailing_zeros())) as usize
+/// See [`SymbolIndex::shift`].
+const fn shift_of(count: usize) -> u32 {
+    u64::BITS - count.trailing_zeros()
 }
 
 #[cfg(test)]
@@ -504,6 +518,36 @@ mod tests {
             table.add(Venue::BinanceSpot, &format!("S{id}"), 0, 0, None).unwrap();
         }
         assert_eq!(table.add(Venue::BinanceSpot, "ONE-MORE", 0, 0, None), Err(SymbolTableError::Full));
+    }
+
+    #[test]
+    fn names_that_differ_by_their_quote_currency_do_not_share_the_start_of_their_probe() {
+        let mut index = SymbolIndex::new();
+        const BASES: [&str; 15] = [
+            "BTC", "ETH", "SOL", "XRP", "DOGE", "ADA", "AVAX", "LINK", "DOT", "LTC", "BCH", "TRX", "UNI", "ATOM",
+            "NEAR",
+        ];
+        let names: Vec<String> =
+            BASES.iter().flat_map(|base| ["USDT", "USDC"].map(|quote| format!("{base}{quote}"))).collect();
+        for (id, name) in names.iter().enumerate() {
+            assert!(index.insert(&name.as_str().into(), Symbol::new(id).unwrap()));
+        }
+        let home = |name: &String| index.home(pack(name.as_bytes()), name.len());
+        for pair in names.chunks(2) {
+            assert_ne!(home(&pair[0]), home(&pair[1]), "{pair:?}");
+        }
+        let homes: std::collections::HashSet<usize> = names.iter().map(home).collect();
+        assert!(homes.len() + 3 >= names.len(), "{} of {}", homes.len(), names.len());
+    }
+
+    #[test]
+    fn a_symbol_has_one_long_name() {
+        let mut index = SymbolIndex::new();
+        let a = Symbol::new(0).unwrap();
+        assert!(index.insert(&"1000000MOGUSDT-26SEP25".into(), a));
+        assert!(!index.insert(&"1000000MOGUSDT-26DEC25".into(), a));
+        assert_eq!(index.find(b"1000000MOGUSDT-26DEC25"), None);
+        assert_eq!(index.find(b"1000000MOGUSDT-26SEP25"), Some(a));
     }
 
     #[test]

@@ -285,6 +285,7 @@ fn find(members: &'static [Member], expected: usize, key: &[u8], packed: u128) -
 
 /// The next member in documented order, or one of a few behind it, where its key and what is around it stand there without
 /// white space; the cursor is at its value then, behind the quote of a [`Kind::Text`], [`Kind::Symbol`], [`Kind::Name`],
+/// [`Kind::Id`], [`Kind::Case`],
 /// [`Kind::Decimal`] or [`Kind::Word`].
 #[inline(always)]
 fn next_documented(members: &'static [Member], expected: usize, cursor: &mut Cursor<'_>) -> Option<usize> {

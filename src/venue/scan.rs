@@ -3,7 +3,7 @@
 //! ```text
 //! {"e":"trade","E":1723161255343,"s":"BTCUSDT", ...      every byte between values is compared,
 //!  ^^^^^^^^^^^^ ^^^^             ^^^^^       ^            every digit checked, every kept string plain ASCII
-//!  lead + word lead             lead   text
+//!  lead + word lead             lead   text               (a decimal's when it is read)
 //! ```
 //! Walks one message's bytes from left to right and leaves values in slots; the caller publishes only when the last byte
 //! was as expected. `None` means "not this shape": the caller asks tier two. Never allocates, never changes the message. It

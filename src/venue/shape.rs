@@ -1,7 +1,7 @@
 //! What a channel's messages are expected to look like, written once, as data.
 //!
 //! ```text
-//!                  ┌─ tier one (scan.rs): walks the members in a known order, checking every byte
+//!                  ┌─ tier one (scan.rs): walks the members in a known order; every byte is checked when it has built
 //! shape (members) ─┼─ tier two (any_order.rs, then tape.rs): looks each member up, in any order
 //!                  └─ the tests' generator: makes messages
 //! both tiers ──► Slots (integers and byte ranges) ──► one builder per event kind ──► event
@@ -50,13 +50,14 @@ pub(super) enum Kind {
     Time,
     /// A string: slot's `number`, of which nobody reads the digits.
     Text,
-    /// The same of a symbol's name.
+    /// The same of a symbol's name: where the walk is written out, its length is foretold and its slot asked for.
     Symbol,
     /// The same of what is often longer than a window.
     Name,
     /// The same of what often is a UUID.
     Id,
-    /// A decimal number in a string: slot's `number`. Tier two also takes a JSON number, by its exact text.
+    /// A decimal number in a string: slot's `number`. Tier two also takes a JSON number, by its exact text. In a shape whose
+    /// orders are not rare its builder must read each one that is there, see [`super::scan::Cursor::number`].
     Decimal,
     /// `true` (1) or `false` (0): slot's `int`.
     Bool,

@@ -47,8 +47,9 @@ pub(super) trait Isa: Copy + std::fmt::Debug {
     /// Does the work in a function of its own that is compiled for these instructions (with AVX-512: for AVX2).
     fn run<W: Work>(self, work: &mut W) -> W::Output;
 
-    /// Asks for the first lines of a message that is walked next, so that the walk does not wait for one after the other.
-    /// Changes nothing else, and may do nothing.
+    /// Asks for the first lines of a message that is walked next, so that the walk does not wait for one after the other; as
+    /// many of every message, for to reckon how many it has takes longer than to ask for one that it has not. Changes nothing
+    /// else, and may do nothing.
     #[inline(always)]
     fn fetch(self, _message: &[u8]) {}
 
@@ -173,8 +174,8 @@ pub enum Cpu {
     Portable,
     /// x86-64 with SSE4.1: sixteen bytes.
     Sse41,
-    /// x86-64 with AVX-512 (BW, VL, VBMI, VBMI2, BITALG): of lists of levels sixty-four bytes, four numbers, at a time, of
-    /// everything else sixteen bytes.
+    /// x86-64 with AVX-512 (BW, VL, VBMI, VBMI2, BITALG), and with AVX2, BMI1, BMI2, LZCNT and POPCNT, which CPUs that have that
+    /// have too: of lists of levels sixty-four bytes, four numbers, at a time, of everything else sixteen bytes.
     Avx512,
 }
 

@@ -101,7 +101,7 @@ impl Decoder {
         self.decode_otherwise(message, &known, scratch, sink)
     }
 
-    /// Tier two, of a message that tier one refused.
+    /// Tier two, of a message that tier one refused or that nothing is expected of.
     #[cold]
     #[inline(never)]
     fn decode_otherwise<S: Sink>(

@@ -1,10 +1,10 @@
 #![expect(clippy::cast_possible_truncation, reason = "choices among a few")]
 
-use super::shapes::{QuoteShape, TradeShape};
+use super::shapes::{AggTradeShape, QuoteShape, TradeShape};
 use crate::market::{BookKind, Decimal, KlineInterval, Price, Qty, Side, TickerFields, TradeId, Venue};
 use crate::venue::generate::{Generator, Style};
 use crate::venue::ledger::{Bench, Event};
-use crate::venue::shape::Shape;
+use crate::venue::shape::{Kind, Shape};
 use crate::venue::{Decoded, Reason, Tier};
 use proptest::prelude::*;
 use serde_json::Value;
@@ -254,6 +254,43 @@ fn generated<S: Shape>(generator: &mut Generator, order: usize, style: Style) ->
     })
 }
 
+/// In every order of a shape whose walk is written out: no number is left unread, for its string is looked at nowhere else.
+fn every_number_is_read<S: Shape>() {
+    for (order, slots) in S::ORDERS.iter().enumerate() {
+        for slot in slots.iter().filter(|&&slot| matches!(S::MEMBERS[slot].kind, Kind::Decimal)) {
+            let key = S::MEMBERS[*slot].key;
+            for (seed, text) in
+                (0..8).flat_map(|seed| ["\"1\\u002e5\"", "\"1\u{1}\"", "\"1\u{e9}\""].map(|text| (seed, text)))
+            {
+                let [mut whole, mut changed] = [Generator::new(seed), Generator::new(seed)];
+                let common = |generator: &mut Generator, other: &str| match other {
+                    "s" => Some(generator.string("BTCUSDT", Style::default())),
+                    "E" | "T" => Some(generator.time_ms().to_string()),
+                    _ => None,
+                };
+                let whole = whole.object(S::MEMBERS, S::ORDERS[order], Style::default(), |generator, other| {
+                    common(generator, other).or_else(|| (other == key).then(|| "\"1.5\"".to_owned()))
+                });
+                let changed = changed.object(S::MEMBERS, S::ORDERS[order], Style::default(), |generator, other| {
+                    common(generator, other).or_else(|| (other == key).then(|| text.to_owned()))
+                });
+                if whole == changed {
+                    continue;
+                }
+                assert_eq!(spot().decode(whole.as_bytes()).0, Ok(Decoded::Data(Tier::One)), "{whole}");
+                assert_ne!(spot().decode(changed.as_bytes()).0, Ok(Decoded::Data(Tier::One)), "{changed}");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_number_of_a_trade_an_aggregate_and_a_quote_is_read() {
+    every_number_is_read::<TradeShape>();
+    every_number_is_read::<AggTradeShape>();
+    every_number_is_read::<QuoteShape>();
+}
+
 /// Any message tier one takes must say the same to tier two, which a space in front forces.
 fn both_tiers_agree(message: &[u8]) -> Result<Decoded, TestCaseError> {
     let mut bench = spot();
@@ -293,7 +330,7 @@ proptest! {
     #[test]
     fn one_changed_byte_is_refused_or_read_as_any_json_reader_would(seed in any::<u64>(), is_trade in any::<bool>(), at in any::<prop::sample::Index>(), byte in prop_oneof![any::<u8>(), 0x20_u8..0x7f], change in 0..3) {
         let mut generator = Generator::new(seed);
-        let payload = if is_trade { generated::<TradeShape>(&mut generator, seed as usize % 2, Style::default()) } else { generated::<QuoteShape>(&mut generator, seed as usize % 3, Style::default()) };
+        let payload = if is_trade { generated::<TradeShape>(&mut generator, seed as usize % TradeShape::ORDERS.len(), Style::default()) } else { generated::<QuoteShape>(&mut generator, seed as usize % QuoteShape::ORDERS.len(), Style::default()) };
         let mut message = payload.into_bytes();
         let at = at.index(message.len());
         match change {

@@ -178,6 +178,31 @@ fn answers_are_control_messages_whatever_else_they_carry() {
     }
 }
 
+#[test]
+fn every_number_of_a_trade_and_a_quote_is_read_for_its_string_is_looked_at_nowhere_else() {
+    let messages: [(&str, &[&str]); 3] = [
+        (TRADES, &["0.001", "16578.50", "0.002", "16578.4"]),
+        (SPOT_TRADE, &["0.001", "16578.50"]),
+        (QUOTE, &["16493.50", "0.006"]),
+    ];
+    for (message, numbers) in messages {
+        // The second one is of the order that the first one came in.
+        let decoded = |changed: &str| {
+            let mut bench = linear();
+            assert!(bench.decode(message.as_bytes()).0.is_ok());
+            bench.decode(changed.as_bytes()).0
+        };
+        assert_eq!(decoded(message), Ok(Decoded::Data(Tier::One)), "{message}");
+        for number in numbers {
+            for text in ["\"1\\u002e5\"", "\"1\u{1}\"", "\"1\u{e9}\""] {
+                let changed = message.replacen(&format!("\"{number}\""), text, 1);
+                assert_ne!(changed, message);
+                assert_ne!(decoded(&changed), Ok(Decoded::Data(Tier::One)), "{changed}");
+            }
+        }
+    }
+}
+
 fn generated(generator: &mut Generator, style: Style, is_trade: bool) -> String {
     let value = move |generator: &mut Generator, key: &str| match key {
         "s" => Some(generator.string("BTCUSDT", style)),
