@@ -239,19 +239,19 @@ impl SymbolIndex {
     /// Returns false, and changes nothing, if the name is empty, too long or already found, if it is longer than 16 bytes and
     /// the symbol has such a name already, or if there is no room for it.
     ///
-    /// An index that would be more than half full doubles first. Over all insertions that adds some nanoseconds to each, but to
-    /// the one that does it as much as there are names: to the last one there can be, of 16,384 of them.
+    /// An index that would be more than a quarter full doubles first, so that few names share the start of their probe. Over all insertions that adds some nanoseconds to each, but to
+    /// the one that does it as much as there are names: to the last one there can be, of 8,192 spellings.
     pub fn insert(&mut self, name: &Arc<str>, symbol: Symbol) -> bool {
         let length = name.len();
         let has_other = length > 16 && self.long_names[symbol.index()].is_some();
         if length == 0 || length > SYMBOL_NAME_BYTES_MAX || has_other || self.find(name.as_bytes()).is_some() {
             return false;
         }
-        if self.filled + 2 > self.count / 2 {
-            if self.count == SLOT_COUNT_MAX {
-                return false;
-            }
+        if self.filled + 2 > self.count / 4 && self.count < SLOT_COUNT_MAX {
             self.double();
+        }
+        if self.filled + 2 > self.count / 2 {
+            return false;
         }
         self.fill(name.as_bytes(), name, symbol);
         let lower_case = &lower_case(name)[..length];
@@ -309,11 +309,17 @@ impl SymbolIndex {
         (folded.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> self.shift) as usize
     }
 
-    /// Where the slot lies that a probe is at.
+    /// Where the slot lies that a probe is at, which goes on at the first one behind the last.
     #[inline(always)]
     fn slot(&self, at: usize) -> usize {
-        // The second mask changes nothing: it lets the compiler see that the slot is there.
-        (at & (self.count - 1) | self.count) & (2 * SLOT_COUNT_MAX - 1)
+        self.first_slot(at & (self.count - 1))
+    }
+
+    /// Where the slot lies that a probe starts at.
+    #[inline(always)]
+    fn first_slot(&self, home: usize) -> usize {
+        // The mask changes nothing: it lets the compiler see that the slot is there.
+        (home | self.count) & (2 * SLOT_COUNT_MAX - 1)
     }
 
     /// From now on `name` gives these scales of price and quantity, in both spellings, where it finds `symbol`.
@@ -350,7 +356,7 @@ impl SymbolIndex {
         debug_assert_eq!(key, pack(name));
         let at = self.home(key, name.len());
         // Nearly every name is found where its probe starts: that alone stands in the caller's path.
-        let place = &self.slots[self.slot(at)];
+        let place = &self.slots[self.first_slot(at)];
         if place.key == key && place.length as usize == name.len() {
             return Some(place.listed());
         }
@@ -360,7 +366,7 @@ impl SymbolIndex {
     /// Where the probe for a name of this length starts whose first sixteen bytes these are.
     #[inline(always)]
     pub(crate) fn first_place(&self, key: u128, length: usize) -> &SymbolPlace {
-        &self.slots[self.slot(self.home(key, length))]
+        &self.slots[self.first_slot(self.home(key, length))]
     }
 
     /// The slot of a name whose probe starts at this one.
@@ -567,7 +573,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!(index.count, 4_096, "at most half full");
+        assert_eq!(index.count, 8_192, "at most a quarter full");
         assert_eq!(index.find(name(1_000).as_bytes()), None);
     }
 
