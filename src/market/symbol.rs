@@ -239,8 +239,9 @@ impl SymbolIndex {
     /// Returns false, and changes nothing, if the name is empty, too long or already found, if it is longer than 16 bytes and
     /// the symbol has such a name already, or if there is no room for it.
     ///
-    /// An index that would be more than a quarter full doubles first, so that few names share the start of their probe. Over all insertions that adds some nanoseconds to each, but to
-    /// the one that does it as much as there are names: to the last one there can be, of 8,192 spellings.
+    /// An index that would be more than a quarter full doubles first, so that few names share the start of their probe. Over
+    /// all insertions that adds some nanoseconds to each, but to the one that does it as much as there are names: to the last
+    /// one there can be, of 8,192 spellings.
     pub fn insert(&mut self, name: &Arc<str>, symbol: Symbol) -> bool {
         let length = name.len();
         let has_other = length > 16 && self.long_names[symbol.index()].is_some();

@@ -36,7 +36,7 @@ const MITIGATIONS: Check = Check {
 /// Source: `cargo bench --bench decode`, and `scripts/race.sh --no-avx512`.
 const DECODERS: Check = Check {
     name: "decoders",
-    cost: "without AVX-512 a list of 50 levels takes some 1.5 to 2 times as long, without SSE4.1 more",
+    cost: "without AVX-512 a list of 50 levels takes some 1.1 to 1.6 times as long, without SSE4.1 more",
 };
 
 /// A hypervisor's exits take 1 to 5 µs each, and its scheduler takes whole CPUs away: see `stolen_time`.
