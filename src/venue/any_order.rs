@@ -11,10 +11,11 @@
 //! behind it waits for the object's end. Never allocates, never changes the message; whatever follows the message must not
 //! change what it says, so the last byte walked over must be the message's own.
 
+use super::cursor::Cursor;
 use super::isa::{Isa, NumberEnds, Portable, WINDOW, Work};
 use super::levels::Listing;
 use super::number::{Number, UUID_BYTES};
-use super::scan::{Cursor, End, Reader, scan_plain, scan_value};
+use super::scan::{End, Reader, scan_plain, scan_value};
 use super::shape::{Expectation, Kind, Learned, Member, Shape, Slots, is_foreign, required};
 use crate::market::{Level, Price, Qty};
 

@@ -1,8 +1,8 @@
 //! Lists of book levels, `[["price","quantity"],...]`: most of a book message's bytes.
 
+use super::cursor::Cursor;
 use super::fields::{LevelScratch, Listed};
 use super::isa::Isa;
-use super::scan::Cursor;
 use crate::market::{BookKind, BookUpdate, Level, Meta, Price, Qty, SequenceIds};
 
 /// A list that was read.

@@ -24,6 +24,7 @@
 
 mod any_order;
 mod channel;
+mod cursor;
 mod decode;
 mod fields;
 #[cfg(test)]

@@ -1,9 +1,11 @@
 //! Tests of the scanner, with every kind of instructions that the machine has.
 
 use super::*;
+use crate::limits::READ_PADDING_BYTES;
 use crate::market::parse_fixed;
 use crate::venue::Cpu;
 use crate::venue::isa::Isas;
+use crate::venue::isa::WINDOW;
 use crate::venue::number::{UUID_BYTES, uuid};
 use crate::venue::shape::{orders, shape};
 use proptest::prelude::*;
@@ -14,7 +16,7 @@ fn padded(text: &[u8]) -> Vec<u8> {
 
 /// What is ahead of the cursor and belongs to the text.
 fn left<'a>(cursor: &Cursor<'a>) -> &'a [u8] {
-    &cursor.rest[..cursor.ahead() - READ_PADDING_BYTES]
+    &cursor.rest()[..cursor.ahead() - READ_PADDING_BYTES]
 }
 
 /// Runs a check with every kind of instructions that this machine has.

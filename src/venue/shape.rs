@@ -8,8 +8,9 @@
 //! ```
 //! Because both tiers fill the same slots from the same table and share the builder, they cannot differ in meaning.
 
+use super::cursor::Cursor;
 use super::number::Number;
-use super::scan::{Cursor, End, Reader};
+use super::scan::{End, Reader};
 use std::mem::MaybeUninit;
 
 /// Most members of one object that a shape names.
@@ -57,7 +58,7 @@ pub(super) enum Kind {
     /// The same of what often is a UUID.
     Id,
     /// A decimal number in a string: slot's `number`. Tier two also takes a JSON number, by its exact text. In a shape whose
-    /// orders are not rare its builder must read each one that is there, see [`super::scan::Cursor::number`].
+    /// orders are not rare its builder must read each one that is there, see [`Cursor::number`].
     Decimal,
     /// `true` (1) or `false` (0): slot's `int`.
     Bool,
@@ -249,10 +250,10 @@ macro_rules! orders {
             #[inline(always)]
             fn walk<'a, R: $crate::venue::scan::Reader<'a>>(
                 order: usize,
-                start: $crate::venue::scan::Cursor<'a>,
+                start: $crate::venue::cursor::Cursor<'a>,
                 end: $crate::venue::scan::End,
                 reader: &mut R,
-            ) -> Option<(R::Event, $crate::venue::scan::Cursor<'a>)> {
+            ) -> Option<(R::Event, $crate::venue::cursor::Cursor<'a>)> {
                 let order = Self::ORDERS.get(order).copied().unwrap_or_default();
                 $crate::venue::scan::walk_order($module::MEMBERS, order, start, end, reader)
             }
@@ -270,10 +271,10 @@ macro_rules! orders {
             #[inline(always)]
             fn walk<'a, R: $crate::venue::scan::Reader<'a>>(
                 order: usize,
-                start: $crate::venue::scan::Cursor<'a>,
+                start: $crate::venue::cursor::Cursor<'a>,
                 end: $crate::venue::scan::End,
                 reader: &mut R,
-            ) -> Option<(R::Event, $crate::venue::scan::Cursor<'a>)> {
+            ) -> Option<(R::Event, $crate::venue::cursor::Cursor<'a>)> {
                 use $crate::venue::scan::{finish, step};
                 let mut at = 0;
                 $(

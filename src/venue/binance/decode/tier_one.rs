@@ -8,12 +8,13 @@ use super::shapes::{
 use super::{Orders, build};
 use crate::market::{AggTrade, BookKind, Kline, Liquidation, MarkPrice, Meta, Quote, Ticker, Trade};
 use crate::venue::any_order;
+use crate::venue::cursor::Cursor;
 use crate::venue::decode::{Events, Found};
 use crate::venue::fields::{Context, Known, LevelScratch, Listed, slot_time};
 use crate::venue::isa::{Isa, Work};
 use crate::venue::levels::{BookHead, Sides};
 use crate::venue::number::Number;
-use crate::venue::scan::{Apart, Cursor, End, Reader, expect, messages, reader};
+use crate::venue::scan::{Apart, End, Reader, expect, messages, reader};
 use crate::venue::shape::{Expectation, Shape, Slots};
 
 /// What tier one can tell a message to be before it walks it.

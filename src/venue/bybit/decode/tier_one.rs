@@ -8,11 +8,12 @@ use super::shapes::{
 use super::ticker::Tickers;
 use crate::market::{BookKind, Kline, Liquidation, Quote, Symbol, Ticker, Trade, VenueTime};
 use crate::venue::any_order;
+use crate::venue::cursor::Cursor;
 use crate::venue::decode::{Events, Found, KLINE_COUNT_MAX, LIQUIDATION_COUNT_MAX, TRADE_COUNT_MAX};
 use crate::venue::fields::{Context, Known, LevelScratch, Listed, slot_time};
 use crate::venue::isa::{Isa, Work};
 use crate::venue::levels::{BookHead, Sides};
-use crate::venue::scan::{Apart, Cursor, End, Reader, expect, messages, reader};
+use crate::venue::scan::{Apart, End, Reader, expect, messages, reader};
 use crate::venue::shape::{Expectation, Shape, Slots};
 
 use super::{
