@@ -117,6 +117,29 @@ fn a_frame_split_at_any_byte_is_yielded_exactly_once() {
 }
 
 #[test]
+fn what_was_left_in_the_buffer_by_an_earlier_read_is_never_a_part_of_a_frame() {
+    for left in [0, 1, 2, 125, 126, 127, 128, 0x81, 255] {
+        for length in [0, 1, 2, 125, 126, 127, 300] {
+            let mut buffer = ReadBuffer::new();
+            let mut cursor = FrameCursor::new(1 << 20, false);
+            assert!(buffer.append(&[left; 1_000]));
+            buffer.consume(1_000);
+            buffer.compact();
+            let payload = vec![b'a'; length];
+            let (last, before) = text(&payload).split_last().map(|(last, before)| (*last, before.to_vec())).unwrap();
+            for (at, byte) in before.iter().enumerate() {
+                assert!(buffer.append(&[*byte]));
+                assert_eq!(cursor.next_frame(&mut buffer), Ok(None), "{} of {length}, {left} behind", at + 1);
+            }
+            assert!(buffer.append(&[last]));
+            let frame = cursor.next_frame(&mut buffer).map(|frame| frame.map(owned));
+            assert_eq!(frame, Ok(Some(Yielded::Text(payload))));
+            assert_eq!(cursor.next_frame(&mut buffer), Ok(None), "once");
+        }
+    }
+}
+
+#[test]
 fn several_frames_in_one_read_are_yielded_in_order() {
     let bytes = [text(b"one"), ping(b"p"), frame(OpCode::Data(Data::Binary), true, &[0xFF]), text(b"")].concat();
     let expected = [

@@ -130,10 +130,35 @@ impl ReadBuffer {
         &mut self.bytes[range]
     }
 
-    /// The bytes from a place that [`Self::take`] gave to the end of the padding, until the next [`Self::compact`].
-    #[inline]
-    pub(super) fn padded(&mut self, start: usize) -> &mut [u8] {
-        &mut self.bytes[start..]
+    /// All of the memory, padding included, in which the places lie that [`Self::take`] gave since the last
+    /// [`Self::compact`].
+    #[inline(always)]
+    pub(super) fn whole(&mut self) -> &mut [u8] {
+        &mut self.bytes
+    }
+
+    /// True where nothing is pending.
+    #[inline(always)]
+    pub(super) fn is_drained(&self) -> bool {
+        self.parsed == self.filled
+    }
+
+    /// The next four bytes, of which only those that are pending were received.
+    #[inline(always)]
+    pub(super) fn ahead(&self) -> Option<[u8; 4]> {
+        self.bytes.get(self.parsed..)?.first_chunk().copied()
+    }
+
+    /// As [`Self::take`]; `None`, and nothing is consumed, where fewer bytes are pending.
+    #[inline(always)]
+    pub(super) fn take_whole(&mut self, header_bytes: usize, length_bytes: usize) -> Option<usize> {
+        let start = self.parsed + header_bytes;
+        let end = start + length_bytes;
+        if end > self.filled {
+            return None;
+        }
+        self.parsed = end;
+        Some(start)
     }
 
     /// The ciphertext received and not opened.
