@@ -10,6 +10,7 @@
 //! no event, so none counts. Of the whole table only the pages of symbols that were added are ever touched.
 
 use crate::limits::{LEG_PLACES, SYMBOL_COUNT_MAX};
+use crate::market::table::Table;
 use crate::market::{MonoNs, StreamKind, Symbol};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -21,7 +22,7 @@ const WORD_COUNT: usize = SYMBOL_COUNT_MAX * STRIDE;
 const _: () = assert!(StreamKind::COUNT.is_power_of_two(), "a mask keeps a kind of stream inside its symbol");
 
 /// The last data of every (symbol, kind of stream, leg) of one core. One writer: the core.
-pub struct Pulses(Box<[AtomicU64; WORD_COUNT]>);
+pub struct Pulses(Table<AtomicU64, WORD_COUNT>);
 
 impl std::fmt::Debug for Pulses {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -39,9 +40,7 @@ impl Pulses {
     /// A table in which nobody has spoken. 16 MiB of address space; memory comes with the symbols.
     #[must_use]
     pub fn new() -> Self {
-        let words = Box::<[AtomicU64; WORD_COUNT]>::new_zeroed();
-        // SAFETY: an `AtomicU64` has the size and bit validity of a `u64`, of which zero is a value.
-        Self(unsafe { words.assume_init() })
+        Self(Table::zeroed())
     }
 
     /// Brings a symbol's memory in, so that its first event does not wait for the kernel. From any thread; changes nothing.

@@ -11,6 +11,7 @@
 //! refilled: that is why none comes twice. Called by the delivery of events and by the core. Allocates in `new` alone.
 
 use crate::limits::{HOLE_COUNT_MAX, SYMBOL_COUNT_MAX};
+use crate::market::table::{Table, Zeroed};
 use crate::market::{Gap, GapReason, MonoNs, StreamKind, Symbol, SymbolSpec, TradeId, touch};
 use crate::venue::has_consecutive_ids;
 
@@ -33,6 +34,9 @@ struct Row {
     mask: u64,
     note: u64,
 }
+
+// SAFETY: integers, of which zero is a value, and none of them has a destructor.
+unsafe impl Zeroed for Row {}
 
 /// The venue's ids are consecutive.
 const IS_CONSECUTIVE: u64 = 1;
@@ -127,7 +131,7 @@ const LAG_IDS_MAX: u64 = 1_000_000;
 
 /// See the module.
 pub(super) struct Trails {
-    rows: Box<[Row]>,
+    rows: Table<Row, ROW_COUNT>,
     /// The last id that lay behind its stream's last one, by row: two in a row that follow one another are a new numbering.
     backs: Box<[u64]>,
     /// By symbol, a bit for each interrupted stream without a row; and for those that were subscribed again.
@@ -173,7 +177,7 @@ impl Trails {
     /// Of no symbol yet. 1.4 MiB of address space; memory comes with the symbols, but for the holes'.
     pub(super) fn new() -> Self {
         Self {
-            rows: vec![Row::default(); ROW_COUNT].into_boxed_slice(),
+            rows: Table::zeroed(),
             backs: vec![0; ROW_COUNT].into_boxed_slice(),
             pending: zeroed(),
             resubscribed: zeroed(),

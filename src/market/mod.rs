@@ -9,6 +9,7 @@
 //! hole in a stream                     what was missed   (gap.rs)
 //! state of a book                      is it true        (book_state.rs)
 //! touch                                memory that is there before it is needed
+//! table                                memory on large pages
 //! ```
 //! Plain data. Does no I/O, reads no clock, and allocates only where a symbol is added.
 
@@ -19,6 +20,7 @@ mod gap;
 mod instrument;
 mod stream_kind;
 mod symbol;
+pub(crate) mod table;
 mod time;
 pub(crate) mod touch;
 mod venue;

@@ -9,6 +9,7 @@
 //! longer than 16 bytes are compared to their end. Neither ever removes an entry: an id means the same thing for as
 //! long as the process lives.
 
+use super::table::{Table, Zeroed};
 use super::{Instrument, InstrumentId, Venue};
 use crate::limits::{SCALE_MAX, SYMBOL_COUNT_MAX, SYMBOL_NAME_BYTES_MAX};
 use std::collections::HashMap;
@@ -164,26 +165,32 @@ const _: () = assert!(SLOT_COUNT_MAX.is_power_of_two());
 const SLOT_COUNT_MIN: usize = 256;
 const _: () = assert!(SLOT_COUNT_MIN.is_power_of_two());
 
-/// What a slot holds: 32 bytes, so two share a cache line.
+/// What a slot holds: 32 bytes, so two share a cache line. All zero where it holds nothing.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SymbolPlace {
     key: u128,
-    /// Bytes of the name, which its key is all of; [`Self::LONG`] of a longer one, [`Self::EMPTY`] of none.
-    length: u32,
+    /// Bytes of the name, which its key is all of, and one more; [`Self::LONG`] of a longer one, [`Self::EMPTY`] of none.
+    size: u32,
     symbol: u16,
     /// Of price and quantity: where the name is looked at anyway, so that they cost no line of their own.
     scales: (u8, u8),
 }
 
+// SAFETY: integers, of which zero is a value, and none of them has a destructor.
+unsafe impl Zeroed for SymbolPlace {}
+
 impl SymbolPlace {
-    /// No name is as long as this or [`Self::LONG`].
-    const EMPTY: u32 = u32::MAX;
+    /// No name has this size or [`Self::LONG`].
+    const EMPTY: u32 = 0;
 
     /// Its name is longer than its key.
-    const LONG: u32 = u32::MAX - 1;
+    const LONG: u32 = u32::MAX;
 
-    /// No name.
-    const NONE: Self = Self { key: 0, length: Self::EMPTY, symbol: 0, scales: (0, 0) };
+    /// Whether its name is the one of which these are the first sixteen bytes and the length, if it is not a longer one.
+    #[inline(always)]
+    fn is_of(&self, key: u128, length: usize) -> bool {
+        self.key == key && self.size as usize == length + 1
+    }
 
     /// The symbol, and its scales of price and quantity.
     #[inline(always)]
@@ -194,13 +201,12 @@ impl SymbolPlace {
 
 /// From the bytes of a native name to its symbol and that one's scales, for one venue. Lives on a hot core.
 ///
-/// As large as its symbols need: few symbols lie on few lines and pages, which are sooner near again when they were not looked
-/// at for a while.
+/// As large as its symbols need: few symbols lie on few lines, and on few pages where there are no large ones.
 ///
 /// Invariant: at most half of the slots are filled, so every probe ends at an empty slot.
 pub struct SymbolIndex {
     /// Of every size that the table may come to: the `n` slots of one size from slot `n` on.
-    slots: Box<[SymbolPlace; 2 * SLOT_COUNT_MAX]>,
+    slots: Table<SymbolPlace, { 2 * SLOT_COUNT_MAX }>,
     /// How many slots it has now: a power of two.
     count: usize,
     /// What is left of a hash that is shifted right by so many bits is one of them.
@@ -227,7 +233,7 @@ impl SymbolIndex {
     #[must_use]
     pub fn new() -> Self {
         Self {
-            slots: vec![SymbolPlace::NONE; 2 * SLOT_COUNT_MAX].try_into().expect("as many as there are"),
+            slots: Table::touched(),
             count: SLOT_COUNT_MIN,
             shift: shift_of(SLOT_COUNT_MIN),
             long_names: vec![None; SYMBOL_COUNT_MAX].try_into().expect("as many as there are"),
@@ -265,21 +271,22 @@ impl SymbolIndex {
     fn fill(&mut self, spelling: &[u8], name: &Arc<str>, symbol: Symbol) {
         let key = pack(spelling);
         #[expect(clippy::cast_possible_truncation, reason = "at most SYMBOL_NAME_BYTES_MAX")]
-        let mut length = spelling.len() as u32;
+        let mut size = spelling.len() as u32 + 1;
         if spelling.len() > 16 {
-            length = SymbolPlace::LONG;
+            size = SymbolPlace::LONG;
             self.long_names[symbol.index()] = Some(Arc::clone(name));
         }
-        self.put(self.home(key, spelling.len()), SymbolPlace { key, length, symbol: symbol.0, scales: (0, 0) });
+        self.put(self.home(key, spelling.len()), SymbolPlace { key, size, symbol: symbol.0, scales: (0, 0) });
         self.filled += 1;
     }
 
     /// Into the first empty slot from this one on.
     fn put(&mut self, mut at: usize, place: SymbolPlace) {
-        while self.slots[self.slot(at)].length != SymbolPlace::EMPTY {
+        while self.slots[self.slot(at)].size != SymbolPlace::EMPTY {
             at += 1;
         }
-        self.slots[self.slot(at)] = place;
+        let slot = self.slot(at);
+        self.slots[slot] = place;
     }
 
     /// Moves everything to the next size's slots, which nobody has used yet.
@@ -290,10 +297,10 @@ impl SymbolIndex {
         self.shift = shift_of(self.count);
         for at in old {
             let place = self.slots[at];
-            let length = match place.length {
+            let length = match place.size {
                 SymbolPlace::EMPTY => continue,
                 SymbolPlace::LONG => self.long_names[usize::from(place.symbol)].as_ref().map_or(0, |name| name.len()),
-                length => length as usize,
+                size => size as usize - 1,
             };
             self.put(self.home(place.key, length), place);
         }
@@ -358,7 +365,7 @@ impl SymbolIndex {
         let at = self.home(key, name.len());
         // Nearly every name is found where its probe starts: that alone stands in the caller's path.
         let place = &self.slots[self.first_slot(at)];
-        if place.key == key && place.length as usize == name.len() {
+        if place.is_of(key, name.len()) {
             return Some(place.listed());
         }
         Some(self.slots[self.probe(at, key, name)?].listed())
@@ -376,10 +383,10 @@ impl SymbolIndex {
         loop {
             let slot = self.slot(at);
             let place = &self.slots[slot];
-            let is_it = match place.length {
+            let is_it = match place.size {
                 SymbolPlace::EMPTY => return None,
                 SymbolPlace::LONG => place.key == key && self.is_long(place.symbol, name),
-                length => place.key == key && length as usize == name.len(),
+                _ => place.is_of(key, name.len()),
             };
             if is_it {
                 return Some(slot);
