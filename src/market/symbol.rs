@@ -359,22 +359,29 @@ impl SymbolIndex {
 
     /// [`Self::find`] for a name whose first sixteen bytes are at hand: `key` is [`pack`] of it. With the symbol's scales of
     /// price and quantity.
-    #[inline(always)]
+    #[inline]
     pub(crate) fn find_packed(&self, key: u128, name: &[u8]) -> Option<(Symbol, (u8, u8))> {
         debug_assert_eq!(key, pack(name));
-        let at = self.home(key, name.len());
-        // Nearly every name is found where its probe starts: that alone stands in the caller's path.
-        let place = &self.slots[self.first_slot(at)];
-        if place.is_of(key, name.len()) {
-            return Some(place.listed());
-        }
-        Some(self.slots[self.probe(at, key, name)?].listed())
+        Some(self.slots[self.probe(self.home(key, name.len()), key, name)?].listed())
     }
 
-    /// Where the probe for a name of this length starts whose first sixteen bytes these are.
+    /// The same, where [`Self::first_place`] of most probably this name was asked for before: nearly every name is found there.
     #[inline(always)]
-    pub(crate) fn first_place(&self, key: u128, length: usize) -> &SymbolPlace {
-        &self.slots[self.first_slot(self.home(key, length))]
+    pub(crate) fn find_packed_at(&self, first_place: usize, key: u128, name: &[u8]) -> Option<(Symbol, (u8, u8))> {
+        let place = &self.slots[first_place & (2 * SLOT_COUNT_MAX - 1)];
+        if place.is_of(key, name.len()) { Some(place.listed()) } else { self.find_elsewhere(key, name) }
+    }
+
+    #[inline(never)]
+    fn find_elsewhere(&self, key: u128, name: &[u8]) -> Option<(Symbol, (u8, u8))> {
+        self.find_packed(key, name)
+    }
+
+    /// Where the probe for a name of this length starts whose first sixteen bytes these are; never 0.
+    #[inline(always)]
+    pub(crate) fn first_place(&self, key: u128, length: usize) -> (usize, &SymbolPlace) {
+        let at = self.first_slot(self.home(key, length));
+        (at, &self.slots[at])
     }
 
     /// The slot of a name whose probe starts at this one.
@@ -451,6 +458,30 @@ mod tests {
         }
         assert_eq!(index.find(b"BTC"), None);
         assert_eq!(index.find(b""), None);
+    }
+
+    #[test]
+    fn a_name_is_found_wherever_it_is_looked_for_first() {
+        let mut index = SymbolIndex::new();
+        let names: Vec<String> = (0..400).map(|n| format!("{n}{}USDT", "LONGER".repeat(n % 4))).collect();
+        for (id, name) in names.iter().enumerate() {
+            assert!(index.insert(&name.as_str().into(), Symbol::new(id).unwrap()));
+        }
+        let first_place = |name: &[u8]| index.first_place(pack(name), name.len()).0;
+        let places: Vec<usize> = names.iter().map(|name| first_place(name.as_bytes())).collect();
+        let find = |place, name: &str| index.find_packed_at(place, pack(name.as_bytes()), name.as_bytes());
+        let mut at_once = 0;
+        for (id, name) in names.iter().enumerate() {
+            at_once += usize::from(index.slots[places[id]].is_of(pack(name.as_bytes()), name.len()));
+            for place in [0, places[id], places[(id + 1) % places.len()], usize::MAX] {
+                assert_eq!(find(place, name).map(|(symbol, _)| symbol.index()), Some(id), "{name} from {place}");
+            }
+        }
+        // Half of them are longer than a slot has room for.
+        assert!((150..=200).contains(&at_once), "{at_once} at their first place");
+        for place in [0, places[0], usize::MAX] {
+            assert_eq!([find(place, "NONE"), find(place, "")], [None; 2]);
+        }
     }
 
     #[test]

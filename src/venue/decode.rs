@@ -239,16 +239,23 @@ impl HotSymbols {
         self.index[venue.index()].find(name)
     }
 
-    /// Where [`Self::find_packed`] looks first.
+    /// Where a name's probe starts, see [`SymbolIndex::first_place`].
     #[inline(always)]
-    pub(super) fn first_place(&self, venue: Venue, key: u128, length: usize) -> &SymbolPlace {
+    pub(super) fn first_place(&self, venue: Venue, key: u128, length: usize) -> (usize, &SymbolPlace) {
         self.index[venue.index()].first_place(key, length)
     }
 
-    /// [`Self::find`] for a name whose first sixteen bytes are at hand, with the symbol's scales of price and quantity.
-    #[inline]
-    pub(super) fn find_packed(&self, venue: Venue, key: u128, name: &[u8]) -> Option<(Symbol, (u8, u8))> {
-        self.index[venue.index()].find_packed(key, name)
+    /// [`Self::find`] for a name whose first sixteen bytes are at hand, with the symbol's scales of price and quantity; soonest
+    /// where it is at the first place that was asked for.
+    #[inline(always)]
+    pub(super) fn find_packed_at(
+        &self,
+        venue: Venue,
+        first_place: usize,
+        key: u128,
+        name: &[u8],
+    ) -> Option<(Symbol, (u8, u8))> {
+        self.index[venue.index()].find_packed_at(first_place, key, name)
     }
 }
 

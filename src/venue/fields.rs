@@ -28,6 +28,8 @@ pub(super) struct Context<'a, I = Portable> {
     pub(super) known: &'a Known<'a>,
     /// Bytes of the symbol's name, most probably; 0 where nothing says so.
     pub(super) name_length: usize,
+    /// Where the symbols' index most probably has it; 0 where nothing says so.
+    pub(super) place: usize,
 }
 
 /// A symbol and its scales, and how its numbers are read.
@@ -39,19 +41,49 @@ pub(super) struct Listed<I> {
     pub(super) qty_scale: u8,
 }
 
-impl<I: Isa> Context<'_, I> {
+impl<'c, I: Isa> Context<'c, I> {
+    /// Of a message of which nothing is known yet.
+    #[inline(always)]
+    pub(super) fn new(isa: I, known: &'c Known<'c>) -> Self {
+        Self { isa, known, name_length: 0, place: 0 }
+    }
+
+    /// The symbol of the name in a slot.
+    #[inline(always)]
+    pub(super) fn listed_in(
+        &self,
+        slots: &Slots<'_>,
+        slot: usize,
+        field: &'static str,
+    ) -> Result<Listed<I>, DecodeError> {
+        self.listed_at(slots.place, slots.number(slot), field)
+    }
+
     /// The symbol of this name.
     #[inline(always)]
     pub(super) fn listed(&self, name: Number<'_>, field: &'static str) -> Result<Listed<I>, DecodeError> {
-        let found = self.known.symbols.find_packed(self.known.venue, name.key(self.isa), name.text());
+        self.listed_at(self.place, name, field)
+    }
+
+    #[inline(always)]
+    fn listed_at(&self, place: usize, name: Number<'_>, field: &'static str) -> Result<Listed<I>, DecodeError> {
+        let found = self.known.symbols.find_packed_at(self.known.venue, place, name.key(self.isa), name.text());
         let (symbol, (price_scale, qty_scale)) = found.ok_or(DecodeError::new(Reason::UnknownSymbol, field))?;
         Ok(Listed { isa: self.isa, symbol, price_scale, qty_scale })
     }
 
-    /// Asks for what [`Self::listed`] will look at, so that it is near by then.
+    /// Where [`Self::listed_in`] is to look first for this name, and asks for that, so that it is near by then.
     #[inline(always)]
-    pub(super) fn fetch(&self, name: Number<'_>) {
-        self.isa.fetch_one(self.known.symbols.first_place(self.known.venue, name.key(self.isa), name.text().len()));
+    pub(super) fn fetch(&self, name: Number<'_>) -> usize {
+        if self.place != 0 { self.place } else { self.fetch_key(name.key(self.isa), name.text().len()) }
+    }
+
+    /// The same for a name of this length whose first sixteen bytes these are.
+    #[inline(always)]
+    pub(super) fn fetch_key(&self, key: u128, length: usize) -> usize {
+        let (at, place) = self.known.symbols.first_place(self.known.venue, key, length);
+        self.isa.fetch_one(place);
+        at
     }
 
     /// What every event carries.

@@ -85,9 +85,12 @@ pub(super) trait Reader<'a> {
         0
     }
 
-    /// The symbol's name was walked over: what is known of it can be asked for while the rest is walked. Changes nothing.
+    /// The symbol's name was walked over: what is known of it can be asked for while the rest is walked. Where the symbols'
+    /// index is to be looked at first; 0 where nothing says so.
     #[inline(always)]
-    fn named(&self, _name: Number<'a>) {}
+    fn named(&self, _name: Number<'a>) -> usize {
+        0
+    }
 
     /// Whether the slots have what [`Self::nested`] and [`Self::levels`] need of them.
     #[inline(always)]
@@ -135,8 +138,8 @@ macro_rules! reader {
             }
 
             #[inline(always)]
-            fn named(&self, name: $crate::venue::number::Number<'a>) {
-                self.context.fetch(name);
+            fn named(&self, name: $crate::venue::number::Number<'a>) -> usize {
+                self.context.fetch(name)
             }
 
             #[inline(always)]
@@ -167,8 +170,8 @@ macro_rules! reader {
             }
 
             #[inline(always)]
-            fn named(&self, name: $crate::venue::number::Number<'a>) {
-                self.context.fetch(name);
+            fn named(&self, name: $crate::venue::number::Number<'a>) -> usize {
+                self.context.fetch(name)
             }
 
             #[inline(always)]
@@ -202,8 +205,8 @@ macro_rules! reader {
             }
 
             #[inline(always)]
-            fn named(&self, name: $crate::venue::number::Number<'a>) {
-                self.context.fetch(name);
+            fn named(&self, name: $crate::venue::number::Number<'a>) -> usize {
+                self.context.fetch(name)
             }
 
             #[inline(always)]
@@ -393,7 +396,7 @@ pub(super) fn step<'a, S: Shape, const SLOT: usize, R: Reader<'a>>(
         }
         Kind::Symbol => {
             let name = cursor.text_of(reader.isa(), reader.name_length())?;
-            reader.named(name);
+            slots.place = reader.named(name);
             slots.set_number(SLOT, name);
             Some(())
         }

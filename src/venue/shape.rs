@@ -326,6 +326,8 @@ pub(super) struct Slots<'a> {
     pub(super) present: u32,
     /// True if the object had a member that the engine does not carry, and that is not `null`.
     pub(super) has_other: bool,
+    /// Where the symbols' index is to be looked at first for the symbol's name; 0 where nothing says so.
+    pub(super) place: usize,
     /// The members whose integer was written.
     with_int: u32,
     /// The members whose number was.
@@ -347,6 +349,7 @@ impl<'a> Slots<'a> {
         Self {
             present: 0,
             has_other: false,
+            place: 0,
             with_int: 0,
             with_number: 0,
             with_more: 0,

@@ -21,7 +21,7 @@ fn taker(is_buyer_maker: u64) -> Side {
 
 #[inline(always)]
 pub(super) fn build_trade<I: Isa>(slots: &Slots<'_>, context: &Context<'_, I>) -> Result<Trade, DecodeError> {
-    let listed = context.listed(slots.number(trade::SYMBOL), "s")?;
+    let listed = context.listed_in(slots, trade::SYMBOL, "s")?;
     let event_time = slot_time(slots, trade::EVENT_TIME, "E")?;
     let matching_time = slot_time(slots, trade::TRADE_TIME, "T")?;
     let numbers = (slots.number(trade::PRICE), slots.number(trade::QTY));
@@ -41,7 +41,7 @@ pub(super) fn build_trade<I: Isa>(slots: &Slots<'_>, context: &Context<'_, I>) -
 
 #[inline(always)]
 pub(super) fn build_quote<I: Isa>(slots: &Slots<'_>, context: &Context<'_, I>) -> Result<Quote, DecodeError> {
-    let listed = context.listed(slots.number(quote::SYMBOL), "s")?;
+    let listed = context.listed_in(slots, quote::SYMBOL, "s")?;
     let event_time = slot_time(slots, quote::EVENT_TIME, "E")?;
     let matching_time = slot_time(slots, quote::MATCHING_TIME, "T")?;
     let bid = (slots.number(quote::BID_PRICE), slots.number(quote::BID_QTY));
@@ -58,7 +58,7 @@ pub(super) fn build_quote<I: Isa>(slots: &Slots<'_>, context: &Context<'_, I>) -
 
 #[inline(always)]
 pub(super) fn build_agg_trade<I: Isa>(slots: &Slots<'_>, context: &Context<'_, I>) -> Result<AggTrade, DecodeError> {
-    let listed = context.listed(slots.number(agg_trade::SYMBOL), "s")?;
+    let listed = context.listed_in(slots, agg_trade::SYMBOL, "s")?;
     let event_time = slot_time(slots, agg_trade::EVENT_TIME, "E")?;
     let matching_time = slot_time(slots, agg_trade::TRADE_TIME, "T")?;
     let qty_without_rpi = match slots.number(agg_trade::QTY_WITHOUT_RPI) {
@@ -95,7 +95,7 @@ fn set(
 
 #[inline(always)]
 pub(super) fn build_ticker<I: Isa>(slots: &Slots<'_>, context: &Context<'_, I>) -> Result<Ticker, DecodeError> {
-    let listed = context.listed(slots.number(ticker::SYMBOL), "s")?;
+    let listed = context.listed_in(slots, ticker::SYMBOL, "s")?;
     let event_time = slot_time(slots, ticker::EVENT_TIME, "E")?;
     let mut event = Ticker::unknown(context.meta(listed, event_time, None));
     let mut fields = TickerFields::LAST_PRICE | TickerFields::LAST_QTY | TickerFields::TRADE_COUNT;
@@ -125,7 +125,7 @@ pub(super) fn build_ticker<I: Isa>(slots: &Slots<'_>, context: &Context<'_, I>) 
 
 #[inline(always)]
 pub(super) fn build_mini_ticker<I: Isa>(slots: &Slots<'_>, context: &Context<'_, I>) -> Result<Ticker, DecodeError> {
-    let listed = context.listed(slots.number(mini_ticker::SYMBOL), "s")?;
+    let listed = context.listed_in(slots, mini_ticker::SYMBOL, "s")?;
     let event_time = slot_time(slots, mini_ticker::EVENT_TIME, "E")?;
     let mut event = Ticker::unknown(context.meta(listed, event_time, None));
     let mut fields = TickerFields::LAST_PRICE;
@@ -226,7 +226,7 @@ pub(in crate::venue) fn interval(text: &[u8]) -> Option<KlineInterval> {
 
 #[inline(always)]
 pub(super) fn build_mark_price<I: Isa>(slots: &Slots<'_>, context: &Context<'_, I>) -> Result<MarkPrice, DecodeError> {
-    let listed = context.listed(slots.number(mark_price::SYMBOL), "s")?;
+    let listed = context.listed_in(slots, mark_price::SYMBOL, "s")?;
     let event_time = slot_time(slots, mark_price::EVENT_TIME, "E")?;
     Ok(MarkPrice {
         meta: context.meta(listed, event_time, None),
@@ -245,7 +245,7 @@ pub(super) fn build_liquidation<I: Isa>(
     slots: &Slots<'_>,
     context: &Context<'_, I>,
 ) -> Result<Liquidation, DecodeError> {
-    let listed = context.listed(slots.number(liquidation_order::SYMBOL), "s")?;
+    let listed = context.listed_in(slots, liquidation_order::SYMBOL, "s")?;
     let matching_time = slot_time(slots, liquidation_order::TRADE_TIME, "T")?;
     // The order sells what a long held: SELL, the first word, is a liquidated long.
     let position = if slots.int(liquidation_order::SIDE) == 0 { Side::Buy } else { Side::Sell };

@@ -117,7 +117,7 @@ impl Decoder {
             scratch.events.give(found, &scratch.levels, sink);
             return Ok(Decoded::Data(Tier::TwoAfterOne));
         }
-        let context = Context { isa: Portable, known, name_length: 0 };
+        let context = Context::new(Portable, known);
         self.decode_any(&mut message, &context, scratch, sink)
     }
 
@@ -334,7 +334,7 @@ impl Decoder {
     ) -> Result<(), DecodeError> {
         let levels_of_stream = partial_levels(stream)?;
         let (slots, order) = document.filled(node, depth::MEMBERS)?;
-        let listed = context.listed(slots.number(depth::SYMBOL), "s")?;
+        let listed = context.listed_in(&slots, depth::SYMBOL, "s")?;
         let event_time = slot_time(&slots, depth::EVENT_TIME, "E")?;
         let matching_time = slot_time(&slots, depth::MATCHING_TIME, "T")?;
         let (bids, asks) =

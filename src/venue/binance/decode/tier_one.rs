@@ -64,7 +64,7 @@ impl Work for Scan<'_> {
         } else if let Some(raw_stream) = self.raw_stream {
             stream = raw_stream.as_bytes();
         }
-        let context = Context { isa, known: self.known, name_length };
+        let context = Context { name_length, ..Context::new(isa, self.known) };
         let walk = &mut Walk { scan: self, context: &context, at: padded.len() - cursor.ahead(), is_wrapped, stream };
         let expected = match expected_by_start(cursor.rest()) {
             Some(expected) => expected,
@@ -78,7 +78,7 @@ impl<'s> Scan<'s> {
     /// Tier two, of the same shapes: a wrapper begins with its `stream`, all else may stand anywhere.
     #[inline(always)]
     fn run_any_order<I: Isa>(&mut self, isa: I) -> Option<Found> {
-        let context = Context { isa, known: self.known, name_length: 0 };
+        let context = Context::new(isa, self.known);
         let padded = self.padded;
         let mut cursor = Cursor::new(padded);
         let (is_wrapped, stream) = match wrapped_stream(isa, &mut cursor)? {
@@ -309,8 +309,8 @@ impl<'a, I: Isa> Reader<'a> for DepthReader<'_, '_, I> {
     }
 
     #[inline(always)]
-    fn named(&self, name: Number<'a>) {
-        self.context.fetch(name);
+    fn named(&self, name: Number<'a>) -> usize {
+        self.context.fetch(name)
     }
 
     #[inline(always)]
@@ -328,7 +328,7 @@ impl<'a, I: Isa> Reader<'a> for DepthReader<'_, '_, I> {
     fn levels(&mut self, slot: usize, slots: &Slots<'a>, cursor: &mut Cursor<'a>) -> Option<()> {
         let listed = match self.listed {
             Some(listed) => listed,
-            None => self.context.listed(slots.number(depth::SYMBOL), "s").ok()?,
+            None => self.context.listed_in(slots, depth::SYMBOL, "s").ok()?,
         };
         self.listed = Some(listed);
         self.sides.read(usize::from(slot == depth::ASKS), listed, cursor)

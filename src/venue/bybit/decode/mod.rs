@@ -116,7 +116,7 @@ impl Decoder {
             scratch.events.give(found, &scratch.levels, sink);
             return Ok(Decoded::Data(Tier::TwoAfterOne));
         }
-        let context = Context { isa: Portable, known, name_length: 0 };
+        let context = Context::new(Portable, known);
         self.decode_any(&mut message, &context, scratch, sink)
     }
 
@@ -315,9 +315,22 @@ fn split_at_point(text: &[u8]) -> (&[u8], &[u8]) {
     }
 }
 
+/// [`depth_of`] of a book's topic. The depths that the venue has are compared, not parsed.
+#[inline(always)]
+fn book_depth(topic: &[u8]) -> Option<u16> {
+    let rest = topic.strip_prefix(b"orderbook.")?;
+    match rest {
+        [b'5', b'0', b'.', ..] => Some(50),
+        [b'2', b'0', b'0', b'.', ..] => Some(200),
+        [b'5', b'0', b'0', b'.', ..] => Some(500),
+        [b'1', b'0', b'0', b'0', b'.', ..] => Some(1_000),
+        _ => depth_of(rest),
+    }
+}
+
 /// Levels a side by what stands behind a topic's `orderbook.`: `50.BTCUSDT`. A topic that ends in its number may have been cut
 /// short, and is none.
-#[inline(always)]
+#[cold]
 fn depth_of(rest: &[u8]) -> Option<u16> {
     let (depth, _) = split_at_point(rest);
     let levels = parse_uint(depth).and_then(|levels| u16::try_from(levels).ok())?;
@@ -361,7 +374,7 @@ fn must_be_snapshot(outer: &Slots<'_>, topic: &[u8]) -> Result<(), DecodeError> 
 /// A trade, but for its event time, which stands in the envelope.
 #[inline(always)]
 fn build_trade<I: Isa>(slots: &Slots<'_>, context: &Context<'_, I>) -> Result<Trade, DecodeError> {
-    let listed = context.listed(slots.number(trade::SYMBOL), "s")?;
+    let listed = context.listed_in(slots, trade::SYMBOL, "s")?;
     let matching_time = slot_time(slots, trade::TRADE_TIME, "T")?;
     let numbers = (slots.number(trade::PRICE), slots.number(trade::QTY));
     let Level { price, qty } = level_of(numbers, listed, ("p", "v"))?;
@@ -381,7 +394,7 @@ fn build_trade<I: Isa>(slots: &Slots<'_>, context: &Context<'_, I>) -> Result<Tr
 /// A quote, but for its times, which stand in the envelope.
 #[inline(always)]
 fn build_quote<I: Isa>(slots: &Slots<'_>, context: &Context<'_, I>) -> Result<Quote, DecodeError> {
-    let listed = context.listed(slots.number(quote::SYMBOL), "s")?;
+    let listed = context.listed_in(slots, quote::SYMBOL, "s")?;
     Ok(Quote {
         meta: context.meta(listed, None, None),
         bid: touch(slots, quote::BID, listed, "b")?,
@@ -407,7 +420,7 @@ fn read_book<S: Sink>(
     sink: &mut S,
 ) -> Result<Learned, DecodeError> {
     let (slots, order) = document.filled(data, book::MEMBERS)?;
-    let listed = context.listed(slots.number(book::SYMBOL), "s")?;
+    let listed = context.listed_in(&slots, book::SYMBOL, "s")?;
     let kind = match outer.int_if(envelope::TYPE) {
         Some(SNAPSHOT) => BookKind::Snapshot,
         Some(_) => BookKind::Delta,
@@ -462,7 +475,7 @@ pub(in crate::venue) fn interval(text: &[u8]) -> Option<KlineInterval> {
 
 #[inline(always)]
 fn build_liquidation<I: Isa>(slots: &Slots<'_>, context: &Context<'_, I>) -> Result<Liquidation, DecodeError> {
-    let listed = context.listed(slots.number(liquidation::SYMBOL), "s")?;
+    let listed = context.listed_in(slots, liquidation::SYMBOL, "s")?;
     let matching_time = slot_time(slots, liquidation::TIME, "T")?;
     Ok(Liquidation {
         meta: context.meta(listed, None, matching_time),
@@ -479,7 +492,7 @@ fn build_old_liquidation(
     event_time: Option<VenueTime>,
     context: &Context<'_>,
 ) -> Result<Liquidation, DecodeError> {
-    let listed = context.listed(slots.number(old_liquidation::SYMBOL), "symbol")?;
+    let listed = context.listed_in(slots, old_liquidation::SYMBOL, "symbol")?;
     let time_slot =
         if slots.has(old_liquidation::TIME) { old_liquidation::TIME } else { old_liquidation::UPDATED_TIME };
     let qty_slot = if slots.has(old_liquidation::QTY) { old_liquidation::QTY } else { old_liquidation::OLD_QTY };
@@ -504,7 +517,7 @@ fn build_ticker<I: Isa>(
     tickers: &Tickers,
     is_snapshot: bool,
 ) -> Result<(Symbol, Ticker), DecodeError> {
-    let listed = context.listed(slots.number(shapes::ticker::SYMBOL), "symbol")?;
+    let listed = context.listed_in(slots, shapes::ticker::SYMBOL, "symbol")?;
     let merged = tickers.merged(slots, is_snapshot, context.meta(listed, None, None), listed)?;
     Ok((listed.symbol, merged))
 }

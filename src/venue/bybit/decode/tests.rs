@@ -25,6 +25,31 @@ fn good(bench: &mut Bench, message: &str, tier: Tier) -> Vec<Event> {
 }
 
 #[test]
+fn a_depth_that_the_venue_has_is_read_as_any_other() {
+    let depths = (0..=1_100).chain([65_535, 65_536]).map(|depth| depth.to_string());
+    for depth in depths.chain(["", "050", "0050", "5", "50x", "2000", "10000", "+50", "50 "].map(str::to_owned)) {
+        for behind in ["", ".", ".BTCUSDT", ".50.BTCUSDT"] {
+            let topic = format!("orderbook.{depth}{behind}");
+            let expected = super::depth_of(&topic.as_bytes()["orderbook.".len()..]);
+            assert_eq!(super::book_depth(topic.as_bytes()), expected, "{topic}");
+        }
+    }
+    assert_eq!(super::book_depth(b"orderbook.50.BTCUSDT"), Some(50));
+    for topic in ["", "orderbook", "orderbook.", "orderbooks.50.BTCUSDT", "Orderbook.50.BTCUSDT"] {
+        assert_eq!(super::book_depth(topic.as_bytes()), None, "{topic}");
+    }
+}
+
+#[test]
+fn a_message_is_of_the_symbol_that_its_data_names_whatever_its_topic_ends_with() {
+    let expected = good(&mut linear(), TRADES, Tier::One);
+    for name in ["ETHUSDT", "BTCUSDC", "btcusdt", "", "X", "BTCUSDTBTCUSDTBTCUSDT", "B.BTCUSDT"] {
+        let message = TRADES.replace("publicTrade.BTCUSDT", &format!("publicTrade.{name}"));
+        assert_eq!(good(&mut linear(), &message, Tier::One), expected, "{name}");
+    }
+}
+
+#[test]
 fn all_trades_of_a_message_are_read_at_tier_one() {
     let events = good(&mut linear(), TRADES, Tier::One);
     let [Event::Trade(first), Event::Trade(second)] = &events[..] else { panic!("{events:?}") };

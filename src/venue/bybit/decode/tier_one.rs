@@ -11,13 +11,14 @@ use crate::venue::any_order;
 use crate::venue::cursor::Cursor;
 use crate::venue::decode::{Events, Found, KLINE_COUNT_MAX, LIQUIDATION_COUNT_MAX, TRADE_COUNT_MAX};
 use crate::venue::fields::{Context, Known, LevelScratch, Listed, slot_time};
-use crate::venue::isa::{Isa, Work};
+use crate::venue::isa::{Isa, WINDOW, Work};
 use crate::venue::levels::{BookHead, Sides};
+use crate::venue::number::Number;
 use crate::venue::scan::{Apart, End, Reader, expect, messages, reader};
 use crate::venue::shape::{Expectation, Shape, Slots};
 
 use super::{
-    Orders, add_envelope, book_ids, build_kline, build_liquidation, build_quote, build_ticker, build_trade, depth_of,
+    Orders, add_envelope, book_depth, book_ids, build_kline, build_liquidation, build_quote, build_ticker, build_trade,
     split_at_point, trades_time,
 };
 
@@ -48,7 +49,7 @@ impl Work for Scan<'_> {
 
     #[inline(always)]
     fn run<I: Isa>(&mut self, isa: I) -> Option<Found> {
-        let context = Context { isa, known: self.known, name_length: 0 };
+        let context = Context::new(isa, self.known);
         let padded = self.padded;
         isa.fetch(padded);
         let expected = if const { I::IS_ANY_ORDER } {
@@ -80,18 +81,18 @@ struct Walk<'w, 's, I> {
 messages! {
     Trades |walk| -> Trades {
         let Walk { scan: Scan { orders, padded, behind, events, .. }, context } = walk;
-        let reader = &mut TradesReader { context, events: &mut events.trades, order: &mut orders.trade };
+        let reader = &mut TradesReader { context, padded, events: &mut events.trades, order: &mut orders.trade };
         expect::<EnvelopeShape, _>(&mut orders.trades, Cursor::new(padded), End::whole(*behind), reader)?;
     }
     Quotes |walk| -> Quote {
         let Walk { scan: Scan { orders, padded, behind, events, .. }, context } = walk;
-        let reader = &mut QuoteReader { context, order: &mut orders.quote, place: &mut events.quote };
+        let reader = &mut QuoteReader { context, padded, order: &mut orders.quote, place: &mut events.quote };
         expect::<EnvelopeShape, _>(&mut orders.quotes, Cursor::new(padded), End::whole(*behind), reader)?;
     }
     Books |walk| -> Book {
         let Walk { scan: Scan { orders, padded, behind, levels, events, .. }, context } = walk;
         let (sides, place) = (Sides::new(levels), &mut events.book);
-        let reader = &mut BookReader { context, sides, order: &mut orders.book, place };
+        let reader = &mut BookReader { context, padded, sides, order: &mut orders.book, place };
         expect::<EnvelopeShape, _>(&mut orders.books, Cursor::new(padded), End::whole(*behind), reader)?;
     }
     TickerChanges |walk| -> Ticker {
@@ -104,13 +105,13 @@ messages! {
     }
     Klines |walk| -> Klines {
         let Walk { scan: Scan { orders, padded, behind, events, .. }, context } = walk;
-        let reader = &mut KlinesReader { context, events: &mut events.klines, order: &mut orders.candle };
+        let reader = &mut KlinesReader { context, padded, events: &mut events.klines, order: &mut orders.candle };
         expect::<KlineEnvelopeShape, _>(&mut orders.klines, Cursor::new(padded), End::whole(*behind), reader)?;
     }
     Liquidations |walk| -> Liquidations {
         let Walk { scan: Scan { orders, padded, behind, events, .. }, context } = walk;
         let events = &mut events.liquidations;
-        let reader = &mut LiquidationsReader { context, events, order: &mut orders.liquidation };
+        let reader = &mut LiquidationsReader { context, padded, events, order: &mut orders.liquidation };
         expect::<EnvelopeShape, _>(&mut orders.liquidations, Cursor::new(padded), End::whole(*behind), reader)?;
     }
 }
@@ -212,15 +213,26 @@ fn walk_array<'a, S: Shape, R: Reader<'a>>(
     }
 }
 
-/// With the length of the symbol's name, which the topic ends with.
+/// With what the topic says of the symbol's name, which it ends with. `padded` is the message that the topic is a part of.
 #[inline(always)]
-fn of_topic<'c, I: Isa>(context: &Context<'c, I>, outer: &Slots<'_>) -> Context<'c, I> {
-    Context { name_length: outer.number(envelope::TOPIC).length_behind(context.isa, b'.'), ..*context }
+fn of_topic<'c, I: Isa>(context: &Context<'c, I>, outer: &Slots<'_>, padded: &[u8]) -> Context<'c, I> {
+    let topic = outer.number(envelope::TOPIC);
+    let name_length = topic.length_behind(context.isa, b'.');
+    let end = (topic.text().as_ptr().addr() + topic.text().len()).wrapping_sub(padded.as_ptr().addr());
+    let window = padded.get(end.wrapping_sub(name_length)..).and_then(<[u8]>::first_chunk);
+    let place = match window {
+        Some(window) if matches!(name_length, 1..=WINDOW) => {
+            context.fetch_key(context.isa.key(window, name_length), name_length)
+        }
+        _ => 0,
+    };
+    Context { name_length, place, ..*context }
 }
 
 /// A quote message.
 struct QuoteReader<'s, 'c, I> {
     context: &'s Context<'c, I>,
+    padded: &'s [u8],
     order: &'s mut Expectation,
     place: &'s mut Option<Quote>,
 }
@@ -241,7 +253,8 @@ impl<'a, I: Isa> Reader<'a> for QuoteReader<'_, '_, I> {
 
     #[inline(always)]
     fn nested(&mut self, outer: &Slots<'a>, cursor: &mut Cursor<'a>) -> Option<()> {
-        let reader = &mut QuoteDataReader { context: &of_topic(self.context, outer), place: self.place };
+        let context = &of_topic(self.context, outer, self.padded);
+        let reader = &mut QuoteDataReader { context, place: self.place };
         let (_, ahead) = expect::<QuoteShape, _>(self.order, *cursor, End::Open, reader)?;
         *cursor = ahead;
         Some(())
@@ -256,6 +269,7 @@ impl<'a, I: Isa> Reader<'a> for QuoteReader<'_, '_, I> {
 /// A book message.
 struct BookReader<'s, 'c, I> {
     context: &'s Context<'c, I>,
+    padded: &'s [u8],
     sides: Sides<'s>,
     order: &'s mut Expectation,
     place: &'s mut Option<BookHead>,
@@ -278,7 +292,7 @@ impl<'a, I: Isa> Reader<'a> for BookReader<'_, '_, I> {
     #[inline(always)]
     fn nested(&mut self, outer: &Slots<'a>, cursor: &mut Cursor<'a>) -> Option<()> {
         let (sides, place) = (&mut self.sides, &mut *self.place);
-        let context = &of_topic(self.context, outer);
+        let context = &of_topic(self.context, outer, self.padded);
         let reader = &mut BookDataReader { context, sides, listed: None, place };
         let (_, ahead) = expect::<BookShape, _>(self.order, *cursor, End::Open, reader)?;
         *cursor = ahead;
@@ -288,11 +302,7 @@ impl<'a, I: Isa> Reader<'a> for BookReader<'_, '_, I> {
     #[inline(always)]
     fn build(&mut self, slots: &Slots<'a>) -> Option<()> {
         let head = self.place.as_mut()?;
-        let (channel, rest) = split_at_point(slots.text(envelope::TOPIC));
-        let depth = depth_of(rest)?;
-        if channel != b"orderbook" || depth == 1 {
-            return None;
-        }
+        let depth = book_depth(slots.text(envelope::TOPIC)).filter(|&depth| depth != 1)?;
         head.kind = if slots.int_if(envelope::TYPE)? == SNAPSHOT { BookKind::Snapshot } else { BookKind::Delta };
         head.depth = depth;
         head.meta.event_time = slot_time(slots, envelope::TIME, "ts").ok()?;
@@ -324,6 +334,11 @@ impl<'a, I: Isa> Reader<'a> for BookDataReader<'_, '_, '_, I> {
     }
 
     #[inline(always)]
+    fn named(&self, name: Number<'a>) -> usize {
+        self.context.fetch(name)
+    }
+
+    #[inline(always)]
     fn restart(&mut self) {
         self.sides.restart();
         self.listed = None;
@@ -338,7 +353,7 @@ impl<'a, I: Isa> Reader<'a> for BookDataReader<'_, '_, '_, I> {
     fn levels(&mut self, slot: usize, slots: &Slots<'a>, cursor: &mut Cursor<'a>) -> Option<()> {
         let listed = match self.listed {
             Some(listed) => listed,
-            None => self.context.listed(slots.number(book::SYMBOL), "s").ok()?,
+            None => self.context.listed_in(slots, book::SYMBOL, "s").ok()?,
         };
         self.listed = Some(listed);
         self.sides.read(usize::from(slot == book::ASKS), listed, cursor)
@@ -414,6 +429,7 @@ macro_rules! array_reader {
     ($name:ident of $event:ty: $shape:ty, |$this:ident, $outer:ident| $element:expr, |$slots:ident| $time:expr) => {
         struct $name<'s, 'c, I> {
             context: &'s Context<'c, I>,
+            padded: &'s [u8],
             events: &'s mut Vec<$event>,
             order: &'s mut Expectation,
         }
@@ -455,17 +471,17 @@ macro_rules! array_reader {
 }
 
 array_reader!(TradesReader of Trade: TradeShape,
-    |this, outer| TradeReader { context: &of_topic(this.context, outer), events: this.events },
+    |this, outer| TradeReader { context: &of_topic(this.context, outer, this.padded), events: this.events },
     |slots| trades_time(slots).ok());
 array_reader!(KlinesReader of Kline: CandleShape,
     |this, outer| CandleReader {
-        context: this.context,
+        context: &of_topic(this.context, outer, this.padded),
         events: this.events,
         name: split_at_point(split_at_point(outer.text(envelope::TOPIC)).1).1,
     },
     |slots| time_of(slots, b"kline"));
 array_reader!(LiquidationsReader of Liquidation: LiquidationShape,
-    |this, _outer| LiquidationReader { context: this.context, events: this.events },
+    |this, outer| LiquidationReader { context: &of_topic(this.context, outer, this.padded), events: this.events },
     |slots| time_of(slots, b"allLiquidation"));
 
 /// The event time of a message of this channel.
