@@ -103,6 +103,11 @@ impl<I: Isa> Isa for AnyOrder<I> {
     }
 
     #[inline(always)]
+    fn grids(self, windows: [&[u8; WINDOW]; 2], ends: [NumberEnds; 2], scales: (u8, u8)) -> Option<[i64; 2]> {
+        self.0.grids(windows, ends, scales)
+    }
+
+    #[inline(always)]
     fn key(self, window: &[u8; WINDOW], length: usize) -> u128 {
         self.0.key(window, length)
     }

@@ -141,7 +141,12 @@ pub(super) fn level_of<I: Isa>(
     listed: Listed<I>,
     (price_field, qty_field): (&'static str, &'static str),
 ) -> Result<Level, DecodeError> {
-    Ok(Level { price: price(price_number, listed, price_field)?, qty: qty(qty_number, listed, qty_field)? })
+    let scales = (listed.price_scale, listed.qty_scale);
+    match Number::grids([price_number, qty_number], listed.isa, scales) {
+        Ok([price, qty]) => Ok(Level { price: Price::from_mantissa(price), qty: Qty::from_mantissa(qty) }),
+        Err((0, error)) => Err(DecodeError::value(error, price_field)),
+        Err((_, error)) => Err(DecodeError::value(error, qty_field)),
+    }
 }
 
 /// The best level in a [`super::shape::Kind::Touch`]; zeros for an empty side.

@@ -3,6 +3,7 @@
 use super::cursor::Cursor;
 use super::fields::{LevelScratch, Listed};
 use super::isa::Isa;
+use super::number::Number;
 use crate::market::{BookKind, BookUpdate, Level, Meta, Price, Qty, SequenceIds};
 
 /// A list that was read.
@@ -47,8 +48,8 @@ pub(super) fn forward_level(isa: impl Isa, padded: &[u8], scales: (u8, u8), leve
     cursor.literal(b",\"")?;
     let qty = cursor.number(isa)?;
     cursor.literal(b"]")?;
-    level.price = Price::from_mantissa(price.grid(isa, scales.0).ok()?);
-    level.qty = Qty::from_mantissa(qty.unsigned_grid(isa, scales.1).ok()?);
+    let [price, qty] = Number::grids([price, qty], isa, scales).ok()?;
+    *level = Level { price: Price::from_mantissa(price), qty: Qty::from_mantissa(qty) };
     Some(padded.len() - cursor.ahead())
 }
 

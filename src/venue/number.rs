@@ -88,6 +88,21 @@ impl<'a> Number<'a> {
         }
     }
 
+    /// [`Self::grid`] of a price and [`Self::unsigned_grid`] of a quantity, at these scales of theirs.
+    ///
+    /// # Errors
+    /// The price's, with 0; or the quantity's, with 1.
+    #[inline(always)]
+    pub(super) fn grids(numbers: [Self; 2], isa: impl Isa, scales: (u8, u8)) -> Result<[i64; 2], (usize, ValueError)> {
+        if let [Some(first), Some(second)] = numbers.map(|number| number.window)
+            && let ends = numbers.map(|Self { whole, text, .. }| NumberEnds { whole, end: text.len() })
+            && let Some(mantissas) = isa.grids([first, second], ends, scales)
+        {
+            return Ok(mantissas);
+        }
+        parse_both(numbers.map(|number| number.text), scales)
+    }
+
     /// What the quick way makes of it: it takes no sign, so this is never below zero.
     #[inline(always)]
     fn common_grid(self, isa: impl Isa, scale: u8) -> Option<i64> {
@@ -119,6 +134,13 @@ fn parse_decimal(text: &[u8]) -> Result<Decimal, ValueError> {
 #[inline(never)]
 fn parse_unread(text: &[u8], scale: u8) -> Result<i64, ValueError> {
     parse_grid(text, scale)
+}
+
+/// Out of line, as [`parse_unread`].
+#[inline(never)]
+fn parse_both([price, qty]: [&[u8]; 2], scales: (u8, u8)) -> Result<[i64; 2], (usize, ValueError)> {
+    let price = parse_unread(price, scales.0).map_err(|error| (0, error))?;
+    Ok([price, parse_unsigned(qty, scales.1).map_err(|error| (1, error))?])
 }
 
 /// Out of line, as [`parse_unread`].

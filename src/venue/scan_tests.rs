@@ -67,6 +67,11 @@ impl<I: Isa> Ask for Asked<I> {
             assert_eq!(foretold.map(Number::text), text.map(Number::text), "whatever length it is said to have");
             assert!(text.is_none() || other.ahead() == cursor.ahead());
         }
+        for byte in *b"\"@." {
+            let window = start.rest().first_chunk::<WINDOW>().unwrap();
+            let marks = (0..WINDOW).filter(|&at| window[at] == byte).fold(0, |marks, at| marks | 1 << at);
+            assert_eq!(self.0.marks(window, byte), marks);
+        }
         let mut behind_id = start;
         assert_eq!(behind_id.id(self.0).map(Number::text), text.map(Number::text), "so is an id");
         let text = text?;
@@ -99,7 +104,16 @@ impl<I: Isa> Ask for Asked<I> {
     fn grid(&self, number: Number<'_>, scale: u8) -> Result<i64, crate::market::ValueError> {
         let decimal = crate::market::Decimal::parse(number.text());
         assert_eq!(number.decimal(self.0), decimal);
-        number.grid(self.0, scale)
+        let price = number.grid(self.0, scale);
+        // Both at once are each of them alone, wherever the other one stands.
+        const OTHER: &[u8; WINDOW] = b"12.34\"9.99999999";
+        let other = Number::new(OTHER, self.0.quoted_ends(OTHER)).unwrap();
+        let [behind, before] = [(number, other, (scale, 2)), (other, number, (2, scale))]
+            .map(|(price, qty, scales)| Number::grids([price, qty], self.0, scales));
+        assert_eq!(behind, price.clone().map(|price| [price, 1_234]).map_err(|error| (0, error)));
+        let qty = number.unsigned_grid(self.0, scale);
+        assert_eq!(before, qty.map(|qty| [1_234, qty]).map_err(|error| (1, error)));
+        price
     }
     fn skip_scalar(&self, cursor: &mut Cursor<'_>) -> Option<()> {
         cursor.skip_scalar(self.0)
@@ -266,8 +280,10 @@ fn a_string_that_is_not_plain_is_refused_wherever_the_byte_stands() {
 fn a_word_is_one_of_those_that_there_are_and_its_quote() {
     let read = |words: &'static [&'static str], text: &str| {
         let bytes = padded(text.as_bytes());
-        let mut cursor = Cursor::new(&bytes);
-        scan_word(words, &mut cursor).map(|position| (position, left(&cursor).to_vec()))
+        let [mut cursor, mut by_case] = [Cursor::new(&bytes); 2];
+        let word = scan_word(words, &mut cursor);
+        assert_eq!((scan_case(words, &mut by_case), left(&by_case)), (word, left(&cursor)), "with a branch or without");
+        word.map(|position| (position, left(&cursor).to_vec()))
     };
     const SIDES: &[&str] = &["Buy", "Sell"];
     assert_eq!(read(SIDES, "Buy\",\"v\""), Some((0, b",\"v\"".to_vec())));
@@ -324,8 +340,10 @@ fn an_id_ends_at_its_quote_and_is_plain_whatever_its_length() {
 fn a_bool_is_one_of_two_words() {
     let read = |text: &str| {
         let bytes = padded(text.as_bytes());
-        let mut cursor = Cursor::new(&bytes);
-        cursor.bool().map(|is_true| (is_true, left(&cursor).to_vec()))
+        let [mut cursor, mut by_flag] = [Cursor::new(&bytes); 2];
+        let is_true = cursor.bool();
+        assert_eq!((by_flag.flag(), left(&by_flag)), (is_true, left(&cursor)), "with a branch or without");
+        is_true.map(|is_true| (is_true, left(&cursor).to_vec()))
     };
     assert_eq!(read("true"), Some((true, vec![])));
     assert_eq!(read("false"), Some((false, vec![])));

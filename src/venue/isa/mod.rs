@@ -98,6 +98,13 @@ pub(super) trait Isa: Copy + std::fmt::Debug {
     /// scale together at most [`DIGIT_COUNT_MAX`]), which is no error.
     fn grid(self, window: &[u8; WINDOW], ends: NumberEnds, scale: u8) -> Option<i64>;
 
+    /// [`Self::grid`] of two numbers at two scales. `None` where it is `None` of one of them.
+    #[inline(always)]
+    fn grids(self, windows: [&[u8; WINDOW]; 2], ends: [NumberEnds; 2], scales: (u8, u8)) -> Option<[i64; 2]> {
+        let first = self.grid(windows[0], ends[0], scales.0)?;
+        Some([first, self.grid(windows[1], ends[1], scales.1)?])
+    }
+
     /// The first `length` bytes, zeros behind them.
     fn key(self, window: &[u8; WINDOW], length: usize) -> u128;
 

@@ -1,5 +1,6 @@
 //! The questions answered with SSE4.1; with AVX-512 too, but for lists of levels ([`avx512`]). Where that is here the same walk
-//! is compiled for AVX2, whose instructions have three operands: compiled for AVX-512 it is no sooner.
+//! is compiled for AVX2, whose instructions have three operands and take two windows at a time: compiled for AVX-512 it is no
+//! sooner.
 //!
 //! ```text
 //! "61837.63",...   where is the first point, where the first quote?
@@ -14,17 +15,22 @@ use super::avx512;
 use super::{DIGIT_COUNT_MAX, Isa, NumberEnds, TIME_DIGITS, WINDOW, Work};
 use crate::market::Level;
 use std::arch::x86_64::{
-    __m128i, _MM_HINT_T0, _mm_add_epi8, _mm_and_si128, _mm_andnot_si128, _mm_blend_epi16, _mm_blendv_epi8,
+    __m128i, __m256i, _MM_HINT_T0, _mm_add_epi8, _mm_and_si128, _mm_andnot_si128, _mm_blend_epi16, _mm_blendv_epi8,
     _mm_cmpeq_epi8, _mm_cmplt_epi8, _mm_cvtsi128_si64, _mm_loadu_si128, _mm_madd_epi16, _mm_maddubs_epi16,
     _mm_min_epu8, _mm_movemask_epi8, _mm_or_si128, _mm_packus_epi16, _mm_packus_epi32, _mm_prefetch, _mm_set1_epi8,
     _mm_set1_epi16, _mm_set1_epi32, _mm_shuffle_epi8, _mm_slli_si128, _mm_sub_epi8, _mm_subs_epu8, _mm_testz_si128,
+    _mm256_add_epi64, _mm256_and_si256, _mm256_andnot_si256, _mm256_castsi128_si256, _mm256_castsi256_si128,
+    _mm256_cmpeq_epi8, _mm256_cmpgt_epi8, _mm256_extracti128_si256, _mm256_inserti128_si256, _mm256_madd_epi16,
+    _mm256_maddubs_epi16, _mm256_movemask_epi8, _mm256_mul_epu32, _mm256_or_si256, _mm256_packus_epi32,
+    _mm256_set1_epi8, _mm256_set1_epi16, _mm256_set1_epi32, _mm256_set1_epi64x, _mm256_shuffle_epi8, _mm256_srli_epi64,
+    _mm256_sub_epi8, _mm256_subs_epu8, _mm256_testz_si256,
 };
 
 /// The CPU has SSE4.1.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::venue) struct Sse41(());
 
-/// The CPU has what [`super::Cpu::Avx512`] names, and SSE4.1.
+/// The CPU has what [`super::Cpu::Avx512`] names, AVX2 among it, and SSE4.1.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::venue) struct Avx512(Sse41);
 
@@ -266,6 +272,68 @@ fn grid(isa: Sse41, window: &[u8; WINDOW], ends: NumberEnds, scale: u8) -> Optio
     Some(sixteen(isa, digits).cast_signed())
 }
 
+/// What stands in two windows, the first one below.
+#[inline(always)]
+#[expect(clippy::multiple_unsafe_ops_per_block, reason = "one proof holds for all of them: the CPU has AVX2")]
+fn load_both(isa: Avx512, [first, second]: [&[u8; WINDOW]; 2]) -> __m256i {
+    // SAFETY: the CPU has it.
+    unsafe { _mm256_inserti128_si256::<1>(_mm256_castsi128_si256(load(isa.0, first)), load(isa.0, second)) }
+}
+
+/// [`grid`] of two numbers, each in its half of a register.
+#[inline(always)]
+#[expect(clippy::multiple_unsafe_ops_per_block, reason = "one proof holds for all of them: the CPU has AVX2")]
+fn grids(isa: Avx512, windows: [&[u8; WINDOW]; 2], ends: [NumberEnds; 2], scales: (u8, u8)) -> Option<[i64; 2]> {
+    let scales = [usize::from(scales.0), usize::from(scales.1)];
+    let kept = [ends[0].whole + scales[0], ends[1].whole + scales[1]];
+    for (ends, kept) in ends.into_iter().zip(kept) {
+        if kept > DIGIT_COUNT_MAX || ends.whole == 0 || ends.end - ends.whole == 1 {
+            return None;
+        }
+    }
+    let number = load_both(isa, ends.map(|ends| cut(&FIRST, WINDOW - ends.end)));
+    let steps = load_both(isa, kept.map(|kept| cut(&STEPS, kept)));
+    let decimals = load_both(isa, scales.map(|scale| cut(&LAST, scale)));
+    let kept_bytes = load_both(isa, kept.map(|kept| cut(&FIRST, DIGIT_COUNT_MAX - kept)));
+    // SAFETY: the CPU has it.
+    let (digits, wrong) = unsafe {
+        let values = _mm256_sub_epi8(load_both(isa, windows), _mm256_set1_epi8(b'0'.cast_signed()));
+        let values = _mm256_and_si256(values, number);
+        let digits = _mm256_shuffle_epi8(values, _mm256_sub_epi8(steps, decimals));
+        let excess = _mm256_andnot_si256(kept_bytes, values);
+        let above_nine = _mm256_subs_epu8(digits, _mm256_set1_epi8(9));
+        (digits, _mm256_or_si256(excess, above_nine))
+    };
+    // SAFETY: as above.
+    if unsafe { _mm256_testz_si256(wrong, wrong) } == 0 {
+        return None;
+    }
+    // SAFETY: as above.
+    Some(unsafe {
+        let twos = _mm256_maddubs_epi16(digits, _mm256_set1_epi16(0x010a));
+        let fours = _mm256_madd_epi16(twos, _mm256_set1_epi32(0x0001_0064));
+        let eights = _mm256_madd_epi16(_mm256_packus_epi32(fours, fours), _mm256_set1_epi32(0x0001_2710));
+        let upper = _mm256_mul_epu32(eights, _mm256_set1_epi64x(100_000_000));
+        let mantissas = _mm256_add_epi64(upper, _mm256_srli_epi64::<32>(eights));
+        let second = _mm256_extracti128_si256::<1>(mantissas);
+        [_mm_cvtsi128_si64(_mm256_castsi256_si128(mantissas)), _mm_cvtsi128_si64(second)]
+    })
+}
+
+/// One bit for each byte of two windows that no plain string has, the first window's the lowest.
+#[inline(always)]
+#[expect(clippy::multiple_unsafe_ops_per_block, reason = "one proof holds for all of them: the CPU has AVX2")]
+fn not_plain_of_both(isa: Avx512, windows: [&[u8; WINDOW]; 2]) -> u32 {
+    let both = load_both(isa, windows);
+    // SAFETY: the CPU has it. As signed bytes, what is not ASCII lies below the space too.
+    unsafe {
+        let quotes = _mm256_cmpeq_epi8(both, _mm256_set1_epi8(b'"'.cast_signed()));
+        let backslashes = _mm256_cmpeq_epi8(both, _mm256_set1_epi8(b'\\'.cast_signed()));
+        let low = _mm256_cmpgt_epi8(_mm256_set1_epi8(b' '.cast_signed()), both);
+        _mm256_movemask_epi8(_mm256_or_si256(_mm256_or_si256(quotes, backslashes), low)).cast_unsigned()
+    }
+}
+
 #[inline(always)]
 fn key(isa: Sse41, window: &[u8; WINDOW], length: usize) -> u128 {
     // SAFETY: the CPU has it.
@@ -323,7 +391,7 @@ fn uuid(isa: Sse41, text: &[u8; UUID_BYTES]) -> Option<u128> {
 }
 
 macro_rules! isa {
-    ($($proof:ty, $run:ident: |$isa:ident| $sse41:expr),*) => {
+    ($($proof:ty, $run:ident: |$isa:ident| $sse41:expr, { $($own:item)* })*) => {
         $(impl Isa for $proof {
             // Not for the instructions itself, so that the compiler leaves what is behind it apart.
             #[inline(never)]
@@ -348,13 +416,6 @@ macro_rules! isa {
             fn plain_end(self, window: &[u8; WINDOW]) -> usize {
                 let $isa = self;
                 bits($sse41, not_plain($sse41, window)).trailing_zeros() as usize
-            }
-
-            #[inline(always)]
-            fn plain_end_of_two(self, windows: [&[u8; WINDOW]; 2]) -> usize {
-                let $isa = self;
-                let [first, second] = windows.map(|window| bits($sse41, not_plain($sse41, window)));
-                (first | second << WINDOW).trailing_zeros() as usize
             }
 
             #[inline(always)]
@@ -413,8 +474,25 @@ macro_rules! isa {
             fn levels(self, padded: &[u8], scales: (u8, u8), levels: &mut [Level]) -> Option<Listing> {
                 self.read_levels(padded, scales, levels)
             }
+
+            $(#[inline(always)] $own)*
         })*
     };
 }
 
-isa!(Sse41, run: |isa| isa, Avx512, run_avx2: |isa| isa.0);
+isa! {
+    Sse41, run: |isa| isa, {
+        fn plain_end_of_two(self, windows: [&[u8; WINDOW]; 2]) -> usize {
+            let [first, second] = windows.map(|window| bits(self, not_plain(self, window)));
+            (first | second << WINDOW).trailing_zeros() as usize
+        }
+    }
+    Avx512, run_avx2: |isa| isa.0, {
+        fn plain_end_of_two(self, windows: [&[u8; WINDOW]; 2]) -> usize {
+            not_plain_of_both(self, windows).trailing_zeros() as usize
+        }
+        fn grids(self, windows: [&[u8; WINDOW]; 2], ends: [NumberEnds; 2], scales: (u8, u8)) -> Option<[i64; 2]> {
+            grids(self, windows, ends, scales)
+        }
+    }
+}
