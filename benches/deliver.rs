@@ -354,7 +354,6 @@ fn round(row: &Row, chunks: usize, every: u32) -> (Vec<u64>, u64) {
     let mut table = SymbolTable::default();
     for name in (0..SYMBOL_COUNT).map(symbol_name).chain([MARKER.to_owned()]) {
         let symbol = table.add(Venue::BinanceSpot, &name, 2, 5, None).expect("room");
-        core_stats.pulses.prefault(symbol);
         let spec = table.spec(symbol).expect("just added").clone();
         cold.push(Command::AddSymbol(Box::new(spec))).expect("room in the ring");
         if row.kind == Kind::KeptBook && name != MARKER {

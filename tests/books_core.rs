@@ -278,7 +278,6 @@ fn run(server: &VenueServer, tls: Option<Arc<rustls::ClientConfig>>, shared: &Sh
     let mut table = SymbolTable::default();
     let symbols = NAMES.map(|name| table.add(Venue::BinanceSpot, name, 2, 3, None).expect("room"));
     for symbol in symbols {
-        core_stats.pulses.prefault(symbol);
         push(&mut cold, Command::AddSymbol(Box::new(table.spec(symbol).expect("just added").clone())));
         let rule = VenueSequence::of(Venue::BinanceSpot);
         push(&mut cold, Command::AddBook(Box::new(Slot::new(symbol, 0, rule, BookSettings::for_depth(0)))));

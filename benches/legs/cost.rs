@@ -229,7 +229,7 @@ fn round(kind: Kind, way: Way, chunks: usize) -> [Vec<u64>; 2] {
     let core_stats = Arc::new(CoreStats::new(0));
     let stats = Arc::new(ConnectionStats::default());
     let count = if way == Way::Alone { 1 } else { 2 };
-    add_symbols(&mut cold, &core_stats, kind, 1, count);
+    add_symbols(&mut cold, kind, 1, count);
     if way == Way::Legs {
         begin_legs(&mut cold, kind);
     }

@@ -356,7 +356,7 @@ fn turn(
     let (hot, mut cold) = ports().expect("descriptors");
     let core_stats = Arc::new(CoreStats::new(0));
     let legs = ours.len();
-    add_symbols(&mut cold, &core_stats, kind, sets as u64, legs as u64);
+    add_symbols(&mut cold, kind, sets as u64, legs as u64);
     if is_merged {
         begin_legs(&mut cold, kind);
     }

@@ -5,8 +5,7 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 use tickwire::hot::{
-    Attachment, ColdPorts, Command, ConnectionSettings, ConnectionStats, CoreStats, Feed, HotConnection, Joining,
-    Overlap, Stream,
+    Attachment, ColdPorts, Command, ConnectionSettings, ConnectionStats, Feed, HotConnection, Joining, Overlap, Stream,
 };
 use tickwire::market::{StreamKind, SymbolTable};
 use tickwire::venue::{Decoder, Form};
@@ -35,12 +34,11 @@ pub(crate) fn mark_leg(kind: Kind, leg: u64, number: u64, frames: &mut Vec<u8>) 
 }
 
 /// Has the core know these symbols: those of `sets` sets, one set after the other, then the marker of each leg.
-pub(crate) fn add_symbols(cold: &mut ColdPorts, core_stats: &CoreStats, kind: Kind, sets: u64, legs: u64) {
+pub(crate) fn add_symbols(cold: &mut ColdPorts, kind: Kind, sets: u64, legs: u64) {
     let mut table = SymbolTable::default();
     let names = (0..sets).flat_map(|set| (0..SYMBOL_COUNT).map(move |n| symbol_name(set, n)));
     for name in names.chain((0..legs).map(marker_name)) {
         let symbol = table.add(kind.venue(), &name, 2, 5, None).expect("room");
-        core_stats.pulses.prefault(symbol);
         push(cold, Command::AddSymbol(Box::new(table.spec(symbol).expect("just added").clone())));
     }
 }

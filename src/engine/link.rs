@@ -10,7 +10,7 @@
 use super::books::{BookDesk, BookNotice};
 use super::lanes::SymbolSenders;
 use super::slots::SlotTable;
-use crate::hot::{Board, ClosedBy, ColdPorts, Command, MissingIds, Notice, Pulses, Spent, Waker};
+use crate::hot::{Board, ClosedBy, ColdPorts, Command, MissingIds, Notice, Spent, Waker};
 use crate::venue::DecodeError;
 use std::collections::VecDeque;
 use std::os::fd::{AsRawFd, RawFd};
@@ -64,7 +64,6 @@ pub(super) async fn run(
     mut ports: ColdPorts,
     mut commands: mpsc::Receiver<Command>,
     slots: SlotTable,
-    pulses: Arc<Pulses>,
     lanes: SymbolSenders,
     books: BookSide,
 ) -> std::io::Result<()> {
@@ -100,7 +99,6 @@ pub(super) async fn run(
             command = commands.recv(), if waiting.is_empty() => match command {
                 Some(command) => {
                     if let Command::AddSymbol(spec) = &command {
-                        pulses.prefault(spec.symbol);
                         // Before the core: no event of it comes to a lane that was not told.
                         lanes.tell(spec);
                     }

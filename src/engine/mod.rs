@@ -550,20 +550,20 @@ fn start_links(
 ) -> Vec<CoreLink> {
     let links = cores.iter().zip(ports).map(|(stats, ports)| {
         let (commands, received) = mpsc::channel(link::COMMAND_QUEUE);
-        let (slots, pulses) = (SlotTable::new(), Arc::clone(&stats.pulses));
+        let slots = SlotTable::new();
         let link = {
-            let (slots, pulses) = (slots.clone(), Arc::clone(&pulses));
+            let slots = slots.clone();
             let symbols = lanes::senders(lanes, stats.cpu);
             let books = link::BookSide { board: Arc::clone(&stats.board), desk: books.clone() };
             async move {
-                if let Err(error) = link::run(ports, received, slots, pulses, symbols, books).await {
+                if let Err(error) = link::run(ports, received, slots, symbols, books).await {
                     panic!("its rings failed: {error}");
                 }
             }
         };
         let cpu = stats.cpu;
         runtime.spawn(supervised(format!("the link to core {cpu}"), link, Arc::clone(cold_failure)));
-        CoreLink { cpu, commands, slots, pulses, stats: Arc::clone(stats) }
+        CoreLink { cpu, commands, slots, pulses: Arc::clone(&stats.pulses), stats: Arc::clone(stats) }
     });
     links.collect()
 }

@@ -7,7 +7,7 @@
 //!              &mut payload            spill: | fragments joined ... | padding |  ──► &mut payload
 //! ```
 //! The common frame (unfragmented text or binary, whole in the buffer) costs one compare and a length; everything else
-//! leaves through `advance_slow`. Called by the connection, once per message. Does no I/O and never allocates after
+//! leaves through `advance_slow`, and every frame where text is validated as it arrives. Called by the connection, once per message. Does no I/O and never allocates after
 //! `new`.
 
 use super::read_buffer::ReadBuffer;

@@ -7,7 +7,7 @@
 //! ```
 //! A leg is one of the connections that may carry a subscription at the same time. An event that is not delivered
 //! because another leg had brought it counts all the same: it proves that this leg speaks. A control-plane message has
-//! no event, so none counts. Of the whole table only the pages of symbols that were added are ever touched.
+//! no event, so none counts.
 
 use crate::limits::{LEG_PLACES, SYMBOL_COUNT_MAX};
 use crate::market::table::Table;
@@ -37,19 +37,10 @@ impl Default for Pulses {
 }
 
 impl Pulses {
-    /// A table in which nobody has spoken. 16 MiB of address space; memory comes with the symbols.
+    /// A table in which nobody has spoken: 16 MiB.
     #[must_use]
     pub fn new() -> Self {
         Self(Table::zeroed())
-    }
-
-    /// Brings a symbol's memory in, so that its first event does not wait for the kernel. From any thread; changes nothing.
-    pub fn prefault(&self, symbol: Symbol) {
-        // A symbol's words lie in two pages at most. An exchange writes even where it changes nothing, and loses no store
-        // of the core's, which a plain store could.
-        for at in [index(symbol, 0, 0), index(symbol, StreamKind::COUNT - 1, u8::MAX)] {
-            let _ = self.0[at].compare_exchange(0, 0, Relaxed, Relaxed);
-        }
     }
 
     /// The events of these marks came; takes them. On the writer's thread only.
@@ -209,16 +200,5 @@ mod tests {
         assert!(marks.is_full(), "and still");
         pulses.mark_all(&mut marks, MonoNs(1));
         assert!(!marks.is_full());
-    }
-
-    #[test]
-    fn prefaulting_changes_nothing() {
-        let pulses = Pulses::new();
-        let symbol = Symbol::new(7).unwrap();
-        pulses.prefault(symbol);
-        assert_eq!(pulses.last_data(symbol, StreamKind::TRADE, 0), MonoNs(0));
-        mark(&pulses, symbol, StreamKind::TRADE, 0, MonoNs(5));
-        pulses.prefault(symbol);
-        assert_eq!(pulses.last_data(symbol, StreamKind::TRADE, 0), MonoNs(5));
     }
 }

@@ -174,7 +174,7 @@ const fn whole(like: TradeId, (low, high): (u64, u64)) -> TradeId {
 }
 
 impl Trails {
-    /// Of no symbol yet. 1.4 MiB of address space; memory comes with the symbols, but for the holes'.
+    /// Of no symbol yet. The rows' 2 MiB and the holes' are there; the rest comes with the symbols.
     pub(super) fn new() -> Self {
         Self {
             rows: Table::zeroed(),

@@ -233,7 +233,7 @@ impl SymbolIndex {
     #[must_use]
     pub fn new() -> Self {
         Self {
-            slots: Table::touched(),
+            slots: Table::zeroed(),
             count: SLOT_COUNT_MIN,
             shift: shift_of(SLOT_COUNT_MIN),
             long_names: vec![None; SYMBOL_COUNT_MAX].try_into().expect("as many as there are"),
@@ -361,20 +361,21 @@ impl SymbolIndex {
     /// price and quantity.
     #[inline]
     pub(crate) fn find_packed(&self, key: u128, name: &[u8]) -> Option<(Symbol, (u8, u8))> {
-        debug_assert_eq!(key, pack(name));
-        Some(self.slots[self.probe(self.home(key, name.len()), key, name)?].listed())
+        self.find_packed_at(self.first_place(key, name.len()).0, key, name)
     }
 
     /// The same, where [`Self::first_place`] of most probably this name was asked for before: nearly every name is found there.
+    /// No name may be inserted between the two.
     #[inline(always)]
     pub(crate) fn find_packed_at(&self, first_place: usize, key: u128, name: &[u8]) -> Option<(Symbol, (u8, u8))> {
+        debug_assert_eq!(key, pack(name));
         let place = &self.slots[first_place & (2 * SLOT_COUNT_MAX - 1)];
         if place.is_of(key, name.len()) { Some(place.listed()) } else { self.find_elsewhere(key, name) }
     }
 
     #[inline(never)]
     fn find_elsewhere(&self, key: u128, name: &[u8]) -> Option<(Symbol, (u8, u8))> {
-        self.find_packed(key, name)
+        Some(self.slots[self.probe(self.home(key, name.len()), key, name)?].listed())
     }
 
     /// Where the probe for a name of this length starts whose first sixteen bytes these are; never 0.

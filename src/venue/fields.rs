@@ -56,13 +56,14 @@ impl<'c, I: Isa> Context<'c, I> {
         slot: usize,
         field: &'static str,
     ) -> Result<Listed<I>, DecodeError> {
-        self.listed_at(slots.place, slots.number(slot), field)
+        // Where both say something, they say the same.
+        self.listed_at(slots.place | self.place, slots.number(slot), field)
     }
 
     /// The symbol of this name.
     #[inline(always)]
     pub(super) fn listed(&self, name: Number<'_>, field: &'static str) -> Result<Listed<I>, DecodeError> {
-        self.listed_at(self.place, name, field)
+        self.listed_at(self.fetch(name), name, field)
     }
 
     #[inline(always)]

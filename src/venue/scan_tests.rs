@@ -110,7 +110,7 @@ impl<I: Isa> Ask for Asked<I> {
         let other = Number::new(OTHER, self.0.quoted_ends(OTHER)).unwrap();
         let [behind, before] = [(number, other, (scale, 2)), (other, number, (2, scale))]
             .map(|(price, qty, scales)| Number::grids([price, qty], self.0, scales));
-        assert_eq!(behind, price.clone().map(|price| [price, 1_234]).map_err(|error| (0, error)));
+        assert_eq!(behind, price.map(|price| [price, 1_234]).map_err(|error| (0, error)));
         let qty = number.unsigned_grid(self.0, scale);
         assert_eq!(before, qty.map(|qty| [1_234, qty]).map_err(|error| (1, error)));
         price

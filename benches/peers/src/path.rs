@@ -102,7 +102,6 @@ fn through_a_core(names: &[String], messages: &[Message], count: usize, cpu: Cpu
     let mut table = SymbolTable::default();
     for name in names.iter().map(|name| &**name).chain([MARKER]) {
         let symbol = table.add(Venue::BinanceSpot, name, 2, 3, None).expect("room");
-        core_stats.pulses.prefault(symbol);
         cold.push(Command::AddSymbol(Box::new(table.spec(symbol).expect("just added").clone()))).expect("room");
     }
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a loopback port");

@@ -169,7 +169,6 @@ fn by_tickwire(stream: Stream, load: &Load, cpu: Cpu) -> Handled {
     let mut table = SymbolTable::default();
     for name in &load.names {
         let symbol = table.add(CASE.venue(), name, 2, 3, None).expect("room");
-        core_stats.pulses.prefault(symbol);
         cold.push(Command::AddSymbol(Box::new(table.spec(symbol).expect("just added").clone()))).expect("room");
     }
     let connection = HotConnection::new(stream, b"", &ConnectionSettings::default()).expect("a connection");

@@ -182,7 +182,8 @@ pub enum Cpu {
     /// x86-64 with SSE4.1: sixteen bytes.
     Sse41,
     /// x86-64 with AVX-512 (BW, VL, VBMI, VBMI2, BITALG), and with AVX2, BMI1, BMI2, LZCNT and POPCNT, which CPUs that have that
-    /// have too: of lists of levels sixty-four bytes, four numbers, at a time, of everything else sixteen bytes.
+    /// have too: of lists of levels sixty-four bytes, four numbers, at a time, a price and its quantity elsewhere at once, of everything
+    /// else sixteen bytes.
     Avx512,
 }
 
