@@ -379,6 +379,22 @@ fn a_file_that_is_missing_cut_or_garbage_is_an_answer_too_and_never_a_fault() {
 }
 
 #[test]
+fn huge_pages_are_to_be_given_to_those_who_ask_and_to_nobody_else() {
+    let machine = Machine::of(BARE_METAL);
+    let path = "/sys/kernel/mm/transparent_hugepage/enabled";
+    for (content, expected) in [
+        ("[always] madvise never\n", Level::Bad),
+        ("always [madvise] never\n", Level::Ok),
+        ("always madvise [never]\n", Level::Note),
+    ] {
+        machine.write(path, content);
+        let (level, why, fixes) = found(&machine.examine(&spinning(&[2])), "huge_pages");
+        assert_eq!((level, fixes.is_empty()), (expected, expected == Level::Ok), "{content}: {why}");
+        assert!(fixes.iter().all(|fix| fix.contains(&format!("echo madvise > {path}"))), "{fixes:?}");
+    }
+}
+
+#[test]
 fn garbage_where_a_value_is_needed_is_unknown_and_names_the_file() {
     let machine = Machine::of(BARE_METAL);
     for (path, check) in [
