@@ -130,6 +130,7 @@ impl Chance {
 
 const BINANCE: &[&str] = &[
     r#"{"stream":"btcusdt@trade","data":{"e":"trade","E":1672515782136,"s":"BTCUSDT","t":12345,"p":"16500.10","q":"0.250","T":1672515782130,"m":true,"M":true}}"#,
+    r#"{"stream":"btcusdt@trade","data":{"e":"trade","E":1672515782136,"s":"BTCUSDT","t":12345,"p":"16500.10","q":"0.250","b":88,"a":50,"T":1672515782130,"m":false,"M":true}}"#,
     r#"{"e":"trade","E":1672515782136,"T":1672515782130,"s":"BTCUSDT","t":12345,"p":"16500.10","q":"0.250","X":"MARKET","m":false,"st":1,"ps":"BTCUSDT"}"#,
     r#"{"stream":"btcusdt@aggTrade","data":{"e":"aggTrade","E":1672515782136,"s":"BTCUSDT","a":12345,"p":"0.01","q":"100","f":100,"l":105,"T":1672515782130,"m":true,"M":true}}"#,
     r#"{"e":"aggTrade","E":1672515782136,"a":12345,"s":"BTCUSDT","p":"0.01","q":"100","nq":"90","f":100,"l":105,"T":1672515782130,"m":true,"st":1}"#,

@@ -120,11 +120,13 @@ impl One<'_> {
             }
         }
         check_upkeep::authority(&mut self.examined, connection.tls.ca_file.as_deref());
-        if connection.tls.records == RecordOpener::InPlace && connection.transport == Transport::Cold {
+        let is_cold = connection.transport == Transport::Cold;
+        // By default they are opened in place where they can be.
+        if is_cold && connection.tls.records == RecordOpener::InPlace && self.places.has("tls.records") {
             let allowed = "\"rustls\", or transport = \"hot\": the cold runtime's records are rustls'";
             self.refuse("tls.records", "\"in_place\" with transport = \"cold\"", allowed);
         }
-        if connection.conflate_quotes && connection.transport == Transport::Cold {
+        if connection.conflate_quotes && is_cold {
             let allowed = "false, or transport = \"hot\": nothing is folded on the cold runtime";
             self.refuse("conflate_quotes", "true with transport = \"cold\"", allowed);
         }

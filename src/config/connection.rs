@@ -165,8 +165,8 @@ impl Default for TimeoutsConfig {
 pub struct TlsConfig {
     /// PEM file of the only authorities to trust, instead of those of the web; `None` trusts those of the web.
     pub ca_file: Option<PathBuf>,
-    /// Who opens the TLS records of a hot connection. What cannot be opened in place is rustls', and counted. The records
-    /// of a cold connection, and of one that makes requests, are rustls' always.
+    /// Who opens the TLS records of a hot connection: this engine, in place, by default. What cannot be opened in place is
+    /// rustls', and counted. The records of a cold connection, and of one that makes requests, are rustls' always.
     pub records: RecordOpener,
 }
 

@@ -213,8 +213,8 @@ fn write_keeping(connection: &ConnectionConfig, out: &mut String) -> fmt::Result
             variable => writeln!(out, "  header       {} (from the environment: {variable})", header.name)?,
         }
     }
-    if connection.tls.records == RecordOpener::InPlace {
-        writeln!(out, "  tls          records opened in place with TLS 1.3, by rustls with TLS 1.2")?;
+    if connection.tls.records == RecordOpener::Rustls {
+        writeln!(out, "  tls          records opened by rustls, an allocation and a copy each")?;
     }
     match &connection.tls.ca_file {
         Some(file) => writeln!(out, "  trust        only {}", file.display()),
@@ -438,7 +438,7 @@ mod tests {
         spot.liveness.repair = false;
         spot.rotation.on_notice = false;
         spot.reconnect.offset = Duration::from_secs(3);
-        spot.tls.records = RecordOpener::InPlace;
+        spot.tls.records = RecordOpener::Rustls;
         let mut bybit = ConnectionConfig::new("bybit", Venue::BybitSpot);
         (bybit.refill_trades_max, bybit.conflate_quotes) = (0, true);
         let bybit = bybit.subscribed_to(&["BTCUSDT"], &["publicTrade", "orderbook.50"]).unwrap();
@@ -470,7 +470,7 @@ mod tests {
             "watchdog    a core that stands still for 0.1 s is told of; halted is believed for 1 s\n",
             "governor    80 % of a venue's connects, 10 connects and 50 requests a second to a venue\n",
             "control     run/tickwire.sock\n",
-            "  tls          records opened in place with TLS 1.3, by rustls with TLS 1.2\n",
+            "  tls          records opened by rustls, an allocation and a copy each\n",
         ] {
             assert!(text.contains(expected), "{expected}: {text}");
         }

@@ -103,7 +103,7 @@ fn each_setting_is_taken_when_it_can_be_and_refused_by_name_where_it_cannot() {
     let rotation = |key: &str| (vec![(key.to_owned(), Effect::Rotation)], Vec::<String>::new());
     assert_eq!(changed(|a| a.url = url::Url::parse("ws://127.0.0.1:1").unwrap()), rotation("url"));
     assert_eq!(changed(|a| a.socket.nodelay = false), rotation("socket.nodelay"));
-    assert_eq!(changed(|a| a.tls.records = crate::hot::RecordOpener::InPlace), rotation("tls.records"));
+    assert_eq!(changed(|a| a.tls.records = crate::hot::RecordOpener::Rustls), rotation("tls.records"));
     let header = || Header { name: "User-Agent".into(), value: Secret::new("hunter2"), variable: String::new() };
     assert_eq!(changed(|a| a.headers.push(header())), rotation("headers"));
     let refused = |key: &str| (Vec::new(), vec![key.to_owned()]);

@@ -607,10 +607,11 @@ fn an_authority_that_is_not_there_or_is_none_is_refused() {
 }
 
 #[test]
-fn who_opens_tls_records_is_rustls_unless_a_hot_connection_says_in_place() {
+fn tls_records_are_opened_in_place_unless_a_connection_says_rustls_or_is_cold() {
     let opener = |text: &str| load_text(text).unwrap().connections[0].tls.records;
-    assert_eq!(opener(&connection("")), RecordOpener::Rustls);
-    assert_eq!(opener(&connection("tls.records = \"in_place\"\n")), RecordOpener::InPlace);
+    assert_eq!(opener(&connection("")), RecordOpener::InPlace);
+    assert_eq!(opener(&connection("tls.records = \"rustls\"\n")), RecordOpener::Rustls);
+    assert!(load_text(&connection("transport = \"cold\"\n")).is_ok(), "rustls' always, and nobody said otherwise");
     let both = format!("[defaults.tls]\nrecords = \"in_place\"\n{}", connection("tls.records = \"rustls\"\n"));
     assert_eq!(opener(&both), RecordOpener::Rustls, "a connection wins over the defaults");
     let key = "connection[a].tls.records";

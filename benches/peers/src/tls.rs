@@ -1,6 +1,6 @@
 //! A TLS 1.3 record of one frame to that frame, in memory, AES-128-GCM: all contenders open it with the same cipher's code.
 //!
-//! "tickwire" opens records where they lie (`tls.records = "in_place"`); beside it what it does by default, with rustls.
+//! "tickwire" opens records where they lie, its default; beside it what it does with `tls.records = "rustls"`.
 
 use crate::race::{Contender, Course, OURS, Raced, run};
 use crate::tls_contenders::{self, Answer, BATCH, Floor, Ours, Pipe, RECORD_BYTES, Server, add, answer_of, frames};

@@ -34,9 +34,9 @@ pub const RECORD_HEADER_BYTES: usize = 5;
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
 pub enum RecordOpener {
     /// rustls: every version and cipher suite it knows; one allocation and one copy a record.
-    #[default]
     Rustls,
     /// This engine, in the buffer that the frames are read from.
+    #[default]
     InPlace,
 }
 
