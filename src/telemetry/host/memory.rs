@@ -11,11 +11,10 @@ const HUGE_PAGES: Check = Check {
     cost: "pages are merged into huge ones behind the process's back: 50 to 500 µs at a time, on every core's TLB",
 };
 
-/// By `scripts/race.sh --only decode` with 2,000 symbols, on a virtual machine: a message of a book takes 20 to 50 ns more, one of
-/// a trade 5 to 25.
+/// By `scripts/race.sh --quick --only decode` with 2,000 symbols under `never` and under `madvise`, on a virtual machine.
 const NO_HUGE_PAGES: Check = Check {
     name: HUGE_PAGES.name,
-    cost: "what is looked up by symbol lies on small pages: up to 50 ns more for a message of a symbol that was quiet",
+    cost: "what is looked up by symbol lies on small pages: up to 30 ns more for a message of a symbol that was quiet",
 };
 
 /// Source: `numa_balancing` in the kernel's `admin-guide/sysctl/kernel`: pages are unmapped so that their use faults.
