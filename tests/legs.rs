@@ -177,6 +177,7 @@ fn legs_are_replaced_one_at_a_time_while_the_others_go_on() {
         let is_joined = |what: &Happening| !matches!(what, Happening::Rotated { unjoined: 1.., .. });
         assert!(stage.happened().iter().all(is_joined), "{:?}", stage.happened());
         assert_eq!(sum(&stage.engine.report(), |one| one.reconnects), 0, "{venue}");
+        assert_eq!(sum(&stage.engine.report(), |one| one.rotations_failed), 0, "{venue}: whose turn it is not waits");
     }
 }
 

@@ -36,6 +36,12 @@ impl Leg {
         self.0
     }
 
+    /// The one that is made after it.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+
     /// Which of the two places it has on the hot core: two legs that live at once differ in it.
     #[must_use]
     pub const fn parity(self) -> u8 {
@@ -213,7 +219,7 @@ pub struct Relay {
     phase: Phase,
     /// The old socket in its closing handshake.
     leaving: Option<Box<Socket>>,
-    next_leg: u32,
+    next_leg: Leg,
     /// When the present socket is to be replaced.
     rotate_at: Option<MonoNs>,
     /// What for, where that is not its age: a replacement that came to nothing is tried again.
@@ -247,7 +253,7 @@ impl Relay {
             current: Socket { leg: Leg::FIRST, machine, up_since: None },
             phase: Phase::Alone,
             leaving: None,
-            next_leg: 2,
+            next_leg: Leg::FIRST.next(),
             rotate_at: None,
             again: None,
             unjoined: 0,
@@ -605,8 +611,8 @@ impl Relay {
             unreachable!("what one connection carries, another one carries")
         };
         machine.inherit(&self.current.machine);
-        let leg = Leg(self.next_leg);
-        self.next_leg += 1;
+        let leg = self.next_leg;
+        self.next_leg = leg.next();
         let successor = Box::new(Socket { leg, machine, up_since: None });
         actions.push(RelayAction::BeginOverlap { leader: self.current.leg, successor: leg });
         actions.push(RelayAction::Report(Report::Rotating { reason: reason.to_owned() }));

@@ -330,12 +330,23 @@ impl Running {
 
     fn apply(&mut self, event: RelayEvent<'_>) {
         let wall_ms = wall_now_ns() / 1_000_000;
-        if let Some(seat) = &self.driver.seat {
-            self.relay.set_held(seat.is_held());
+        let Driver { seat, shared, .. } = &mut self.driver;
+        // Legs are told apart all the time: a successor is one more, in a place of its own, and there is one such place.
+        let mut turn = seat.as_mut().map(Seat::turn);
+        if let Some(turn) = &turn {
+            self.relay.set_held(turn.is_held());
         }
-        let mut governor = self.driver.shared.governor.lock();
+        let mut governor = shared.governor.lock();
         let mut context = Context { wall_ms, governor: &mut governor, budget: self.budget };
+        let known = self.actions.len();
         self.relay.handle(event, mono_now(), &mut context, &mut self.actions);
+        let begun = self.actions[known..].iter().find_map(|action| match action {
+            RelayAction::BeginOverlap { leader, successor } => Some((*leader, *successor)),
+            _ => None,
+        });
+        if let (Some(turn), Some((leader, successor))) = (&mut turn, begun) {
+            turn.take(leader, successor);
+        }
     }
 
     async fn wait(&mut self) -> Happened {
@@ -748,13 +759,8 @@ impl Running {
         }
     }
 
-    /// A successor is to come, which needs tables, or a place among the legs, and books of its own.
+    /// A successor is to come, which needs books of its own, and tables where it has no place among legs.
     async fn begin_overlap(&mut self, leader: Leg, successor: Leg) {
-        // Legs are told apart all the time: the successor is one more, in a place of its own. Before anything is waited for, so
-        // that no other leg takes the turn meanwhile.
-        if self.driver.seat.as_mut().is_some_and(|seat| !seat.take_turn(successor)) {
-            return self.apply(RelayEvent::NotOverlapped("another leg is being replaced"));
-        }
         let streams: Vec<Box<str>> = {
             let wanted = self.relay.current().1.subscriptions().slots(SlotSet::Wanted);
             wanted.map(|(_, stream)| stream.into()).collect()

@@ -155,20 +155,11 @@ impl Seat {
         self.places.iter().find(|(known, _)| *known == leg).map(|&(_, place)| place)
     }
 
-    /// True while another leg has a successor.
-    pub(super) fn is_held(&self) -> bool {
-        self.group.lock().turn.is_some_and(|leg| leg != self.leg)
-    }
-
-    /// Gives the spare place to a successor; false where another leg has it.
-    pub(super) fn take_turn(&mut self, successor: Leg) -> bool {
-        let mut state = self.group.lock();
-        if state.turn.is_some() {
-            return false;
-        }
-        state.turn = Some(self.leg);
-        self.places.push((successor, state.spare));
-        true
+    /// Whose turn it is, held fast until the guard goes: whether a successor may come and that one does is one decision, or two
+    /// legs at once would each find the turn free.
+    pub(super) fn turn(&mut self) -> Turn<'_> {
+        let state = self.group.state.lock().unwrap_or_else(PoisonError::into_inner);
+        Turn { state, leg: self.leg, places: &mut self.places }
     }
 
     /// Gives back the place of whoever has gone, once one socket is left.
@@ -176,12 +167,8 @@ impl Seat {
         if self.places.len() < 2 || relay.is_rotating() || relay.machines().count() > 1 {
             return;
         }
-        let current = relay.current().0;
-        let mut state = self.group.lock();
         // A successor that was never told to connect had no socket.
-        for (_, place) in self.places.extract_if(.., |(leg, _)| *leg != current) {
-            (state.spare, state.turn) = (place, None);
-        }
+        self.turn().give_back(relay.current().0);
     }
 
     /// Chained subscriptions that the successor has not joined yet; `None` where this leg has no successor.
@@ -247,6 +234,37 @@ impl Seat {
     }
 }
 
+/// Keeps the other legs of its group from taking the turn, for as long as it is there. From [`Seat::turn`].
+#[derive(Debug)]
+pub(super) struct Turn<'a> {
+    state: MutexGuard<'a, State>,
+    leg: usize,
+    places: &'a mut Vec<(Leg, u8)>,
+}
+
+impl Turn<'_> {
+    /// True while another leg has a successor.
+    pub(super) fn is_held(&self) -> bool {
+        self.state.turn.is_some_and(|leg| leg != self.leg)
+    }
+
+    /// Gives back every place but that of the one socket that is left, and with it the turn.
+    fn give_back(&mut self, current: Leg) {
+        for (_, place) in self.places.extract_if(.., |(leg, _)| *leg != current) {
+            (self.state.spare, self.state.turn) = (place, None);
+        }
+    }
+
+    /// Gives the spare place to the successor of `leader`, its one socket. The turn is not another leg's.
+    pub(super) fn take(&mut self, leader: Leg, successor: Leg) {
+        debug_assert!(!self.is_held(), "a relay that is held begins nothing");
+        // A relay may begin anew at the moment at which what it did before is over.
+        self.give_back(leader);
+        self.state.turn = Some(self.leg);
+        self.places.push((successor, self.state.spare));
+    }
+}
+
 fn counts(stats: &ConnectionStats) -> RaceCounts {
     let lags = stats.lag.filled().map(|(_, count)| count).sum();
     RaceCounts { won: stats.won.get(), lost: stats.lost.get(), lag_ns: stats.lag_ns.get(), lags }
@@ -260,15 +278,32 @@ mod tests {
     fn a_leg_that_ends_while_it_has_a_successor_gives_the_turn_and_the_spare_place_back() {
         let how = (3, Duration::from_secs(1), RaceSettings::default());
         let mut seats = Group::seats("socket", Venue::BinanceSpot, [StreamKind::TRADE].into_iter(), how);
-        assert!(seats[1].take_turn(Leg::FIRST));
-        assert!(seats[0].is_held() && !seats[0].take_turn(Leg::FIRST), "one at a time");
+        let next = Leg::FIRST.next();
+        assert!(!seats[1].turn().is_held());
+        seats[1].turn().take(Leg::FIRST, next);
+        assert!(seats[0].turn().is_held() && !seats[1].turn().is_held(), "one at a time");
         assert!(!seats[2].leave(), "it had no turn to give back");
-        assert!(seats[0].is_held());
+        assert!(seats[0].turn().is_held());
         let given_back = seats[1].places.clone();
         assert!(!seats[1].leave());
-        assert!(!seats[0].is_held() && seats[0].take_turn(Leg::FIRST));
+        assert!(!seats[0].turn().is_held());
+        seats[0].turn().take(Leg::FIRST, next);
         let place = seats[0].places[1].1;
         assert!(given_back.iter().any(|&(_, free)| free == place) && seats[0].places[0].1 != place, "{place}");
         assert!(seats[0].leave(), "the last");
+    }
+
+    #[test]
+    fn a_leg_that_is_replaced_anew_before_its_turn_was_given_back_has_two_places_and_the_others_theirs() {
+        let how = (2, Duration::from_secs(1), RaceSettings::default());
+        let mut seats = Group::seats("socket", Venue::BybitLinear, [StreamKind::TRADE].into_iter(), how);
+        let (second, third) = (Leg::FIRST.next(), Leg::FIRST.next().next());
+        seats[0].turn().take(Leg::FIRST, second);
+        // The first has gone, and the second is followed at once.
+        seats[0].turn().take(second, third);
+        let places: BTreeSet<u8> = seats.iter().flat_map(|seat| &seat.places).map(|&(_, place)| place).collect();
+        assert_eq!(places.len(), 3, "each place once: {seats:?}");
+        assert_eq!(seats[0].places.iter().map(|&(leg, _)| leg).collect::<Vec<_>>(), [second, third]);
+        assert!(seats[1].turn().is_held());
     }
 }
