@@ -157,7 +157,7 @@ impl SymbolTable {
     }
 }
 
-/// Most slots of an index: four for each symbol there may be, which has two spellings.
+/// Most slots of an index: four for each symbol there may be.
 const SLOT_COUNT_MAX: usize = 4 * SYMBOL_COUNT_MAX;
 const _: () = assert!(SLOT_COUNT_MAX.is_power_of_two());
 
@@ -192,6 +192,11 @@ impl SymbolPlace {
         self.key == key && self.size as usize == length + 1
     }
 
+    /// The same of its name in ASCII lower case.
+    fn is_lower_case_of(&self, key: u128, length: usize) -> bool {
+        Self { key: in_lower_case(self.key), ..*self }.is_of(key, length)
+    }
+
     /// The symbol, and its scales of price and quantity.
     #[inline(always)]
     fn listed(&self) -> (Symbol, (u8, u8)) {
@@ -201,7 +206,9 @@ impl SymbolPlace {
 
 /// From the bytes of a native name to its symbol and that one's scales, for one venue. Lives on a hot core.
 ///
-/// As large as its symbols need: few symbols lie on few lines, and on few pages where there are no large ones.
+/// As large as its symbols need: few symbols lie on few lines, and on few pages where there are no large ones. A name is in one
+/// slot, where its ASCII lower case is looked for too (so Binance names it in a stream's name): a message that says both, and
+/// the one long before the other, has its slot asked for by the first.
 ///
 /// Invariant: at most half of the slots are filled, so every probe ends at an empty slot.
 pub struct SymbolIndex {
@@ -241,43 +248,35 @@ impl SymbolIndex {
         }
     }
 
-    /// Makes `name` find `symbol`, and so its ASCII lower case, which is how Binance names it in a stream's name.
-    /// Returns false, and changes nothing, if the name is empty, too long or already found, if it is longer than 16 bytes and
-    /// the symbol has such a name already, or if there is no room for it.
+    /// Makes `name` find `symbol`, and so its ASCII lower case where that is no name itself, of names that differ in case alone
+    /// the one that was inserted first. Returns false, and changes nothing, if the name is empty, too long or already found, if
+    /// it is longer than 16 bytes and the symbol has such a name already, or if there is no room for it.
     ///
-    /// An index that would be more than a quarter full doubles first, so that few names share the start of their probe. Over
-    /// all insertions that adds some nanoseconds to each, but to the one that does it as much as there are names: to the last
-    /// one there can be, of 8,192 spellings.
+    /// An index that would be more than an eighth full doubles first, as long as it may, so that few names share the start of
+    /// their probe. Over all insertions that adds some nanoseconds to each, but to the one that does it as much as there are
+    /// names: to the last one there can be, of 8,192.
     pub fn insert(&mut self, name: &Arc<str>, symbol: Symbol) -> bool {
         let length = name.len();
         let has_other = length > 16 && self.long_names[symbol.index()].is_some();
         if length == 0 || length > SYMBOL_NAME_BYTES_MAX || has_other || self.find(name.as_bytes()).is_some() {
             return false;
         }
-        if self.filled + 2 > self.count / 4 && self.count < SLOT_COUNT_MAX {
+        if self.filled >= self.count / 8 && self.count < SLOT_COUNT_MAX {
             self.double();
         }
-        if self.filled + 2 > self.count / 2 {
+        if self.filled >= self.count / 2 {
             return false;
         }
-        self.fill(name.as_bytes(), name, symbol);
-        let lower_case = &lower_case(name)[..length];
-        if self.find(lower_case).is_none() {
-            self.fill(lower_case, name, symbol);
-        }
-        true
-    }
-
-    fn fill(&mut self, spelling: &[u8], name: &Arc<str>, symbol: Symbol) {
-        let key = pack(spelling);
+        let key = pack(name.as_bytes());
         #[expect(clippy::cast_possible_truncation, reason = "at most SYMBOL_NAME_BYTES_MAX")]
-        let mut size = spelling.len() as u32 + 1;
-        if spelling.len() > 16 {
+        let mut size = length as u32 + 1;
+        if length > 16 {
             size = SymbolPlace::LONG;
             self.long_names[symbol.index()] = Some(Arc::clone(name));
         }
-        self.put(self.home(key, spelling.len()), SymbolPlace { key, size, symbol: symbol.0, scales: (0, 0) });
+        self.put(self.home(key, length), SymbolPlace { key, size, symbol: symbol.0, scales: (0, 0) });
         self.filled += 1;
+        true
     }
 
     /// Into the first empty slot from this one on.
@@ -292,11 +291,14 @@ impl SymbolIndex {
     /// Moves everything to the next size's slots, which nobody has used yet.
     #[cold]
     fn double(&mut self) {
-        let old = self.count..2 * self.count;
+        let old = self.count;
+        // From an empty one on: of names that share a probe the first one stays it.
+        let is_empty = |at: &usize| self.slots[old + at].size == SymbolPlace::EMPTY;
+        let start = (0..old).find(is_empty).unwrap_or_default();
         self.count *= 2;
         self.shift = shift_of(self.count);
-        for at in old {
-            let place = self.slots[at];
+        for at in (start..old).chain(0..start) {
+            let place = self.slots[old + at];
             let length = match place.size {
                 SymbolPlace::EMPTY => continue,
                 SymbolPlace::LONG => self.long_names[usize::from(place.symbol)].as_ref().map_or(0, |name| name.len()),
@@ -306,14 +308,17 @@ impl SymbolIndex {
         }
     }
 
-    /// Where the probe for a name starts: the top bits of its hash, on which all of it tells.
+    /// Where the probe for a name starts, and for its lower case: the top bits of its hash, on which all of it tells.
     #[inline(always)]
     #[expect(
         clippy::cast_possible_truncation,
         reason = "folding 128 bits to 64, then keeping the top bits, is the hash"
     )]
     fn home(&self, key: u128, length: usize) -> usize {
-        let folded = (key as u64) ^ ((key >> 64) as u64).rotate_left(29) ^ (length as u64) << 56;
+        // One bit tells an ASCII letter's cases apart. That other bytes lose it too makes them no more alike than their hash.
+        const CASES: u64 = u64::from_le_bytes([b' '; 8]);
+        let [low, high] = [key as u64 | CASES, (key >> 64) as u64 | CASES];
+        let folded = low ^ high.rotate_left(29) ^ (length as u64) << 56;
         (folded.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> self.shift) as usize
     }
 
@@ -332,15 +337,12 @@ impl SymbolIndex {
 
     /// From now on `name` gives these scales of price and quantity, in both spellings, where it finds `symbol`.
     pub(crate) fn set_scales(&mut self, name: &str, symbol: Symbol, scales: (u8, u8)) {
-        if name.len() > SYMBOL_NAME_BYTES_MAX {
-            return;
-        }
-        for spelling in [name.as_bytes(), &lower_case(name)[..name.len()]] {
-            if let Some(at) = self.place(spelling)
-                && self.slots[at].symbol == symbol.0
-            {
-                self.slots[at].scales = scales;
-            }
+        let name = name.as_bytes();
+        let key = pack(name);
+        if let Some(at) = self.probe(self.home(key, name.len()), key, name)
+            && self.slots[at].symbol == symbol.0
+        {
+            self.slots[at].scales = scales;
         }
     }
 
@@ -349,12 +351,6 @@ impl SymbolIndex {
     #[must_use]
     pub fn find(&self, name: &[u8]) -> Option<Symbol> {
         self.find_packed(pack(name), name).map(|(symbol, _)| symbol)
-    }
-
-    /// The slot of a native name.
-    fn place(&self, name: &[u8]) -> Option<usize> {
-        let key = pack(name);
-        self.probe(self.home(key, name.len()), key, name)
     }
 
     /// [`Self::find`] for a name whose first sixteen bytes are at hand: `key` is [`pack`] of it. With the symbol's scales of
@@ -385,37 +381,47 @@ impl SymbolIndex {
         (at, &self.slots[at])
     }
 
-    /// The slot of a name whose probe starts at this one.
+    /// The slot of a name whose probe starts at this one; of its lower case, where that is no name itself.
     #[inline(never)]
-    fn probe(&self, mut at: usize, key: u128, name: &[u8]) -> Option<usize> {
+    fn probe(&self, at: usize, key: u128, name: &[u8]) -> Option<usize> {
+        let is_name = |place: &SymbolPlace| match place.size {
+            SymbolPlace::LONG => place.key == key && self.long_name(place) == name,
+            _ => place.is_of(key, name.len()),
+        };
+        self.probe_for(at, is_name).or_else(|| {
+            self.probe_for(at, |place| match place.size {
+                SymbolPlace::LONG => in_lower_case(place.key) == key && is_lower_case_of(self.long_name(place), name),
+                _ => place.is_lower_case_of(key, name.len()),
+            })
+        })
+    }
+
+    #[inline(always)]
+    fn probe_for(&self, mut at: usize, is_it: impl Fn(&SymbolPlace) -> bool) -> Option<usize> {
         loop {
             let slot = self.slot(at);
-            let place = &self.slots[slot];
-            let is_it = match place.size {
-                SymbolPlace::EMPTY => return None,
-                SymbolPlace::LONG => place.key == key && self.is_long(place.symbol, name),
-                _ => place.is_of(key, name.len()),
-            };
-            if is_it {
-                return Some(slot);
+            match &self.slots[slot] {
+                SymbolPlace { size: SymbolPlace::EMPTY, .. } => return None,
+                place if is_it(place) => return Some(slot),
+                _ => at += 1,
             }
-            at += 1;
         }
     }
 
     #[cold]
-    fn is_long(&self, symbol: u16, name: &[u8]) -> bool {
-        // The first 16 bytes already agree in their case.
-        self.long_names[usize::from(symbol)].as_deref().is_some_and(|known| known.as_bytes().eq_ignore_ascii_case(name))
+    fn long_name(&self, place: &SymbolPlace) -> &[u8] {
+        self.long_names[usize::from(place.symbol)].as_deref().map_or(&[], str::as_bytes)
     }
 }
 
-/// A name of at most [`SYMBOL_NAME_BYTES_MAX`] in ASCII lower case, zeros behind it.
-fn lower_case(name: &str) -> [u8; SYMBOL_NAME_BYTES_MAX] {
-    let mut lower_case = [0; SYMBOL_NAME_BYTES_MAX];
-    lower_case[..name.len()].copy_from_slice(name.as_bytes());
-    lower_case.make_ascii_lowercase();
-    lower_case
+/// A key with its ASCII letters in lower case.
+fn in_lower_case(key: u128) -> u128 {
+    u128::from_le_bytes(key.to_le_bytes().map(|byte| byte.to_ascii_lowercase()))
+}
+
+/// Whether this is the name in ASCII lower case.
+fn is_lower_case_of(name: &[u8], lower_case: &[u8]) -> bool {
+    name.len() == lower_case.len() && name.iter().map(u8::to_ascii_lowercase).eq(lower_case.iter().copied())
 }
 
 /// The first 16 bytes of a name, little endian, zeros behind a shorter one. Two overlapping loads, no loop.
@@ -527,7 +533,7 @@ mod tests {
     }
 
     #[test]
-    fn sixteen_thousand_symbols_fit_each_under_two_spellings() {
+    fn sixteen_thousand_symbols_fit_and_each_is_found_under_two_spellings() {
         let mut index = SymbolIndex::new();
         for id in 0..SYMBOL_COUNT_MAX {
             assert!(index.insert(&format!("COIN{id}USDT").into(), Symbol::new(id).unwrap()));
@@ -536,8 +542,58 @@ mod tests {
             assert_eq!(index.find(format!("COIN{id}USDT").as_bytes()).map(Symbol::index), Some(id));
             assert_eq!(index.find(format!("coin{id}usdt").as_bytes()).map(Symbol::index), Some(id));
         }
-        assert!(!index.insert(&"ONE-TOO-MANY".into(), Symbol::new(0).unwrap()));
+    }
+
+    #[test]
+    fn an_index_that_is_half_full_takes_no_more_names() {
+        let mut index = SymbolIndex::new();
+        let symbol = Symbol::new(0).unwrap();
+        for id in 0..SLOT_COUNT_MAX / 2 {
+            assert!(index.insert(&format!("N{id}").into(), symbol));
+        }
+        assert!(!index.insert(&"ONE-TOO-MANY".into(), symbol));
         assert_eq!(index.find(b"ONE-TOO-MANY"), None);
+    }
+
+    #[test]
+    fn names_that_differ_in_case_alone_are_each_their_own_and_their_lower_case_is_the_first_ones() {
+        let mut index = SymbolIndex::new();
+        let names = ["BTCUSDT", "btcUSDT", "BTCusdt", "1000000MOGUSDT-26SEP25", "1000000mogUSDT-26SEP25"];
+        let symbols: Vec<Symbol> = (0..).map_while(Symbol::new).take(names.len()).collect();
+        let check = |index: &SymbolIndex| {
+            for (name, symbol) in names.iter().zip(&symbols) {
+                assert_eq!(index.find(name.as_bytes()), Some(*symbol), "{name}");
+            }
+            assert_eq!(index.find(b"btcusdt"), Some(symbols[0]));
+            assert_eq!(index.find(b"1000000mogusdt-26sep25"), Some(symbols[3]));
+            assert_eq!(index.find(b"1000000MOGusdt-26SEP25"), None, "neither its name nor that in lower case");
+            assert_eq!(index.find(b"BtcUsdt"), None);
+        };
+        for (name, symbol) in names.iter().zip(&symbols) {
+            assert!(index.insert(&(*name).into(), *symbol), "{name}");
+        }
+        check(&index);
+        for id in names.len()..3_000 {
+            assert!(index.insert(&format!("COIN{id}USDT").into(), Symbol::new(id).unwrap()));
+        }
+        check(&index);
+        // A name that is another one's lower case is its own symbol's when it comes first, and refused when it comes after.
+        let mut index = SymbolIndex::new();
+        assert!(index.insert(&"ethusdt".into(), symbols[0]) && index.insert(&"ETHUSDT".into(), symbols[1]));
+        assert_eq!([&b"ethusdt"[..], b"ETHUSDT"].map(|name| index.find(name)), [Some(symbols[0]), Some(symbols[1])]);
+        assert!(!index.insert(&"ethusdt".into(), symbols[2]));
+    }
+
+    #[test]
+    fn a_name_and_its_lower_case_start_their_probe_at_one_slot() {
+        let index = SymbolIndex::new();
+        for name in
+            ["BTCUSDT", "1000PEPEUSDT", "ETHUSDT_260925", "币安人生USDT", "BTC-26DEC25", "1000000MOGUSDT-26SEP25"]
+        {
+            let lower_case = name.to_ascii_lowercase();
+            let home = |name: &str| index.home(pack(name.as_bytes()), name.len());
+            assert_eq!(home(name), home(&lower_case), "{name}");
+        }
     }
 
     #[test]
@@ -613,7 +669,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!(index.count, 8_192, "at most a quarter full");
+        assert_eq!(index.count, 8_192, "at most an eighth full");
         assert_eq!(index.find(name(1_000).as_bytes()), None);
     }
 
