@@ -290,7 +290,7 @@ fn find(members: &'static [Member], expected: usize, key: &[u8], packed: u128) -
 }
 
 /// The next member in documented order, or one of a few behind it, where its key and what is around it stand there without
-/// white space; the cursor is at its value then, behind the quote of a [`Kind::Text`], [`Kind::Symbol`], [`Kind::Name`],
+/// white space; the cursor is at its value then, behind the quote of a [`Kind::Text`], [`Kind::Symbol`], [`Kind::Topic`],
 /// [`Kind::Id`], [`Kind::Case`],
 /// [`Kind::Decimal`] or [`Kind::Word`].
 #[inline(always)]
@@ -434,7 +434,7 @@ fn value<'a, R: Reader<'a>>(
             Some(())
         }
         Kind::Touch if !cursor.rest().starts_with(b"[[\"") => spaced_touch(slot, cursor, slots),
-        Kind::Text | Kind::Symbol | Kind::Name | Kind::Id | Kind::Decimal | Kind::Word(_) | Kind::Case(_) => {
+        Kind::Text | Kind::Symbol | Kind::Topic | Kind::Id | Kind::Decimal | Kind::Word(_) | Kind::Case(_) => {
             if !is_quoted {
                 cursor.literal(b"\"")?;
             }

@@ -155,7 +155,7 @@ impl Generator {
                 self.below(10_u64.pow(digits)).to_string()
             }
             Kind::Bool | Kind::Flag | Kind::Ignored(Json::Bool) => (self.below(2) == 1).to_string(),
-            Kind::Text | Kind::Symbol | Kind::Name | Kind::Id | Kind::Ignored(Json::Text) => {
+            Kind::Text | Kind::Symbol | Kind::Topic | Kind::Id | Kind::Ignored(Json::Text) => {
                 let text = format!("t{}", self.below(1_000_000_000));
                 self.string(&text, style)
             }

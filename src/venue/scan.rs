@@ -92,6 +92,13 @@ pub(super) trait Reader<'a> {
         0
     }
 
+    /// The same of a [`Kind::Topic`], which names the symbol among others: how long the symbol's name most probably is, in bytes,
+    /// and its place.
+    #[inline(always)]
+    fn topic(&self, _topic: Number<'a>) -> (usize, usize) {
+        (0, 0)
+    }
+
     /// Whether the slots have what [`Self::nested`] and [`Self::levels`] need of them.
     #[inline(always)]
     fn is_ready(&self, _slots: &Slots<'a>) -> bool {
@@ -400,6 +407,7 @@ pub(super) fn step<'a, S: Shape, const SLOT: usize, R: Reader<'a>>(
             slots.set_number(SLOT, name);
             Some(())
         }
+        Kind::Topic => scan_value(member, SLOT, cursor, slots, reader),
         _ => scan_plain(member, SLOT, cursor, slots, reader.isa()),
     }
 }
@@ -486,6 +494,12 @@ pub(super) fn scan_value<'a>(
     reader: &mut impl Reader<'a>,
 ) -> Option<()> {
     match member.kind {
+        Kind::Topic => {
+            let topic = cursor.name(reader.isa())?;
+            slots.topic = reader.topic(topic);
+            slots.set_number(slot, topic);
+            Some(())
+        }
         Kind::Nested => {
             reader.nested(slots, cursor)?;
             slots.set_int(slot, 0);
@@ -513,7 +527,7 @@ pub(super) fn scan_plain<'a>(
         Kind::Int => slots.set_int(slot, cursor.uint(isa)?),
         Kind::Time => slots.set_int(slot, cursor.time(isa)?),
         Kind::Text | Kind::Symbol => slots.set_number(slot, cursor.text(isa)?),
-        Kind::Name => slots.set_number(slot, cursor.name(isa)?),
+        Kind::Topic => slots.set_number(slot, cursor.name(isa)?),
         Kind::Id => slots.set_number(slot, cursor.id(isa)?),
         Kind::Decimal => slots.set_number(slot, cursor.plain_number(isa)?),
         Kind::Bool => slots.set_int(slot, u64::from(cursor.bool()?)),

@@ -53,8 +53,9 @@ pub(super) enum Kind {
     Text,
     /// The same of a symbol's name: where the walk is written out, its length is foretold and its slot asked for.
     Symbol,
-    /// The same of what is often longer than a window.
-    Name,
+    /// The same of a topic, which is often longer than a window and says what symbol it is of before the symbol's own member
+    /// does.
+    Topic,
     /// The same of what often is a UUID.
     Id,
     /// A decimal number in a string: slot's `number`. Tier two also takes a JSON number, by its exact text. In a shape whose
@@ -144,7 +145,7 @@ impl Opening {
         let key = key.as_bytes();
         let is_quoted = matches!(
             kind,
-            Kind::Text | Kind::Symbol | Kind::Name | Kind::Id | Kind::Decimal | Kind::Word(_) | Kind::Case(_)
+            Kind::Text | Kind::Symbol | Kind::Topic | Kind::Id | Kind::Decimal | Kind::Word(_) | Kind::Case(_)
         );
         let length = key.len() + 3 + is_quoted as usize;
         if length > 16 {
@@ -328,6 +329,8 @@ pub(super) struct Slots<'a> {
     pub(super) has_other: bool,
     /// Where the symbols' index is to be looked at first for the symbol's name; 0 where nothing says so.
     pub(super) place: usize,
+    /// What a [`Kind::Topic`] says of the symbol's name: its length and its place, 0 where it says nothing.
+    pub(super) topic: (usize, usize),
     /// The members whose integer was written.
     with_int: u32,
     /// The members whose number was.
@@ -350,6 +353,7 @@ impl<'a> Slots<'a> {
             present: 0,
             has_other: false,
             place: 0,
+            topic: (0, 0),
             with_int: 0,
             with_number: 0,
             with_more: 0,

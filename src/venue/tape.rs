@@ -278,7 +278,7 @@ impl<'d> Document<'d> {
                 Node::Static(StaticNode::F64(_)) => return Err(DecodeError::new(Reason::BadNumber, member.key)),
                 _ => return Err(wrong_type),
             },
-            Kind::Text | Kind::Symbol | Kind::Name | Kind::Id => {
+            Kind::Text | Kind::Symbol | Kind::Topic | Kind::Id => {
                 slots.set_text(slot, self.string(value).ok_or(wrong_type)?.as_bytes())
             }
             Kind::Decimal => slots.set_text(slot, self.decimal(value).ok_or(wrong_type)?),

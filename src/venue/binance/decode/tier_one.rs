@@ -11,7 +11,7 @@ use crate::venue::any_order;
 use crate::venue::cursor::Cursor;
 use crate::venue::decode::{Events, Found};
 use crate::venue::fields::{Context, Known, LevelScratch, Listed, slot_time};
-use crate::venue::isa::{Isa, Work};
+use crate::venue::isa::{Isa, WINDOW, Work};
 use crate::venue::levels::{BookHead, Sides};
 use crate::venue::number::Number;
 use crate::venue::scan::{Apart, End, Reader, expect, messages, reader};
@@ -55,16 +55,22 @@ impl Work for Scan<'_> {
         isa.fetch(padded);
         let mut cursor = Cursor::new(padded);
         let is_wrapped = cursor.literal(b"{\"stream\":\"").is_some();
-        let (mut stream, mut name_length) = (&b""[..], 0);
+        let mut context = Context::new(isa, self.known);
+        let mut stream = &b""[..];
         if is_wrapped {
-            // A stream's name is the symbol's, an `@` and the channel's.
-            name_length = isa.marks(cursor.rest().first_chunk()?, b'@').trailing_zeros() as usize;
+            // A stream's name is the symbol's in lower case, an `@` and the channel's. What is known of the symbol is asked for
+            // here: in a small message that is as long before it is needed as can be.
+            let window = cursor.rest().first_chunk()?;
+            let name_length = isa.marks(window, b'@').trailing_zeros() as usize;
+            if matches!(name_length, 1..WINDOW) {
+                let place = context.fetch_key(isa.key(window, name_length), name_length);
+                context = Context { name_length, place, ..context };
+            }
             stream = cursor.name(isa)?.text();
             cursor.literal(b",\"data\":")?;
         } else if let Some(raw_stream) = self.raw_stream {
             stream = raw_stream.as_bytes();
         }
-        let context = Context { name_length, ..Context::new(isa, self.known) };
         let walk = &mut Walk { scan: self, context: &context, at: padded.len() - cursor.ahead(), is_wrapped, stream };
         let expected = match expected_by_start(cursor.rest()) {
             Some(expected) => expected,

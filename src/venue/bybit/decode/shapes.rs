@@ -10,7 +10,7 @@ pub(super) const SNAPSHOT: u64 = 0;
 shape! {
     /// What stands around every topic's data.
     mod envelope {
-        TOPIC = "topic" needs Name;
+        TOPIC = "topic" needs Topic;
         TYPE = "type" may Case(&["snapshot", "delta"]);
         TIME = "ts" may Time;
         DATA = "data" needs Nested;

@@ -213,10 +213,10 @@ fn walk_array<'a, S: Shape, R: Reader<'a>>(
     }
 }
 
-/// With what the topic says of the symbol's name, which it ends with. `padded` is the message that the topic is a part of.
+/// What the topic says of the symbol's name, which it ends with: its length and its place. `padded` is the message that the topic
+/// is a part of.
 #[inline(always)]
-fn of_topic<'c, I: Isa>(context: &Context<'c, I>, outer: &Slots<'_>, padded: &[u8]) -> Context<'c, I> {
-    let topic = outer.number(envelope::TOPIC);
+fn named_by<I: Isa>(context: &Context<'_, I>, topic: Number<'_>, padded: &[u8]) -> (usize, usize) {
     let name_length = topic.length_behind(context.isa, b'.');
     let end = (topic.text().as_ptr().addr() + topic.text().len()).wrapping_sub(padded.as_ptr().addr());
     let window = padded.get(end.wrapping_sub(name_length)..).and_then(<[u8]>::first_chunk);
@@ -226,7 +226,24 @@ fn of_topic<'c, I: Isa>(context: &Context<'c, I>, outer: &Slots<'_>, padded: &[u
         }
         _ => 0,
     };
+    (name_length, place)
+}
+
+/// With what the topic has said.
+#[inline(always)]
+fn of_topic<'c, I: Isa>(context: &Context<'c, I>, outer: &Slots<'_>) -> Context<'c, I> {
+    let (name_length, place) = outer.topic;
     Context { name_length, place, ..*context }
+}
+
+/// Writes the part of a [`Reader`] that hears of the topic.
+macro_rules! hears_the_topic {
+    ($number:ty) => {
+        #[inline(always)]
+        fn topic(&self, topic: $number) -> (usize, usize) {
+            named_by(self.context, topic, self.padded)
+        }
+    };
 }
 
 /// A quote message.
@@ -251,9 +268,11 @@ impl<'a, I: Isa> Reader<'a> for QuoteReader<'_, '_, I> {
         *self.place = None;
     }
 
+    hears_the_topic!(Number<'a>);
+
     #[inline(always)]
     fn nested(&mut self, outer: &Slots<'a>, cursor: &mut Cursor<'a>) -> Option<()> {
-        let context = &of_topic(self.context, outer, self.padded);
+        let context = &of_topic(self.context, outer);
         let reader = &mut QuoteDataReader { context, place: self.place };
         let (_, ahead) = expect::<QuoteShape, _>(self.order, *cursor, End::Open, reader)?;
         *cursor = ahead;
@@ -289,10 +308,12 @@ impl<'a, I: Isa> Reader<'a> for BookReader<'_, '_, I> {
         *self.place = None;
     }
 
+    hears_the_topic!(Number<'a>);
+
     #[inline(always)]
     fn nested(&mut self, outer: &Slots<'a>, cursor: &mut Cursor<'a>) -> Option<()> {
         let (sides, place) = (&mut self.sides, &mut *self.place);
-        let context = &of_topic(self.context, outer, self.padded);
+        let context = &of_topic(self.context, outer);
         let reader = &mut BookDataReader { context, sides, listed: None, place };
         let (_, ahead) = expect::<BookShape, _>(self.order, *cursor, End::Open, reader)?;
         *cursor = ahead;
@@ -448,6 +469,8 @@ macro_rules! array_reader {
                 self.events.clear();
             }
 
+            hears_the_topic!(Number<'a>);
+
             #[inline(always)]
             fn is_ready(&self, slots: &Slots<'a>) -> bool {
                 slots.has(envelope::TOPIC)
@@ -471,17 +494,17 @@ macro_rules! array_reader {
 }
 
 array_reader!(TradesReader of Trade: TradeShape,
-    |this, outer| TradeReader { context: &of_topic(this.context, outer, this.padded), events: this.events },
+    |this, outer| TradeReader { context: &of_topic(this.context, outer), events: this.events },
     |slots| trades_time(slots).ok());
 array_reader!(KlinesReader of Kline: CandleShape,
     |this, outer| CandleReader {
-        context: &of_topic(this.context, outer, this.padded),
+        context: &of_topic(this.context, outer),
         events: this.events,
         name: split_at_point(split_at_point(outer.text(envelope::TOPIC)).1).1,
     },
     |slots| time_of(slots, b"kline"));
 array_reader!(LiquidationsReader of Liquidation: LiquidationShape,
-    |this, outer| LiquidationReader { context: &of_topic(this.context, outer, this.padded), events: this.events },
+    |this, outer| LiquidationReader { context: &of_topic(this.context, outer), events: this.events },
     |slots| time_of(slots, b"allLiquidation"));
 
 /// The event time of a message of this channel.
