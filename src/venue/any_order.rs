@@ -201,9 +201,7 @@ pub(super) fn key<'a>(isa: impl Isa, cursor: &mut Cursor<'a>) -> Option<(&'a [u8
     let key = cursor.text(isa)?;
     mark(cursor, b":")?;
     cursor.space();
-    if !cursor.has_step() {
-        return None;
-    }
+    cursor.stride()?;
     Some((key.text(), key.key(isa)))
 }
 
@@ -369,7 +367,7 @@ fn walk_members<'a, R: Reader<'a>>(
             if !is_quoted {
                 cursor.space();
             }
-            if slots.has(slot) || !cursor.has_step() {
+            if slots.has(slot) || cursor.stride().is_none() {
                 return None;
             }
             if !is_quoted && !member.is_required && cursor.literal(b"null").is_some() {
@@ -386,7 +384,8 @@ fn walk_members<'a, R: Reader<'a>>(
         }
     }
     for Late { slot, mut cursor, ahead } in late.into_iter().flatten() {
-        scan_value(&members[slot], slot, &mut cursor, &mut slots, reader)?;
+        let stride = cursor.stride()?;
+        scan_value(&members[slot], slot, &mut cursor, stride, &mut slots, reader)?;
         if cursor.ahead() != ahead {
             return None;
         }
@@ -414,7 +413,8 @@ fn value<'a, R: Reader<'a>>(
     match member.kind {
         Kind::Nested | Kind::Levels => {
             if reader.is_ready(slots) {
-                return scan_value(member, slot, cursor, slots, reader);
+                let stride = cursor.stride()?;
+                return scan_value(member, slot, cursor, stride, slots, reader);
             }
             let start = *cursor;
             skip_value(isa, cursor)?;
@@ -438,9 +438,13 @@ fn value<'a, R: Reader<'a>>(
             if !is_quoted {
                 cursor.literal(b"\"")?;
             }
-            scan_plain(member, slot, cursor, slots, isa)
+            let stride = cursor.stride()?;
+            scan_value(member, slot, cursor, stride, slots, reader)
         }
-        Kind::Int | Kind::Time | Kind::Bool | Kind::Flag | Kind::Touch => scan_plain(member, slot, cursor, slots, isa),
+        Kind::Int | Kind::Time | Kind::Bool | Kind::Flag | Kind::Touch => {
+            let stride = cursor.stride()?;
+            scan_plain(member, slot, cursor, stride, slots, isa)
+        }
     }
 }
 

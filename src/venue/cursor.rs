@@ -7,7 +7,7 @@ use super::shape::Lead;
 use crate::limits::READ_PADDING_BYTES;
 
 /// Bytes that one step may look at without asking whether they are there. Behind every message lie as many.
-const STEP_BYTES: usize = READ_PADDING_BYTES;
+const STRIDE_BYTES: usize = READ_PADDING_BYTES;
 
 /// `false` and `true`, each with the mask of its bytes.
 const BOOLS: [(u64, u64); 2] =
@@ -17,6 +17,65 @@ const BOOLS: [(u64, u64); 2] =
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Cursor<'a> {
     rest: &'a [u8],
+}
+
+/// The bytes of one step from its beginning, and how many of them it has taken: what stands before a value, and the value.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stride<'a> {
+    ahead: &'a [u8; STRIDE_BYTES],
+    taken: usize,
+}
+
+impl<'a> Stride<'a> {
+    /// So many bytes behind those that were taken, which a step has if it is asked for no more than it is made for.
+    #[inline(always)]
+    pub(super) fn window<const COUNT: usize>(&self) -> Option<&'a [u8; COUNT]> {
+        self.ahead.get(self.taken..)?.first_chunk()
+    }
+
+    /// Takes exactly this lead: two comparisons with constants where it has four to eight bytes.
+    #[inline(always)]
+    pub(super) fn lead(&mut self, lead: Lead) -> Option<()> {
+        let length = lead.text.len();
+        let Some(ahead) = self.window::<8>().filter(|_| matches!(length, 4..=8)) else {
+            return self.literal(lead.text.as_bytes());
+        };
+        let [first, last] = [0, length - 4];
+        if u32::from_le_bytes(*ahead[first..].first_chunk()?) != lead.first
+            || u32::from_le_bytes(*ahead[last..].first_chunk()?) != lead.last
+        {
+            return None;
+        }
+        self.taken += length;
+        Some(())
+    }
+
+    /// How many bytes it has taken.
+    #[inline(always)]
+    pub(super) fn taken(self) -> usize {
+        self.taken
+    }
+
+    /// Takes a number in a string whose opening quote was taken already, and its closing quote. `None` where it is longer than a
+    /// window has digits, and where no string ends. As [`Cursor::number`].
+    #[inline(always)]
+    pub(super) fn number(&mut self, isa: impl Isa) -> Option<Number<'a>> {
+        let window = self.window()?;
+        let ends = isa.quoted_ends(window);
+        let number = Number::new(window, ends)?;
+        self.taken += ends.end + 1;
+        Some(number)
+    }
+
+    /// Takes exactly these bytes, if a step is as long.
+    #[inline(always)]
+    pub(super) fn literal(&mut self, literal: &[u8]) -> Option<()> {
+        if !self.ahead.get(self.taken..)?.starts_with(literal) {
+            return None;
+        }
+        self.taken += literal.len();
+        Some(())
+    }
 }
 
 impl<'a> Cursor<'a> {
@@ -38,11 +97,24 @@ impl<'a> Cursor<'a> {
         self.rest
     }
 
-    /// Whether a whole step's bytes are readable. Asked once a step, so that the step's own questions need no answer.
-    /// Never false inside a message.
+    /// A whole step's bytes. Asked for once a step, so that the step's own questions need no answer. `None` nowhere inside a
+    /// message.
     #[inline(always)]
-    pub(super) fn has_step(&self) -> bool {
-        self.rest.len() >= STEP_BYTES
+    pub(super) fn stride(&self) -> Option<Stride<'a>> {
+        Some(Stride { ahead: self.rest.first_chunk()?, taken: 0 })
+    }
+
+    /// Steps over what a step from here has taken, and so many bytes more of it: at once, so that a step costs one addition.
+    #[inline(always)]
+    fn take(&mut self, stride: Stride<'a>, more: usize) -> Option<()> {
+        self.skip(stride.taken + more)
+    }
+
+    /// What a step from here has taken is stepped over.
+    #[inline(always)]
+    pub(super) fn behind(mut self, stride: Stride<'a>) -> Option<Self> {
+        self.take(stride, 0)?;
+        Some(self)
     }
 
     /// Steps over so many bytes that someone else read.
@@ -52,26 +124,12 @@ impl<'a> Cursor<'a> {
         Some(())
     }
 
-    /// Steps over exactly this lead: two comparisons with constants where it has four to eight bytes.
-    #[inline(always)]
-    pub(super) fn lead(&mut self, lead: Lead) -> Option<()> {
-        let length = lead.text.len();
-        let Some(ahead) = self.rest.first_chunk::<8>().filter(|_| matches!(length, 4..=8)) else {
-            return self.literal(lead.text.as_bytes());
-        };
-        let [first, last] = [0, length - 4];
-        if u32::from_le_bytes(*ahead[first..].first_chunk()?) != lead.first
-            || u32::from_le_bytes(*ahead[last..].first_chunk()?) != lead.last
-        {
-            return None;
-        }
-        self.skip(length)
-    }
-
     /// Steps over exactly these bytes.
     #[inline(always)]
     pub(super) fn literal(&mut self, literal: &[u8]) -> Option<()> {
-        self.rest = self.rest.strip_prefix(literal)?;
+        let mut stride = self.stride()?;
+        stride.literal(literal)?;
+        self.take(stride, 0)?;
         Some(())
     }
 
@@ -87,9 +145,9 @@ impl<'a> Cursor<'a> {
     #[cold]
     #[inline(never)]
     fn spaced(mut self) -> Self {
-        while let [b' ' | b'\t' | b'\n' | b'\r', rest @ ..] = self.rest {
-            self.rest = rest;
-        }
+        let is_space = |byte: &&u8| b" \t\n\r".contains(byte);
+        let count = self.rest.iter().take_while(is_space).count();
+        self.rest = self.rest.get(count..).unwrap_or_default();
         self
     }
 
@@ -106,80 +164,86 @@ impl<'a> Cursor<'a> {
     /// backslash, a control byte or a byte of a multi-byte character belongs to the tape.
     #[inline(always)]
     pub(super) fn text(&mut self, isa: impl Isa) -> Option<Number<'a>> {
-        let window = self.rest.first_chunk::<WINDOW>()?;
+        self.text_in(isa, self.stride()?)
+    }
+
+    /// [`Self::text`] whose opening quote a step took last.
+    #[inline(always)]
+    pub(super) fn text_in(&mut self, isa: impl Isa, stride: Stride<'a>) -> Option<Number<'a>> {
+        let window = stride.window()?;
         let end = isa.plain_end(window);
-        let Some(behind) = window.get(end) else {
-            let end = self.text_end(isa, WINDOW)?;
-            return Some(Number::of_text(self.close(end)?, window));
-        };
+        let Some(behind) = window.get(end) else { return self.text_behind(isa, stride, WINDOW) };
         if *behind != b'"' {
             return None;
         }
-        self.skip(end + 1)?;
-        Some(Number::of_text(&window[..end], window))
+        self.take(stride, end + 1)?;
+        Number::of_text(window, end)
     }
 
-    /// [`Self::text`] for a name of which nothing foretells whether it is longer than one window: two are asked at once,
+    /// [`Self::text_in`] for a name of which nothing foretells whether it is longer than one window: two are asked at once,
     /// without a branch between them.
     #[inline(always)]
-    pub(super) fn name(&mut self, isa: impl Isa) -> Option<Number<'a>> {
-        let windows = self.rest.first_chunk::<{ 2 * WINDOW }>()?;
+    pub(super) fn name_in(&mut self, isa: impl Isa, stride: Stride<'a>) -> Option<Number<'a>> {
+        let windows = stride.window::<{ 2 * WINDOW }>()?;
         let (first, second) = windows.split_first_chunk()?;
         let end = isa.plain_end_of_two([first, second.first_chunk()?]);
-        let Some(behind) = windows.get(end) else {
-            let end = self.text_end(isa, 2 * WINDOW)?;
-            return Some(Number::of_text(self.close(end)?, first));
-        };
+        let Some(behind) = windows.get(end) else { return self.text_behind(isa, stride, 2 * WINDOW) };
         if *behind != b'"' {
             return None;
         }
-        self.skip(end + 1)?;
-        Some(Number::of_text(&windows[..end], first))
+        self.take(stride, end + 1)?;
+        Number::of_text(windows, end)
     }
 
-    /// [`Self::text`] that most probably has so many bytes, 0 for "unknown": where that is so, what stands behind it does not
+    /// The same of a step that took nothing.
+    #[inline(always)]
+    pub(super) fn name(&mut self, isa: impl Isa) -> Option<Number<'a>> {
+        self.name_in(isa, self.stride()?)
+    }
+
+    /// [`Self::text_in`] that most probably has so many bytes, 0 for "unknown": where that is so, what stands behind it does not
     /// wait for its end to be found.
     #[inline(always)]
-    pub(super) fn text_of(&mut self, isa: impl Isa, length: usize) -> Option<Number<'a>> {
-        let window = self.rest.first_chunk::<WINDOW>()?;
+    pub(super) fn text_of(&mut self, isa: impl Isa, stride: Stride<'a>, length: usize) -> Option<Number<'a>> {
+        let window = stride.window::<WINDOW>()?;
         if matches!(length, 1..WINDOW) && isa.plain_end(window) == length && window[length] == b'"' {
-            self.skip(length + 1)?;
-            return Some(Number::of_text(&window[..length], window));
+            self.take(stride, length + 1)?;
+            return Number::of_text(window, length);
         }
-        self.text(isa)
+        self.text_in(isa, stride)
     }
 
-    /// [`Self::text`] that most probably has as many bytes as a UUID's: as [`Self::text_of`].
+    /// [`Self::text_in`] that most probably has as many bytes as a UUID's: as [`Self::text_of`].
     #[inline(always)]
-    pub(super) fn id(&mut self, isa: impl Isa) -> Option<Number<'a>> {
-        let ahead = self.rest.first_chunk::<{ UUID_BYTES + 1 }>()?;
-        let at = |at: usize| ahead[at..].first_chunk::<WINDOW>();
-        let [first, middle, last] = [at(0)?, at(WINDOW)?, at(UUID_BYTES - WINDOW)?];
-        if ahead[UUID_BYTES] == b'"' && isa.are_plain([first, middle, last]) {
-            self.skip(ahead.len())?;
-            return Some(Number::of_text(&ahead[..UUID_BYTES], first));
+    pub(super) fn id(&mut self, isa: impl Isa, stride: Stride<'a>) -> Option<Number<'a>> {
+        if let Some(ahead) = stride.window::<{ UUID_BYTES + 1 }>() {
+            let at = |at: usize| ahead[at..].first_chunk::<WINDOW>();
+            let [first, middle, last] = [at(0)?, at(WINDOW)?, at(UUID_BYTES - WINDOW)?];
+            if ahead[UUID_BYTES] == b'"' && isa.are_plain([first, middle, last]) {
+                self.take(stride, ahead.len())?;
+                return Number::of_text(ahead, UUID_BYTES);
+            }
         }
-        self.text(isa)
+        self.text_in(isa, stride)
     }
 
-    /// Where a string ends that does not before byte `at`.
+    /// The string behind what a stride took, with no end among so many bytes.
     #[inline(always)]
-    fn text_end(&self, isa: impl Isa, mut at: usize) -> Option<usize> {
-        loop {
-            let end = isa.plain_end(self.rest.get(at..)?.first_chunk::<WINDOW>()?);
+    fn text_behind(&mut self, isa: impl Isa, stride: Stride<'a>, mut at: usize) -> Option<Number<'a>> {
+        self.take(stride, 0)?;
+        let rest = self.rest;
+        let end = loop {
+            let end = isa.plain_end(rest.get(at..)?.first_chunk::<WINDOW>()?);
             if end < WINDOW {
-                return Some(at + end);
+                break at + end;
             }
             at += WINDOW;
+        };
+        if rest.get(end) != Some(&b'"') {
+            return None;
         }
-    }
-
-    /// The string that ends before byte `at`, if that byte is its quote.
-    #[inline(always)]
-    fn close(&mut self, at: usize) -> Option<&'a [u8]> {
-        let (text, rest) = self.rest.split_at_checked(at)?;
-        self.rest = rest.strip_prefix(b"\"")?;
-        Some(text)
+        self.skip(end + 1)?;
+        Number::of_text(rest, end)
     }
 
     /// A decimal number in a string whose opening quote was walked already, up to and over its closing quote. Only the
@@ -187,29 +251,34 @@ impl<'a> Cursor<'a> {
     /// there is no backslash before the quote.
     #[inline(always)]
     pub(super) fn number(&mut self, isa: impl Isa) -> Option<Number<'a>> {
-        let window = self.rest.first_chunk::<WINDOW>()?;
-        let ends = isa.quoted_ends(window);
-        if let Some(number) = Number::new(window, ends) {
-            self.rest = self.rest.get(ends.end + 1..)?;
+        self.number_in(isa, self.stride()?)
+    }
+
+    /// [`Self::number`] whose opening quote a step took last.
+    #[inline(always)]
+    pub(super) fn number_in(&mut self, isa: impl Isa, mut stride: Stride<'a>) -> Option<Number<'a>> {
+        let start = stride;
+        if let Some(number) = stride.number(isa) {
+            self.take(stride, 0)?;
             return Some(number);
         }
-        let (number, cursor) = self.number_rare()?;
+        let (number, cursor) = self.number_rare(start.taken)?;
         *self = cursor;
         Some(number)
     }
 
-    /// [`Self::number`] that its reader may leave unread: a plain string.
+    /// [`Self::number_in`] that its reader may leave unread: a plain string.
     #[inline(always)]
-    pub(super) fn plain_number(&mut self, isa: impl Isa) -> Option<Number<'a>> {
-        let start = *self;
-        let number = self.number(isa)?;
-        let plain_end = isa.plain_end(start.rest.first_chunk()?);
+    pub(super) fn plain_number(&mut self, isa: impl Isa, stride: Stride<'a>) -> Option<Number<'a>> {
+        let number = self.number_in(isa, stride)?;
+        let plain_end = isa.plain_end(stride.window()?);
         (plain_end >= number.text().len().min(WINDOW)).then_some(number)
     }
 
     #[cold]
     #[inline(never)]
-    fn number_rare(mut self) -> Option<(Number<'a>, Self)> {
+    fn number_rare(mut self, taken: usize) -> Option<(Number<'a>, Self)> {
+        self.skip(taken)?;
         // A function of its own is not compiled for the reader's instructions.
         let text = self.text(Portable)?;
         Some((Number::unread(text.text()), self))
@@ -218,10 +287,16 @@ impl<'a> Cursor<'a> {
     /// A JSON integer that is not negative and has at most 19 digits.
     #[inline(always)]
     pub(super) fn uint(&mut self, isa: impl Isa) -> Option<u64> {
-        let window = self.rest.first_chunk::<WINDOW>()?;
+        self.uint_in(isa, self.stride()?)
+    }
+
+    /// [`Self::uint`] behind what a step took.
+    #[inline(always)]
+    pub(super) fn uint_in(&mut self, isa: impl Isa, stride: Stride<'a>) -> Option<u64> {
+        let window = stride.window::<WINDOW>()?;
         let (value, length) = isa.uint(window);
         if length == WINDOW {
-            let (value, cursor) = self.uint_long()?;
+            let (value, cursor) = self.uint_long(stride.taken)?;
             *self = cursor;
             return Some(value);
         }
@@ -229,63 +304,98 @@ impl<'a> Cursor<'a> {
         if length == 0 || (length > 1 && window[0] == b'0') {
             return None;
         }
-        self.rest = self.rest.get(length..)?;
+        self.take(stride, length)?;
         Some(value)
     }
 
     /// An integer of sixteen digits or more.
     #[cold]
     #[inline(never)]
-    fn uint_long(mut self) -> Option<(u64, Self)> {
-        let length = self.rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
-        if length > 19 || self.rest[0] == b'0' {
+    fn uint_long(mut self, taken: usize) -> Option<(u64, Self)> {
+        self.skip(taken)?;
+        let rest = self.rest;
+        let length = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        if length > 19 || rest.first() == Some(&b'0') {
             return None;
         }
-        let (digits, rest) = self.rest.split_at(length);
-        self.rest = rest;
-        Some((parse_uint(digits)?, self))
+        self.skip(length)?;
+        Some((parse_uint(rest.get(..length)?)?, self))
     }
 
-    /// A time in milliseconds since the epoch: as [`Self::uint`]. That it has thirteen digits is predicted, so what stands
+    /// A time in milliseconds since the epoch: as [`Self::uint_in`]. That it has thirteen digits is predicted, so what stands
     /// behind it is read without waiting for its end to be found.
     #[inline(always)]
-    pub(super) fn time(&mut self, isa: impl Isa) -> Option<u64> {
-        if let Some(ms) = isa.time(self.rest.first_chunk()?) {
-            self.rest = self.rest.get(TIME_DIGITS..)?;
+    pub(super) fn time(&mut self, isa: impl Isa, stride: Stride<'a>) -> Option<u64> {
+        if let Some(ms) = isa.time(stride.window()?) {
+            self.take(stride, TIME_DIGITS)?;
             return Some(ms);
         }
-        let (ms, cursor) = self.time_rare()?;
+        let (ms, cursor) = self.time_rare(stride.taken)?;
         *self = cursor;
         Some(ms)
     }
 
     #[cold]
     #[inline(never)]
-    fn time_rare(mut self) -> Option<(u64, Self)> {
+    fn time_rare(mut self, taken: usize) -> Option<(u64, Self)> {
+        self.skip(taken)?;
         Some((self.uint(Portable)?, self))
     }
 
     /// `true` or `false`. Without a branch between them, for nothing foretells which a trade will be.
     #[inline(always)]
-    pub(super) fn bool(&mut self) -> Option<bool> {
-        let window = u64::from_le_bytes(*self.rest.first_chunk()?);
+    pub(super) fn bool(&mut self, stride: Stride<'a>) -> Option<bool> {
+        let window = u64::from_le_bytes(*stride.window()?);
         let is_true = window & 0xff == u64::from(b't');
         let (word, mask) = BOOLS[usize::from(is_true)];
         if window & mask != word {
             return None;
         }
-        self.rest = self.rest.get(5 - usize::from(is_true)..)?;
+        self.take(stride, 5 - usize::from(is_true))?;
         Some(is_true)
     }
 
     /// `true` or `false` of what is nearly always the same: by a branch, so that what stands behind it does not wait.
     #[inline(always)]
-    pub(super) fn flag(&mut self) -> Option<bool> {
-        let is_true = self.literal(b"true").is_some();
+    pub(super) fn flag(&mut self, mut stride: Stride<'a>) -> Option<bool> {
+        let is_true = stride.literal(b"true").is_some();
         if !is_true {
-            self.literal(b"false")?;
+            stride.literal(b"false")?;
         }
+        self.take(stride, 0)?;
         Some(is_true)
+    }
+
+    /// One of a few strings, and its closing quote: its position among them. Between two there is no branch, for nothing foretells
+    /// a trade's side.
+    #[inline(always)]
+    pub(super) fn word(&mut self, words: &'static [&'static str], stride: Stride<'a>) -> Option<u64> {
+        let (position, length) = match words {
+            // At most one of them is there: lengths and positions can be added up.
+            [first, second] => {
+                let [first, second] = [word_length(first, stride), word_length(second, stride)];
+                (u64::from(second != 0), first + second)
+            }
+            words => return self.case(words, stride),
+        };
+        if length == 0 {
+            return None;
+        }
+        self.take(stride, length)?;
+        Some(position)
+    }
+
+    /// One of a few strings, and its closing quote: word by word, for the next message's is most probably this one's.
+    #[inline(always)]
+    pub(super) fn case(&mut self, words: &'static [&'static str], stride: Stride<'a>) -> Option<u64> {
+        for (word, position) in words.iter().zip(0..) {
+            let length = word_length(word, stride);
+            if length != 0 {
+                self.take(stride, length)?;
+                return Some(position);
+            }
+        }
+        None
     }
 
     /// Any scalar: a plain string, a number, `true`, `false` or `null`.
@@ -295,7 +405,7 @@ impl<'a> Cursor<'a> {
                 self.literal(b"\"")?;
                 self.text(isa).map(|_| ())
             }
-            b't' | b'f' => self.flag().map(|_| ()),
+            b't' | b'f' => self.flag(self.stride()?).map(|_| ()),
             b'n' => self.literal(b"null"),
             _ => self.skip_number(),
         }
@@ -312,14 +422,14 @@ impl<'a> Cursor<'a> {
     /// A number by the grammar of RFC 8259 section 6, but for exponents, which tier two may take.
     fn skip_number(&mut self) -> Option<()> {
         if self.rest.first() == Some(&b'-') {
-            self.rest = &self.rest[1..];
+            self.skip(1)?;
         }
         let whole = self.digits()?;
         if whole.len() > 1 && whole[0] == b'0' {
             return None;
         }
         if self.rest.first() == Some(&b'.') {
-            self.rest = &self.rest[1..];
+            self.skip(1)?;
             self.digits()?;
         }
         Some(())
@@ -332,8 +442,15 @@ impl<'a> Cursor<'a> {
         if count == 0 || count > 18 {
             return None;
         }
-        let (digits, rest) = rest.split_at(count);
-        self.rest = rest;
-        Some(digits)
+        self.skip(count)?;
+        rest.get(..count)
     }
+}
+
+/// The bytes of this word and its closing quote, if they are next; 0 if they are not.
+#[inline(always)]
+fn word_length(word: &'static str, stride: Stride<'_>) -> usize {
+    let Some(ahead) = stride.ahead.get(stride.taken..) else { return 0 };
+    let is_here = ahead.starts_with(word.as_bytes()) & (ahead.get(word.len()) == Some(&b'"'));
+    if is_here { word.len() + 1 } else { 0 }
 }

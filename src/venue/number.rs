@@ -11,40 +11,54 @@ const fn each(byte: u8) -> u64 {
 }
 
 /// A number's text, with its ends where whoever found it knows them.
+///
+/// Invariant: unless `whole` is [`Self::UNREAD`], a window is readable from the text's first byte on for as long as the text is.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Number<'a> {
     text: &'a [u8],
-    /// The bytes from the text's first on, where they are known to be there.
-    window: Option<&'a [u8; WINDOW]>,
     /// As [`NumberEnds::whole`]; zero where it is not known.
     whole: usize,
 }
 
 impl<'a> Number<'a> {
+    /// In the place of `whole` where nothing but the text is known: no number of a window ends there.
+    const UNREAD: usize = WINDOW;
+
     /// Of the number that begins this window and ends so; `None` where it may go on behind it. What stands in it is looked at
     /// when it is read.
     #[inline(always)]
     pub(super) fn new(window: &'a [u8; WINDOW], ends: NumberEnds) -> Option<Self> {
         let text = window.get(..ends.end).filter(|text| text.len() <= DIGIT_COUNT_MAX)?;
-        Some(Self { text, window: Some(window), whole: ends.whole })
+        Some(Self { text, whole: ends.whole })
     }
 
     /// Of a text that nobody has read.
     #[inline(always)]
     pub(super) const fn unread(text: &'a [u8]) -> Self {
-        Self { text, window: None, whole: 0 }
+        Self { text, whole: Self::UNREAD }
     }
 
-    /// A text that is not looked at for digits, and the window that it begins.
+    /// A text that is not looked at for digits, of which a window is readable.
     #[inline(always)]
-    pub(super) fn of_text(text: &'a [u8], window: &'a [u8; WINDOW]) -> Self {
-        Self { text, window: Some(window), whole: 0 }
+    pub(super) fn of_text(ahead: &'a [u8], length: usize) -> Option<Self> {
+        let text = ahead.first_chunk::<WINDOW>().and(ahead.get(..length))?;
+        Some(Self { text, whole: 0 })
+    }
+
+    /// The bytes from the text's first on, where they are known to be there.
+    #[inline(always)]
+    fn window(self) -> Option<&'a [u8; WINDOW]> {
+        if self.whole == Self::UNREAD {
+            return None;
+        }
+        // SAFETY: by the invariant they are.
+        Some(unsafe { &*self.text.as_ptr().cast::<[u8; WINDOW]>() })
     }
 
     /// The first sixteen bytes of the text, zeros behind a shorter one.
     #[inline(always)]
     pub(super) fn key(self, isa: impl Isa) -> u128 {
-        match self.window {
+        match self.window() {
             Some(window) => isa.key(window, self.text.len().min(WINDOW)),
             None => pack(self.text),
         }
@@ -53,7 +67,7 @@ impl<'a> Number<'a> {
     /// How many bytes of the text stand behind the last of these among its first sixteen; 0 where there is none.
     #[inline(always)]
     pub(super) fn length_behind(self, isa: impl Isa, byte: u8) -> usize {
-        let marks = self.window.map_or(0, |window| isa.marks(window, byte));
+        let marks = self.window().map_or(0, |window| isa.marks(window, byte));
         let start = u32::BITS - marks.leading_zeros();
         if start == 0 { 0 } else { self.text.len().saturating_sub(start as usize) }
     }
@@ -94,7 +108,7 @@ impl<'a> Number<'a> {
     /// The price's, with 0; or the quantity's, with 1.
     #[inline(always)]
     pub(super) fn grids(numbers: [Self; 2], isa: impl Isa, scales: (u8, u8)) -> Result<[i64; 2], (usize, ValueError)> {
-        if let [Some(first), Some(second)] = numbers.map(|number| number.window)
+        if let [Some(first), Some(second)] = numbers.map(Self::window)
             && let ends = numbers.map(|Self { whole, text, .. }| NumberEnds { whole, end: text.len() })
             && let Some(mantissas) = isa.grids([first, second], ends, scales)
         {
@@ -106,7 +120,7 @@ impl<'a> Number<'a> {
     /// What the quick way makes of it: it takes no sign, so this is never below zero.
     #[inline(always)]
     fn common_grid(self, isa: impl Isa, scale: u8) -> Option<i64> {
-        isa.grid(self.window?, NumberEnds { whole: self.whole, end: self.text.len() }, scale)
+        isa.grid(self.window()?, NumberEnds { whole: self.whole, end: self.text.len() }, scale)
     }
 
     /// A value with its own scale: exactly [`Decimal::parse`], sooner.

@@ -11,7 +11,7 @@
 //! be the message's own last.
 
 use super::any_order;
-use super::cursor::Cursor;
+use super::cursor::{Cursor, Stride};
 use super::decode::Found;
 use super::isa::{Isa, Work};
 use super::number::Number;
@@ -391,40 +391,33 @@ pub(super) fn step<'a, S: Shape, const SLOT: usize, R: Reader<'a>>(
     reader: &mut R,
 ) -> Option<()> {
     let member = const { &S::MEMBERS[SLOT] };
-    if !begins(member, is_first, cursor)? {
-        return Some(());
-    }
+    let Some(stride) = begin(member, is_first, cursor)? else { return Some(()) };
     match const { S::MEMBERS[SLOT].kind } {
-        Kind::Nested | Kind::Levels => scan_value(member, SLOT, cursor, slots, reader),
+        Kind::Nested | Kind::Levels | Kind::Topic => scan_value(member, SLOT, cursor, stride, slots, reader),
         // The builder of a shape that is walked so reads every one there is.
         Kind::Decimal => {
-            slots.set_number(SLOT, cursor.number(reader.isa())?);
+            slots.set_number(SLOT, cursor.number_in(reader.isa(), stride)?);
             Some(())
         }
         Kind::Symbol => {
-            let name = cursor.text_of(reader.isa(), reader.name_length())?;
+            let name = cursor.text_of(reader.isa(), stride, reader.name_length())?;
             slots.place = reader.named(name);
             slots.set_number(SLOT, name);
             Some(())
         }
-        Kind::Topic => scan_value(member, SLOT, cursor, slots, reader),
-        _ => scan_plain(member, SLOT, cursor, slots, reader.isa()),
+        _ => scan_plain(member, SLOT, cursor, stride, slots, reader.isa()),
     }
 }
 
-/// Whether a member is next, whose lead is stepped over then; `None` if one must be that is not.
+/// The stride that a member begins with its lead, if it is next; `None` outright if one must be next that is not.
 #[inline(always)]
-fn begins(member: &'static Member, is_first: bool, cursor: &mut Cursor<'_>) -> Option<bool> {
-    if !cursor.has_step() {
-        return None;
-    }
-    let mut ahead = *cursor;
-    if scan_lead(member, is_first, &mut ahead).is_some() {
-        *cursor = ahead;
-        return Some(true);
+fn begin<'a>(member: &'static Member, is_first: bool, cursor: &Cursor<'a>) -> Option<Option<Stride<'a>>> {
+    let mut stride = cursor.stride()?;
+    if scan_lead(member, is_first, &mut stride).is_some() {
+        return Some(Some(stride));
     }
     // The first of an order has the object's brace before it: without it there is no object.
-    if member.is_required || is_first { None } else { Some(false) }
+    if member.is_required || is_first { None } else { Some(None) }
 }
 
 /// Walks one object in this order, but for the brace that closes it.
@@ -438,8 +431,8 @@ fn scan_order<'a>(
 ) -> Option<()> {
     for (at, &slot) in order.iter().enumerate() {
         let member = members.get(slot)?;
-        if begins(member, at == 0, cursor)? {
-            scan_value(member, slot, cursor, slots, reader)?;
+        if let Some(stride) = begin(member, at == 0, cursor)? {
+            scan_value(member, slot, cursor, stride, slots, reader)?;
         }
     }
     Some(())
@@ -462,8 +455,9 @@ fn scan_learned<'a>(
             Step::Known(slot) => {
                 let slot = usize::from(*slot);
                 let member = members.get(slot)?;
-                scan_lead(member, at == 0, cursor)?;
-                scan_value(member, slot, cursor, slots, reader)?;
+                let mut stride = cursor.stride()?;
+                scan_lead(member, at == 0, &mut stride)?;
+                scan_value(member, slot, cursor, stride, slots, reader)?;
             }
             Step::Unknown { .. } => {
                 cursor.literal(if at == 0 { b"{\"" } else { b",\"" })?;
@@ -479,10 +473,10 @@ fn scan_learned<'a>(
 
 /// Steps over what stands before a member's value: `{"key":` or `,"key":`, with a string's opening quote.
 #[inline(always)]
-fn scan_lead(member: &Member, is_first: bool, cursor: &mut Cursor<'_>) -> Option<()> {
+fn scan_lead(member: &Member, is_first: bool, stride: &mut Stride<'_>) -> Option<()> {
     let is_quoted = member.opening.is_quoted || matches!(member.kind, Kind::Ignored(Json::Text));
     let leads = if is_quoted { &member.leads_quoted } else { &member.leads };
-    cursor.lead(if is_first { leads.first } else { leads.other })
+    stride.lead(if is_first { leads.first } else { leads.other })
 }
 
 #[inline(always)]
@@ -490,27 +484,36 @@ pub(super) fn scan_value<'a>(
     member: &Member,
     slot: usize,
     cursor: &mut Cursor<'a>,
+    stride: Stride<'a>,
     slots: &mut Slots<'a>,
     reader: &mut impl Reader<'a>,
 ) -> Option<()> {
     match member.kind {
         Kind::Topic => {
-            let topic = cursor.name(reader.isa())?;
+            let topic = cursor.name_in(reader.isa(), stride)?;
             slots.topic = reader.topic(topic);
             slots.set_number(slot, topic);
             Some(())
         }
+        Kind::Symbol => {
+            let name = cursor.text_in(reader.isa(), stride)?;
+            slots.place = reader.named(name);
+            slots.set_number(slot, name);
+            Some(())
+        }
         Kind::Nested => {
+            *cursor = cursor.behind(stride)?;
             reader.nested(slots, cursor)?;
             slots.set_int(slot, 0);
             Some(())
         }
         Kind::Levels => {
+            *cursor = cursor.behind(stride)?;
             reader.levels(slot, slots, cursor)?;
             slots.set_int(slot, 0);
             Some(())
         }
-        _ => scan_plain(member, slot, cursor, slots, reader.isa()),
+        _ => scan_plain(member, slot, cursor, stride, slots, reader.isa()),
     }
 }
 
@@ -520,27 +523,28 @@ pub(super) fn scan_plain<'a>(
     member: &Member,
     slot: usize,
     cursor: &mut Cursor<'a>,
+    stride: Stride<'a>,
     slots: &mut Slots<'a>,
     isa: impl Isa,
 ) -> Option<()> {
     match member.kind {
-        Kind::Int => slots.set_int(slot, cursor.uint(isa)?),
-        Kind::Time => slots.set_int(slot, cursor.time(isa)?),
-        Kind::Text | Kind::Symbol => slots.set_number(slot, cursor.text(isa)?),
-        Kind::Topic => slots.set_number(slot, cursor.name(isa)?),
-        Kind::Id => slots.set_number(slot, cursor.id(isa)?),
-        Kind::Decimal => slots.set_number(slot, cursor.plain_number(isa)?),
-        Kind::Bool => slots.set_int(slot, u64::from(cursor.bool()?)),
-        Kind::Flag => slots.set_int(slot, u64::from(cursor.flag()?)),
-        Kind::Word(words) => slots.set_int(slot, scan_word(words, cursor)?),
-        Kind::Case(words) => slots.set_int(slot, scan_case(words, cursor)?),
-        Kind::Touch => scan_touch(isa, slot, cursor, slots)?,
+        Kind::Int => slots.set_int(slot, cursor.uint_in(isa, stride)?),
+        Kind::Time => slots.set_int(slot, cursor.time(isa, stride)?),
+        Kind::Text | Kind::Symbol => slots.set_number(slot, cursor.text_in(isa, stride)?),
+        Kind::Topic => slots.set_number(slot, cursor.name_in(isa, stride)?),
+        Kind::Id => slots.set_number(slot, cursor.id(isa, stride)?),
+        Kind::Decimal => slots.set_number(slot, cursor.plain_number(isa, stride)?),
+        Kind::Bool => slots.set_int(slot, u64::from(cursor.bool(stride)?)),
+        Kind::Flag => slots.set_int(slot, u64::from(cursor.flag(stride)?)),
+        Kind::Word(words) => slots.set_int(slot, cursor.word(words, stride)?),
+        Kind::Case(words) => slots.set_int(slot, cursor.case(words, stride)?),
+        Kind::Touch => scan_touch(isa, slot, cursor, stride, slots)?,
         Kind::Nested | Kind::Levels => return None,
         Kind::Ignored(json) => {
             match json {
-                Json::Int => cursor.uint(isa).map(|_| ())?,
-                Json::Text => cursor.text(isa).map(|_| ())?,
-                Json::Bool => cursor.flag().map(|_| ())?,
+                Json::Int => cursor.uint_in(isa, stride).map(|_| ())?,
+                Json::Text => cursor.text_in(isa, stride).map(|_| ())?,
+                Json::Bool => cursor.flag(stride).map(|_| ())?,
             }
             slots.has_other = true;
             slots.present |= 1 << slot;
@@ -549,47 +553,16 @@ pub(super) fn scan_plain<'a>(
     Some(())
 }
 
-/// One of a few strings, and its closing quote. Between two there is no branch, for nothing foretells a trade's side.
-#[inline(always)]
-fn scan_word(words: &'static [&'static str], cursor: &mut Cursor<'_>) -> Option<u64> {
-    let (position, length) = match words {
-        // At most one of them is there: lengths and positions can be added up.
-        [first, second] => {
-            let [first, second] = [word_length(first, cursor), word_length(second, cursor)];
-            (u64::from(second != 0), first + second)
-        }
-        words => return scan_case(words, cursor),
-    };
-    if length == 0 {
-        return None;
-    }
-    cursor.skip(length)?;
-    Some(position)
-}
-
-/// One of a few strings, and its closing quote: word by word, for the next message's is most probably this one's.
-#[inline(always)]
-fn scan_case(words: &'static [&'static str], cursor: &mut Cursor<'_>) -> Option<u64> {
-    for (word, position) in words.iter().zip(0..) {
-        let length = word_length(word, cursor);
-        if length != 0 {
-            cursor.skip(length)?;
-            return Some(position);
-        }
-    }
-    None
-}
-
-/// The bytes of this word and its closing quote, if they are next; 0 if they are not.
-#[inline(always)]
-fn word_length(word: &'static str, cursor: &Cursor<'_>) -> usize {
-    let is_here = cursor.rest().starts_with(word.as_bytes()) & (cursor.rest().get(word.len()) == Some(&b'"'));
-    if is_here { word.len() + 1 } else { 0 }
-}
-
 /// `[]` or `[["price","quantity"]]`.
 #[inline(always)]
-fn scan_touch<'a>(isa: impl Isa, slot: usize, cursor: &mut Cursor<'a>, slots: &mut Slots<'a>) -> Option<()> {
+fn scan_touch<'a>(
+    isa: impl Isa,
+    slot: usize,
+    cursor: &mut Cursor<'a>,
+    stride: Stride<'a>,
+    slots: &mut Slots<'a>,
+) -> Option<()> {
+    *cursor = cursor.behind(stride)?;
     if cursor.literal(b"[]").is_some() {
         slots.set_int(slot, 0);
         return Some(());

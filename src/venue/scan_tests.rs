@@ -49,7 +49,7 @@ struct Asked<I>(I);
 impl<I: Isa> Ask for Asked<I> {
     fn uint(&self, cursor: &mut Cursor<'_>) -> Option<u64> {
         let mut other = *cursor;
-        let time = other.time(self.0);
+        let time = other.time(self.0, cursor.stride().expect("padded"));
         let uint = cursor.uint(self.0);
         assert_eq!(time, uint, "a time is an integer");
         assert!(uint.is_none() || other.ahead() == cursor.ahead());
@@ -59,11 +59,12 @@ impl<I: Isa> Ask for Asked<I> {
         let mut other = *cursor;
         let name = other.name(self.0);
         let start = *cursor;
+        let stride = start.stride().expect("padded");
         let text = cursor.text(self.0);
         assert_eq!(name.map(Number::text), text.map(Number::text), "a name is a text");
         for length in 0..2 * WINDOW {
             let mut other = start;
-            let foretold = other.text_of(self.0, length);
+            let foretold = other.text_of(self.0, stride, length);
             assert_eq!(foretold.map(Number::text), text.map(Number::text), "whatever length it is said to have");
             assert!(text.is_none() || other.ahead() == cursor.ahead());
         }
@@ -73,7 +74,7 @@ impl<I: Isa> Ask for Asked<I> {
             assert_eq!(self.0.marks(window, byte), marks);
         }
         let mut behind_id = start;
-        assert_eq!(behind_id.id(self.0).map(Number::text), text.map(Number::text), "so is an id");
+        assert_eq!(behind_id.id(self.0, stride).map(Number::text), text.map(Number::text), "so is an id");
         let text = text?;
         assert_eq!((other.ahead(), behind_id.ahead()), (cursor.ahead(), cursor.ahead()));
         let mut packed = text.text().to_vec();
@@ -83,7 +84,7 @@ impl<I: Isa> Ask for Asked<I> {
     }
     fn number<'a>(&self, cursor: &mut Cursor<'a>) -> Option<Number<'a>> {
         let [mut plain, mut text] = [*cursor; 2];
-        let read = plain.plain_number(self.0);
+        let read = plain.plain_number(self.0, cursor.stride().expect("padded"));
         assert_eq!(
             read.map(Number::text),
             text.text(self.0).map(Number::text),
@@ -281,8 +282,9 @@ fn a_word_is_one_of_those_that_there_are_and_its_quote() {
     let read = |words: &'static [&'static str], text: &str| {
         let bytes = padded(text.as_bytes());
         let [mut cursor, mut by_case] = [Cursor::new(&bytes); 2];
-        let word = scan_word(words, &mut cursor);
-        assert_eq!((scan_case(words, &mut by_case), left(&by_case)), (word, left(&cursor)), "with a branch or without");
+        let stride = cursor.stride().expect("padded");
+        let word = cursor.word(words, stride);
+        assert_eq!((by_case.case(words, stride), left(&by_case)), (word, left(&cursor)), "with a branch or without");
         word.map(|position| (position, left(&cursor).to_vec()))
     };
     const SIDES: &[&str] = &["Buy", "Sell"];
@@ -341,8 +343,9 @@ fn a_bool_is_one_of_two_words() {
     let read = |text: &str| {
         let bytes = padded(text.as_bytes());
         let [mut cursor, mut by_flag] = [Cursor::new(&bytes); 2];
-        let is_true = cursor.bool();
-        assert_eq!((by_flag.flag(), left(&by_flag)), (is_true, left(&cursor)), "with a branch or without");
+        let stride = cursor.stride().expect("padded");
+        let is_true = cursor.bool(stride);
+        assert_eq!((by_flag.flag(stride), left(&by_flag)), (is_true, left(&cursor)), "with a branch or without");
         is_true.map(|is_true| (is_true, left(&cursor).to_vec()))
     };
     assert_eq!(read("true"), Some((true, vec![])));
