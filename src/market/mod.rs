@@ -34,7 +34,7 @@ pub use fixed::{Decimal, Price, Qty, ValueError, parse_fixed};
 pub use gap::{Gap, GapReason};
 pub use instrument::{Instrument, InstrumentId, InstrumentKind, InstrumentTable};
 pub use stream_kind::StreamKind;
+pub(crate) use symbol::pack;
 pub use symbol::{Symbol, SymbolIndex, SymbolSpec, SymbolTable, SymbolTableError};
-pub(crate) use symbol::{SymbolPlace, pack};
 pub use time::{Backlog, MonoNs, Received, VenueTime};
 pub use venue::Venue;

@@ -7,8 +7,8 @@ use super::tape::JsonScratch;
 use super::{Form, binance, bybit};
 use crate::limits::READ_PADDING_BYTES;
 use crate::market::{
-    AggTrade, BookUpdate, Kline, Liquidation, MarkPrice, Quote, Received, Symbol, SymbolIndex, SymbolPlace, SymbolSpec,
-    Ticker, Trade, ValueError, Venue, touch,
+    AggTrade, BookUpdate, Kline, Liquidation, MarkPrice, Quote, Received, Symbol, SymbolIndex, SymbolSpec, Ticker,
+    Trade, ValueError, Venue, touch,
 };
 use std::ops::{Deref, DerefMut};
 
@@ -239,23 +239,10 @@ impl HotSymbols {
         self.index[venue.index()].find(name)
     }
 
-    /// Where a name's probe starts, see [`SymbolIndex::first_place`].
+    /// Those of one venue.
     #[inline(always)]
-    pub(super) fn first_place(&self, venue: Venue, key: u128, length: usize) -> (usize, &SymbolPlace) {
-        self.index[venue.index()].first_place(key, length)
-    }
-
-    /// [`Self::find`] for a name whose first sixteen bytes are at hand, with the symbol's scales of price and quantity; soonest
-    /// where it is at the first place that was asked for.
-    #[inline(always)]
-    pub(super) fn find_packed_at(
-        &self,
-        venue: Venue,
-        first_place: usize,
-        key: u128,
-        name: &[u8],
-    ) -> Option<(Symbol, (u8, u8))> {
-        self.index[venue.index()].find_packed_at(first_place, key, name)
+    pub(super) fn of(&self, venue: Venue) -> &SymbolIndex {
+        &self.index[venue.index()]
     }
 }
 

@@ -7,18 +7,18 @@ use super::isa::{Isa, Portable};
 use super::number::Number;
 use super::shape::Slots;
 use super::tape::Document;
-use super::{DecodeError, HotSymbols, Reason};
+use super::{DecodeError, Reason};
 use crate::limits::LEVEL_COUNT_MAX;
-use crate::market::{Decimal, Level, Meta, Price, Qty, Received, Symbol, Venue, VenueTime};
+use crate::market::{Decimal, Level, Meta, Price, Qty, Received, Symbol, SymbolIndex, VenueTime};
 
 /// What is known of a message besides its bytes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Known<'a> {
-    pub(super) venue: Venue,
     /// Where it was written once, for all messages of a read: what is copied into an event just after it was written there
     /// word by word makes the copy wait.
     pub(super) received: &'a Received,
-    pub(super) symbols: &'a HotSymbols,
+    /// Those of the message's venue.
+    pub(super) symbols: &'a SymbolIndex,
 }
 
 /// [`Known`], and how bytes are asked for.
@@ -68,7 +68,7 @@ impl<'c, I: Isa> Context<'c, I> {
 
     #[inline(always)]
     fn listed_at(&self, place: usize, name: Number<'_>, field: &'static str) -> Result<Listed<I>, DecodeError> {
-        let found = self.known.symbols.find_packed_at(self.known.venue, place, name.key(self.isa), name.text());
+        let found = self.known.symbols.find_packed_at(place, name.key(self.isa), name.text());
         let (symbol, (price_scale, qty_scale)) = found.ok_or(DecodeError::new(Reason::UnknownSymbol, field))?;
         Ok(Listed { isa: self.isa, symbol, price_scale, qty_scale })
     }
@@ -82,7 +82,7 @@ impl<'c, I: Isa> Context<'c, I> {
     /// The same for a name of this length whose first sixteen bytes these are.
     #[inline(always)]
     pub(super) fn fetch_key(&self, key: u128, length: usize) -> usize {
-        let (at, place) = self.known.symbols.first_place(self.known.venue, key, length);
+        let (at, place) = self.known.symbols.first_place(key, length);
         self.isa.fetch_one(place);
         at
     }

@@ -55,6 +55,12 @@ impl<'a> Number<'a> {
         Some(unsafe { &*self.text.as_ptr().cast::<[u8; WINDOW]>() })
     }
 
+    /// The same of a number whose integer digits are known to end in it, behind one at least.
+    #[inline(always)]
+    fn digits(self) -> Option<&'a [u8; WINDOW]> {
+        if matches!(self.whole, 1..Self::UNREAD) { self.window() } else { None }
+    }
+
     /// The first sixteen bytes of the text, zeros behind a shorter one.
     #[inline(always)]
     pub(super) fn key(self, isa: impl Isa) -> u128 {
@@ -108,7 +114,7 @@ impl<'a> Number<'a> {
     /// The price's, with 0; or the quantity's, with 1.
     #[inline(always)]
     pub(super) fn grids(numbers: [Self; 2], isa: impl Isa, scales: (u8, u8)) -> Result<[i64; 2], (usize, ValueError)> {
-        if let [Some(first), Some(second)] = numbers.map(Self::window)
+        if let [Some(first), Some(second)] = numbers.map(Self::digits)
             && let ends = numbers.map(|Self { whole, text, .. }| NumberEnds { whole, end: text.len() })
             && let Some(mantissas) = isa.grids([first, second], ends, scales)
         {
@@ -120,7 +126,7 @@ impl<'a> Number<'a> {
     /// What the quick way makes of it: it takes no sign, so this is never below zero.
     #[inline(always)]
     fn common_grid(self, isa: impl Isa, scale: u8) -> Option<i64> {
-        isa.grid(self.window()?, NumberEnds { whole: self.whole, end: self.text.len() }, scale)
+        isa.grid(self.digits()?, NumberEnds { whole: self.whole, end: self.text.len() }, scale)
     }
 
     /// A value with its own scale: exactly [`Decimal::parse`], sooner.

@@ -91,7 +91,7 @@ impl Decoder {
         scratch: &mut DecoderScratch,
         sink: &mut S,
     ) -> Result<Decoded, DecodeError> {
-        let known = Known { venue: self.venue, received, symbols };
+        let known = Known { received, symbols: symbols.of(self.venue) };
         if let Some(isas) = self.isas
             && let Some(found) = self.scan(isas, &message, &known, scratch)
         {
@@ -152,15 +152,7 @@ impl Decoder {
         known: &'s Known<'_>,
         scratch: &'s mut DecoderScratch,
     ) -> Scan<'s> {
-        Scan {
-            orders: &mut self.orders,
-            raw_stream: self.raw_stream.as_deref(),
-            known,
-            padded: message.padded(),
-            behind: message.behind(),
-            levels: &mut scratch.levels,
-            events: &mut scratch.events,
-        }
+        Scan { orders: &mut self.orders, raw_stream: &self.raw_stream, message, known, scratch }
     }
 
     /// Tier two's second half: the tape.

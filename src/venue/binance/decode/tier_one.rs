@@ -9,8 +9,8 @@ use super::{Orders, build};
 use crate::market::{AggTrade, BookKind, Kline, Liquidation, MarkPrice, Meta, Quote, Ticker, Trade};
 use crate::venue::any_order;
 use crate::venue::cursor::Cursor;
-use crate::venue::decode::{Events, Found};
-use crate::venue::fields::{Context, Known, LevelScratch, Listed, slot_time};
+use crate::venue::decode::{DecoderScratch, Found, Payload};
+use crate::venue::fields::{Context, Known, Listed, slot_time};
 use crate::venue::isa::{Isa, WINDOW, Work};
 use crate::venue::levels::{BookHead, Sides};
 use crate::venue::number::Number;
@@ -35,12 +35,10 @@ enum Expected {
 /// Tier one: the whole message, or nothing.
 pub(super) struct Scan<'s> {
     pub(super) orders: &'s mut Orders,
-    pub(super) raw_stream: Option<&'s str>,
+    pub(super) raw_stream: &'s Option<Box<str>>,
+    pub(super) message: &'s Payload<'s>,
     pub(super) known: &'s Known<'s>,
-    pub(super) padded: &'s [u8],
-    pub(super) behind: usize,
-    pub(super) levels: &'s mut LevelScratch,
-    pub(super) events: &'s mut Events,
+    pub(super) scratch: &'s mut DecoderScratch,
 }
 
 impl Work for Scan<'_> {
@@ -51,7 +49,7 @@ impl Work for Scan<'_> {
         if const { I::IS_ANY_ORDER } {
             return self.run_any_order(isa);
         }
-        let padded = self.padded;
+        let padded = self.message.padded();
         isa.fetch(padded);
         let mut cursor = Cursor::new(padded);
         let is_wrapped = cursor.literal(b"{\"stream\":\"").is_some();
@@ -68,7 +66,7 @@ impl Work for Scan<'_> {
             }
             stream = cursor.name(isa)?.text();
             cursor.literal(b",\"data\":")?;
-        } else if let Some(raw_stream) = self.raw_stream {
+        } else if let Some(raw_stream) = self.raw_stream.as_deref() {
             stream = raw_stream.as_bytes();
         }
         let walk = &mut Walk { scan: self, context: &context, at: padded.len() - cursor.ahead(), is_wrapped, stream };
@@ -85,11 +83,11 @@ impl<'s> Scan<'s> {
     #[inline(always)]
     fn run_any_order<I: Isa>(&mut self, isa: I) -> Option<Found> {
         let context = Context::new(isa, self.known);
-        let padded = self.padded;
+        let padded = self.message.padded();
         let mut cursor = Cursor::new(padded);
         let (is_wrapped, stream) = match wrapped_stream(isa, &mut cursor)? {
             Some(stream) => (true, stream),
-            None => (false, self.raw_stream.map_or(&b""[..], str::as_bytes)),
+            None => (false, self.raw_stream.as_deref().map_or(&b""[..], str::as_bytes)),
         };
         let expected = expected_anywhere(isa, cursor)?;
         Walk { scan: self, context: &context, at: padded.len() - cursor.ahead(), is_wrapped, stream }.run(expected)
@@ -209,75 +207,75 @@ impl<'s, I> Walk<'_, 's, I> {
     /// The payload, and what must stand behind it. Made in every channel's walk, where it stays in registers.
     #[inline(always)]
     fn open(&self) -> Option<(Cursor<'s>, End)> {
-        let cursor = Cursor::new(self.scan.padded.get(self.at..)?);
-        Some((cursor, End::Message { is_wrapped: self.is_wrapped, behind: self.scan.behind }))
+        let cursor = Cursor::new(self.scan.message.padded().get(self.at..)?);
+        Some((cursor, End::Message { is_wrapped: self.is_wrapped, behind: self.scan.message.behind() }))
     }
 }
 
 messages! {
     Trades |walk| -> Trade {
         let (cursor, end) = walk.open()?;
-        let Walk { scan: Scan { orders, events, .. }, context, .. } = walk;
-        expect::<TradeShape, _>(&mut orders.trade, cursor, end, &mut TradeReader { context, place: &mut events.trade })?;
+        let Walk { scan: Scan { orders, scratch, .. }, context, .. } = walk;
+        expect::<TradeShape, _>(&mut orders.trade, cursor, end, &mut TradeReader { context, place: &mut scratch.events.trade })?;
     }
     Quotes |walk| -> Quote {
         let (cursor, end) = walk.open()?;
-        let Walk { scan: Scan { orders, events, .. }, context, .. } = walk;
-        expect::<QuoteShape, _>(&mut orders.quote, cursor, end, &mut QuoteReader { context, place: &mut events.quote })?;
+        let Walk { scan: Scan { orders, scratch, .. }, context, .. } = walk;
+        expect::<QuoteShape, _>(&mut orders.quote, cursor, end, &mut QuoteReader { context, place: &mut scratch.events.quote })?;
     }
     Depths |walk| -> Book {
         let (cursor, end) = walk.open()?;
-        let Walk { scan: Scan { orders, levels, events, .. }, context, stream, .. } = walk;
+        let Walk { scan: Scan { orders, scratch, .. }, context, stream, .. } = walk;
         let depth = partial_levels_of(stream)?;
-        let place = &mut events.book;
-        let reader = &mut DepthReader { context, sides: Sides::new(levels), listed: None, depth, place };
+        let place = &mut scratch.events.book;
+        let reader = &mut DepthReader { context, sides: Sides::new(&mut scratch.levels), listed: None, depth, place };
         expect::<DepthShape, _>(&mut orders.depth, cursor, end, reader)?;
     }
     PartialDepths |walk| -> Book {
         let (cursor, end) = walk.open()?;
-        let Walk { scan: Scan { orders, levels, events, .. }, context, stream, .. } = walk;
+        let Walk { scan: Scan { orders, scratch, .. }, context, stream, .. } = walk;
         let depth = partial_levels_of(stream).filter(|&depth| depth != 0)?;
         let name = stream.split(|&byte| byte == b'@').next()?;
         let listed = context.listed(Number::unread(name), "stream").ok()?;
-        let place = &mut events.book;
-        let reader = &mut PartialDepthReader { context, sides: Sides::new(levels), listed, depth, place };
+        let place = &mut scratch.events.book;
+        let reader = &mut PartialDepthReader { context, sides: Sides::new(&mut scratch.levels), listed, depth, place };
         expect::<PartialDepthShape, _>(&mut orders.partial_depth, cursor, end, reader)?;
     }
     AggTrades |walk| -> AggTrade {
         let (cursor, end) = walk.open()?;
-        let Walk { scan: Scan { orders, events, .. }, context, .. } = walk;
-        expect::<AggTradeShape, _>(&mut orders.agg_trade, cursor, end, &mut AggTradeReader { context, place: &mut events.agg_trade })?;
+        let Walk { scan: Scan { orders, scratch, .. }, context, .. } = walk;
+        expect::<AggTradeShape, _>(&mut orders.agg_trade, cursor, end, &mut AggTradeReader { context, place: &mut scratch.events.agg_trade })?;
     }
     Tickers |walk| -> Ticker {
         let (cursor, end) = walk.open()?;
-        let Walk { scan: Scan { orders, events, .. }, context, .. } = walk;
-        expect::<TickerShape, _>(&mut orders.ticker, cursor, end, &mut TickerReader { context, place: &mut events.ticker })?;
+        let Walk { scan: Scan { orders, scratch, .. }, context, .. } = walk;
+        expect::<TickerShape, _>(&mut orders.ticker, cursor, end, &mut TickerReader { context, place: &mut scratch.events.ticker })?;
     }
     MiniTickers |walk| -> Ticker {
         let (cursor, end) = walk.open()?;
-        let Walk { scan: Scan { orders, events, .. }, context, .. } = walk;
-        expect::<MiniTickerShape, _>(&mut orders.mini_ticker, cursor, end, &mut MiniTickerReader { context, place: &mut events.ticker })?;
+        let Walk { scan: Scan { orders, scratch, .. }, context, .. } = walk;
+        expect::<MiniTickerShape, _>(&mut orders.mini_ticker, cursor, end, &mut MiniTickerReader { context, place: &mut scratch.events.ticker })?;
     }
     Klines |walk| -> Klines {
         let (cursor, end) = walk.open()?;
-        let Walk { scan: Scan { orders, events, .. }, context, .. } = walk;
+        let Walk { scan: Scan { orders, scratch, .. }, context, .. } = walk;
         let reader = &mut KlineReader { context, event: None, order: &mut orders.candle };
         let (event, _) = expect::<KlineShape, _>(&mut orders.kline, cursor, end, reader)?;
-        events.klines.clear();
-        events.klines.push(event);
+        scratch.events.klines.clear();
+        scratch.events.klines.push(event);
     }
     MarkPrices |walk| -> MarkPrice {
         let (cursor, end) = walk.open()?;
-        let Walk { scan: Scan { orders, events, .. }, context, .. } = walk;
-        expect::<MarkPriceShape, _>(&mut orders.mark_price, cursor, end, &mut MarkPriceReader { context, place: &mut events.mark_price })?;
+        let Walk { scan: Scan { orders, scratch, .. }, context, .. } = walk;
+        expect::<MarkPriceShape, _>(&mut orders.mark_price, cursor, end, &mut MarkPriceReader { context, place: &mut scratch.events.mark_price })?;
     }
     ForceOrders |walk| -> Liquidations {
         let (cursor, end) = walk.open()?;
-        let Walk { scan: Scan { orders, events, .. }, context, .. } = walk;
+        let Walk { scan: Scan { orders, scratch, .. }, context, .. } = walk;
         let reader = &mut ForceOrderReader { context, event: None, order: &mut orders.liquidation_order };
         let (event, _) = expect::<ForceOrderShape, _>(&mut orders.force_order, cursor, end, reader)?;
-        events.liquidations.clear();
-        events.liquidations.push(event);
+        scratch.events.liquidations.clear();
+        scratch.events.liquidations.push(event);
     }
 }
 

@@ -90,7 +90,7 @@ impl Decoder {
         scratch: &mut DecoderScratch,
         sink: &mut S,
     ) -> Result<Decoded, DecodeError> {
-        let known = Known { venue: self.venue, received, symbols };
+        let known = Known { received, symbols: symbols.of(self.venue) };
         if let Some(isas) = self.isas
             && let Some(found) = self.scan(isas, &message, &known, scratch)
         {
@@ -151,15 +151,7 @@ impl Decoder {
         known: &'s Known<'_>,
         scratch: &'s mut DecoderScratch,
     ) -> Scan<'s> {
-        Scan {
-            orders: &mut self.orders,
-            tickers: &mut self.tickers,
-            known,
-            padded: message.padded(),
-            behind: message.behind(),
-            levels: &mut scratch.levels,
-            events: &mut scratch.events,
-        }
+        Scan { decoder: self, message, known, scratch }
     }
 
     pub(in crate::venue) fn connection_started(&mut self) {

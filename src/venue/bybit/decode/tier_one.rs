@@ -9,8 +9,8 @@ use super::ticker::Tickers;
 use crate::market::{BookKind, Kline, Liquidation, Quote, Symbol, Ticker, Trade, VenueTime};
 use crate::venue::any_order;
 use crate::venue::cursor::Cursor;
-use crate::venue::decode::{Events, Found, KLINE_COUNT_MAX, LIQUIDATION_COUNT_MAX, TRADE_COUNT_MAX};
-use crate::venue::fields::{Context, Known, LevelScratch, Listed, slot_time};
+use crate::venue::decode::{DecoderScratch, Found, KLINE_COUNT_MAX, LIQUIDATION_COUNT_MAX, Payload, TRADE_COUNT_MAX};
+use crate::venue::fields::{Context, Known, Listed, slot_time};
 use crate::venue::isa::{Isa, WINDOW, Work};
 use crate::venue::levels::{BookHead, Sides};
 use crate::venue::number::Number;
@@ -18,8 +18,8 @@ use crate::venue::scan::{Apart, End, Reader, expect, messages, reader};
 use crate::venue::shape::{Expectation, Shape, Slots};
 
 use super::{
-    Orders, add_envelope, book_depth, book_ids, build_kline, build_liquidation, build_quote, build_ticker, build_trade,
-    split_at_point, trades_time,
+    Decoder, Orders, add_envelope, book_depth, book_ids, build_kline, build_liquidation, build_quote, build_ticker,
+    build_trade, split_at_point, trades_time,
 };
 
 /// What tier one can tell a message to be before it walks it.
@@ -35,13 +35,10 @@ enum Expected {
 
 /// Tier one: the whole message, or nothing.
 pub(super) struct Scan<'s> {
-    pub(super) orders: &'s mut Orders,
-    pub(super) tickers: &'s mut Tickers,
+    pub(super) decoder: &'s mut Decoder,
+    pub(super) message: &'s Payload<'s>,
     pub(super) known: &'s Known<'s>,
-    pub(super) padded: &'s [u8],
-    pub(super) behind: usize,
-    pub(super) levels: &'s mut LevelScratch,
-    pub(super) events: &'s mut Events,
+    pub(super) scratch: &'s mut DecoderScratch,
 }
 
 impl Work for Scan<'_> {
@@ -50,14 +47,14 @@ impl Work for Scan<'_> {
     #[inline(always)]
     fn run<I: Isa>(&mut self, isa: I) -> Option<Found> {
         let context = Context::new(isa, self.known);
-        let padded = self.padded;
+        let padded = self.message.padded();
         isa.fetch(padded);
         let expected = if const { I::IS_ANY_ORDER } {
             expected_anywhere(isa, Cursor::new(padded))?
         } else {
             match expected_by_start(padded) {
                 Some(expected) => expected,
-                None => expected_otherwise(padded, self.orders)?,
+                None => expected_otherwise(padded, &self.decoder.orders)?,
             }
         };
         let walk = &mut Walk { scan: self, context: &context };
@@ -80,39 +77,39 @@ struct Walk<'w, 's, I> {
 
 messages! {
     Trades |walk| -> Trades {
-        let Walk { scan: Scan { orders, padded, behind, events, .. }, context } = walk;
-        let reader = &mut TradesReader { context, padded, events: &mut events.trades, order: &mut orders.trade };
-        expect::<EnvelopeShape, _>(&mut orders.trades, Cursor::new(padded), End::whole(*behind), reader)?;
+        let Walk { scan: Scan { decoder: Decoder { orders, .. }, message, scratch, .. }, context } = walk;
+        let reader = &mut TradesReader { context, padded: message.padded(), events: &mut scratch.events.trades, order: &mut orders.trade };
+        expect::<EnvelopeShape, _>(&mut orders.trades, Cursor::new(message.padded()), End::whole(message.behind()), reader)?;
     }
     Quotes |walk| -> Quote {
-        let Walk { scan: Scan { orders, padded, behind, events, .. }, context } = walk;
-        let reader = &mut QuoteReader { context, padded, order: &mut orders.quote, place: &mut events.quote };
-        expect::<EnvelopeShape, _>(&mut orders.quotes, Cursor::new(padded), End::whole(*behind), reader)?;
+        let Walk { scan: Scan { decoder: Decoder { orders, .. }, message, scratch, .. }, context } = walk;
+        let reader = &mut QuoteReader { context, padded: message.padded(), order: &mut orders.quote, place: &mut scratch.events.quote };
+        expect::<EnvelopeShape, _>(&mut orders.quotes, Cursor::new(message.padded()), End::whole(message.behind()), reader)?;
     }
     Books |walk| -> Book {
-        let Walk { scan: Scan { orders, padded, behind, levels, events, .. }, context } = walk;
-        let (sides, place) = (Sides::new(levels), &mut events.book);
-        let reader = &mut BookReader { context, padded, sides, order: &mut orders.book, place };
-        expect::<EnvelopeShape, _>(&mut orders.books, Cursor::new(padded), End::whole(*behind), reader)?;
+        let Walk { scan: Scan { decoder: Decoder { orders, .. }, message, scratch, .. }, context } = walk;
+        let (sides, place) = (Sides::new(&mut scratch.levels), &mut scratch.events.book);
+        let reader = &mut BookReader { context, padded: message.padded(), sides, order: &mut orders.book, place };
+        expect::<EnvelopeShape, _>(&mut orders.books, Cursor::new(message.padded()), End::whole(message.behind()), reader)?;
     }
     TickerChanges |walk| -> Ticker {
-        let Walk { scan: Scan { orders, tickers, padded, behind, events, .. }, context } = walk;
+        let Walk { scan: Scan { decoder: Decoder { orders, tickers, .. }, message, scratch, .. }, context } = walk;
         let reader = &mut TickerReader { context, tickers, merged: None, order: &mut orders.ticker };
         let ((symbol, merged), _) =
-            expect::<TickerEnvelopeShape, _>(&mut orders.tickers, Cursor::new(padded), End::whole(*behind), reader)?;
+            expect::<TickerEnvelopeShape, _>(&mut orders.tickers, Cursor::new(message.padded()), End::whole(message.behind()), reader)?;
         tickers.keep(symbol, merged);
-        events.ticker = Some(merged);
+        scratch.events.ticker = Some(merged);
     }
     Klines |walk| -> Klines {
-        let Walk { scan: Scan { orders, padded, behind, events, .. }, context } = walk;
-        let reader = &mut KlinesReader { context, padded, events: &mut events.klines, order: &mut orders.candle };
-        expect::<KlineEnvelopeShape, _>(&mut orders.klines, Cursor::new(padded), End::whole(*behind), reader)?;
+        let Walk { scan: Scan { decoder: Decoder { orders, .. }, message, scratch, .. }, context } = walk;
+        let reader = &mut KlinesReader { context, padded: message.padded(), events: &mut scratch.events.klines, order: &mut orders.candle };
+        expect::<KlineEnvelopeShape, _>(&mut orders.klines, Cursor::new(message.padded()), End::whole(message.behind()), reader)?;
     }
     Liquidations |walk| -> Liquidations {
-        let Walk { scan: Scan { orders, padded, behind, events, .. }, context } = walk;
-        let events = &mut events.liquidations;
-        let reader = &mut LiquidationsReader { context, padded, events, order: &mut orders.liquidation };
-        expect::<EnvelopeShape, _>(&mut orders.liquidations, Cursor::new(padded), End::whole(*behind), reader)?;
+        let Walk { scan: Scan { decoder: Decoder { orders, .. }, message, scratch, .. }, context } = walk;
+        let events = &mut scratch.events.liquidations;
+        let reader = &mut LiquidationsReader { context, padded: message.padded(), events, order: &mut orders.liquidation };
+        expect::<EnvelopeShape, _>(&mut orders.liquidations, Cursor::new(message.padded()), End::whole(message.behind()), reader)?;
     }
 }
 
