@@ -6,7 +6,8 @@
 //! driver of leg 2 ──► Seat ──┴─► Group ──► turn: one leg at a time has a successor, in the spare place
 //!                                          race: who keeps losing       up: one that is up is enough
 //! ```
-//! Each driver knows its own leg alone; what they have to agree on is here, behind one lock that is held for a moment.
+//! Each driver knows its own leg alone; what they have to agree on is here, behind one lock: held for a moment,
+//! and by who asks for its turn while its relay decides, which may ask the governor. The governor's lock is never held before it.
 
 use super::overlap::next_id;
 use super::shared::{CoreLink, Whole};
@@ -158,7 +159,7 @@ impl Seat {
     /// Whose turn it is, held fast until the guard goes: whether a successor may come and that one does is one decision, or two
     /// legs at once would each find the turn free.
     pub(super) fn turn(&mut self) -> Turn<'_> {
-        let state = self.group.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = self.group.lock();
         Turn { state, leg: self.leg, places: &mut self.places }
     }
 

@@ -9,6 +9,9 @@ use crate::limits::READ_PADDING_BYTES;
 /// Bytes that one step may look at without asking whether they are there. Behind every message lie as many.
 const STRIDE_BYTES: usize = READ_PADDING_BYTES;
 
+/// Longest lead of a member.
+pub(super) const LEAD_BYTES_MAX: usize = STRIDE_BYTES - 2 * WINDOW;
+
 /// `false` and `true`, each with the mask of its bytes.
 const BOOLS: [(u64, u64); 2] =
     [(u64::from_le_bytes(*b"false\0\0\0"), 0x00ff_ffff_ffff), (u64::from_le_bytes(*b"true\0\0\0\0"), 0xffff_ffff)];
@@ -27,7 +30,8 @@ pub(super) struct Stride<'a> {
 }
 
 impl<'a> Stride<'a> {
-    /// So many bytes behind those that were taken, which a step has if it is asked for no more than it is made for.
+    /// So many bytes behind those that were taken. A step has them: no lead is longer than leaves two windows
+    /// ([`LEAD_BYTES_MAX`]).
     #[inline(always)]
     pub(super) fn window<const COUNT: usize>(&self) -> Option<&'a [u8; COUNT]> {
         self.ahead.get(self.taken..)?.first_chunk()
@@ -50,16 +54,10 @@ impl<'a> Stride<'a> {
         Some(())
     }
 
-    /// How many bytes it has taken.
-    #[inline(always)]
-    pub(super) fn taken(self) -> usize {
-        self.taken
-    }
-
     /// Takes a number in a string whose opening quote was taken already, and its closing quote. `None` where it is longer than a
     /// window has digits, and where no string ends. As [`Cursor::number`].
     #[inline(always)]
-    pub(super) fn number(&mut self, isa: impl Isa) -> Option<Number<'a>> {
+    fn number(&mut self, isa: impl Isa) -> Option<Number<'a>> {
         let window = self.window()?;
         let ends = isa.quoted_ends(window);
         let number = Number::new(window, ends)?;
@@ -257,13 +255,20 @@ impl<'a> Cursor<'a> {
     /// [`Self::number`] whose opening quote a step took last.
     #[inline(always)]
     pub(super) fn number_in(&mut self, isa: impl Isa, mut stride: Stride<'a>) -> Option<Number<'a>> {
-        let start = stride;
+        let number = self.number_on(isa, &mut stride)?;
+        self.take(stride, 0)?;
+        Some(number)
+    }
+
+    /// The same, with more to come in the step: behind a number that is longer than a window has digits it is another step.
+    #[inline(always)]
+    pub(super) fn number_on(&mut self, isa: impl Isa, stride: &mut Stride<'a>) -> Option<Number<'a>> {
         if let Some(number) = stride.number(isa) {
-            self.take(stride, 0)?;
             return Some(number);
         }
-        let (number, cursor) = self.number_rare(start.taken)?;
+        let (number, cursor) = self.number_rare(stride.taken)?;
         *self = cursor;
+        *stride = self.stride()?;
         Some(number)
     }
 

@@ -1,8 +1,8 @@
 //! Lists of book levels, `[["price","quantity"],...]`: most of a book message's bytes.
 
-use super::cursor::{Cursor, Stride};
+use super::cursor::Cursor;
 use super::fields::{LevelScratch, Listed};
-use super::isa::{Isa, Portable};
+use super::isa::Isa;
 use super::number::Number;
 use crate::market::{BookKind, BookUpdate, Level, Meta, Price, Qty, SequenceIds};
 
@@ -39,38 +39,16 @@ pub(super) fn forward(isa: impl Isa, padded: &[u8], scales: (u8, u8), levels: &m
 /// Reads one level, `["price","quantity"]`; its bytes.
 #[inline(always)]
 pub(super) fn forward_level(isa: impl Isa, padded: &[u8], scales: (u8, u8), level: &mut Level) -> Option<usize> {
-    let stride = Cursor::new(padded).stride()?;
-    let (numbers, length) = match numbers_of_level(isa, stride) {
-        Some(common) => common,
-        None => numbers_of_long_level(padded)?,
-    };
-    let [price, qty] = Number::grids(numbers, isa, scales).ok()?;
-    *level = Level { price: Price::from_mantissa(price), qty: Qty::from_mantissa(qty) };
-    Some(length)
-}
-
-/// A level's price and quantity and its bytes, if each number has no more digits than a window.
-#[inline(always)]
-fn numbers_of_level<'a>(isa: impl Isa, mut stride: Stride<'a>) -> Option<([Number<'a>; 2], usize)> {
-    stride.literal(b"[\"")?;
-    let price = stride.number(isa)?;
-    stride.literal(b",\"")?;
-    let qty = stride.number(isa)?;
-    stride.literal(b"]")?;
-    Some(([price, qty], stride.taken()))
-}
-
-/// The same of any level.
-#[cold]
-#[inline(never)]
-fn numbers_of_long_level(padded: &[u8]) -> Option<([Number<'_>; 2], usize)> {
     let mut cursor = Cursor::new(padded);
-    cursor.literal(b"[\"")?;
-    let price = cursor.number(Portable)?;
-    cursor.literal(b",\"")?;
-    let qty = cursor.number(Portable)?;
-    cursor.literal(b"]")?;
-    Some(([price, qty], padded.len() - cursor.ahead()))
+    let mut stride = cursor.stride()?;
+    stride.literal(b"[\"")?;
+    let price = cursor.number_on(isa, &mut stride)?;
+    stride.literal(b",\"")?;
+    let qty = cursor.number_on(isa, &mut stride)?;
+    stride.literal(b"]")?;
+    let [price, qty] = Number::grids([price, qty], isa, scales).ok()?;
+    *level = Level { price: Price::from_mantissa(price), qty: Qty::from_mantissa(qty) };
+    Some(padded.len() - cursor.behind(stride)?.ahead())
 }
 
 /// Both sides of one book message, as tier one reads them into a core's scratch.

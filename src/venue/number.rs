@@ -4,6 +4,8 @@
 
 use super::isa::{DIGIT_COUNT_MAX, Isa, NumberEnds, Portable, WINDOW};
 use crate::market::{Decimal, TradeId, ValueError, pack, parse_fixed};
+use std::marker::PhantomData;
+use std::ptr::NonNull;
 
 /// A byte in every byte of a word.
 const fn each(byte: u8) -> u64 {
@@ -12,10 +14,13 @@ const fn each(byte: u8) -> u64 {
 
 /// A number's text, with its ends where whoever found it knows them.
 ///
-/// Invariant: unless `whole` is [`Self::UNREAD`], a window is readable from the text's first byte on for as long as the text is.
+/// Invariant: the bytes of the text lie behind `start` and, unless `whole` is [`Self::UNREAD`], at least a window; all of them are
+/// lent for `'a`. A pointer, for a reference to the text would not reach behind it, and one beside it would be one word more.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Number<'a> {
-    text: &'a [u8],
+    start: NonNull<u8>,
+    length: usize,
+    lent: PhantomData<&'a [u8]>,
     /// As [`NumberEnds::whole`]; zero where it is not known.
     whole: usize,
 }
@@ -28,21 +33,25 @@ impl<'a> Number<'a> {
     /// when it is read.
     #[inline(always)]
     pub(super) fn new(window: &'a [u8; WINDOW], ends: NumberEnds) -> Option<Self> {
-        let text = window.get(..ends.end).filter(|text| text.len() <= DIGIT_COUNT_MAX)?;
-        Some(Self { text, whole: ends.whole })
+        (ends.end <= DIGIT_COUNT_MAX).then(|| Self::behind(window, ends.end, ends.whole))
     }
 
     /// Of a text that nobody has read.
     #[inline(always)]
     pub(super) const fn unread(text: &'a [u8]) -> Self {
-        Self { text, whole: Self::UNREAD }
+        Self::behind(text, text.len(), Self::UNREAD)
     }
 
     /// A text that is not looked at for digits, of which a window is readable.
     #[inline(always)]
     pub(super) fn of_text(ahead: &'a [u8], length: usize) -> Option<Self> {
-        let text = ahead.first_chunk::<WINDOW>().and(ahead.get(..length))?;
-        Some(Self { text, whole: 0 })
+        (ahead.len() >= WINDOW && ahead.len() >= length).then(|| Self::behind(ahead, length, 0))
+    }
+
+    /// Of the first bytes of these, which are as many and where the invariant asks for it a window.
+    #[inline(always)]
+    const fn behind(ahead: &'a [u8], length: usize, whole: usize) -> Self {
+        Self { start: NonNull::from_ref(ahead).cast(), length, lent: PhantomData, whole }
     }
 
     /// The bytes from the text's first on, where they are known to be there.
@@ -52,7 +61,7 @@ impl<'a> Number<'a> {
             return None;
         }
         // SAFETY: by the invariant they are.
-        Some(unsafe { &*self.text.as_ptr().cast::<[u8; WINDOW]>() })
+        Some(unsafe { self.start.cast::<[u8; WINDOW]>().as_ref() })
     }
 
     /// The same of a number whose integer digits are known to end in it, behind one at least.
@@ -65,8 +74,8 @@ impl<'a> Number<'a> {
     #[inline(always)]
     pub(super) fn key(self, isa: impl Isa) -> u128 {
         match self.window() {
-            Some(window) => isa.key(window, self.text.len().min(WINDOW)),
-            None => pack(self.text),
+            Some(window) => isa.key(window, self.length.min(WINDOW)),
+            None => pack(self.text()),
         }
     }
 
@@ -75,13 +84,14 @@ impl<'a> Number<'a> {
     pub(super) fn length_behind(self, isa: impl Isa, byte: u8) -> usize {
         let marks = self.window().map_or(0, |window| isa.marks(window, byte));
         let start = u32::BITS - marks.leading_zeros();
-        if start == 0 { 0 } else { self.text.len().saturating_sub(start as usize) }
+        if start == 0 { 0 } else { self.length.saturating_sub(start as usize) }
     }
 
     /// Its text.
     #[inline(always)]
     pub(super) fn text(self) -> &'a [u8] {
-        self.text
+        // SAFETY: by the invariant they are there.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.length) }
     }
 
     /// A price at `scale` decimals: exactly [`parse_fixed`], sooner.
@@ -92,7 +102,7 @@ impl<'a> Number<'a> {
     pub(super) fn grid(self, isa: impl Isa, scale: u8) -> Result<i64, ValueError> {
         match self.common_grid(isa, scale) {
             Some(mantissa) => Ok(mantissa),
-            None => parse_unread(self.text, scale),
+            None => parse_unread(self.text(), scale),
         }
     }
 
@@ -104,7 +114,7 @@ impl<'a> Number<'a> {
     pub(super) fn unsigned_grid(self, isa: impl Isa, scale: u8) -> Result<i64, ValueError> {
         match self.common_grid(isa, scale) {
             Some(mantissa) => Ok(mantissa),
-            None => parse_unsigned(self.text, scale),
+            None => parse_unsigned(self.text(), scale),
         }
     }
 
@@ -115,18 +125,18 @@ impl<'a> Number<'a> {
     #[inline(always)]
     pub(super) fn grids(numbers: [Self; 2], isa: impl Isa, scales: (u8, u8)) -> Result<[i64; 2], (usize, ValueError)> {
         if let [Some(first), Some(second)] = numbers.map(Self::digits)
-            && let ends = numbers.map(|Self { whole, text, .. }| NumberEnds { whole, end: text.len() })
+            && let ends = numbers.map(|Self { whole, length, .. }| NumberEnds { whole, end: length })
             && let Some(mantissas) = isa.grids([first, second], ends, scales)
         {
             return Ok(mantissas);
         }
-        parse_both(numbers.map(|number| number.text), scales)
+        parse_both(numbers.map(Self::text), scales)
     }
 
     /// What the quick way makes of it: it takes no sign, so this is never below zero.
     #[inline(always)]
     fn common_grid(self, isa: impl Isa, scale: u8) -> Option<i64> {
-        isa.grid(self.digits()?, NumberEnds { whole: self.whole, end: self.text.len() }, scale)
+        isa.grid(self.digits()?, NumberEnds { whole: self.whole, end: self.length }, scale)
     }
 
     /// A value with its own scale: exactly [`Decimal::parse`], sooner.
@@ -136,11 +146,11 @@ impl<'a> Number<'a> {
     #[inline(always)]
     #[expect(clippy::cast_possible_truncation, reason = "fewer decimals than a window has bytes")]
     pub(super) fn decimal(self, isa: impl Isa) -> Result<Decimal, ValueError> {
-        let scale = self.text.len().saturating_sub(self.whole + 1) as u8;
+        let scale = self.length.saturating_sub(self.whole + 1) as u8;
         if let Some(mantissa) = self.common_grid(isa, scale) {
             return Ok(Decimal::new(i128::from(mantissa), scale));
         }
-        parse_decimal(self.text)
+        parse_decimal(self.text())
     }
 }
 

@@ -530,8 +530,7 @@ pub(super) fn scan_plain<'a>(
     match member.kind {
         Kind::Int => slots.set_int(slot, cursor.uint_in(isa, stride)?),
         Kind::Time => slots.set_int(slot, cursor.time(isa, stride)?),
-        Kind::Text | Kind::Symbol => slots.set_number(slot, cursor.text_in(isa, stride)?),
-        Kind::Topic => slots.set_number(slot, cursor.name_in(isa, stride)?),
+        Kind::Text => slots.set_number(slot, cursor.text_in(isa, stride)?),
         Kind::Id => slots.set_number(slot, cursor.id(isa, stride)?),
         Kind::Decimal => slots.set_number(slot, cursor.plain_number(isa, stride)?),
         Kind::Bool => slots.set_int(slot, u64::from(cursor.bool(stride)?)),
@@ -539,7 +538,8 @@ pub(super) fn scan_plain<'a>(
         Kind::Word(words) => slots.set_int(slot, cursor.word(words, stride)?),
         Kind::Case(words) => slots.set_int(slot, cursor.case(words, stride)?),
         Kind::Touch => scan_touch(isa, slot, cursor, stride, slots)?,
-        Kind::Nested | Kind::Levels => return None,
+        // These are the reader's.
+        Kind::Symbol | Kind::Topic | Kind::Nested | Kind::Levels => return None,
         Kind::Ignored(json) => {
             match json {
                 Json::Int => cursor.uint_in(isa, stride).map(|_| ())?,

@@ -8,7 +8,7 @@
 //! ```
 //! Because both tiers fill the same slots from the same table and share the builder, they cannot differ in meaning.
 
-use super::cursor::Cursor;
+use super::cursor::{Cursor, LEAD_BYTES_MAX};
 use super::number::Number;
 use super::scan::{End, Reader};
 use std::mem::MaybeUninit;
@@ -51,7 +51,7 @@ pub(super) enum Kind {
     Time,
     /// A string: slot's `number`, of which nobody reads the digits.
     Text,
-    /// The same of a symbol's name: where the walk is written out, its length is foretold and its slot asked for.
+    /// The same of a symbol's name, whose place is asked for; where the walk is written out its length is foretold, too.
     Symbol,
     /// The same of a topic, which is often longer than a window and says what symbol it is of before the symbol's own member
     /// does.
@@ -115,6 +115,7 @@ impl Lead {
         let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) else {
             panic!("quotes, a key, a colon")
         };
+        assert!(bytes.len() <= LEAD_BYTES_MAX, "a value is looked at in the step that took its lead");
         Self { text, first: u32::from_le_bytes(*first), last: u32::from_le_bytes(*last) }
     }
 }

@@ -56,7 +56,7 @@ impl Work for Scan<'_> {
         let mut context = Context::new(isa, self.known);
         let mut stream = &b""[..];
         if is_wrapped {
-            // A stream's name is the symbol's in lower case, an `@` and the channel's. What is known of the symbol is asked for
+            // Most streams' names are the symbol's in lower case, an `@` and the channel's. What is known of the symbol is asked for
             // here: in a small message that is as long before it is needed as can be.
             let window = cursor.rest().first_chunk()?;
             let name_length = isa.marks(window, b'@').trailing_zeros() as usize;
@@ -270,8 +270,13 @@ messages! {
         expect::<MarkPriceShape, _>(&mut orders.mark_price, cursor, end, &mut MarkPriceReader { context, place: &mut scratch.events.mark_price })?;
     }
     ForceOrders |walk| -> Liquidations {
+        // `!forceOrder@arr` names no symbol before its `@`.
+        let context = match walk.stream {
+            [b'!', ..] => &Context::new(walk.context.isa, walk.context.known),
+            _ => walk.context,
+        };
         let (cursor, end) = walk.open()?;
-        let Walk { scan: Scan { orders, scratch, .. }, context, .. } = walk;
+        let Walk { scan: Scan { orders, scratch, .. }, .. } = walk;
         let reader = &mut ForceOrderReader { context, event: None, order: &mut orders.liquidation_order };
         let (event, _) = expect::<ForceOrderShape, _>(&mut orders.force_order, cursor, end, reader)?;
         scratch.events.liquidations.clear();
