@@ -191,7 +191,8 @@ impl Decoder {
         levels: &mut LevelScratch,
         sink: &mut S,
     ) -> Result<Decoded, DecodeError> {
-        let (channel, rest) = split_at_point(outer.text(envelope::TOPIC));
+        let no_topic = DecodeError::new(Reason::UnknownShape, "topic");
+        let (channel, rest) = split_at_point(outer.text(envelope::TOPIC)).ok_or(no_topic)?;
         let data = usize::try_from(outer.int(envelope::DATA)).unwrap_or(usize::MAX);
         match channel {
             b"publicTrade" => {
@@ -205,7 +206,7 @@ impl Decoder {
                 })?;
                 return Ok(learn_whole(is_whole, &mut self.orders.trades, order, EnvelopeShape::ORDERS));
             }
-            b"orderbook" => match depth_of(rest).ok_or(DecodeError::new(Reason::UnknownShape, "topic"))? {
+            b"orderbook" => match depth_of(rest).ok_or(no_topic)? {
                 1 => {
                     let (slots, data_order) = document.filled(data, quote::MEMBERS)?;
                     let mut event = build_quote(&slots, context)?;
@@ -231,7 +232,7 @@ impl Decoder {
                 self.orders.tickers.learn(order, TickerEnvelopeShape::ORDERS);
             }
             b"kline" => {
-                let (_, name) = split_at_point(rest);
+                let (_, name) = split_at_point(rest).ok_or(no_topic)?;
                 let event_time = slot_time(outer, envelope::TIME, "ts")?;
                 let is_whole = each(document, data, candle::MEMBERS, sink, |slots, order, sink| {
                     let mut event = build_kline(slots, context, name)?;
@@ -259,7 +260,7 @@ impl Decoder {
                 sink.liquidation(&build_old_liquidation(&slots, event_time, context)?);
                 return Ok(Decoded::Data(Tier::TwoOnly));
             }
-            _ => return Err(DecodeError::new(Reason::UnknownShape, "topic")),
+            _ => return Err(no_topic),
         }
         Ok(Decoded::Data(Tier::TwoAfterOne))
     }
@@ -299,12 +300,10 @@ fn learn_whole(
     Decoded::Data(Tier::TwoAfterOne)
 }
 
-/// `orderbook.50.BTCUSDT` is `orderbook` and `50.BTCUSDT`.
-fn split_at_point(text: &[u8]) -> (&[u8], &[u8]) {
-    match text.iter().position(|&byte| byte == b'.') {
-        Some(at) => (&text[..at], &text[at + 1..]),
-        None => (text, &[]),
-    }
+/// `orderbook.50.BTCUSDT` is `orderbook` and `50.BTCUSDT`; `None` where there is no point.
+fn split_at_point(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    let at = text.iter().position(|&byte| byte == b'.')?;
+    Some((&text[..at], &text[at + 1..]))
 }
 
 /// [`depth_of`] of a book's topic. The depths that the venue has are compared, not parsed.
@@ -324,9 +323,8 @@ fn book_depth(topic: &[u8]) -> Option<u16> {
 /// short, and is none.
 #[cold]
 fn depth_of(rest: &[u8]) -> Option<u16> {
-    let (depth, _) = split_at_point(rest);
-    let levels = parse_uint(depth).and_then(|levels| u16::try_from(levels).ok())?;
-    (depth.len() < rest.len()).then_some(levels)
+    let (depth, _) = split_at_point(rest)?;
+    parse_uint(depth).and_then(|levels| u16::try_from(levels).ok())
 }
 
 /// A position's or a taker's side: the words are `Buy`, `Sell`.

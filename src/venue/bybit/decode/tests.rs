@@ -144,6 +144,29 @@ fn a_book_of_a_topic_without_a_symbol_or_with_a_quantity_below_zero_is_refused()
 }
 
 #[test]
+fn a_topic_that_names_no_symbol_is_none_in_either_tier() {
+    let liquidations = r#"{"topic":"allLiquidation.BTCUSDT","type":"snapshot","ts":1739502303204,"data":[{"T":1739502302929,"s":"BTCUSDT","S":"Sell","v":"2","p":"0.04"}]}"#;
+    let kline = r#"{"topic":"kline.5.BTCUSDT","data":[{"start":1672324800000,"end":1672325099999,"interval":"5","open":"16649.5","close":"16677","high":"16677","low":"16608","volume":"2.081","turnover":"34666.4005","confirm":false,"timestamp":1672324988882}],"ts":1672324988882,"type":"snapshot"}"#;
+    for (message, topics) in [
+        (liquidations, &["allLiquidation"][..]),
+        (kline, &["kline", "kline.5"]),
+        (TICKER, &["tickers"]),
+        (TRADES, &["publicTrade"]),
+        (QUOTE, &["orderbook", "orderbook.1"]),
+    ] {
+        good(&mut linear(), message, Tier::One);
+        let (start, rest) = message.split_once("\"topic\":\"").unwrap();
+        let (_, rest) = rest.split_once('"').unwrap();
+        for topic in topics {
+            for space in ["", " "] {
+                let message = format!("{space}{start}\"topic\":\"{topic}\"{rest}");
+                assert!(linear().decode(&message).0.is_err(), "{message}");
+            }
+        }
+    }
+}
+
+#[test]
 fn half_a_side_of_a_ticker_is_not_known_before_the_other_half() {
     let whole = TickerFields::BID | TickerFields::ASK;
     let message = |kind: &str, members: &str| {

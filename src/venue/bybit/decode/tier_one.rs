@@ -432,7 +432,7 @@ impl<'a, I: Isa> Reader<'a> for TickerReader<'_, '_, I> {
     #[inline(always)]
     fn build(&mut self, slots: &Slots<'a>) -> Option<Self::Event> {
         let (symbol, mut merged) = self.merged?;
-        if split_at_point(slots.text(envelope::TOPIC)).0 != b"tickers" {
+        if split_at_point(slots.text(envelope::TOPIC))?.0 != b"tickers" {
             return None;
         }
         merged.meta.event_time = slot_time(slots, envelope::TIME, "ts").ok()?;
@@ -497,7 +497,7 @@ array_reader!(KlinesReader of Kline: CandleShape,
     |this, outer| CandleReader {
         context: &of_topic(this.context, outer),
         events: this.events,
-        name: split_at_point(split_at_point(outer.text(envelope::TOPIC)).1).1,
+        name: split_at_point(split_at_point(outer.text(envelope::TOPIC))?.1)?.1,
     },
     |slots| time_of(slots, b"kline"));
 array_reader!(LiquidationsReader of Liquidation: LiquidationShape,
@@ -507,7 +507,7 @@ array_reader!(LiquidationsReader of Liquidation: LiquidationShape,
 /// The event time of a message of this channel.
 #[inline(always)]
 fn time_of(outer: &Slots<'_>, channel: &[u8]) -> Option<Option<VenueTime>> {
-    if split_at_point(outer.text(envelope::TOPIC)).0 != channel {
+    if split_at_point(outer.text(envelope::TOPIC))?.0 != channel {
         return None;
     }
     slot_time(outer, envelope::TIME, "ts").ok()
