@@ -295,6 +295,19 @@ mod tests {
     }
 
     #[test]
+    fn while_one_leg_decides_no_other_finds_the_turn_free() {
+        let how = (2, Duration::from_secs(1), RaceSettings::default());
+        let mut seats = Group::seats("socket", Venue::BybitLinear, [StreamKind::TRADE].into_iter(), how);
+        let [first, second] = &mut seats[..] else { panic!("two legs") };
+        let mut turn = first.turn();
+        assert!(!turn.is_held());
+        assert!(second.group.state.try_lock().is_err(), "it would be free for this one, too");
+        turn.take(Leg::FIRST, Leg::FIRST.next());
+        drop(turn);
+        assert!(second.turn().is_held());
+    }
+
+    #[test]
     fn a_leg_that_is_replaced_anew_before_its_turn_was_given_back_has_two_places_and_the_others_theirs() {
         let how = (2, Duration::from_secs(1), RaceSettings::default());
         let mut seats = Group::seats("socket", Venue::BybitLinear, [StreamKind::TRADE].into_iter(), how);

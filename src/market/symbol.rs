@@ -617,6 +617,22 @@ mod tests {
     }
 
     #[test]
+    fn of_two_thousand_names_nearly_all_are_where_they_are_looked_for_first() {
+        let mut index = SymbolIndex::new();
+        let name = |id: usize| format!("{}{id}USDT", ["AB", "LONG", "1000CAT", "Q"][id % 4]);
+        for id in 0..2_000 {
+            assert!(index.insert(&name(id).as_str().into(), Symbol::new(id).unwrap()));
+        }
+        let is_first = |name: &String| {
+            let key = pack(name.as_bytes());
+            index.first_place(key, name.len()).1.is_of(key, name.len())
+        };
+        let count = (0..2_000).map(name).filter(is_first).count();
+        assert!(count >= 1_850, "{count}");
+        eprintln!("{count} of 2,000 names are where they are looked for first");
+    }
+
+    #[test]
     fn names_that_differ_by_their_quote_currency_do_not_share_the_start_of_their_probe() {
         let mut index = SymbolIndex::new();
         const BASES: [&str; 15] = [
