@@ -161,6 +161,8 @@ pub struct Core<S> {
     poller: Poller,
     /// Up to this many sockets are read in turn by a core that never sleeps.
     direct_socket_count_max: usize,
+    /// The poller watches every live socket; else it watches none.
+    is_watching: bool,
     waker: Arc<Waker>,
     commands: Consumer<Command>,
     outbox: Outbox,
@@ -175,6 +177,8 @@ pub struct Core<S> {
     specs: Vec<Box<SymbolSpec>>,
     /// The message of a cold connection while it is decoded.
     cold_message: Vec<u8>,
+    /// The last reading of the clock. A visit begins at it: it is read anew behind whatever takes time.
+    now: Ticks,
     housekept: Ticks,
     /// Time spent in waits that watch every socket, ever; a socket's gap leaves it out.
     watched_ns: u64,
@@ -224,6 +228,7 @@ impl<S> Core<S> {
                 Wait::Recv => usize::MAX,
                 Wait::Epoll => 0,
             },
+            is_watching: settings.idle == Idle::Park,
             waker,
             commands,
             outbox,
@@ -245,6 +250,7 @@ impl<S> Core<S> {
             on_symbol: strategy.on_symbol,
             specs: touch::vec(SYMBOL_COUNT_MAX),
             cold_message: Vec::new(),
+            now,
             housekept: now,
             watched_ns: 0,
             allocations_at_start: 0,
@@ -261,6 +267,7 @@ impl<S> Core<S> {
         let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             self.stats.stamp_cost.measure(self.settings.latency_sample_every, &self.clock, &self.stats.stages);
             self.allocations_at_start = (self.settings.thread_allocations)();
+            self.now = self.clock.ticks();
             self.stats.is_running.store(true, Ordering::Release);
             while !self.has_stopped() {
                 self.turn();
@@ -284,28 +291,40 @@ impl<S> Core<S> {
         self.stats.turns.add(1);
         if !self.commands.is_empty() {
             self.take_commands();
+            self.now = self.clock.ticks();
         }
         if !self.outbox.waiting.is_empty() {
             self.outbox.retry();
+            self.now = self.clock.ticks();
+        }
+        if self.is_watching != self.asks_kernel() {
+            self.watch(!self.is_watching);
+            self.now = self.clock.ticks();
         }
         let has_worked = match self.settings.idle {
             Idle::Park => self.visit_after_sleep(),
-            Idle::Spin | Idle::Yield if self.live.len() > self.direct_socket_count_max => self.visit_ready(0),
+            Idle::Spin | Idle::Yield if self.is_watching => self.visit_ready(0),
             Idle::Spin | Idle::Yield => self.visit_all(),
         };
         if !self.refills.is_empty() {
             self.deliver_refilled();
         }
         let now = self.clock.ticks();
+        self.now = now;
         // A counter that was reset lies before the last housekeeping: only this one finds out.
         if now < self.housekept || self.clock.elapsed_ns(self.housekept, now) >= HOUSEKEEPING_NS {
             self.housekeeping(now);
+            self.now = self.clock.ticks();
         }
         if !has_worked {
             match self.settings.idle {
-                Idle::Spin => std::hint::spin_loop(),
-                Idle::Yield => std::thread::yield_now(),
-                Idle::Park => {}
+                // With sockets a turn is a call of the kernel: a pause behind it only makes the turn longer.
+                Idle::Spin if self.live.is_empty() => std::hint::spin_loop(),
+                Idle::Spin | Idle::Park => {}
+                Idle::Yield => {
+                    std::thread::yield_now();
+                    self.now = self.clock.ticks();
+                }
             }
         }
     }
@@ -341,9 +360,10 @@ impl<S> Core<S> {
     }
 
     fn visit_ready(&mut self, timeout_ms: i32) -> bool {
-        let before = self.clock.ticks();
+        let before = self.now;
         let ready = self.poller.wait(timeout_ms);
-        self.watched_ns += self.clock.elapsed_ns(before, self.clock.ticks());
+        self.now = self.clock.ticks();
+        self.watched_ns += self.clock.elapsed_ns(before, self.now);
         if self.poller.has_waker() {
             self.waker.drain();
         }
@@ -377,7 +397,7 @@ impl<S> Core<S> {
         let Owned::Hot(attachment) = &mut slot.owned else { return false };
         let Attachment { connection, feed } = &mut **attachment;
         let Feed { decoder, stats, socket, server_ping, leg, conflates_quotes, .. } = feed;
-        let started = self.clock.ticks();
+        let started = self.now;
         let unwatched_ns =
             self.clock.elapsed_ns(slot.looked, started).saturating_sub(self.watched_ns - slot.watched_ns);
         stats.visit_gap.record(unwatched_ns);
@@ -418,15 +438,48 @@ impl<S> Core<S> {
                 }
                 self.has_buffered |= connection.has_buffered();
                 let wants_write = connection.wants_write();
-                if wants_write != slot.is_writing {
+                if wants_write != slot.is_writing && self.is_watching {
                     slot.is_writing = wants_write;
                     let _ = self.poller.modify(connection.raw_fd(), slot_index, wants_write);
                 }
-                has_worked || was_new
+                let has_worked = has_worked || was_new;
+                if has_worked {
+                    self.now = self.clock.ticks();
+                }
+                has_worked
             }
             Err(closed) => {
                 self.lose(slot_index, closed);
+                self.now = self.clock.ticks();
                 true
+            }
+        }
+    }
+
+    /// True where the kernel is asked which sockets are ready, before they are read.
+    fn asks_kernel(&self) -> bool {
+        self.settings.idle == Idle::Park || self.live.len() > self.direct_socket_count_max
+    }
+
+    /// Has the poller watch every socket from now on, or none. Of a socket that is watched the kernel puts what comes on a list
+    /// before it lets it be read: a core that reads its sockets in turn would wait for that and never look at the list.
+    #[cold]
+    fn watch(&mut self, is_watching: bool) {
+        self.is_watching = is_watching;
+        let mut at = 0;
+        while let Some(&index) = self.live.get(at) {
+            let slot = &mut self.slots[usize::from(index)];
+            let Owned::Hot(attachment) = &slot.owned else { unreachable!("live slots own a hot connection") };
+            let Attachment { connection, .. } = &**attachment;
+            slot.is_writing = is_watching && connection.wants_write();
+            let watched = if is_watching {
+                self.poller.add(connection.raw_fd(), index, slot.is_writing)
+            } else {
+                self.poller.remove(connection.raw_fd())
+            };
+            match watched {
+                Err(error) if is_watching => self.lose(index, transport_failed(error)),
+                _ => at += 1,
             }
         }
     }
@@ -440,7 +493,9 @@ impl<S> Core<S> {
             Owned::Nothing => return,
             Owned::Cold(feed) => Spent::Feed(feed),
             Owned::Hot(attachment) => {
-                let _ = self.poller.remove(attachment.connection.raw_fd());
+                if self.is_watching {
+                    let _ = self.poller.remove(attachment.connection.raw_fd());
+                }
                 self.live.retain(|&live| live != slot_index);
                 Spent::Connection(attachment)
             }
@@ -517,8 +572,10 @@ impl<S> Core<S> {
         if joined.is_err() {
             return self.drop_unjoined(index);
         }
-        if let Err(error) = self.poller.add(fd, index, false) {
-            self.lose(index, Closed { code: None, by: ClosedBy::Transport(error.into()) });
+        if self.is_watching
+            && let Err(error) = self.poller.add(fd, index, false)
+        {
+            self.lose(index, transport_failed(error));
         }
     }
 
@@ -830,6 +887,11 @@ pub(super) fn panic_words(payload: &(dyn std::any::Any + Send)) -> String {
         .map(|text| (*text).to_owned())
         .or_else(|| payload.downcast_ref::<String>().cloned())
         .unwrap_or_else(|| "a panic without words".to_owned())
+}
+
+/// The end of a connection that the kernel would not watch.
+fn transport_failed(error: std::io::Error) -> Closed {
+    Closed { code: None, by: ClosedBy::Transport(error.into()) }
 }
 
 /// The slot with this number, if it exists and owns nothing.

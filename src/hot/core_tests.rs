@@ -455,6 +455,67 @@ fn however_a_core_waits_every_message_of_every_socket_comes_and_only_what_asks_t
 }
 
 #[test]
+fn sockets_that_a_core_reads_in_turn_are_watched_by_nobody_and_all_are_where_it_asks_the_kernel() {
+    let mut bench = Bench::with(settings(Idle::Spin, Wait::Auto, 64));
+    let few = u16::try_from(DIRECT_SOCKET_COUNT_MAX).expect("few");
+    let mut ids = 1..;
+    let mut peers: Vec<(u16, Peer)> = Vec::new();
+    // Up over the number at which the core changes, down again, and up once more with other sockets.
+    let ups_and_downs = [few, few + 2, few, few + 1, 0, few + 1];
+    for wanted in ups_and_downs {
+        while peers.len() < usize::from(wanted) {
+            let slot = (0..).find(|slot| !peers.iter().any(|(taken, _)| taken == slot)).expect("a free slot");
+            peers.push((slot, bench.attach(bench.feed(slot, 0))));
+        }
+        while peers.len() > usize::from(wanted) {
+            let (slot, _) = peers.remove(0);
+            bench.tell(Command::Close { slot, code: 0 });
+        }
+        let watched = if wanted > few { usize::from(wanted) } else { 0 };
+        bench.core.turn();
+        // The waker is watched, too.
+        assert_eq!(bench.core.poller.watched_count(), watched + 1, "{wanted} sockets");
+        for (_, peer) in &mut peers {
+            bench.say(peer, &[trade(ids.next().expect("endless"))]);
+        }
+    }
+    assert_eq!(*bench.trades(), (1..ids.start).collect::<Vec<u64>>(), "each in its turn");
+
+    let mut parked = Bench::with(settings(Idle::Park, Wait::Recv, 64));
+    let mut peer = parked.attach(parked.feed(0, 0));
+    assert_eq!(parked.core.poller.watched_count(), 2, "a core that sleeps is woken by its sockets, however few");
+    parked.say(&mut peer, &[trade(1)]);
+}
+
+#[test]
+fn what_waits_to_be_written_leaves_whether_its_socket_is_watched_or_not_and_where_that_changes_meanwhile() {
+    for others in [0, u16::try_from(DIRECT_SOCKET_COUNT_MAX).expect("few")] {
+        let mut bench = Bench::with(settings(Idle::Spin, Wait::Auto, 64));
+        let settings = ConnectionSettings { write_buffer_bytes: 32 << 20, ..ConnectionSettings::default() };
+        let mut reader = bench.attach_with(bench.feed(0, 0), &settings);
+        // More than the kernel keeps for both sides of a loopback socket.
+        bench.tell(Command::Send { slot: 0, text: vec![b'x'; 24 << 20] });
+        let is_waiting = |core: &Core<Told>| match &core.slots[0].owned {
+            Owned::Hot(attachment) => attachment.connection.wants_write(),
+            Owned::Nothing | Owned::Cold(_) => panic!("lost"),
+        };
+        assert!(is_waiting(&bench.core));
+        let _peers: Vec<Peer> = (1..=others).map(|slot| bench.attach(bench.feed(slot, 0))).collect();
+        bench.core.turn();
+        assert_eq!((bench.core.is_watching, bench.core.slots[0].is_writing), (others > 0, others > 0));
+        let drained = std::thread::spawn(move || {
+            let mut frame = vec![0; (24 << 20) + 14];
+            std::io::Read::read_exact(&mut reader.socket, &mut frame).expect("the whole frame");
+            reader
+        });
+        bench.until("what waited", |core| !is_waiting(core));
+        let _reader = drained.join().expect("it came");
+        bench.core.turn();
+        assert!(!bench.core.slots[0].is_writing, "nobody waits for room any more");
+    }
+}
+
+#[test]
 fn what_happens_beside_the_data_of_a_tls_connection_is_counted_even_where_no_data_follows() {
     let mut bench = Bench::new();
     let (stream, mut peer) = crate::hot::stream::tests::pair(RecordOpener::InPlace);

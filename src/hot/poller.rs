@@ -172,6 +172,13 @@ impl Poller {
         self.events[at].u64 as u16
     }
 
+    /// Descriptors that the kernel watches for this poller, by its own list of them (proc(5), `fdinfo`).
+    #[cfg(test)]
+    pub(super) fn watched_count(&self) -> usize {
+        let list = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", self.epoll.as_raw_fd())).expect("our own");
+        list.lines().filter(|line| line.starts_with("tfd:")).count()
+    }
+
     fn control(&self, operation: i32, fd: RawFd, token: u64, is_writing: bool) -> io::Result<()> {
         let interest = libc::EPOLLIN | libc::EPOLLRDHUP | if is_writing { libc::EPOLLOUT } else { 0 };
         let mut event = libc::epoll_event { events: interest.cast_unsigned(), u64: token };

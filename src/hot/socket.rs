@@ -121,9 +121,12 @@ pub(super) fn receive(socket: &mut Socket, free: &mut [u8]) -> Result<ReadOutcom
                 socket.has_received = true;
                 Ok(ReadOutcome::Bytes(bytes))
             }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(ReadOutcome::WouldBlock),
-            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-            Err(error) => Err(error.into()),
+            Err(error) => match error.raw_os_error() {
+                // By the number: this is what a core that spins does most, and the kind is looked up in a table of them all.
+                Some(libc::EAGAIN) => Ok(ReadOutcome::WouldBlock),
+                Some(libc::EINTR) => continue,
+                _ => Err(error.into()),
+            },
         };
     }
 }
