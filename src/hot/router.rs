@@ -1,9 +1,13 @@
-//! From an event to the strategy's function: one load and one indirect call.
+//! From an event to the strategy's function: one bit, one load and one indirect call.
 //!
 //! ```text
-//! event ──► table of its kind, indexed by Symbol ──► fn(&mut S, &Event)
+//! event ──► its symbol's bit: has it the common function? ─┬─ yes ─► the kind's common function ──────┬─► fn(&mut S, &Event)
+//!                                                          └─ no ──► table, indexed by Symbol ────────┘
 //!           every empty slot already holds the fallback: no branch, no Option, no dyn
 //! ```
+//! Most strategies have one function for all symbols of a kind. Its address lies beside the bits, of which a line holds those
+//! of 512 symbols; of the table a line holds eight. So what a symbol needs that was quiet is near, for others have needed it.
+//!
 //! Called by the core for every event. Registration happens on the core's thread, where a symbol is added.
 //!
 //! Of a book there are two: `on_book_delta` gets each message of it as it came, `on_book` the book that the engine keeps of
@@ -53,12 +57,21 @@ fn unheard_book<S>(_state: &mut S, _event: &BookEvent<'_>) {}
 /// A marker is no event of a venue's: a strategy that asks for none is missing none, and what it missed is counted as a gap.
 fn unrouted_gap<S>(_state: &mut S, _event: &Gap) {}
 
+/// A bit for each symbol.
+type Bits = bitvec::array::BitArray<[u64; SYMBOL_COUNT_MAX / 64]>;
+
 /// One kind's functions by symbol.
 ///
-/// Invariant: `registered` is the number of slots whose bit in `is_registered` is set; every other slot holds `fallback`.
+/// Invariant: `registered` is the number of slots whose bit in `is_registered` is set; every other slot holds `fallback`. A slot
+/// whose bit in `is_common` is set holds `common`.
 struct Table<F: Copy> {
+    /// The fallback, where the strategy has given one or has registered nothing yet; else what it registered first.
+    common: F,
+    is_common: Bits,
     slots: Box<[F; SYMBOL_COUNT_MAX]>,
-    is_registered: bitvec::array::BitArray<[u64; SYMBOL_COUNT_MAX / 64]>,
+    is_registered: Bits,
+    /// True for the same function. Where two have the same code it may be true or false for them.
+    is_same: fn(F, F) -> bool,
     fallback: F,
     /// The strategy has given a fallback of its own.
     has_own_fallback: bool,
@@ -66,27 +79,48 @@ struct Table<F: Copy> {
 }
 
 impl<F: Copy> Table<F> {
-    fn new(fallback: F) -> Self {
+    fn new(fallback: F, is_same: fn(F, F) -> bool) -> Self {
         let slots: Box<[F]> = vec![fallback; SYMBOL_COUNT_MAX].into_boxed_slice();
         let Ok(slots) = slots.try_into() else { unreachable!("the vector has SYMBOL_COUNT_MAX elements") };
-        Self { slots, is_registered: bitvec::array::BitArray::ZERO, fallback, has_own_fallback: false, registered: 0 }
+        Self {
+            common: fallback,
+            is_common: !Bits::ZERO,
+            slots,
+            is_registered: Bits::ZERO,
+            is_same,
+            fallback,
+            has_own_fallback: false,
+            registered: 0,
+        }
     }
 
     #[inline]
     fn get(&self, symbol: Symbol) -> F {
-        // The mask changes nothing (a Symbol is below SYMBOL_COUNT_MAX) and lets the compiler drop the bounds check.
-        self.slots[symbol.index() & (SYMBOL_COUNT_MAX - 1)]
+        // The mask changes nothing (a Symbol is below SYMBOL_COUNT_MAX) and lets the compiler drop the bounds checks.
+        let index = symbol.index() & (SYMBOL_COUNT_MAX - 1);
+        let is_common = self.is_common.as_raw_slice()[index / 64] >> (index % 64) & 1 == 1;
+        // The compiler chooses between the two addresses, and loads from one: what is not needed is not waited for.
+        if is_common { self.common } else { self.slots[index] }
+    }
+
+    fn put(&mut self, symbol: Symbol, function: F) {
+        self.slots[symbol.index()] = function;
+        self.is_common.set(symbol.index(), (self.is_same)(function, self.common));
     }
 
     fn register(&mut self, symbol: Symbol, handler: F) {
-        self.slots[symbol.index()] = handler;
+        if self.registered == 0 && !self.has_own_fallback {
+            self.common = handler;
+            self.is_common = if (self.is_same)(self.fallback, handler) { !Bits::ZERO } else { Bits::ZERO };
+        }
+        self.put(symbol, handler);
         if !self.is_registered.replace(symbol.index(), true) {
             self.registered += 1;
         }
     }
 
     fn unregister(&mut self, symbol: Symbol) -> bool {
-        self.slots[symbol.index()] = self.fallback;
+        self.put(symbol, self.fallback);
         let was = self.is_registered.replace(symbol.index(), false);
         self.registered -= usize::from(was);
         was
@@ -103,6 +137,11 @@ impl<F: Copy> Table<F> {
         self.has_own_fallback = true;
         for index in self.is_registered.iter_zeros() {
             self.slots[index] = fallback;
+        }
+        self.common = fallback;
+        self.is_common = !self.is_registered;
+        for index in self.is_registered.iter_ones() {
+            self.is_common.set(index, (self.is_same)(self.slots[index], fallback));
         }
     }
 }
@@ -124,7 +163,7 @@ macro_rules! router {
             /// A router without handlers: every event is counted as unrouted. Allocates all it will ever use.
             #[must_use]
             pub fn new() -> Self {
-                Self { $($field: Table::new($stock),)* }
+                Self { $($field: Table::new($stock, |one, other| std::ptr::fn_addr_eq(one, other)),)* }
             }
 
             $(
@@ -279,26 +318,59 @@ mod tests {
         assert!(takes(0) && !takes(1) && !takes(SYMBOL_COUNT_MAX - 2) && takes(SYMBOL_COUNT_MAX - 1));
     }
 
+    /// Symbols whose function is not looked up in the table.
+    fn near(router: &Router<Vec<&'static str>>) -> Vec<usize> {
+        let all = (0..SYMBOL_COUNT_MAX).filter(|&index| router.quotes.is_common[index]);
+        all.take(5).collect()
+    }
+
+    #[test]
+    fn the_function_that_a_strategy_has_for_all_symbols_is_the_common_one_and_others_are_their_symbols_own() {
+        let mut router = Router::new();
+        assert_eq!(near(&router), [0, 1, 2, 3, 4], "all have the stock fallback");
+        for (index, function) in [(1, first as fn(&mut Vec<_>, &Quote)), (3, second), (4, first)] {
+            router.on_quote(Symbol::new(index).unwrap(), function);
+        }
+        assert_eq!(near(&router), [1, 4], "what was registered first");
+        router.otherwise_quote(other);
+        assert_eq!(near(&router), [0, 2, 5, 6, 7], "all but those that have their own");
+        assert!(router.unregister(EventKind::Quote, Symbol::new(3).unwrap()));
+        assert_eq!(near(&router), [0, 2, 3, 5, 6]);
+        router.otherwise_quote(second);
+        assert_eq!(near(&router), [0, 2, 3, 5, 6]);
+        let mut log = Vec::new();
+        (0..6).for_each(|index| router.quote(&mut log, &quote(index)));
+        assert_eq!(log, ["second", "first", "second", "second", "first", "second"]);
+    }
+
     proptest! {
         #[test]
-        fn any_sequence_of_registrations_routes_as_a_map_would(steps in proptest::collection::vec((0_usize..40, 0_u8..4), 1..200)) {
+        fn any_sequence_of_registrations_routes_as_a_map_would(steps in proptest::collection::vec((0_usize..40, 0_u8..7), 1..200)) {
             let mut router = Router::new();
             let mut map: HashMap<usize, &'static str> = HashMap::new();
-            router.otherwise_quote(other);
+            let mut otherwise = "";
+            take_unrouted();
             for (index, step) in steps {
                 let symbol = Symbol::new(index).unwrap();
                 match step {
                     0 => { router.on_quote(symbol, first); map.insert(index, "first"); }
                     1 => { router.on_quote(symbol, second); map.insert(index, "second"); }
+                    4 => { router.otherwise_quote(second); otherwise = "second"; }
+                    5 => { router.otherwise_quote(other); otherwise = "other"; }
                     2 => { prop_assert_eq!(router.unregister(EventKind::Quote, symbol), map.remove(&index).is_some()); }
                     _ => {
                         let mut log = Vec::new();
                         router.quote(&mut log, &quote(index));
-                        prop_assert_eq!(log, vec![map.get(&index).copied().unwrap_or("other")]);
+                        log.insert(0, "");
+                        let expected = map.get(&index).copied().unwrap_or(otherwise);
+                        // Before there is a fallback of the strategy's, an event without a handler is counted.
+                        prop_assert_eq!(log.last(), Some(&expected));
+                        prop_assert_eq!(take_unrouted(), u64::from(expected.is_empty()));
                     }
                 }
                 prop_assert_eq!(router.registered_count(EventKind::Quote), map.len());
-                prop_assert!(!router.takes(EventKind::Trade, symbol) && router.takes(EventKind::Quote, symbol));
+                prop_assert!(!router.takes(EventKind::Trade, symbol));
+                prop_assert_eq!(router.takes(EventKind::Quote, symbol), map.contains_key(&index) || !otherwise.is_empty());
             }
         }
     }
