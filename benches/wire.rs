@@ -9,7 +9,8 @@
 //! cargo bench --bench wire -- --test          a few messages of each, to see that it lives
 //! ```
 //! The rounds of the contenders are interleaved and their order rotates, so that a noisy neighbour meets them all. On a
-//! machine with two CPUs the venue, the hot core and the cold threads share them: compare the rows, not machines.
+//! machine with two CPUs the venue, the hot core and the cold threads share them: compare the rows, not machines. The venue
+//! has the first CPU and the hot core the last one, which nobody else is given; tokio's threads may run on every CPU.
 
 use futures_util::{SinkExt, StreamExt};
 use hdrhistogram::Histogram;
@@ -18,7 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tickwire::config::{Config, ConnectionConfig, CoreConfig, EngineConfig, Idle, InstrumentConfig, TlsConfig};
-use tickwire::engine::{Engine, available_cpus};
+use tickwire::engine::{Engine, available_cpus, confine_to};
 use tickwire::hot::{RecordOpener, Router, Strategy, mono_now};
 use tickwire::market::{SymbolSpec, Trade, TradeId, Venue};
 use tickwire::telemetry::{ConnectionReport, Percentiles, Report};
@@ -90,6 +91,8 @@ const CONTENDERS: [Contender; 6] = [
 /// The venue: answers the subscription of each connection, then sends trades at the pace, to the busy ones of them in turn,
 /// and waits for the close.
 fn serve<S: std::io::Read + std::io::Write>(mut sockets: Vec<WebSocket<S>>, busy: usize, times: &Times) {
+    // It never sleeps: on a CPU of a contender's it would measure the kernel's time slices.
+    confine_to(&available_cpus()[..1]).expect("one of this process's CPUs");
     for socket in &mut sockets {
         let request = socket.read().expect("a subscription");
         let id: serde_json::Value = serde_json::from_str(request.to_text().expect("text")).expect("JSON");
@@ -179,7 +182,8 @@ fn all_latencies(times: &Times) -> Vec<u64> {
 fn config_for(contender: Contender, connections: usize, port: u16, tls: &Tls) -> Config {
     let scheme = if contender.tls.is_some() { "wss" } else { "ws" };
     let cpus = available_cpus();
-    let hot = *cpus.last().expect("one CPU");
+    let (&hot, others) = cpus.split_last().expect("one CPU");
+    let cold_cores = if others.is_empty() { vec![hot] } else { others.to_vec() };
     let connection = |at: usize| {
         let symbol = symbol_name(at);
         let mut connection = ConnectionConfig::new(format!("wire-{at}"), Venue::BinanceSpot)
@@ -196,7 +200,7 @@ fn config_for(contender: Contender, connections: usize, port: u16, tls: &Tls) ->
     config.engine.governor.connects_per_second = 1_000;
     config.engine = EngineConfig {
         cores: vec![CoreConfig { idle: contender.idle, ..CoreConfig::new(hot) }],
-        cold_cores: cpus,
+        cold_cores,
         ..config.engine
     };
     config
