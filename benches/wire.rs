@@ -9,8 +9,8 @@
 //! cargo bench --bench wire -- --test          a few messages of each, to see that it lives
 //! ```
 //! The rounds of the contenders are interleaved and their order rotates, so that a noisy neighbour meets them all. On a
-//! machine with two CPUs the venue, the hot core and the cold threads share them: compare the rows, not machines. The venue
-//! has the first CPU and the hot core the last one, which nobody else is given; tokio's threads may run on every CPU.
+//! machine with two CPUs the venue has the first one, with the engine's cold threads, and the hot core the last one; tokio's
+//! threads may run on every CPU, and so on the venue's too. Compare the rows, not machines.
 
 use futures_util::{SinkExt, StreamExt};
 use hdrhistogram::Histogram;

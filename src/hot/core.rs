@@ -466,8 +466,9 @@ impl<S> Core<S> {
     #[cold]
     fn watch(&mut self, is_watching: bool) {
         self.is_watching = is_watching;
-        let mut at = 0;
-        while let Some(&index) = self.live.get(at) {
+        // The newest first: where the kernel watches no more of them it is the one to go, as if it had come to a core that asks.
+        for at in (0..self.live.len()).rev() {
+            let index = self.live[at];
             let slot = &mut self.slots[usize::from(index)];
             let Owned::Hot(attachment) = &slot.owned else { unreachable!("live slots own a hot connection") };
             let Attachment { connection, .. } = &**attachment;
@@ -477,9 +478,12 @@ impl<S> Core<S> {
             } else {
                 self.poller.remove(connection.raw_fd())
             };
-            match watched {
-                Err(error) if is_watching => self.lose(index, transport_failed(error)),
-                _ => at += 1,
+            if is_watching && let Err(error) = watched {
+                self.lose(index, transport_failed(error));
+                if !self.asks_kernel() {
+                    // The next turn takes those that are watched off the list again.
+                    return;
+                }
             }
         }
     }

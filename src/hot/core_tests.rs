@@ -1,6 +1,7 @@
 //! Tests of a core, turned by hand, with real loopback sockets: what its commands do and what it tells.
 
 use super::*;
+use crate::hot::clock::mono_now;
 use crate::hot::connection::ConnectionSettings;
 use crate::hot::ring::{ColdPorts, ports};
 use crate::hot::stats::{ConnectionStats, Doing, SocketStats};
@@ -488,12 +489,63 @@ fn sockets_that_a_core_reads_in_turn_are_watched_by_nobody_and_all_are_where_it_
 }
 
 #[test]
+fn where_the_kernel_watches_no_more_sockets_the_newest_goes_and_the_others_are_read_on() {
+    let mut bench = Bench::with(settings(Idle::Spin, Wait::Auto, 64));
+    let few = u16::try_from(DIRECT_SOCKET_COUNT_MAX).expect("few");
+    let mut peers: Vec<Peer> = (0..few).map(|slot| bench.attach(bench.feed(slot, 0))).collect();
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a loopback port");
+    let ours = TcpStream::connect(listener.local_addr().expect("bound")).expect("connects");
+    let stream = Stream::plain(ours).expect("non-blocking");
+    // What is on the list already cannot be put there: the kernel refuses it, as it does where it has no room.
+    bench.core.poller.add(stream.raw_fd(), few, false).expect("watched");
+    let feed = bench.feed(few, 0);
+    bench.attach_stream(feed, stream, &ConnectionSettings::default());
+    let lost: Vec<u16> = bench.notices().iter().filter_map(lost_slot).collect();
+    assert_eq!((lost, bench.core.live.len()), (vec![few], DIRECT_SOCKET_COUNT_MAX));
+    assert!(!bench.core.is_watching);
+    assert_eq!(bench.core.poller.watched_count(), 1, "the waker alone");
+    for (id, peer) in (1..).zip(&mut peers) {
+        bench.say(peer, &[trade(id)]);
+    }
+}
+
+fn lost_slot(notice: &Notice) -> Option<u16> {
+    if let Notice::Lost { slot, .. } = notice { Some(*slot) } else { None }
+}
+
+#[test]
+fn whatever_a_core_was_on_between_two_looks_at_a_socket_is_in_the_gap_between_them() {
+    const AWAY_NS: u64 = 2_000_000;
+    for (idle, wait) in [(Idle::Spin, Wait::Recv), (Idle::Yield, Wait::Recv)] {
+        let mut bench = Bench::with(settings(idle, wait, 64));
+        let mut peer = bench.attach(bench.feed(0, 0));
+        let left = mono_now().0;
+        while mono_now().0 < left + AWAY_NS {
+            std::hint::spin_loop();
+        }
+        // The first of them began where the turn before them ended. Neither finds anything.
+        bench.core.turn();
+        bench.core.turn();
+        let gap_ns = bench.connection.visit_gap.filled().last().map_or(0, |(largest, _)| largest);
+        assert!(gap_ns >= AWAY_NS, "{idle:?} {wait:?}: {gap_ns}");
+        let before = mono_now();
+        bench.say(&mut peer, &[trade(1)]);
+        let (after, received) = (mono_now(), bench.core.desk.state.received[0].mono);
+        let slack_ns = bench.core.clock.error_ns_max() + 1_000_000;
+        assert!(
+            received.0 + slack_ns >= before.0 && received.0 <= after.0 + slack_ns,
+            "{idle:?} {wait:?}: stamped as it came"
+        );
+    }
+}
+
+#[test]
 fn what_waits_to_be_written_leaves_whether_its_socket_is_watched_or_not_and_where_that_changes_meanwhile() {
     for others in [0, u16::try_from(DIRECT_SOCKET_COUNT_MAX).expect("few")] {
         let mut bench = Bench::with(settings(Idle::Spin, Wait::Auto, 64));
         let settings = ConnectionSettings { write_buffer_bytes: 32 << 20, ..ConnectionSettings::default() };
         let mut reader = bench.attach_with(bench.feed(0, 0), &settings);
-        // More than the kernel keeps for both sides of a loopback socket.
+        // More than the kernel keeps of a loopback socket whose other end reads nothing.
         bench.tell(Command::Send { slot: 0, text: vec![b'x'; 24 << 20] });
         let is_waiting = |core: &Core<Told>| match &core.slots[0].owned {
             Owned::Hot(attachment) => attachment.connection.wants_write(),

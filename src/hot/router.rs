@@ -70,7 +70,7 @@ struct Table<F: Copy> {
     is_common: Bits,
     slots: Box<[F; SYMBOL_COUNT_MAX]>,
     is_registered: Bits,
-    /// True for the same function. Where two have the same code it may be true or false for them.
+    /// True for one address. A function may have several, and two functions one: what is called is the same either way.
     is_same: fn(F, F) -> bool,
     fallback: F,
     /// The strategy has given a fallback of its own.

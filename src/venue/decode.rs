@@ -207,6 +207,7 @@ pub enum Decoded {
 
 /// The symbols a hot core knows, by venue: from name bytes to id and its scales, which are read on every event.
 #[derive(Debug)]
+#[repr(align(64))]
 pub struct HotSymbols {
     index: [SymbolIndex; Venue::ALL.len()],
 }
@@ -244,10 +245,10 @@ impl HotSymbols {
     #[inline(always)]
     fn fetch(&self) {
         #[cfg(target_arch = "x86_64")]
-        for index in &self.index {
+        for line in 0..size_of::<Self>() / 64 {
             use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
             // SAFETY: every x86-64 has it, and it is a hint: it reads nothing that the program would see.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>((&raw const *index).cast()) };
+            unsafe { _mm_prefetch::<_MM_HINT_T0>((&raw const *self).cast::<i8>().wrapping_add(64 * line)) };
         }
     }
 
