@@ -1,7 +1,7 @@
 //! The hot half of a venue: the bytes of one message become typed events.
 
 use super::fields::LevelScratch;
-use super::isa::{Cpu, Isas};
+use super::isa::{self, Cpu, Isas};
 use super::levels::BookHead;
 use super::tape::JsonScratch;
 use super::{Form, binance, bybit};
@@ -244,12 +244,7 @@ impl HotSymbols {
     /// can be asked for, and by then its decoder has only just said which of them is meant.
     #[inline(always)]
     fn fetch(&self) {
-        #[cfg(target_arch = "x86_64")]
-        for line in 0..size_of::<Self>() / 64 {
-            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-            // SAFETY: every x86-64 has it, and it is a hint: it reads nothing that the program would see.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>((&raw const *self).cast::<i8>().wrapping_add(64 * line)) };
-        }
+        isa::fetch_all(self);
     }
 
     /// Those of one venue.

@@ -33,7 +33,7 @@ impl<S> Core<S> {
         let mut at = 0;
         while let Some(&slot) = self.live.get(at) {
             has_worked |= self.visit(slot);
-            // A lost connection gave its place to the last one.
+            // A lost connection gave its place to the next one.
             at += usize::from(self.live.get(at) == Some(&slot));
         }
         has_worked

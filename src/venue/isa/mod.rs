@@ -21,6 +21,16 @@ pub(super) use portable::Portable;
 #[cfg(target_arch = "x86_64")]
 pub(super) use x86::{Avx512, Sse41};
 
+/// Asks for every line of something that begins at one. Before anyone has said which instructions there are.
+#[inline(always)]
+#[cfg_attr(not(target_arch = "x86_64"), expect(unused_variables, reason = "no hint there"))]
+pub(super) fn fetch_all<T>(place: &T) {
+    #[cfg(target_arch = "x86_64")]
+    for line in 0..size_of::<T>().div_ceil(64) {
+        x86::fetch_any((&raw const *place).cast::<u8>().wrapping_add(64 * line));
+    }
+}
+
 /// Bytes that one question is about.
 pub(super) const WINDOW: usize = 16;
 

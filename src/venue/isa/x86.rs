@@ -162,6 +162,12 @@ fn fetch(isa: Sse41, message: &[u8]) {
 
 #[inline(always)]
 fn fetch_at<T>(_: Sse41, place: *const T) {
+    fetch_any(place);
+}
+
+/// The same without a proof: the hint is of SSE, which every x86-64 has.
+#[inline(always)]
+pub(super) fn fetch_any<T>(place: *const T) {
     // SAFETY: the CPU has it, and a prefetch never faults, wherever it points.
     unsafe { _mm_prefetch::<_MM_HINT_T0>(place.cast()) };
 }
