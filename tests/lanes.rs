@@ -40,6 +40,7 @@ fn on_trade(tells: &mut Tells, trade: &Trade) {
     let number = match trade.id {
         TradeId::Number(id) | TradeId::Hash(id) => id,
         TradeId::Uuid(id) => id
+            .bits()
             .to_ne_bytes()
             .chunks(8)
             .fold(0, |sum, half| sum ^ u64::from_ne_bytes(half.try_into().expect("eight bytes"))),

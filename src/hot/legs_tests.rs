@@ -3,6 +3,7 @@
 
 use super::super::arbitrate::AHEAD_COUNT_MAX;
 use super::*;
+use crate::market::Uuid;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -200,7 +201,7 @@ fn loss() -> impl Strategy<Value = Vec<(usize, Step)>> {
 fn trade_id(n: u64, kind: u8) -> TradeId {
     match kind {
         0 => TradeId::Number(50_093_239_000 + n),
-        1 => TradeId::Uuid(u128::from(n.wrapping_mul(0x9e37_79b9_7f4a_7c15)) << 64 | u128::from(n)),
+        1 => TradeId::Uuid(Uuid::from_bits(u128::from(n.wrapping_mul(0x9e37_79b9_7f4a_7c15)) << 64 | u128::from(n))),
         _ => TradeId::Hash(n.wrapping_mul(0x9e37_79b9_7f4a_7c15)),
     }
 }

@@ -12,7 +12,7 @@
 
 use crate::limits::{HOLE_COUNT_MAX, SYMBOL_COUNT_MAX};
 use crate::market::table::{Table, Zeroed};
-use crate::market::{Gap, GapReason, MonoNs, StreamKind, Symbol, SymbolSpec, TradeId, touch};
+use crate::market::{Gap, GapReason, MonoNs, StreamKind, Symbol, SymbolSpec, TradeId, Uuid, touch};
 use crate::venue::has_consecutive_ids;
 
 /// Streams of one symbol that have a row: trades and aggregates.
@@ -159,7 +159,7 @@ fn row_of(symbol: Symbol, stream_kind: StreamKind) -> usize {
 const fn halves(id: TradeId) -> (u64, u64) {
     match id {
         TradeId::Number(number) => (number, 0),
-        TradeId::Uuid(uuid) => (uuid as u64, (uuid >> 64) as u64),
+        TradeId::Uuid(uuid) => (uuid.bits() as u64, (uuid.bits() >> 64) as u64),
         TradeId::Hash(hash) => (hash, 0),
     }
 }
@@ -168,7 +168,7 @@ const fn halves(id: TradeId) -> (u64, u64) {
 const fn whole(like: TradeId, (low, high): (u64, u64)) -> TradeId {
     match like {
         TradeId::Number(_) => TradeId::Number(low),
-        TradeId::Uuid(_) => TradeId::Uuid((high as u128) << 64 | low as u128),
+        TradeId::Uuid(_) => TradeId::Uuid(Uuid::from_bits((high as u128) << 64 | low as u128)),
         TradeId::Hash(_) => TradeId::Hash(low),
     }
 }

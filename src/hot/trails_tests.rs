@@ -1,5 +1,5 @@
 use super::*;
-use crate::market::{Instrument, Meta, Received, Venue};
+use crate::market::{Instrument, Meta, Received, Uuid, Venue};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 
@@ -91,7 +91,7 @@ fn an_interrupted_stream_tells_what_is_missing_or_that_nothing_is() {
 fn ids_that_are_not_consecutive_tell_of_an_interruption_alone() {
     for (venue, ids) in [
         (Venue::BybitSpot, [number(5), number(900), number(901)]),
-        (Venue::BybitLinear, [TradeId::Uuid(7 << 64 | 3), TradeId::Uuid(1), TradeId::Uuid(u128::MAX)]),
+        (Venue::BybitLinear, [7 << 64 | 3, 1, u128::MAX].map(|bits| TradeId::Uuid(Uuid::from_bits(bits)))),
     ] {
         let mut trails = trails(venue, 1);
         for id in ids {

@@ -121,7 +121,7 @@ const EMPTY: u32 = 0;
 fn key(symbol: Symbol, stream_kind: StreamKind, id: TradeId) -> (u32, u128) {
     let (kind, id) = match id {
         TradeId::Number(number) => (1_u32, u128::from(number)),
-        TradeId::Uuid(uuid) => (2, uuid),
+        TradeId::Uuid(uuid) => (2, uuid.bits()),
         TradeId::Hash(hash) => (3, u128::from(hash)),
     };
     (kind << 24 | (stream_kind.index() as u32) << 16 | (symbol.index() as u32), id)
@@ -139,6 +139,7 @@ fn set_of(tag: u32, id: u128) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::market::Uuid;
 
     const NOW: MonoNs = MonoNs(700_000_000_000);
 
@@ -181,7 +182,12 @@ mod tests {
     #[test]
     fn the_same_digits_of_another_symbol_stream_kind_or_kind_are_another_trade() {
         let mut window = Window::new();
-        for id in [TradeId::Number(7), TradeId::Hash(7), TradeId::Uuid(7), TradeId::Uuid(7 << 64)] {
+        for id in [
+            TradeId::Number(7),
+            TradeId::Hash(7),
+            TradeId::Uuid(Uuid::from_bits(7)),
+            TradeId::Uuid(Uuid::from_bits(7 << 64)),
+        ] {
             for stream_kind in [StreamKind::TRADE, StreamKind::AGG_TRADE] {
                 for index in [0, 1, crate::limits::SYMBOL_COUNT_MAX - 1] {
                     assert!(!is_known(window.insert(symbol(index), stream_kind, id, NOW)));
@@ -215,8 +221,12 @@ mod tests {
         }
         assert!(evictions < 20, "{evictions} of {count} ids were lost in a window filled to a quarter");
         for id in 0..8 * count {
-            let inserted =
-                window.insert(symbol(99), StreamKind::TRADE, TradeId::Uuid(u128::from(id) << 70 | u128::from(id)), NOW);
+            let inserted = window.insert(
+                symbol(99),
+                StreamKind::TRADE,
+                TradeId::Uuid(Uuid::from_bits(u128::from(id) << 70 | u128::from(id))),
+                NOW,
+            );
             evictions += u64::from(inserted == Inserted::Evicting);
         }
         let held = window.tags.iter().flat_map(|tags| tags.0).filter(|&tag| tag != EMPTY).count() as u64;

@@ -67,13 +67,47 @@ pub enum Side {
     Sell,
 }
 
+/// A UUID: 128 bits, kept as two words. A `u128` would make everything around it begin at a multiple of 16: a trade would
+/// be 128 bytes, and is 112.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Uuid {
+    high: u64,
+    low: u64,
+}
+
+impl Uuid {
+    /// From its bits, the first digit of its text uppermost.
+    #[inline]
+    #[must_use]
+    #[expect(clippy::cast_possible_truncation, reason = "the lower half is meant")]
+    pub const fn from_bits(bits: u128) -> Self {
+        Self { high: (bits >> 64) as u64, low: bits as u64 }
+    }
+
+    /// Its bits.
+    #[inline]
+    #[must_use]
+    pub const fn bits(self) -> u128 {
+        (self.high as u128) << 64 | self.low as u128
+    }
+}
+
+impl std::fmt::Display for Uuid {
+    /// As RFC 9562, section 4, writes it: lower-case digits, 8-4-4-4-12.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { high, low } = self;
+        let [first, second, third] = [high >> 32, high >> 16 & 0xffff, high & 0xffff];
+        write!(f, "{first:08x}-{second:04x}-{third:04x}-{:04x}-{:012x}", low >> 48, low & 0xffff_ffff_ffff)
+    }
+}
+
 /// A trade's identity on its venue.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum TradeId {
     /// A number (Binance, Bybit spot).
     Number(u64),
-    /// A UUID, as its 128 bits (Bybit futures).
-    Uuid(u128),
+    /// A UUID (Bybit futures).
+    Uuid(Uuid),
     /// Any other text: a 64-bit hash (FNV-1a) of its bytes.
     Hash(u64),
 }
@@ -433,5 +467,29 @@ impl Ticker {
             open_interest_value: Decimal::ZERO,
             trade_count: 0,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_uuid_has_the_bits_and_the_text_that_it_was_made_of() {
+        for text in ["a9188a0a-82bc-50de-be60-03eedbe3cdd7", "00000000-0000-0000-0000-000000000001"] {
+            let bits = u128::from_str_radix(&text.replace('-', ""), 16).unwrap();
+            let uuid = Uuid::from_bits(bits);
+            assert_eq!((uuid.bits(), uuid.to_string().as_str()), (bits, text));
+        }
+    }
+
+    #[test]
+    fn no_event_begins_at_a_multiple_of_more_than_eight() {
+        assert_eq!(
+            [align_of::<Trade>(), align_of::<Quote>(), align_of::<BookUpdate<'_>>(), align_of::<Decimal>()],
+            [8; 4]
+        );
+        assert_eq!([align_of::<Ticker>(), align_of::<Kline>(), align_of::<MarkPrice>()], [8; 3]);
+        assert_eq!((size_of::<Trade>(), size_of::<Decimal>()), (112, 24));
     }
 }

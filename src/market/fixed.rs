@@ -137,24 +137,36 @@ grid_value! {
 /// Two values compare by what they are worth, whatever their scales.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Decimal {
-    mantissa: i128,
+    mantissa: Mantissa,
     scale: u8,
+}
+
+/// An `i128` that begins at a multiple of eight, as everything else of an event does: a [`Decimal`] is 24 bytes and not 32.
+#[derive(Clone, Copy, Default)]
+#[repr(C, packed(8))]
+struct Mantissa(i128);
+
+impl fmt::Debug for Mantissa {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(digits) = *self;
+        digits.fmt(f)
+    }
 }
 
 impl Decimal {
     /// Zero.
-    pub const ZERO: Self = Self { mantissa: 0, scale: 0 };
+    pub const ZERO: Self = Self::new(0, 0);
 
     /// `mantissa / 10^scale`.
     #[must_use]
     pub const fn new(mantissa: i128, scale: u8) -> Self {
-        Self { mantissa, scale }
+        Self { mantissa: Mantissa(mantissa), scale }
     }
 
     /// The digits without their point.
     #[must_use]
     pub const fn mantissa(self) -> i128 {
-        self.mantissa
+        self.mantissa.0
     }
 
     /// How many of the digits stand behind the point.
@@ -199,19 +211,19 @@ impl Decimal {
         if digit_count == 0 {
             return Err(ValueError::Empty);
         }
-        Ok(Self { mantissa: if negative { -mantissa } else { mantissa }, scale: scale.unwrap_or(0) })
+        Ok(Self::new(if negative { -mantissa } else { mantissa }, scale.unwrap_or(0)))
     }
 
     /// The nearest `f64`: not exact.
     #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "the method promises the nearest, not the exact")]
     pub fn to_f64(self) -> f64 {
-        self.mantissa as f64 / 10_f64.powi(i32::from(self.scale))
+        self.mantissa() as f64 / 10_f64.powi(i32::from(self.scale))
     }
 
     /// Mantissa without trailing zeros, and the scale that goes with it: equal values have equal forms.
     fn trimmed(self) -> (i128, u8) {
-        let (mut mantissa, mut scale) = (self.mantissa, self.scale);
+        let (mut mantissa, mut scale) = (self.mantissa(), self.scale);
         while scale > 0 && mantissa % 10 == 0 {
             mantissa /= 10;
             scale -= 1;
@@ -230,8 +242,8 @@ impl Eq for Decimal {}
 
 impl fmt::Display for Decimal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let sign = if self.mantissa < 0 { "-" } else { "" };
-        let digits = self.mantissa.unsigned_abs().to_string();
+        let sign = if self.mantissa() < 0 { "-" } else { "" };
+        let digits = self.mantissa().unsigned_abs().to_string();
         let scale = usize::from(self.scale);
         if scale == 0 {
             return write!(f, "{sign}{digits}");

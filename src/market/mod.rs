@@ -28,7 +28,7 @@ mod venue;
 pub use book_state::{BookState, StaleReason};
 pub use event::{
     AggTrade, BookKind, BookUpdate, EventKind, Kline, KlineInterval, Level, Liquidation, MarkPrice, Meta, Quote,
-    SequenceIds, Side, Ticker, TickerFields, Trade, TradeId,
+    SequenceIds, Side, Ticker, TickerFields, Trade, TradeId, Uuid,
 };
 pub use fixed::{Decimal, Price, Qty, ValueError, parse_fixed};
 pub use gap::{Gap, GapReason};

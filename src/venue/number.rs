@@ -3,7 +3,7 @@
 //! What the quick way ([`Isa`]) does not take goes to [`parse_fixed`], which alone decides what is an error.
 
 use super::isa::{DIGIT_COUNT_MAX, Isa, NumberEnds, Portable, WINDOW};
-use crate::market::{Decimal, TradeId, ValueError, pack, parse_fixed};
+use crate::market::{Decimal, TradeId, Uuid, ValueError, pack, parse_fixed};
 use std::marker::PhantomData;
 use std::ptr::NonNull;
 
@@ -231,7 +231,7 @@ pub(super) const UUID_BYTES: usize = 36;
 #[inline(always)]
 pub(super) fn trade_id(isa: impl Isa, text: &[u8]) -> TradeId {
     if let Some(uuid) = text.try_into().ok().and_then(|text| isa.uuid(text)) {
-        return TradeId::Uuid(uuid);
+        return TradeId::Uuid(Uuid::from_bits(uuid));
     }
     match parse_uint(text) {
         Some(number) if text[0] != b'0' || text.len() == 1 => TradeId::Number(number),
@@ -314,7 +314,7 @@ mod tests {
         assert_eq!(trade_id(Portable, b"2290000001189048101"), TradeId::Number(2_290_000_001_189_048_101));
         assert_eq!(
             trade_id(Portable, b"a9188a0a-82bc-50de-be60-03eedbe3cdd7"),
-            TradeId::Uuid(0xa918_8a0a_82bc_50de_be60_03ee_dbe3_cdd7)
+            TradeId::Uuid(Uuid::from_bits(0xa918_8a0a_82bc_50de_be60_03ee_dbe3_cdd7))
         );
         assert_eq!(
             trade_id(Portable, b"a9188a0a-82bc-50de-be60-03eedbe3cdg7"),

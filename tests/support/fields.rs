@@ -70,7 +70,7 @@ pub(crate) fn trade(of: &Grid<'_>, event: &Trade) -> Fields {
     let mut fields = begin(of, "trade", &event.meta);
     let id = match event.id {
         TradeId::Number(id) => id.to_string(),
-        TradeId::Uuid(id) => format!("{id:032x}"),
+        TradeId::Uuid(id) => format!("{:032x}", id.bits()),
         TradeId::Hash(id) => format!("hash {id}"),
     };
     fields.insert("id", id);

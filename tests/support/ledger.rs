@@ -16,7 +16,7 @@ use stage::{config, runtime, until};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-use tickwire::market::{BookKind, TradeId};
+use tickwire::market::{BookKind, TradeId, Uuid};
 use tickwire::prelude::*;
 use tickwire::sim::{self, Faults, SimHandle, SimOptions, Source};
 use tickwire::telemetry::{ControlEvent, Happening};
@@ -119,7 +119,7 @@ fn read(text: &str) -> TradeId {
     let is_uuid = text.len() == 36 && text.contains('-');
     match text.parse() {
         Ok(number) => TradeId::Number(number),
-        Err(_) if is_uuid => TradeId::Uuid(u128::from_str_radix(&text.replace('-', ""), 16).unwrap()),
+        Err(_) if is_uuid => TradeId::Uuid(Uuid::from_bits(u128::from_str_radix(&text.replace('-', ""), 16).unwrap())),
         Err(_) => panic!("`{text}` is no number and no UUID"),
     }
 }

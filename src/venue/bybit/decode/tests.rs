@@ -1,7 +1,7 @@
 #![expect(clippy::cast_possible_truncation, reason = "choices among a few")]
 
 use super::shapes::{EnvelopeShape, QuoteShape, TradeShape};
-use crate::market::{BookKind, Decimal, KlineInterval, Level, Price, Qty, Side, TickerFields, TradeId, Venue};
+use crate::market::{BookKind, Decimal, KlineInterval, Level, Price, Qty, Side, TickerFields, TradeId, Uuid, Venue};
 use crate::venue::generate::{Generator, Style};
 use crate::venue::ledger::{Bench, Event};
 use crate::venue::shape::Shape;
@@ -53,7 +53,7 @@ fn a_message_is_of_the_symbol_that_its_data_names_whatever_its_topic_ends_with()
 fn all_trades_of_a_message_are_read_at_tier_one() {
     let events = good(&mut linear(), TRADES, Tier::One);
     let [Event::Trade(first), Event::Trade(second)] = &events[..] else { panic!("{events:?}") };
-    assert_eq!(first.id, TradeId::Uuid(0x20f4_3950_d8dd_5b31_9112_a178_eb60_23af));
+    assert_eq!(first.id, TradeId::Uuid(Uuid::from_bits(0x20f4_3950_d8dd_5b31_9112_a178_eb60_23af)));
     assert_eq!((first.price.mantissa(), first.qty.mantissa(), first.taker), (1_657_850, 1, Side::Buy));
     assert_eq!((first.sequence, first.is_rpi, second.is_block, second.sequence), (Some(7), true, true, None));
     assert_eq!(second.meta.event_time.unwrap().ns(), 1_672_304_486_868_000_000);
