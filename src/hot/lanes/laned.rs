@@ -7,7 +7,7 @@
 //! ```
 //! A core without lanes knows nothing of them and pays nothing.
 
-use super::super::clock::Clock;
+use super::super::clock::{Clock, Ticks};
 use super::super::core::Strategy;
 use super::super::router::{Router, count_unrouted};
 use super::Policy;
@@ -83,9 +83,9 @@ impl LaneSender {
         self.until_sample -= 1;
         let sent = if self.until_sample == 0 {
             self.until_sample = self.hop_sample_every;
-            Some(self.clock.ticks())
+            self.clock.ticks()
         } else {
-            None
+            Ticks::default()
         };
         let slot = self.queue.slot(&mut place);
         event.cross(slot);

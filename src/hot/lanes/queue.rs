@@ -1,12 +1,16 @@
 //! From the hot core to a lane: which slots wait, and in which order. Two structures, one for each idea of order.
 //!
 //! ```text
-//! drop_oldest, block: Ring     | place | place | ...      head: lane takes, or the core where the oldest gives way
-//!                              head            tail: the core puts
+//! Ring                         | turn, what | turn, what | ...    turn: whose it is, so the lane looks at nothing else
+//!                              head: lane takes, or the core where the oldest gives way     tail: the core puts
+//! drop_oldest, block           one ring of places
 //! latest: Newest               one word for each symbol and stream: the place that waits, or none
-//!                              dirty ring: whose word was none, in that order
+//!                              a ring of those whose word was none, in that order
 //! both                         returned ring: places that the lane has emptied
 //! ```
+//! A line that one core has written takes long to reach another (100 to 200 ns), and lines that are found through each other
+//! add up. So a lane that waits looks at the entry itself, which says by its turn that it has been put, and the place in it
+//! leads to the slot: two lines, one behind the other, as with a bare ring.
 //! The core's side is wait-free: it never waits for the lane, whatever the lane is in the midst of. A core that takes the
 //! oldest away races the lane for it by one compare-exchange, and where it loses, the lane has just taken one. The place that
 //! is in the handler is in no queue, so nothing overwrites what a handler reads.
@@ -28,59 +32,86 @@ const REFILL: usize = 32;
 #[repr(align(128))]
 struct Apart<T>(T);
 
-/// Places in the order in which they were put.
+/// What was put, and when.
+#[derive(Debug, Default)]
+#[repr(align(16))]
+struct Entry {
+    /// One more than the number of its put; zero before the first.
+    turn: AtomicU64,
+    what: AtomicU64,
+}
+
+/// Words in the order in which they were put.
 ///
-/// Invariant: `head <= tail`, both only grow, and `tail - head` is at most the pool's count, which `entries` has room for.
+/// Invariant: `head <= tail`, both only grow, and `tail - head` is at most what `entries` has room for: the caller's promise.
 #[derive(Debug)]
 struct Ring {
-    entries: Box<[AtomicU32]>,
+    entries: Box<[Entry]>,
     /// Next to be taken, by either side.
     head: Apart<AtomicU64>,
-    /// Next to be put, by the core.
+    /// Next to be put, by the core. The lane looks at it to count and never to take.
     tail: Apart<AtomicU64>,
 }
 
 impl Ring {
     fn new(count: usize) -> Self {
-        let entries = (0..count.next_power_of_two()).map(|_| AtomicU32::new(0)).collect();
+        let entries = (0..count.next_power_of_two()).map(|_| Entry::default()).collect();
         Self { entries, head: Apart::default(), tail: Apart::default() }
     }
 
     #[inline]
     #[expect(clippy::cast_possible_truncation, reason = "masked: the low bits are what is wanted")]
-    fn entry(&self, at: u64) -> &AtomicU32 {
+    fn entry(&self, at: u64) -> &Entry {
         &self.entries[at as usize & (self.entries.len() - 1)]
     }
 
-    /// Puts a place at the end. By the core only.
+    /// Puts a word at the end. By the core only, and never more than there is room for.
     #[inline]
-    fn put(&self, place: Place) {
+    fn put(&self, what: u64) {
         let tail = self.tail.0.load(Ordering::Relaxed);
-        self.entry(tail).store(place.into_raw(), Ordering::Relaxed);
-        self.tail.0.store(tail + 1, Ordering::Release);
+        debug_assert!(tail - self.head.0.load(Ordering::Relaxed) < self.entries.len() as u64, "there is room");
+        let entry = self.entry(tail);
+        entry.what.store(what, Ordering::Relaxed);
+        entry.turn.store(tail + 1, Ordering::Release);
+        self.tail.0.store(tail + 1, Ordering::Relaxed);
     }
 
-    /// Takes the oldest, from either side. Tries again only where the other side has just taken one.
-    fn take(&self) -> Option<Place> {
+    /// Takes the oldest, from either side. Each word that was put is taken once. Tries again only where the other side has
+    /// just taken one.
+    fn take(&self) -> Option<u64> {
         let mut head = self.head.0.load(Ordering::Acquire);
         loop {
-            if head == self.tail.0.load(Ordering::Acquire) {
+            let entry = self.entry(head);
+            let turn = entry.turn.load(Ordering::Acquire);
+            if turn <= head {
                 return None;
             }
-            let raw = self.entry(head).load(Ordering::Relaxed);
-            match self.head.0.compare_exchange(head, head + 1, Ordering::AcqRel, Ordering::Acquire) {
-                // SAFETY: `head` only grows, so each of its values is won once, by one side. While it had this value its
-                // entry could not be overwritten: that takes as many puts as there are entries, and there are no more places
-                // than that. So `raw` is the place that was put there, and this is the one taking of it.
-                Ok(_) => return Some(unsafe { Place::from_raw(raw) }),
-                Err(moved) => head = moved,
+            if turn == head + 1 {
+                // While `head` has this value the entry is not overwritten: that takes as many puts as there are entries, for
+                // which there is no room. So where it still has it then, this is the word that was put here, and it is won
+                // once, by one side, because `head` only grows.
+                let what = entry.what.load(Ordering::Relaxed);
+                match self.head.0.compare_exchange(head, head + 1, Ordering::AcqRel, Ordering::Acquire) {
+                    Ok(_) => return Some(what),
+                    Err(moved) => head = moved,
+                }
+            } else {
+                // The entry has been put again since: `head` has moved.
+                head = self.head.0.load(Ordering::Acquire);
             }
         }
     }
 
+    /// Words that wait.
     fn count(&self) -> usize {
         let head = self.head.0.load(Ordering::Acquire);
-        usize::try_from(self.tail.0.load(Ordering::Acquire).saturating_sub(head)).unwrap_or(usize::MAX)
+        usize::try_from(self.tail.0.load(Ordering::Relaxed).saturating_sub(head)).unwrap_or(usize::MAX)
+    }
+
+    /// Whether something waits, by a look at the entry alone.
+    fn has_more(&self) -> bool {
+        let head = self.head.0.load(Ordering::Relaxed);
+        self.entry(head).turn.load(Ordering::Relaxed) > head
     }
 }
 
@@ -119,13 +150,13 @@ fn key(symbol: Symbol, stream: StreamKind) -> usize {
 #[derive(Debug)]
 enum Puts {
     InOrder(Arc<Ring>),
-    Newest(Arc<Newest>, Producer<u32>),
+    Newest(Arc<Newest>, Arc<Ring>),
 }
 
 #[derive(Debug)]
 enum Takes {
     InOrder(Arc<Ring>),
-    Newest(Arc<Newest>, Consumer<u32>),
+    Newest(Arc<Newest>, Arc<Ring>),
 }
 
 /// The core's end.
@@ -157,8 +188,8 @@ pub(super) fn queue(policy: Policy, slots: usize, levels: usize) -> (Sending, Re
         Policy::Latest => {
             let newest = Arc::new(Newest::new());
             // A key is in it at most once: it comes in where its word was none, and a place is in one word.
-            let (dirty, waiting) = RingBuffer::new(slots);
-            (Puts::Newest(Arc::clone(&newest), dirty), Takes::Newest(newest, waiting))
+            let waiting = Arc::new(Ring::new(slots));
+            (Puts::Newest(Arc::clone(&newest), Arc::clone(&waiting)), Takes::Newest(newest, waiting))
         }
     };
     let sending = Sending { pool: Arc::clone(&pool), free, returned, puts };
@@ -187,7 +218,7 @@ impl Sending {
     /// Takes away the place that has waited longest; `None` where none waits, or the queue keeps no order.
     pub(super) fn oldest(&mut self) -> Option<Place> {
         match &self.puts {
-            Puts::InOrder(ring) => ring.take(),
+            Puts::InOrder(ring) => ring.take().map(whole),
             Puts::Newest(..) => None,
         }
     }
@@ -203,10 +234,10 @@ impl Sending {
     pub(super) fn put(&mut self, place: Place, symbol: Symbol, stream: StreamKind) -> bool {
         match &mut self.puts {
             Puts::InOrder(ring) => {
-                ring.put(place);
+                ring.put(u64::from(place.into_raw()));
                 false
             }
-            Puts::Newest(newest, dirty) => {
+            Puts::Newest(newest, waiting) => {
                 let key = key(symbol, stream);
                 match newest.swap(key, place.into_raw()) {
                     Some(older) => {
@@ -214,8 +245,7 @@ impl Sending {
                         true
                     }
                     None => {
-                        let key = u32::try_from(key).expect("KEY_COUNT is below NONE");
-                        dirty.push(key).expect("as many as there are places");
+                        waiting.put(key as u64);
                         false
                     }
                 }
@@ -224,22 +254,37 @@ impl Sending {
     }
 }
 
+/// The place that a ring of places has given.
+#[expect(clippy::cast_possible_truncation, reason = "it was a u32 when it was put")]
+const fn whole(raw: u64) -> Place {
+    // SAFETY: every word of such a ring was put from a place and is taken once.
+    unsafe { Place::from_raw(raw as u32) }
+}
+
 impl Receiving {
     /// The next place, to read; `None` where none waits.
     pub(super) fn take(&mut self) -> Option<Place> {
         match &mut self.takes {
-            Takes::InOrder(ring) => ring.take(),
-            // What was put between the pop and the swap is newer, and is taken with it.
-            Takes::Newest(newest, dirty) => newest.swap(dirty.pop().ok()? as usize, NONE),
+            Takes::InOrder(ring) => ring.take().map(whole),
+            // What was put between the two is newer, and is taken with it.
+            Takes::Newest(newest, waiting) => newest.swap(usize::try_from(waiting.take()?).ok()?, NONE),
+        }
+    }
+
+    const fn ring(&self) -> &Arc<Ring> {
+        match &self.takes {
+            Takes::InOrder(ring) | Takes::Newest(_, ring) => ring,
         }
     }
 
     /// Places that wait.
     pub(super) fn waiting(&self) -> usize {
-        match &self.takes {
-            Takes::InOrder(ring) => ring.count(),
-            Takes::Newest(_, dirty) => dirty.slots(),
-        }
+        self.ring().count()
+    }
+
+    /// Whether a place waits, by a look at what is looked at anyway.
+    pub(super) fn has_more(&self) -> bool {
+        self.ring().has_more()
     }
 
     /// The slot of a place, to read.

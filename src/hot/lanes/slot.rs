@@ -38,18 +38,24 @@ struct BookHead {
     asks: usize,
 }
 
-/// Room for one event.
+/// Room for one event. What the lane reads of it lies together, from a line's beginning on: a trade is two lines.
+#[repr(C, align(128))]
 pub(super) struct Slot {
+    /// When it was sent, where its hop is timed; else zero.
+    pub(super) sent: Ticks,
     event: Option<Crossing>,
-    /// When it was sent, where its hop is timed.
-    pub(super) sent: Option<Ticks>,
     levels: Box<[Level]>,
 }
+
+const _: () = assert!(
+    std::mem::offset_of!(Slot, event) + size_of::<Trade>() + size_of::<u64>() <= 128,
+    "a trade, what says that it is one, and when it was sent"
+);
 
 impl Slot {
     /// An empty one, its memory touched.
     pub(super) fn new(levels: usize) -> Self {
-        Self { event: None, sent: None, levels: vec![Level::default(); levels].into_boxed_slice() }
+        Self { sent: Ticks::default(), event: None, levels: vec![Level::default(); levels].into_boxed_slice() }
     }
 
     /// Calls the handler that the event is for. An empty slot calls none.

@@ -510,6 +510,29 @@ fn under_latest_the_last_value_of_every_symbol_arrives() {
     }
 }
 
+#[test]
+fn a_backlog_is_counted_where_it_begins_and_as_it_grows_and_not_for_each_event() {
+    let ends = lane(settings(Policy::Block, 256));
+    tell(&ends, 1);
+    let LaneEnds { receiver, mut sender, stats, .. } = ends;
+    let mut thread = LaneThread::new(receiver, Strategy { state: Seen::new(), on_symbol: see_all });
+    let mut send = |count: u64| (0..count).for_each(|id| sender.send(&trade(0, id)));
+    let mut most_after = |turns: usize| {
+        (0..turns).for_each(|_| assert!(thread.turn()));
+        stats.waiting_max()
+    };
+    send(1);
+    assert_eq!(most_after(1), 1, "one alone is no backlog");
+    send(20);
+    assert_eq!(most_after(1), 20);
+    send(100);
+    assert_eq!(most_after(15), 20, "the next count is the sixteenth event's");
+    assert_eq!(most_after(1), 104, "of 119 that there were, fifteen are delivered");
+    assert_eq!(most_after(200), 104);
+    send(110);
+    assert_eq!(most_after(1), 110, "where a backlog begins it is counted at once");
+}
+
 // ---------------------------------------------------------------------------------------------- the thread
 
 #[test]
@@ -554,6 +577,19 @@ fn the_core_hears_what_a_lane_has_handlers_for_and_of_every_later_change() {
     ends.symbols.send(Box::new(spec(2))).unwrap();
     thread.turn();
     assert_eq!((wants(0), wants(1), wants(2)), (Vec::new(), vec![EventKind::Quote], Vec::new()));
+}
+
+#[test]
+fn a_lane_that_spins_asks_for_new_symbols_once_in_so_many_looks() {
+    let ends = lane(LaneSettings { idle: LaneIdle::Spin, ..settings(Policy::Block, 8) });
+    tell(&ends, 1);
+    let mut thread = LaneThread::new(ends.receiver, Strategy { state: Seen::new(), on_symbol: see_all });
+    let is_told = || !ends.stats.wants(EventKind::Gap, Symbol::new(0).unwrap());
+    let learned_at = (1..1_000).find(|_| {
+        thread.turn();
+        is_told()
+    });
+    assert_eq!(learned_at, Some(64));
 }
 
 #[test]

@@ -2,12 +2,12 @@
 //!
 //! ```text
 //! turn:  next event ─► its symbol known? (else: learn what the cold side told) ─► Router<L> ─► fn(&mut L, &Event)
-//!        none waits ─► learn symbols ─► spin, yield or sleep
+//!        none waits ─► now and then: learn symbols ─► spin, yield or sleep
 //! ```
 //! A symbol's `on_symbol` is called before its first event: the cold side tells the lanes of it before it tells the core.
 //! After its start a lane allocates only where it learns a symbol, or its handlers do.
 
-use super::super::clock::Clock;
+use super::super::clock::{Clock, Ticks};
 use super::super::core::Strategy;
 use super::super::router::{Router, take_unrouted};
 use super::LaneIdle;
@@ -24,6 +24,12 @@ use std::sync::mpsc::Receiver;
 /// Why a lane's strategy with a handler for kept books ends at its first symbol.
 const NO_BOOKS: &str = "on_book: kept books are read on their hot core alone; a lane gets the messages they are made of, \
                         with the book's state, by on_book_delta";
+
+/// Looks in vain for which a lane that spins asks once for new symbols: asking takes as long as looking, and an event would wait for it.
+const LEARNED_EVERY: u32 = 64;
+
+/// Events of a backlog for which it is counted once.
+const COUNTED_EVERY: u32 = 16;
 
 /// What a lane's thread receives by.
 #[derive(Debug)]
@@ -73,6 +79,10 @@ pub struct LaneThread<L> {
     changed: FixedBitSet,
     /// The event in the handler.
     in_hand: Option<Place>,
+    /// Events until the backlog is counted again; zero where there was none.
+    until_counted: u32,
+    /// Looks in vain.
+    looks: u32,
 }
 
 impl<L> LaneThread<L> {
@@ -90,6 +100,8 @@ impl<L> LaneThread<L> {
             published: vec![[0; SYMBOL_COUNT_MAX / 64]; EventKind::ALL.len()].into_boxed_slice(),
             changed: FixedBitSet::with_capacity(SYMBOL_COUNT_MAX),
             in_hand: None,
+            until_counted: 0,
+            looks: 0,
         }
     }
 
@@ -122,17 +134,19 @@ impl<L> LaneThread<L> {
         if phase == LanePhase::Cut {
             return false;
         }
-        let waiting = self.receiver.queue.waiting() as u64;
-        if waiting > stats.lane.waiting_max.get() {
-            stats.lane.waiting_max.set(waiting);
-        }
         if let Some(place) = self.receiver.queue.take() {
+            self.note_waiting();
             self.deliver(place);
             return true;
         }
-        self.learn();
         if phase == LanePhase::Draining {
+            self.learn();
             return false;
+        }
+        // Before its first event a symbol is learned in any case: here it is so that the core hears soon what is not wanted.
+        self.looks = self.looks.wrapping_add(1);
+        if self.receiver.idle != LaneIdle::Spin || self.looks.is_multiple_of(LEARNED_EVERY) {
+            self.learn();
         }
         match self.receiver.idle {
             LaneIdle::Spin => std::hint::spin_loop(),
@@ -140,6 +154,24 @@ impl<L> LaneThread<L> {
             LaneIdle::Sleep(time) => std::thread::sleep(time),
         }
         true
+    }
+
+    /// Notes how many events wait, the one that was just taken among them. Their count is the core's word, and a look at it
+    /// takes it away from the core: it is asked for where a backlog begins, and then once in so many events.
+    fn note_waiting(&mut self) {
+        let waiting = if !self.receiver.queue.has_more() {
+            self.until_counted = 0;
+            1
+        } else if self.until_counted > 0 {
+            self.until_counted -= 1;
+            return;
+        } else {
+            self.until_counted = COUNTED_EVERY - 1;
+            1 + self.receiver.queue.waiting() as u64
+        };
+        if waiting > self.receiver.stats.lane.waiting_max.get() {
+            self.receiver.stats.lane.waiting_max.set(waiting);
+        }
     }
 
     fn deliver(&mut self, place: Place) {
@@ -153,8 +185,8 @@ impl<L> LaneThread<L> {
         if let Some((kind, symbol)) = what {
             stats.lane.current.at_event(0, kind, symbol);
         }
-        if let Some(sent) = slot.sent {
-            stats.hop.record(self.clock.elapsed_ns(sent, self.clock.ticks()));
+        if slot.sent != Ticks::default() {
+            stats.hop.record(self.clock.elapsed_ns(slot.sent, self.clock.ticks()));
         }
         slot.deliver(&self.router, &mut self.state);
         stats.lane.current.at_nothing();
