@@ -4,6 +4,9 @@
 //! same messages with one space in front, which tier one refuses at the first byte. Every message's result is checked
 //! before anything is measured. `serde_json` into typed structs (`&str` fields, no number conversion) stands beside it
 //! in the same run; it does less than the engine, which also looks up the symbol and reads the numbers.
+//!
+//! `decode/<venue>/<channel>-<known>-of-<elements>/..`: arrays of the whole market, 16 different ones a channel, of which the
+//! core knows so many symbols. Beside tier one and tier two stands `tape`: a decoder that expects nothing.
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use serde::Deserialize;
@@ -16,6 +19,10 @@ use tickwire::market::{
 use tickwire::venue::{Cpu, Decoded, Decoder, DecoderScratch, Form, HotSymbols, Payload, Reason, Sink, Tier};
 
 const MESSAGE_COUNT: u64 = 512;
+/// Different arrays of a channel.
+const ARRAY_COUNT: u64 = 16;
+/// Symbols of an array that the core knows.
+const KNOWN_COUNT: usize = 20;
 const RECEIVED: Received = Received { mono: MonoNs(1), wall_ns: 1, backlog: Backlog::NONE };
 
 /// Counts events and sums what they say, so that nothing is optimised away.
@@ -60,6 +67,10 @@ impl Sink for Sum {
     }
     fn refused(&mut self, _reason: Reason) {
         self.refused += 1;
+    }
+    fn wants_sample(&self, _reason: Reason) -> bool {
+        // A connection keeps one message for each reason, and no more.
+        false
     }
 }
 
@@ -184,6 +195,37 @@ fn bybit_linear_depth(n: u64) -> String {
     )
 }
 
+/// The symbol of an element.
+fn name(at: usize) -> String {
+    let short = ["AAVE", "1000PEPE", "OP", "LINK"][at % 4];
+    format!("{short}{at}USDT")
+}
+
+fn binance_usdm_ticker(n: u64, name: &str) -> String {
+    let (low, high) = (price(n, 1), price(n, 2));
+    format!(
+        r#"{{"e":"24hrTicker","E":1700000000000,"s":"{name}","p":"-{}","P":"-1.405","w":"{low}34","c":"{high}","Q":"{}","o":"{low}","h":"{high}","l":"{low}","v":"{}","q":"{high}18","O":1699913600000,"C":1700000000000,"F":{n},"L":{n},"n":{n},"st":1}}"#,
+        qty(n, 3),
+        qty(n, 4),
+        qty(n, 5),
+    )
+}
+
+fn binance_spot_mini_ticker(n: u64, name: &str) -> String {
+    let (low, high) = (price(n, 1), price(n, 2));
+    format!(
+        r#"{{"e":"24hrMiniTicker","E":1700000000000,"s":"{name}","c":"{high}000000","o":"{low}000000","h":"{high}000000","l":"{low}000000","v":"{}00000","q":"{high}18000000"}}"#,
+        qty(n, 5),
+    )
+}
+
+fn binance_usdm_mark_price(n: u64, name: &str) -> String {
+    let [mark, average, index, settlement] = [1, 2, 3, 4].map(|salt| price(n, salt));
+    format!(
+        r#"{{"e":"markPriceUpdate","E":1700000000000,"s":"{name}","p":"{mark}147532","ap":"{average}","i":"{index}659091","P":"{settlement}641265","r":"-0.00038167","T":1700006400000,"st":1}}"#
+    )
+}
+
 /// One connection and its core's scratch.
 struct Engine {
     decoder: Decoder,
@@ -193,11 +235,17 @@ struct Engine {
 
 impl Engine {
     fn new(venue: Venue, cpu: Cpu) -> Self {
+        Self::of(Decoder::with_cpu(venue, Form::Combined, None, cpu), venue, ["BTCUSDT".to_owned()])
+    }
+
+    fn of(decoder: Decoder, venue: Venue, names: impl IntoIterator<Item = String>) -> Self {
         let mut table = SymbolTable::default();
         let mut symbols = HotSymbols::new();
-        let symbol = table.add(venue, "BTCUSDT", 2, 3, None).expect("one symbol fits");
-        symbols.add(table.spec(symbol).expect("it was just added"));
-        Self { decoder: Decoder::with_cpu(venue, Form::Combined, None, cpu), symbols, scratch: DecoderScratch::new() }
+        for name in names {
+            let symbol = table.add(venue, &name, 2, 3, None).expect("a few symbols fit");
+            symbols.add(table.spec(symbol).expect("it was just added"));
+        }
+        Self { decoder, symbols, scratch: DecoderScratch::new() }
     }
 
     /// Decodes the message in front of its padding.
@@ -261,6 +309,67 @@ fn measure(criterion: &mut Criterion, venue: Venue, channel: &str, generate: fn(
     group.finish();
 }
 
+/// Arrays of so many elements, of which the core knows `KNOWN_COUNT`, evenly among the others.
+fn measure_array(
+    criterion: &mut Criterion,
+    venue: Venue,
+    channel: &str,
+    count: usize,
+    generate: fn(u64, &str) -> String,
+) {
+    let array = |n: u64| {
+        let elements = (0..count).map(|at| generate(n * count as u64 + at as u64, &name(at)));
+        format!(r#"{{"stream":"{channel}","data":[{}]}}"#, elements.collect::<Vec<_>>().join(","))
+    };
+    let texts: Vec<String> = (0..ARRAY_COUNT).map(array).collect();
+    let known = || (0..count).step_by(count / KNOWN_COUNT).map(name);
+    let mut group = criterion.benchmark_group(format!("decode/{venue}/{channel}-{KNOWN_COUNT}-of-{count}"));
+    group.throughput(Throughput::Bytes(texts.iter().map(String::len).sum::<usize>() as u64 / ARRAY_COUNT));
+    let mut next = 0;
+    let mut sum = Sum::default();
+    let mut messages: Vec<Vec<u8>> = texts.iter().map(|text| padded(text.as_bytes())).collect();
+    let spaced: Vec<Vec<u8>> = texts.iter().map(|text| padded(format!(" {text}").as_bytes())).collect();
+    let check = |engine: &mut Engine, messages: &[Vec<u8>], tier: Tier| {
+        let mut sum = Sum::default();
+        for message in messages {
+            assert_eq!(engine.decode(&mut message.clone(), &mut sum), Decoded::Data(tier));
+        }
+        let known = ARRAY_COUNT * KNOWN_COUNT as u64;
+        assert_eq!((sum.events, sum.refused), (known, ARRAY_COUNT * count as u64 - known));
+        sum.value
+    };
+    let mut values = Vec::new();
+    for cpu in Cpu::ALL.into_iter().filter(|cpu| cpu.is_here()) {
+        let mut engine = Engine::of(Decoder::with_cpu(venue, Form::Combined, None, cpu), venue, known());
+        values.push(check(&mut engine, &messages, Tier::One));
+        group.bench_function(format!("one/{}", cpu.name()), |bencher| {
+            bencher.iter(|| {
+                next = (next + 1) % messages.len();
+                black_box(engine.decode(black_box(&mut messages[next]), &mut sum))
+            });
+        });
+    }
+    let any_order = Decoder::with_cpu(venue, Form::Combined, None, Cpu::best());
+    let tape = Decoder::without_expectation(venue, Form::Combined, None);
+    for (row, decoder, messages) in [("two", any_order, &spaced), ("tape", tape, &messages)] {
+        let mut engine = Engine::of(decoder, venue, known());
+        values.push(check(&mut engine, messages, Tier::TwoOnly));
+        group.bench_function(row, |bencher| {
+            bencher.iter_batched_ref(
+                || {
+                    next = (next + 1) % messages.len();
+                    messages[next].clone()
+                },
+                |message| black_box(engine.decode(message, &mut sum)),
+                BatchSize::LargeInput,
+            );
+        });
+    }
+    assert!(values.iter().all(|value| *value == values[0]), "all say the same");
+    black_box(sum.value);
+    group.finish();
+}
+
 #[derive(Deserialize)]
 struct Wrapped<'a> {
     #[serde(borrow)]
@@ -303,6 +412,9 @@ fn benches(criterion: &mut Criterion) {
     measure(criterion, Venue::BinanceUsdm, "trade", binance_usdm_trade);
     measure(criterion, Venue::BinanceUsdm, "bookTicker", binance_usdm_quote);
     measure(criterion, Venue::BinanceUsdm, "depth-50-levels", binance_usdm_depth);
+    measure_array(criterion, Venue::BinanceSpot, "!miniTicker@arr", 1_000, binance_spot_mini_ticker);
+    measure_array(criterion, Venue::BinanceUsdm, "!ticker@arr", 600, binance_usdm_ticker);
+    measure_array(criterion, Venue::BinanceUsdm, "!markPrice@arr@1s", 700, binance_usdm_mark_price);
     measure(criterion, Venue::BybitSpot, "publicTrade", bybit_spot_trade);
     measure(criterion, Venue::BybitLinear, "publicTrade", bybit_linear_trade);
     measure(criterion, Venue::BybitLinear, "orderbook.1", bybit_linear_quote);

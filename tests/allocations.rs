@@ -62,6 +62,7 @@ fn note_everything(_: &mut State, router: &mut Router<State>, spec: &SymbolSpec)
     router.on_trade(symbol, note);
     router.on_quote(symbol, note);
     router.on_ticker(symbol, note);
+    router.on_mark_price(symbol, note);
     router.on_kline(symbol, note);
     router.on_book_delta(symbol, |state, event| note(state, event));
 }
@@ -214,6 +215,46 @@ fn lanes_of_every_policy_take_nothing_of_the_hot_threads_memory_and_nothing_of_t
         assert_eq!(allocations, 0, "{lane:?}");
     }
     assert_eq!(report.lanes[2].delivered, COUNT, "the lane that the core waits for has all of them");
+}
+
+#[test]
+fn arrays_of_the_whole_market_allocate_nothing() {
+    const COUNT: u64 = 2_000;
+    const ELEMENTS: u64 = 150;
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let source = Source::Synthetic { seed: 1, rate: 1.0, symbols: 4 };
+    let options = SimOptions { venues: vec![Venue::BinanceUsdm], source, ..SimOptions::default() };
+    // Its instrument list says what the whole market is; its WebSocket is not used.
+    let exchange = runtime.block_on(sim::start(options)).unwrap();
+    let listed = exchange.symbols(Venue::BinanceUsdm)[0].clone();
+    let array = |stream: &str, element: fn(&str) -> String| {
+        let name = |at: u64| if at == 75 { listed.clone() } else { format!("X{at}USDT") };
+        let elements: Vec<String> = (0..ELEMENTS).map(|at| element(&name(at))).collect();
+        format!(r#"{{"stream":"{stream}","data":[{}]}}"#, elements.join(","))
+    };
+    let ticker = |name: &str| {
+        format!(
+            r#"{{"e":"24hrTicker","E":1700000000000,"s":"{name}","p":"1.50","P":"0.786","w":"67000.123456","c":"67001.00","Q":"0.1","o":"66000.00","h":"68000.00","l":"65000.00","v":"10000","q":"670000000.1","O":1699913600000,"C":1700000000000,"F":0,"L":18150,"n":18151}}"#
+        )
+    };
+    let mark_price = |name: &str| {
+        format!(
+            r#"{{"e":"markPriceUpdate","E":1700000000000,"s":"{name}","p":"67000.123456","i":"67000.1","P":"67000.2","r":"0.0001","T":1700006400000}}"#
+        )
+    };
+    let server = serving(COUNT, vec![array("!ticker@arr", ticker), array("!markPrice@arr@1s", mark_price)]);
+    let channels = ["!ticker@arr", "!markPrice@arr@1s"];
+    let mut connection = server.connection("usdm", Venue::BinanceUsdm, &[], &channels);
+    connection.rest_url = exchange.endpoints().venue(Venue::BinanceUsdm).unwrap().rest.parse().unwrap();
+    let Outcome { report, events, allocations } = run(vec![connection], COUNT, 1);
+    assert_eq!((messages(&report), events, allocations), (COUNT, COUNT, 0));
+    let connection = &report.connections[0];
+    assert_eq!((connection.unparsed, connection.tier_two), (0, 0));
+    assert_eq!(connection.unparsed_reasons.get("unknown_symbol"), Some(&(COUNT * (ELEMENTS - 1))));
+    let [sample] = connection.samples.as_slice() else { panic!("one sample: {:?}", connection.samples) };
+    assert!(sample.text.starts_with(r#"{"stream":"!ticker@arr","data":[{"e":"24hrTicker""#), "{sample:?}");
+    assert_eq!(report.hot_threads[0].allocations, Some(0));
+    runtime.block_on(exchange.stop());
 }
 
 #[test]

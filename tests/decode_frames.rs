@@ -111,7 +111,10 @@ fn channel_of(venue: Venue, line: &str) -> Channel {
 
 /// Decodes every message of a folder both ways; how many of each file's messages each tier took.
 fn compare(venue: Venue, folder: &str) -> BTreeMap<String, Tiers> {
-    let files = messages(folder);
+    compare_files(venue, folder, &messages(folder))
+}
+
+fn compare_files(venue: Venue, folder: &str, files: &[(String, Vec<String>)]) -> BTreeMap<String, Tiers> {
     let mut reading = Reading::default();
     let mut read = |line: &String| {
         let events = Json::parse(line).and_then(|message| reading.read(venue, &message));
@@ -182,18 +185,52 @@ fn assert_tier_one(tiers: &BTreeMap<String, Tiers>, exceptions: &[(&str, Tiers)]
 
 #[test]
 fn binance_spot_frames_mean_what_the_documents_say() {
-    // One of the two is the whole market's array.
-    let tickers = Tiers { one: 1, two_only: 1, ..Tiers::default() };
-    assert_tier_one(&compare(Venue::BinanceSpot, "binance"), &[("ticker.single.jsonl", tickers)]);
+    assert_tier_one(&compare(Venue::BinanceSpot, "binance"), &[]);
 }
 
 #[test]
 fn binance_usdm_frames_mean_what_the_documents_say() {
-    // Half of them are the whole market's arrays.
-    let marks = Tiers { one: 1, two_only: 1, ..Tiers::default() };
-    let tickers = Tiers { one: 2, two_only: 2, ..Tiers::default() };
-    let arrays = [("mark_price.single.jsonl", marks), ("ticker.single.jsonl", tickers)];
-    assert_tier_one(&compare(Venue::BinanceUsdm, "binance_usdm"), &arrays);
+    assert_tier_one(&compare(Venue::BinanceUsdm, "binance_usdm"), &[]);
+}
+
+/// The recorded elements of one kind, from the arrays and from the messages of one symbol.
+fn elements(folders: [&str; 2], kind: &str) -> Vec<String> {
+    let lines = folders.into_iter().flat_map(messages).flat_map(|(_, lines)| lines);
+    let begin = format!(r#"{{"e":"{kind}""#);
+    let of_kind = lines.filter_map(|line| {
+        let end = line.rfind('}')?;
+        let start = line.find(&begin)?;
+        // One brace closes the wrapper, if there is one.
+        let element = if start == 0 { &line[..=end] } else { line[start..end].trim_end_matches(']') };
+        Some(element.to_owned())
+    });
+    of_kind.collect()
+}
+
+#[test]
+fn recorded_elements_in_one_array_mean_what_the_documents_say() {
+    for (venue, folders) in [
+        (Venue::BinanceSpot, ["binance", "docs_examples/binance"]),
+        (Venue::BinanceUsdm, ["binance_usdm", "docs_examples/binance_usdm"]),
+    ] {
+        for (kind, stream) in [
+            ("24hrTicker", "!ticker@arr"),
+            ("24hrMiniTicker", "!miniTicker@arr"),
+            ("markPriceUpdate", "!markPrice@arr"),
+        ] {
+            let elements = elements(folders, kind);
+            if elements.is_empty() {
+                continue;
+            }
+            // Each of them first, in the middle and last.
+            let line = |turn: usize| {
+                let elements: Vec<_> = elements.iter().cycle().skip(turn).take(3 * elements.len()).cloned().collect();
+                format!(r#"{{"stream":"{stream}","data":[{}]}}"#, elements.join(","))
+            };
+            let files = vec![(format!("arrays/{kind}"), (0..elements.len()).map(line).collect())];
+            assert_tier_one(&compare_files(venue, folders[0], &files), &[]);
+        }
+    }
 }
 
 #[test]

@@ -76,7 +76,7 @@ fuzz_target!(|data: &[u8]| {
         let (decoded, events) = read(message.to_vec(), expecting());
         assert_eq!(events, expected.1);
         if decoded == Ok(Decoded::Data(Tier::One)) {
-            assert_eq!(expected.0, Ok(Decoded::Data(Tier::TwoAfterOne)));
+            assert!(matches!(expected.0, Ok(Decoded::Data(_))));
         } else {
             assert_eq!(decoded, expected.0);
         }

@@ -365,13 +365,21 @@ impl<S> Batch<'_, S> {
     }
 }
 
-/// Keeps the first message of its reason on a connection, as it came: only tier two refuses, and it kept a copy.
+/// Keeps the first message of its reason on a connection, as it came: whoever refused it kept a copy, if there is no sample yet.
 #[cold]
 fn keep_sample(error: DecodeError, slot: u16, scratch: &DecoderScratch, outbox: &mut Outbox, kept: &mut u16) {
-    let bit = 1 << error.reason as u16;
-    if *kept & bit == 0 && outbox.sample(slot, error, scratch.pristine()) {
-        *kept |= bit;
+    if !has_sample(*kept, error.reason) && outbox.sample(slot, error, scratch.pristine()) {
+        *kept |= sample_bit(error.reason);
     }
+}
+
+/// Whether a message of this reason is among those that were kept.
+fn has_sample(kept: u16, reason: Reason) -> bool {
+    kept & sample_bit(reason) != 0
+}
+
+fn sample_bit(reason: Reason) -> u16 {
+    1 << reason as u16
 }
 
 fn count_refusal(reason: Reason, stats: &ConnectionStats) {
@@ -796,6 +804,10 @@ macro_rules! route {
             fn refused(&mut self, reason: Reason) {
                 self.refuse(reason);
             }
+
+            fn wants_sample(&self, reason: Reason) -> bool {
+                !has_sample(self.sampler.reasons_kept, reason)
+            }
         }
 
         impl<S> Sink for Judged<'_, '_, S> {
@@ -807,6 +819,10 @@ macro_rules! route {
 
             fn refused(&mut self, reason: Reason) {
                 self.delivery.refuse(reason);
+            }
+
+            fn wants_sample(&self, reason: Reason) -> bool {
+                self.delivery.wants_sample(reason)
             }
         }
     };

@@ -4,7 +4,7 @@
 use super::isa::{Isa, Portable, TIME_DIGITS, WINDOW};
 use super::number::{Number, UUID_BYTES, parse_uint};
 use super::shape::Lead;
-use crate::limits::READ_PADDING_BYTES;
+use crate::limits::{READ_PADDING_BYTES, SYMBOL_NAME_BYTES_MAX};
 
 /// Bytes that one step may look at without asking whether they are there. Behind every message lie as many.
 const STRIDE_BYTES: usize = READ_PADDING_BYTES;
@@ -209,6 +209,34 @@ impl<'a> Cursor<'a> {
             return Number::of_text(window, length);
         }
         self.text_in(isa, stride)
+    }
+
+    /// [`Self::text_in`] of a symbol's name, in which venues write characters that are not ASCII, too: in a whole market's array
+    /// there are such names, and they must not cost all the others.
+    #[inline(always)]
+    pub(super) fn symbol_in(&mut self, isa: impl Isa, stride: Stride<'a>) -> Option<Number<'a>> {
+        let mut ahead = *self;
+        if let Some(name) = ahead.text_in(isa, stride) {
+            *self = ahead;
+            return Some(name);
+        }
+        let (name, ahead) = self.symbol_rare(stride.taken)?;
+        *self = ahead;
+        Some(name)
+    }
+
+    /// A name in UTF-8, without an escape.
+    #[cold]
+    #[inline(never)]
+    fn symbol_rare(mut self, taken: usize) -> Option<(Number<'a>, Self)> {
+        self.skip(taken)?;
+        let rest = self.rest;
+        let is_end = |&byte: &u8| byte < b' ' || matches!(byte, b'"' | b'\\');
+        let end = rest.iter().take(SYMBOL_NAME_BYTES_MAX + 1).position(is_end)?;
+        let name = rest.get(..end).filter(|name| std::str::from_utf8(name).is_ok())?;
+        self.skip(end)?;
+        self.literal(b"\"")?;
+        Some((Number::unread(name), self))
     }
 
     /// [`Self::text_in`] that most probably has as many bytes as a UUID's: as [`Self::text_of`].

@@ -1,5 +1,6 @@
 //! The hot half of a venue: the bytes of one message become typed events.
 
+use super::elements::{Elements, MARK_PRICE_COUNT_MAX, TICKER_COUNT_MAX};
 use super::fields::LevelScratch;
 use super::isa::{self, Cpu, Isas};
 use super::levels::BookHead;
@@ -100,6 +101,11 @@ pub trait Sink {
     /// One element of a message that could not become an event, where the rest of the message could
     /// (an unknown symbol in an all-market array).
     fn refused(&mut self, reason: Reason);
+    /// Whether [`DecoderScratch::pristine`] is to have the message when an element of it was refused for this reason, before any
+    /// other one. Asked where it would be copied for that alone.
+    fn wants_sample(&self, _reason: Reason) -> bool {
+        true
+    }
 }
 
 /// Why a message, or one element of it, gave no event. The index of a counter.
@@ -190,7 +196,7 @@ impl DecodeError {
 pub enum Tier {
     /// The expected-shape scanner.
     One,
-    /// Any JSON, on a stream that has no tier one (yet).
+    /// Any JSON, on a stream that has no tier one (yet), or an array of independent events that is not as tier one expects them.
     TwoOnly,
     /// Any JSON, after the expected shape was refused: schema drift, an alarm.
     TwoAfterOne,
@@ -273,6 +279,8 @@ pub(super) struct Events {
     pub(super) ticker: Option<Ticker>,
     pub(super) book: Option<BookHead>,
     pub(super) mark_price: Option<MarkPrice>,
+    pub(super) tickers: Elements<Ticker>,
+    pub(super) mark_prices: Elements<MarkPrice>,
     pub(super) trades: Vec<Trade>,
     pub(super) klines: Vec<Kline>,
     pub(super) liquidations: Vec<Liquidation>,
@@ -287,9 +295,21 @@ pub(super) enum Found {
     Ticker,
     Book,
     MarkPrice,
+    /// The elements of an array.
+    Tickers,
+    /// The elements of an array.
+    MarkPrices,
     Trades,
     Klines,
     Liquidations,
+}
+
+impl Found {
+    /// How a message is counted in which tier two found this without a tape.
+    #[inline]
+    pub(super) fn tier_two(self) -> Tier {
+        if matches!(self, Self::Tickers | Self::MarkPrices) { Tier::TwoOnly } else { Tier::TwoAfterOne }
+    }
 }
 
 impl Events {
@@ -302,25 +322,11 @@ impl Events {
             ticker: None,
             book: None,
             mark_price: None,
+            tickers: Elements::new(TICKER_COUNT_MAX),
+            mark_prices: Elements::new(MARK_PRICE_COUNT_MAX),
             trades: touch::vec(TRADE_COUNT_MAX),
             klines: touch::vec(KLINE_COUNT_MAX),
             liquidations: touch::vec(LIQUIDATION_COUNT_MAX),
-        }
-    }
-
-    /// Gives a sink what was found. Inlined, for what it costs to call it is much of what a trade costs.
-    #[inline(always)]
-    pub(super) fn give<S: Sink>(&self, found: Found, levels: &LevelScratch, sink: &mut S) {
-        match found {
-            Found::Trade => self.trade.iter().for_each(|event| sink.trade(event)),
-            Found::Quote => self.quote.iter().for_each(|event| sink.quote(event)),
-            Found::AggTrade => self.agg_trade.iter().for_each(|event| sink.agg_trade(event)),
-            Found::Ticker => self.ticker.iter().for_each(|event| sink.ticker(event)),
-            Found::Book => self.book.iter().for_each(|head| sink.book(&head.update(levels))),
-            Found::MarkPrice => self.mark_price.iter().for_each(|event| sink.mark_price(event)),
-            Found::Trades => self.trades.iter().for_each(|event| sink.trade(event)),
-            Found::Klines => self.klines.iter().for_each(|event| sink.kline(event)),
-            Found::Liquidations => self.liquidations.iter().for_each(|event| sink.liquidation(event)),
         }
     }
 }
@@ -339,7 +345,8 @@ impl DecoderScratch {
     }
 
     /// The last message that was parsed as any JSON, as it came. Every [`DecodeError`] comes from there, so right after one
-    /// these are the bytes that caused it, however far they were rewritten since.
+    /// these are the bytes that caused it, however far they were rewritten since. So it is of a message with an element that
+    /// was refused, where the sink said so ([`Sink::wants_sample`]).
     /// Empty where the message never came there.
     #[must_use]
     pub fn pristine(&self) -> &[u8] {
@@ -350,6 +357,39 @@ impl DecoderScratch {
     #[inline]
     pub fn begin(&mut self) {
         self.json.forget();
+    }
+
+    /// Gives a sink what was found in a message. Inlined, for what it costs to call it is much of what a trade costs.
+    #[inline(always)]
+    pub(super) fn give<S: Sink>(&mut self, found: Found, message: &[u8], sink: &mut S) {
+        let Self { events, levels, .. } = self;
+        match found {
+            Found::Trade => events.trade.iter().for_each(|event| sink.trade(event)),
+            Found::Quote => events.quote.iter().for_each(|event| sink.quote(event)),
+            Found::AggTrade => events.agg_trade.iter().for_each(|event| sink.agg_trade(event)),
+            Found::Ticker => events.ticker.iter().for_each(|event| sink.ticker(event)),
+            Found::Book => events.book.iter().for_each(|head| sink.book(&head.update(levels))),
+            Found::MarkPrice => events.mark_price.iter().for_each(|event| sink.mark_price(event)),
+            Found::Tickers | Found::MarkPrices => self.give_elements(found, message, sink),
+            Found::Trades => events.trades.iter().for_each(|event| sink.trade(event)),
+            Found::Klines => events.klines.iter().for_each(|event| sink.kline(event)),
+            Found::Liquidations => events.liquidations.iter().for_each(|event| sink.liquidation(event)),
+        }
+    }
+
+    /// Gives the elements of an array, and keeps the message where one was refused and somebody wants to see it.
+    #[cold]
+    #[inline(never)]
+    fn give_elements<S: Sink>(&mut self, found: Found, message: &[u8], sink: &mut S) {
+        let Self { events: Events { tickers, mark_prices, .. }, json, .. } = self;
+        let refusal = if found == Found::Tickers { tickers.first_refusal() } else { mark_prices.first_refusal() };
+        if refusal.is_some_and(|reason| sink.wants_sample(reason)) {
+            json.keep(message);
+        }
+        match found {
+            Found::Tickers => tickers.give(sink, S::ticker),
+            _ => mark_prices.give(sink, S::mark_price),
+        }
     }
 }
 

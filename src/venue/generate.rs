@@ -133,6 +133,17 @@ impl Generator {
         object + "}"
     }
 
+    /// An array of these.
+    pub(super) fn array(&mut self, elements: &[String], style: Style) -> String {
+        let mut array = String::from("[");
+        for (at, element) in elements.iter().enumerate() {
+            let [before, behind] = [self.space(style), self.space(style)];
+            array.push_str(if at == 0 { "" } else { "," });
+            array.push_str(&format!("{before}{element}{behind}"));
+        }
+        array + "]"
+    }
+
     fn unknown(&mut self) -> String {
         let values = [
             "1",

@@ -1,6 +1,7 @@
 //! What the decoders' unit tests share: a sink that keeps everything, a few symbols, one call. Tests only.
 
 use super::{Cpu, DecodeError, Decoded, Decoder, DecoderScratch, Form, HotSymbols, Payload, Reason, Sink};
+use crate::limits::READ_PADDING_BYTES;
 use crate::market::{
     AggTrade, Backlog, BookKind, BookUpdate, Kline, Level, Liquidation, MarkPrice, Meta, MonoNs, Quote, Received,
     SequenceIds, SymbolTable, Ticker, Trade, Venue,
@@ -100,9 +101,18 @@ impl Bench {
 
     /// Decodes one message.
     pub(super) fn decode(&mut self, message: impl AsRef<[u8]>) -> (Result<Decoded, DecodeError>, Vec<Event>) {
+        self.decode_before(message.as_ref(), &[])
+    }
+
+    /// Decodes one message that has these bytes behind it, and zeros behind them.
+    pub(super) fn decode_before(
+        &mut self,
+        message: &[u8],
+        behind: &[u8],
+    ) -> (Result<Decoded, DecodeError>, Vec<Event>) {
         let mut ledger = Ledger::default();
-        let mut bytes = message.as_ref().to_vec();
-        let message = Payload::of_vec(&mut bytes);
+        let mut bytes = [message, behind, &[0; READ_PADDING_BYTES]].concat();
+        let message = Payload::new(&mut bytes, message.len()).unwrap();
         let decoded = self.decoder.decode(message, &RECEIVED, &self.symbols, &mut self.scratch, &mut ledger);
         (decoded, ledger.events)
     }

@@ -14,6 +14,7 @@
 //!             shape.rs     what a message is expected to look like, as data
 //!             any_order.rs a known shape in any order, with white space and unknown members (tier two)
 //!             tape.rs      any JSON: simd-json with reusable buffers (tier two, where that refuses)
+//!             elements.rs  arrays of independent events, until they are given to the sink
 //!             scan.rs      the expected shape only: every literal and digit checked (tier one)
 //!             template.rs  texts with holes: pings we write, answers to a server's ping
 //!             isa          what the scanner asks of the CPU: portable, SSE4.1, AVX-512
@@ -26,6 +27,7 @@ mod any_order;
 mod channel;
 mod cursor;
 mod decode;
+mod elements;
 mod fields;
 #[cfg(test)]
 mod generate;

@@ -122,7 +122,7 @@ pub(super) trait Reader<'a> {
 
 /// Writes a [`Reader`] of one object's members: `Name(more: Type, ...)`, and a function of `(slots, context, more ...)`.
 /// With the event's type behind it what was built is put in a place, where it stays, uncopied; or, where there may be some,
-/// behind those there are, as long as there is room.
+/// behind those there are, as long as there is room. Of `each` the function's refusal is no refusal of the message.
 macro_rules! reader {
     ($name:ident($($more:ident: $type:ty),*) -> $event:ty = $build:path) => {
         struct $name<'r, 'c, I> {
@@ -188,6 +188,32 @@ macro_rules! reader {
                 }
                 self.events.push($build(slots, self.context $(, self.$more)*).ok()?);
                 Some(())
+            }
+        }
+    };
+    ($name:ident = $build:path => each $event:ty) => {
+        struct $name<'r, 'c, I> {
+            context: &'r $crate::venue::fields::Context<'c, I>,
+            elements: &'r mut $crate::venue::elements::Elements<$event>,
+        }
+
+        impl<'a, I: $crate::venue::isa::Isa> $crate::venue::scan::Reader<'a> for $name<'_, '_, I> {
+            type Isa = I;
+            type Event = ();
+
+            #[inline(always)]
+            fn isa(&self) -> I {
+                self.context.isa
+            }
+
+            #[inline(always)]
+            fn named(&self, name: $crate::venue::number::Number<'a>) -> usize {
+                self.context.fetch(name)
+            }
+
+            #[inline(always)]
+            fn build(&mut self, slots: &$crate::venue::shape::Slots<'a>) -> Option<()> {
+                self.elements.push($build(slots, self.context))
             }
         }
     };
@@ -283,6 +309,32 @@ pub(super) fn expect<'a, S: Shape, R: Reader<'a>>(
         return walked;
     }
     expect_other::<S, R>(expectation, cursor, end, reader)
+}
+
+/// Walks an array of one object or more, each as [`expect`] does, and `end` behind it. The cursor behind that.
+#[inline(always)]
+pub(super) fn expect_array<'a, S: Shape, R: Reader<'a>>(
+    expectation: &mut Expectation,
+    mut cursor: Cursor<'a>,
+    end: End,
+    reader: &mut R,
+) -> Option<Cursor<'a>> {
+    let isa = reader.isa();
+    cursor.token(isa, b"[")?;
+    loop {
+        (_, cursor) = expect::<S, _>(expectation, cursor, End::Open, reader)?;
+        if cursor.token(isa, b",").is_none() {
+            break;
+        }
+    }
+    // White space before it was stepped over.
+    cursor.literal(b"]")?;
+    if const { <R::Isa as Isa>::IS_ANY_ORDER } {
+        end.check_spaced(isa, &mut cursor)?;
+    } else {
+        end.check(&mut cursor)?;
+    }
+    Some(cursor)
 }
 
 /// The other orders, member by member: a connection comes here when its venue changes what it sends.
@@ -496,7 +548,7 @@ pub(super) fn scan_value<'a>(
             Some(())
         }
         Kind::Symbol => {
-            let name = cursor.text_in(reader.isa(), stride)?;
+            let name = cursor.symbol_in(reader.isa(), stride)?;
             slots.place = reader.named(name);
             slots.set_number(slot, name);
             Some(())

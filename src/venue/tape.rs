@@ -63,6 +63,12 @@ impl JsonScratch {
         self.pristine.clear();
     }
 
+    /// Keeps a message that nobody parses, as it came.
+    pub(super) fn keep(&mut self, message: &[u8]) {
+        self.pristine.clear();
+        self.pristine.extend_from_slice(message);
+    }
+
     /// The last message that came here, as it came.
     pub(super) fn pristine(&self) -> &[u8] {
         &self.pristine
@@ -77,8 +83,7 @@ impl JsonScratch {
         message: &mut [u8],
         walk: impl FnOnce(&Document<'_>) -> Result<R, DecodeError>,
     ) -> Result<R, DecodeError> {
-        self.pristine.clear();
-        self.pristine.extend_from_slice(message);
+        self.keep(message);
         let mut tape = mem::replace(&mut self.tape, Tape(Vec::new())).reset();
         let result = match simd_json::fill_tape(message, &mut self.buffers, &mut tape) {
             Ok(()) => walk(&Document { nodes: &tape.0, pristine: &self.pristine, walked: Cell::new((0, 0)) }),

@@ -201,14 +201,19 @@ impl Reading {
     }
 
     fn binance(&mut self, message: &Json) -> Option<Vec<Fields>> {
+        self.binance_each(message)?.into_iter().collect()
+    }
+
+    /// The event of each element of an array, where the documents say what that one means; or the one of what is none.
+    pub(crate) fn binance_each(&mut self, message: &Json) -> Option<Vec<Option<Fields>>> {
         let (stream, data) = match (message.get("stream"), message.get("data")) {
             (Json::Null, Json::Null) => ("", message),
             (stream, data) => (stream.text()?, data),
         };
-        match data {
+        Some(match data {
             Json::Array(elements) => elements.iter().map(|data| self.binance_one(stream, data)).collect(),
-            data => Some(vec![self.binance_one(stream, data)?]),
-        }
+            data => vec![self.binance_one(stream, data)],
+        })
     }
 
     fn binance_one(&mut self, stream: &str, data: &Json) -> Option<Fields> {

@@ -9,9 +9,12 @@
 //!               ▼
 //!            the tape: wrapper off, then by `e`; where there is no `e`, by the members and the stream's name
 //! ```
+//! An array of tickers, mini tickers or mark prices is read by the same tiers, element by element (elements.rs).
 //! Both forms are taken on every connection, because `SET_PROPERTY combined` can turn one into the other while it runs.
 //! Times are milliseconds: the engine never asks for `timeUnit=MICROSECOND`.
 
+#[cfg(test)]
+mod array_tests;
 mod build;
 pub(in crate::venue) use build::interval;
 mod shapes;
@@ -95,7 +98,7 @@ impl Decoder {
         if let Some(isas) = self.isas
             && let Some(found) = self.scan(isas, &message, &known, scratch)
         {
-            scratch.events.give(found, &scratch.levels, sink);
+            scratch.give(found, &message, sink);
             return Ok(Decoded::Data(Tier::One));
         }
         self.decode_otherwise(message, &known, scratch, sink)
@@ -114,8 +117,8 @@ impl Decoder {
         if let Some(isas) = self.isas
             && let Some(found) = self.scan_any_order(isas, &message, known, scratch)
         {
-            scratch.events.give(found, &scratch.levels, sink);
-            return Ok(Decoded::Data(Tier::TwoAfterOne));
+            scratch.give(found, &message, sink);
+            return Ok(Decoded::Data(found.tier_two()));
         }
         let context = Context::new(Portable, known);
         self.decode_any(&mut message, &context, scratch, sink)

@@ -14,7 +14,7 @@ use crate::venue::fields::{Context, Known, Listed, slot_time};
 use crate::venue::isa::{Isa, WINDOW, Work};
 use crate::venue::levels::{BookHead, Sides};
 use crate::venue::number::Number;
-use crate::venue::scan::{Apart, End, Reader, expect, messages, reader};
+use crate::venue::scan::{Apart, End, Reader, expect, expect_array, messages, reader};
 use crate::venue::shape::{Expectation, Shape, Slots};
 
 /// What tier one can tell a message to be before it walks it.
@@ -30,6 +30,22 @@ enum Expected {
     Kline,
     MarkPrice,
     ForceOrder,
+    /// An array of such elements.
+    Tickers,
+    MiniTickers,
+    MarkPrices,
+}
+
+impl Expected {
+    /// What an array is whose first element is this; `None` where none is known of such elements.
+    fn of_elements(self) -> Option<Self> {
+        match self {
+            Self::Ticker => Some(Self::Tickers),
+            Self::MiniTicker => Some(Self::MiniTickers),
+            Self::MarkPrice => Some(Self::MarkPrices),
+            _ => None,
+        }
+    }
 }
 
 /// Tier one: the whole message, or nothing.
@@ -72,7 +88,7 @@ impl Work for Scan<'_> {
         let walk = &mut Walk { scan: self, context: &context, at: padded.len() - cursor.ahead(), is_wrapped, stream };
         let expected = match expected_by_start(cursor.rest()) {
             Some(expected) => expected,
-            None => expected_otherwise(stream, walk.scan.orders)?,
+            None => expected_otherwise(cursor.rest(), stream, walk.scan.orders)?,
         };
         walk.run(expected)
     }
@@ -98,7 +114,9 @@ impl<'s> Scan<'s> {
 #[inline(always)]
 fn wrapped_stream<'a, I: Isa>(isa: I, cursor: &mut Cursor<'a>) -> Option<Option<&'a [u8]>> {
     let mut ahead = *cursor;
-    ahead.token(isa, b"{")?;
+    if ahead.token(isa, b"{").is_none() {
+        return Some(None);
+    }
     if ahead.literal(b"\"stream\":\"").is_none() {
         if any_order::key(isa, &mut ahead)?.0 != b"stream" {
             return Some(None);
@@ -117,9 +135,18 @@ fn wrapped_stream<'a, I: Isa>(isa: I, cursor: &mut Cursor<'a>) -> Option<Option<
     None
 }
 
-/// What a payload is, by its `e` wherever that stands; without one by the members that only spot's messages have.
+/// What a payload is, by its `e` wherever that stands, of an array by its first element's; without one by the members that only
+/// spot's messages have.
 #[inline(always)]
 fn expected_anywhere<I: Isa>(isa: I, mut cursor: Cursor<'_>) -> Option<Expected> {
+    cursor.space();
+    let is_array = cursor.literal(b"[").is_some();
+    let expected = expected_of_object(isa, cursor)?;
+    if is_array { expected.of_elements() } else { Some(expected) }
+}
+
+#[inline(always)]
+fn expected_of_object<I: Isa>(isa: I, mut cursor: Cursor<'_>) -> Option<Expected> {
     cursor.space();
     if cursor.rest().starts_with(b"{\"e\":\"")
         && let Some(expected) = expected_by_start(cursor.rest())
@@ -182,11 +209,14 @@ impl<'s, I: Isa> Walk<'_, 's, I> {
             Expected::Depth => isa.run(&mut Apart(walk, Depths)),
             Expected::PartialDepth => isa.run(&mut Apart(walk, PartialDepths)),
             Expected::AggTrade => isa.run(&mut Apart(walk, AggTrades)),
-            Expected::Ticker => isa.run(&mut Apart(walk, Tickers)),
-            Expected::MiniTicker => isa.run(&mut Apart(walk, MiniTickers)),
+            Expected::Ticker => isa.run(&mut Apart(walk, OneTicker)),
+            Expected::MiniTicker => isa.run(&mut Apart(walk, OneMiniTicker)),
             Expected::Kline => isa.run(&mut Apart(walk, Klines)),
-            Expected::MarkPrice => isa.run(&mut Apart(walk, MarkPrices)),
+            Expected::MarkPrice => isa.run(&mut Apart(walk, OneMarkPrice)),
             Expected::ForceOrder => isa.run(&mut Apart(walk, ForceOrders)),
+            Expected::Tickers => isa.run(&mut Apart(walk, Tickers)),
+            Expected::MiniTickers => isa.run(&mut Apart(walk, MiniTickers)),
+            Expected::MarkPrices => isa.run(&mut Apart(walk, MarkPrices)),
         }
     }
 }
@@ -209,6 +239,14 @@ impl<'s, I> Walk<'_, 's, I> {
     fn open(&self) -> Option<(Cursor<'s>, End)> {
         let cursor = Cursor::new(self.scan.message.padded().get(self.at..)?);
         Some((cursor, End::Message { is_wrapped: self.is_wrapped, behind: self.scan.message.behind() }))
+    }
+}
+
+impl<'s, I: Isa> Walk<'_, 's, I> {
+    /// The context of a payload whose stream is of no symbol: what stands before its `@` is none's name.
+    #[inline(always)]
+    fn of_no_symbol(&self) -> Context<'s, I> {
+        Context::new(self.context.isa, self.context.known)
     }
 }
 
@@ -246,12 +284,12 @@ messages! {
         let Walk { scan: Scan { orders, scratch, .. }, context, .. } = walk;
         expect::<AggTradeShape, _>(&mut orders.agg_trade, cursor, end, &mut AggTradeReader { context, place: &mut scratch.events.agg_trade })?;
     }
-    Tickers |walk| -> Ticker {
+    OneTicker |walk| -> Ticker {
         let (cursor, end) = walk.open()?;
         let Walk { scan: Scan { orders, scratch, .. }, context, .. } = walk;
         expect::<TickerShape, _>(&mut orders.ticker, cursor, end, &mut TickerReader { context, place: &mut scratch.events.ticker })?;
     }
-    MiniTickers |walk| -> Ticker {
+    OneMiniTicker |walk| -> Ticker {
         let (cursor, end) = walk.open()?;
         let Walk { scan: Scan { orders, scratch, .. }, context, .. } = walk;
         expect::<MiniTickerShape, _>(&mut orders.mini_ticker, cursor, end, &mut MiniTickerReader { context, place: &mut scratch.events.ticker })?;
@@ -264,7 +302,7 @@ messages! {
         scratch.events.klines.clear();
         scratch.events.klines.push(event);
     }
-    MarkPrices |walk| -> MarkPrice {
+    OneMarkPrice |walk| -> MarkPrice {
         let (cursor, end) = walk.open()?;
         let Walk { scan: Scan { orders, scratch, .. }, context, .. } = walk;
         expect::<MarkPriceShape, _>(&mut orders.mark_price, cursor, end, &mut MarkPriceReader { context, place: &mut scratch.events.mark_price })?;
@@ -272,7 +310,7 @@ messages! {
     ForceOrders |walk| -> Liquidations {
         // `!forceOrder@arr` names no symbol before its `@`.
         let context = match walk.stream {
-            [b'!', ..] => &Context::new(walk.context.isa, walk.context.known),
+            [b'!', ..] => &walk.of_no_symbol(),
             _ => walk.context,
         };
         let (cursor, end) = walk.open()?;
@@ -282,6 +320,30 @@ messages! {
         scratch.events.liquidations.clear();
         scratch.events.liquidations.push(event);
     }
+    Tickers |walk| -> Tickers {
+        let (cursor, end) = walk.open()?;
+        let context = &walk.of_no_symbol();
+        let Walk { scan: Scan { orders, scratch, .. }, .. } = walk;
+        let elements = &mut scratch.events.tickers;
+        elements.clear();
+        expect_array::<TickerShape, _>(&mut orders.ticker, cursor, end, &mut TickersReader { context, elements })?;
+    }
+    MiniTickers |walk| -> Tickers {
+        let (cursor, end) = walk.open()?;
+        let context = &walk.of_no_symbol();
+        let Walk { scan: Scan { orders, scratch, .. }, .. } = walk;
+        let elements = &mut scratch.events.tickers;
+        elements.clear();
+        expect_array::<MiniTickerShape, _>(&mut orders.mini_ticker, cursor, end, &mut MiniTickersReader { context, elements })?;
+    }
+    MarkPrices |walk| -> MarkPrices {
+        let (cursor, end) = walk.open()?;
+        let context = &walk.of_no_symbol();
+        let Walk { scan: Scan { orders, scratch, .. }, .. } = walk;
+        let elements = &mut scratch.events.mark_prices;
+        elements.clear();
+        expect_array::<MarkPriceShape, _>(&mut orders.mark_price, cursor, end, &mut MarkPricesReader { context, elements })?;
+    }
 }
 
 reader!(TradeReader = build::build_trade => Trade);
@@ -290,6 +352,9 @@ reader!(AggTradeReader = build::build_agg_trade => AggTrade);
 reader!(TickerReader = build::build_ticker => Ticker);
 reader!(MiniTickerReader = build::build_mini_ticker => Ticker);
 reader!(MarkPriceReader = build::build_mark_price => MarkPrice);
+reader!(TickersReader = build::build_ticker => each Ticker);
+reader!(MiniTickersReader = build::build_mini_ticker => each Ticker);
+reader!(MarkPricesReader = build::build_mark_price => each MarkPrice);
 reader!(CandleReader(symbol: Number<'r>) -> Kline = build::build_kline);
 reader!(OrderReader() -> Liquidation = build::build_liquidation);
 
@@ -487,10 +552,19 @@ fn expected_by_start(payload: &[u8]) -> Option<Expected> {
     payload.starts_with(b"{\"lastUpdateId\":").then_some(Expected::PartialDepth)
 }
 
-/// A learned order may begin with any member: by the stream's name, and without one by what has been learned.
+/// An array is what its first element is. A learned order may begin with any member: by the stream's name, and without one by
+/// what has been learned.
 #[cold]
 #[inline(never)]
-fn expected_otherwise(stream: &[u8], orders: &Orders) -> Option<Expected> {
+fn expected_otherwise(payload: &[u8], stream: &[u8], orders: &Orders) -> Option<Expected> {
+    let Some(elements) = payload.strip_prefix(b"[") else { return expected_by_learning(stream, orders) };
+    match expected_by_start(elements) {
+        Some(expected) => expected.of_elements(),
+        None => expected_by_learning(stream, orders)?.of_elements(),
+    }
+}
+
+fn expected_by_learning(stream: &[u8], orders: &Orders) -> Option<Expected> {
     if !stream.is_empty() {
         return expected_on(stream, orders);
     }
@@ -513,9 +587,11 @@ fn expected_otherwise(stream: &[u8], orders: &Orders) -> Option<Expected> {
 
 /// What a stream of this name carries.
 fn expected_on(stream: &[u8], orders: &Orders) -> Option<Expected> {
-    let channel = match stream.iter().position(|&byte| byte == b'@') {
-        Some(at) => &stream[at + 1..],
-        None => stream.strip_prefix(b"!")?,
+    // The whole market's are named after their channel, and some have `@arr` behind it.
+    let channel = match (stream.strip_prefix(b"!"), stream.iter().position(|&byte| byte == b'@')) {
+        (Some(market), _) => market.split(|&byte| byte == b'@').next()?,
+        (None, Some(at)) => &stream[at + 1..],
+        (None, None) => return None,
     };
     Some(match channel {
         b"trade" => Expected::Trade,

@@ -94,7 +94,7 @@ impl Decoder {
         if let Some(isas) = self.isas
             && let Some(found) = self.scan(isas, &message, &known, scratch)
         {
-            scratch.events.give(found, &scratch.levels, sink);
+            scratch.give(found, &message, sink);
             return Ok(Decoded::Data(Tier::One));
         }
         self.decode_otherwise(message, &known, scratch, sink)
@@ -113,7 +113,7 @@ impl Decoder {
         if let Some(isas) = self.isas
             && let Some(found) = self.scan_any_order(isas, &message, known, scratch)
         {
-            scratch.events.give(found, &scratch.levels, sink);
+            scratch.give(found, &message, sink);
             return Ok(Decoded::Data(Tier::TwoAfterOne));
         }
         let context = Context::new(Portable, known);

@@ -14,7 +14,7 @@ use crate::venue::fields::{Context, Known, Listed, slot_time};
 use crate::venue::isa::{Isa, WINDOW, Work};
 use crate::venue::levels::{BookHead, Sides};
 use crate::venue::number::Number;
-use crate::venue::scan::{Apart, End, Reader, expect, messages, reader};
+use crate::venue::scan::{Apart, End, Reader, expect, expect_array, messages, reader};
 use crate::venue::shape::{Expectation, Shape, Slots};
 
 use super::{
@@ -191,24 +191,6 @@ reader!(TradeReader() = build_trade => some Trade, at most TRADE_COUNT_MAX);
 reader!(QuoteDataReader = build_quote => Quote);
 reader!(CandleReader(name: &'r [u8]) = build_kline => some Kline, at most KLINE_COUNT_MAX);
 reader!(LiquidationReader() = build_liquidation => some Liquidation, at most LIQUIDATION_COUNT_MAX);
-
-/// Walks an array of objects.
-#[inline(always)]
-fn walk_array<'a, S: Shape, R: Reader<'a>>(
-    order: &mut Expectation,
-    cursor: &mut Cursor<'a>,
-    reader: &mut R,
-) -> Option<()> {
-    let isa = reader.isa();
-    cursor.token(isa, b"[")?;
-    loop {
-        let (_, ahead) = expect::<S, _>(order, *cursor, End::Open, reader)?;
-        *cursor = ahead;
-        if cursor.token(isa, b",").is_none() {
-            return cursor.literal(b"]");
-        }
-    }
-}
 
 /// What the topic says of the symbol's name, which it ends with: its length and its place. `padded` is the message that the topic
 /// is a part of.
@@ -477,7 +459,8 @@ macro_rules! array_reader {
             fn nested(&mut self, $outer: &Slots<'a>, cursor: &mut Cursor<'a>) -> Option<()> {
                 let $this = self;
                 let reader = &mut $element;
-                walk_array::<$shape, _>($this.order, cursor, reader)
+                *cursor = expect_array::<$shape, _>($this.order, *cursor, End::Open, reader)?;
+                Some(())
             }
 
             #[inline(always)]

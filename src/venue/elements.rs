@@ -1,0 +1,97 @@
+//! What became of an array's elements that stand each for itself: Binance's whole market in one message.
+//!
+//! ```text
+//! elements   BTCUSDT   XRPUSDT          ETHUSDT
+//! outcomes   None      UnknownSymbol    None         one a byte, for every element
+//! events     BTCUSDT                    ETHUSDT      of the symbols that somebody asked for
+//! ```
+//! Filled by tier one while it walks, given to the sink when the last byte was as expected. Allocates in `new` alone.
+
+use super::{DecodeError, Reason, Sink};
+use crate::market::touch;
+
+/// Tickers of one message that the expected-shape scanner takes. Spot lists some 3,500 symbols, about half of them halted, and an
+/// array has those that changed; USD-M lists some 900 with the family that shares its arrays.
+pub(super) const TICKER_COUNT_MAX: usize = 4_096;
+
+/// Mark prices of one message that it takes: USD-M's alone.
+pub(super) const MARK_PRICE_COUNT_MAX: usize = 2_048;
+
+/// The elements of one array, in their order.
+///
+/// Invariant: as many events as outcomes that are none, and at most `count_max` outcomes.
+#[derive(Debug)]
+pub(super) struct Elements<E> {
+    count_max: usize,
+    /// Why an element has no event; of one that has, nothing.
+    outcomes: Vec<Option<Reason>>,
+    events: Vec<E>,
+}
+
+impl<E> Elements<E> {
+    /// Room for so many.
+    pub(super) fn new(count_max: usize) -> Self {
+        Self { count_max, outcomes: touch::vec(count_max), events: touch::vec(count_max) }
+    }
+
+    /// No element yet.
+    #[inline(always)]
+    pub(super) fn clear(&mut self) {
+        self.outcomes.clear();
+        self.events.clear();
+    }
+
+    /// What the next element became. `None`, and nothing changed, where there is no room for it.
+    #[inline(always)]
+    pub(super) fn push(&mut self, built: Result<E, DecodeError>) -> Option<()> {
+        if self.outcomes.len() >= self.count_max {
+            return None;
+        }
+        match built {
+            Ok(event) => {
+                self.events.push(event);
+                self.outcomes.push(None);
+            }
+            Err(error) => self.outcomes.push(Some(error.reason)),
+        }
+        Some(())
+    }
+
+    /// Why the first of those that have no event has none.
+    pub(super) fn first_refusal(&self) -> Option<Reason> {
+        self.outcomes.iter().find_map(|outcome| *outcome)
+    }
+
+    /// Gives all of them to a sink, events by `give`.
+    pub(super) fn give<S: Sink>(&self, sink: &mut S, give: fn(&mut S, &E)) {
+        let mut events = self.events.iter();
+        for outcome in &self.outcomes {
+            match outcome {
+                Some(reason) => sink.refused(*reason),
+                None => events.next().into_iter().for_each(|event| give(sink, event)),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn elements_keep_their_order_and_the_one_that_has_no_room_changes_nothing() {
+        let unknown = || Err(DecodeError::new(Reason::UnknownSymbol, "s"));
+        let mut elements = Elements::new(3);
+        for _ in 0..2 {
+            elements.clear();
+            assert_eq!(elements.first_refusal(), None);
+            assert_eq!([elements.push(Ok(5)), elements.push(unknown()), elements.push(Ok(7))], [Some(()); 3]);
+            assert_eq!([elements.push(Ok(9)), elements.push(unknown())], [None; 2]);
+            assert_eq!(elements.first_refusal(), Some(Reason::UnknownSymbol));
+            assert_eq!(
+                (&elements.events[..], &elements.outcomes[..]),
+                (&[5, 7][..], &[None, Some(Reason::UnknownSymbol), None][..])
+            );
+        }
+    }
+}
