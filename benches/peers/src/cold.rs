@@ -42,7 +42,7 @@ fn other<const N: u64>(x: u64) -> u64 {
     if x & 6 == 2 {
         x = x.wrapping_mul(N | 1);
     }
-    if (x ^ N) % 3 == 0 {
+    if (x ^ N).is_multiple_of(3) {
         x ^= x >> 17;
     }
     x

@@ -33,6 +33,9 @@ pub(crate) fn summary(rows: &[Row]) -> String {
     text
 }
 
+/// What of a row stands in a cell.
+type Show = fn(&Row) -> String;
+
 /// By work: how many times tickwire's time each contender takes, then the times, then the allocations.
 pub(crate) fn details(rows: &[Row]) -> String {
     let mut text = String::new();
@@ -43,7 +46,7 @@ pub(crate) fn details(rows: &[Row]) -> String {
                 contenders.push(&row.contender);
             }
         }
-        let heads: [(&str, fn(&Row) -> String); 3] = [
+        let heads: [(&str, Show); 3] = [
             ("times tickwire's time", |row| format!("{:.2}", row.ratio_to_tickwire)),
             ("ns a message", |row| format!("{:.1}", row.ns)),
             ("allocations a message", |row| format!("{:.2}", row.allocations)),
