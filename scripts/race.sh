@@ -5,8 +5,8 @@
 #
 # --quick: a tenth of the rounds, for a look: about a minute once it is built, and within ten on any two CPUs.
 # --no-avx512: tickwire as on a machine without it.
-# --only: frame, tls, decode, cold (a message alone), path (beside decoding alone), wire (loopback, ws and wss), throughput,
-# book (recorded changes, kept; only where TICKWIRE_FRAMES names the folder with recorded frames).
+# --only: frame, tls, decode, "decode recorded", cold (a message alone), path (beside decoding alone), wire (loopback, ws and
+# wss), throughput, book (recorded changes, kept). What is recorded needs TICKWIRE_FRAMES, which names the folder with it.
 # --json: also every row, to a file. --svg: also the distributions of the latencies, as a picture.
 #
 # The race is a package of its own in `benches/peers`, with a lock file of its own. Needs a Rust toolchain and a C compiler;

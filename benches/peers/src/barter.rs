@@ -1,13 +1,17 @@
 //! barter-data's public types of these channels' messages, as that library itself reads them: serde_json, prices and
 //! quantities parsed to `f64` or `Decimal`, the subscription's name written out.
 
-use crate::messages::{Case, Truth};
+use crate::messages::{Case, Message, Truth};
+use crate::reading::exact;
 use crate::typed::Combined;
 use barter_data::exchange::binance::book::l1::BinanceOrderBookL1;
 use barter_data::exchange::binance::futures::l2::BinanceFuturesOrderBookL2Update;
+use barter_data::exchange::binance::futures::liquidation::BinanceLiquidation;
+use barter_data::exchange::binance::spot::l2::BinanceSpotOrderBookL2Update;
 use barter_data::exchange::binance::trade::BinanceTrade;
 use barter_data::exchange::bybit::book::BybitOrderBookMessage;
 use barter_data::exchange::bybit::trade::BybitTrade;
+use rust_decimal::Decimal;
 use serde::de::DeserializeOwned;
 use std::hint::black_box;
 
@@ -15,7 +19,7 @@ use std::hint::black_box;
 pub(crate) struct Said {
     symbol: String,
     number: Option<u64>,
-    levels: Vec<(i64, i64)>,
+    numbers: Vec<Decimal>,
 }
 
 /// A message type of that library.
@@ -23,15 +27,9 @@ pub(crate) trait Barter: DeserializeOwned {
     fn said(&self) -> Said;
 }
 
-fn units(number: f64, scale: f64) -> i64 {
-    (number * scale).round() as i64
-}
-
-/// A decimal number in units of 10^-`digits`.
-macro_rules! units {
-    ($number:expr, $digits:literal) => {
-        i64::try_from($number.mantissa() * 10_i128.pow($digits) / 10_i128.pow($number.scale())).expect("small")
-    };
+/// The shortest decimal that this is the nearest number of.
+fn shortest(number: f64) -> Decimal {
+    Decimal::from_str_exact(&number.to_string()).expect("a short number")
 }
 
 /// `@trade|BTCUSDT`: the market is behind the bar.
@@ -41,9 +39,9 @@ fn market(subscription: &str) -> String {
 
 macro_rules! levels {
     ($($side:expr),*) => {{
-        let mut levels = Vec::new();
-        $(levels.extend($side.iter().map(|level| (units!(level.price, 2), units!(level.amount, 3))));)*
-        levels
+        let mut numbers = Vec::new();
+        $(numbers.extend($side.iter().flat_map(|level| [level.price, level.amount]));)*
+        numbers
     }};
 }
 
@@ -53,7 +51,7 @@ impl Barter for Combined<BinanceTrade> {
         Said {
             symbol: market(&trade.subscription_id.0),
             number: u64::try_from(trade.time.timestamp_millis()).ok(),
-            levels: vec![(units(trade.price, 100.0), units(trade.amount, 1_000.0))],
+            numbers: vec![shortest(trade.price), shortest(trade.amount)],
         }
     }
 }
@@ -61,37 +59,51 @@ impl Barter for Combined<BinanceTrade> {
 impl Barter for Combined<BinanceOrderBookL1> {
     fn said(&self) -> Said {
         let book = &self.data;
-        let levels = vec![
-            (units!(book.best_bid_price, 2), units!(book.best_bid_amount, 3)),
-            (units!(book.best_ask_price, 2), units!(book.best_ask_amount, 3)),
-        ];
-        Said { symbol: market(&book.subscription_id.0), number: None, levels }
+        let numbers = vec![book.best_bid_price, book.best_bid_amount, book.best_ask_price, book.best_ask_amount];
+        Said { symbol: market(&book.subscription_id.0), number: None, numbers }
     }
 }
 
-impl Barter for Combined<BinanceFuturesOrderBookL2Update> {
+macro_rules! changes {
+    ($($book:ty),*) => {
+        $(impl Barter for Combined<$book> {
+            fn said(&self) -> Said {
+                let book = &self.data;
+                let symbol = market(&book.subscription_id.0);
+                Said { symbol, number: Some(book.last_update_id), numbers: levels!(book.bids, book.asks) }
+            }
+        })*
+    };
+}
+
+changes!(BinanceSpotOrderBookL2Update, BinanceFuturesOrderBookL2Update);
+
+impl Barter for Combined<BinanceLiquidation> {
     fn said(&self) -> Said {
-        let book = &self.data;
-        let levels = levels!(book.bids, book.asks);
-        Said { symbol: market(&book.subscription_id.0), number: Some(book.last_update_id), levels }
+        let order = &self.data.order;
+        Said {
+            symbol: market(&order.subscription_id.0),
+            number: u64::try_from(order.time.timestamp_millis()).ok(),
+            numbers: vec![shortest(order.price), shortest(order.quantity)],
+        }
     }
 }
 
 impl Barter for BybitTrade {
     fn said(&self) -> Said {
-        let [trade] = &self.data[..] else { panic!("one trade a message was sent") };
+        let times = self.data.iter().map(|trade| u64::try_from(trade.time.timestamp_millis()).expect("a time"));
         Said {
             symbol: market(&self.subscription_id.0),
-            number: u64::try_from(trade.time.timestamp_millis()).ok(),
-            levels: vec![(units(trade.price, 100.0), units(trade.amount, 1_000.0))],
+            number: Some(times.fold(0, u64::wrapping_add)),
+            numbers: self.data.iter().flat_map(|trade| [trade.price, trade.amount].map(shortest)).collect(),
         }
     }
 }
 
 impl Barter for BybitOrderBookMessage {
     fn said(&self) -> Said {
-        let levels = levels!(self.data.bids, self.data.asks);
-        Said { symbol: market(&self.subscription_id.0), number: Some(self.data.update_id), levels }
+        let numbers = levels!(self.data.bids, self.data.asks);
+        Said { symbol: market(&self.subscription_id.0), number: Some(self.data.update_id), numbers }
     }
 }
 
@@ -105,31 +117,38 @@ fn take<B: Barter>(text: &[u8]) -> u64 {
 }
 
 /// How a message is read, and what it says then.
+#[derive(Clone, Copy)]
 pub(crate) struct Reader {
     pub(crate) take: fn(&[u8]) -> u64,
     said: fn(&[u8]) -> Said,
 }
 
 impl Reader {
-    /// That of a case.
+    /// By this type.
+    pub(crate) const fn by<B: Barter>() -> Self {
+        Self { take: take::<B>, said: |text| read::<B>(text).said() }
+    }
+
+    /// That of a generated case.
     pub(crate) fn of(case: Case) -> Self {
-        fn with<B: Barter>() -> Reader {
-            Reader { take: take::<B>, said: |text| read::<B>(text).said() }
-        }
         match case {
-            Case::BinanceSpotTrade => with::<Combined<BinanceTrade>>(),
-            Case::BinanceSpotQuote => with::<Combined<BinanceOrderBookL1>>(),
-            Case::BinanceUsdmDepth50 => with::<Combined<BinanceFuturesOrderBookL2Update>>(),
-            Case::BybitLinearTrade => with::<BybitTrade>(),
-            Case::BybitLinearDelta5 | Case::BybitLinearSnapshot100 => with::<BybitOrderBookMessage>(),
+            Case::BinanceSpotTrade => Self::by::<Combined<BinanceTrade>>(),
+            Case::BinanceSpotQuote => Self::by::<Combined<BinanceOrderBookL1>>(),
+            Case::BinanceUsdmDepth50 => Self::by::<Combined<BinanceFuturesOrderBookL2Update>>(),
+            Case::BybitLinearTrade => Self::by::<BybitTrade>(),
+            Case::BybitLinearDelta5 | Case::BybitLinearSnapshot100 => Self::by::<BybitOrderBookMessage>(),
         }
     }
 
-    /// It must say exactly what the message says, but for the number that it may leave out.
-    pub(crate) fn check(&self, text: &[u8], truth: &Truth, names: &[String]) {
-        let Said { symbol, number, levels } = (self.said)(text);
-        let symbol = names.iter().position(|name| *name == symbol).expect("a name of the universe");
-        let number = number.unwrap_or(truth.number);
-        assert_eq!(Truth { symbol, number, levels }, *truth);
+    /// It must say exactly what the message says, but for what it leaves out: the number, or those at the end.
+    pub(crate) fn check(&self, message: &Message, names: &[String]) {
+        let Said { symbol, number, numbers } = (self.said)(&message.text);
+        let Truth { symbols, number: true_number, numbers: true_numbers } = &message.truth;
+        let symbol = names.iter().position(|name| *name == symbol).expect("a listed name");
+        assert_eq!((&[symbol][..], number.unwrap_or(*true_number)), (&symbols[..], *true_number));
+        let left_out = true_numbers.len() - numbers.len();
+        assert!(left_out == 0 || numbers.len() == 2, "of a liquidation the average price is left out");
+        let numbers: Vec<_> = numbers.into_iter().map(exact).collect();
+        assert_eq!(numbers, true_numbers[..numbers.len()]);
     }
 }

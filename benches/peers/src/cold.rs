@@ -11,9 +11,9 @@
 //! both do the same: the two are not to be compared here, and each library is beside "tickwire".
 
 use crate::engine::{Engine, Kept, Sum};
-use crate::messages::{Case, Message, Truth, generated, mixed, universe};
+use crate::messages::{Case, Listing, Message, generated, mixed};
 use crate::race::{OURS, Outcome, Panel, Raced, quantile, rows, shuffle};
-use crate::typed::{Combined, Family, Library, SerdeJson, SimdJson, SonicRs, Typed, checked, used, with_family};
+use crate::typed::{Family, Library, SerdeJson, SimdJson, SonicRs, Typed, checked, used, with_family};
 use std::collections::HashMap;
 use std::hint::black_box;
 use tickwire::hot::{Clock, Router};
@@ -129,15 +129,15 @@ struct Tickwire<S> {
     state: S,
 }
 
-impl<S: Sink + Default> Tickwire<S> {
-    fn new(case: Case, names: &[String], cpu: Cpu) -> Self {
+impl<S: Sink> Tickwire<S> {
+    fn new(listing: &Listing, cpu: Cpu, state: S) -> Self {
         let mut router = Router::new();
-        for symbol in (0..names.len()).filter_map(Symbol::new) {
+        for symbol in (0..listing.names.len()).filter_map(Symbol::new) {
             router.on_trade(symbol, |state: &mut S, event| state.trade(event));
             router.on_quote(symbol, |state: &mut S, event| state.quote(event));
             router.on_book_delta(symbol, |state: &mut S, event| state.book(event));
         }
-        Self { engine: Engine::new(case, names, cpu), router, state: S::default() }
+        Self { engine: Engine::new(listing, cpu), router, state }
     }
 
     fn decode(&mut self, padded: &mut [u8]) {
@@ -186,9 +186,9 @@ impl<F: Family, L: Library> User<F, L> {
 impl<F: Family, L: Library> Alone for User<F, L> {
     fn take(&mut self, padded: &mut [u8]) {
         let length = padded.len() - READ_PADDING_BYTES;
-        let message: Combined<F::Message<'_>> = self.library.read(&mut padded[..length]);
-        let &(route, handler) = self.routes.get(message.data.symbol()).expect("a name of the universe");
-        handler(&mut self.seen, route, &message.data);
+        let message: F::Message<'_> = self.library.read(&mut padded[..length]);
+        let &(route, handler) = self.routes.get(message.symbol()).expect("a name of the universe");
+        handler(&mut self.seen, route, &message);
     }
 
     fn seen(&self) -> u64 {
@@ -199,12 +199,13 @@ impl<F: Family, L: Library> Alone for User<F, L> {
 /// The user of this library, checked on every message.
 fn user<F: Family + 'static, L: Library + 'static>(library: L, names: &[String], messages: &[Message]) -> Entry {
     let mut user = User::<F, L>::new(library, names);
-    for Message { text, truth } in messages {
-        let reference: Combined<F::Message<'_>> = serde_json::from_slice(text).expect("JSON");
-        checked(&reference.data, truth, names);
-        let expected = user.seen.sum.wrapping_add(used(&reference.data));
-        user.take(&mut padded(text));
-        assert_eq!((user.seen.route, user.seen.sum), (truth.symbol, expected), "read, and routed by its name");
+    for message in messages {
+        let reference: F::Message<'_> = serde_json::from_slice(&message.text).expect("JSON");
+        checked(&reference, message, names);
+        let expected = user.seen.sum.wrapping_add(used(&reference));
+        user.take(&mut padded(&message.text));
+        assert_eq!(user.seen.sum, expected, "read");
+        assert_eq!([user.seen.route], message.truth.symbols[..], "routed by its name");
     }
     Entry { name: L::NAME, version: L::VERSION, alone: Box::new(user) }
 }
@@ -235,14 +236,13 @@ fn padded(text: &[u8]) -> Vec<u8> {
 }
 
 /// tickwire with these instructions, checked on every message.
-fn ours(name: &'static str, case: Case, names: &[String], messages: &[Message], cpu: Cpu) -> Entry {
-    let mut checked = Tickwire::<Kept>::new(case, names, cpu);
-    for Message { text, truth } in messages {
-        checked.state.0 = Truth::default();
+fn ours(name: &'static str, listing: &Listing, messages: &[Message], cpu: Cpu) -> Entry {
+    let mut checked = Tickwire::new(listing, cpu, Kept::new(listing));
+    for Message { text, truth, .. } in messages {
         checked.decode(&mut padded(text));
-        assert_eq!(checked.state.0, *truth, "decoded and routed");
+        assert_eq!(checked.state.take(), *truth, "decoded and routed");
     }
-    let alone = Box::new(Tickwire::<Sum>::new(case, names, cpu));
+    let alone = Box::new(Tickwire::new(listing, cpu, Sum::default()));
     Entry { name, version: env!("CARGO_PKG_VERSION"), alone }
 }
 
@@ -251,11 +251,12 @@ const MESSAGES_MAX: usize = 256;
 
 /// The race of one case over a universe of so many symbols: so many messages by each contender.
 pub(crate) fn race(case: Case, symbols: usize, samples: usize, cpu: Cpu) -> Raced {
-    let names = &universe(symbols)[..];
+    let listing = &Listing::generated(case, symbols);
+    let names = &listing.names[..];
     let messages = &generated(case, names, MESSAGES_MAX, usize::MAX)[..];
-    let mut entries = vec![ours(OURS, case, names, messages, cpu)];
+    let mut entries = vec![ours(OURS, listing, messages, cpu)];
     if cpu == Cpu::Avx512 {
-        entries.push(ours("tickwire, no AVX-512", case, names, messages, Cpu::Sse41));
+        entries.push(ours("tickwire, no AVX-512", listing, messages, Cpu::Sse41));
     }
     with_family!(case, F => entries.extend([
         user::<F, _>(SerdeJson, names, messages),

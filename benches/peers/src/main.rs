@@ -7,8 +7,9 @@
 //!
 //! frame       bytes to messages                          cold        one message alone, everything else having been used
 //! tls         a record to its frame                      path        the whole way on a hot core, beside decoding alone
-//! decode      a message to its numbers                   wire        loopback, ws and wss, from write to handler
-//! book        recorded changes, kept                     throughput  the same without a pause between messages
+//! decode      a message to its numbers, generated and    wire        loopback, ws and wss, from write to handler
+//!             recorded ones                              throughput  the same without a pause between messages
+//! book        recorded changes, kept
 //! ```
 
 mod barter;
@@ -21,6 +22,8 @@ mod messages;
 mod path;
 mod plot;
 mod race;
+mod reading;
+mod recorded;
 #[path = "../../shared/recorded_book.rs"]
 mod recorded_book;
 mod table;
@@ -72,6 +75,8 @@ enum Work {
     Frame,
     Tls,
     Decode,
+    #[value(name = "decode recorded")]
+    DecodeRecorded,
     Cold,
     Path,
     Wire,
@@ -83,10 +88,18 @@ fn main() -> std::io::Result<()> {
     let arguments = Arguments::parse();
     let cpu = if arguments.no_avx512 { Cpu::Sse41 } else { Cpu::best() };
     eprintln!("tickwire's decoders use {}", cpu.name());
+    let is_wanted = |work| arguments.only.is_empty() || arguments.only.contains(&work);
+    let root = std::env::var_os("TICKWIRE_FRAMES").filter(|root| !root.is_empty());
+    let root = root.as_deref().map(Path::new);
+    if root.is_none() && [Work::DecodeRecorded, Work::Book].into_iter().any(is_wanted) {
+        eprintln!(
+            "recorded messages and books are not raced: TICKWIRE_FRAMES, the folder with recorded frames, is not set"
+        );
+    }
     // In how many turns each contender is measured.
     let turns = |quick: usize, full: usize| if arguments.quick { quick } else { full };
     let (rounds, samples, slices) = (turns(40, 400), turns(300, 3_000), turns(7, 31));
-    let mut races: Vec<(Work, Box<dyn Fn() -> Raced>)> = Vec::new();
+    let mut races: Vec<(Work, Box<dyn Fn() -> Raced + '_>)> = Vec::new();
     for payload_bytes in [150, 1_500] {
         races.push((Work::Frame, Box::new(move || frame::race(payload_bytes, rounds))));
     }
@@ -95,7 +108,12 @@ fn main() -> std::io::Result<()> {
     }
     for case in messages::Case::ALL {
         for symbols in UNIVERSES {
-            races.push((Work::Decode, Box::new(move || decode::race(case, symbols, rounds, cpu))));
+            races.push((Work::Decode, Box::new(move || decode::generated_race(case, symbols, rounds, cpu))));
+        }
+    }
+    if let Some(root) = root {
+        for recorded in recorded::ALL {
+            races.push((Work::DecodeRecorded, Box::new(move || recorded.race(root, rounds, cpu))));
         }
     }
     for case in cold::CASES {
@@ -110,18 +128,12 @@ fn main() -> std::io::Result<()> {
         races.push((Work::Wire, Box::new(move || wire::race(is_tls, slices, cpu))));
     }
     races.push((Work::Throughput, Box::new(move || wire::saturated(slices, cpu))));
-    let wants_books = arguments.only.is_empty() || arguments.only.contains(&Work::Book);
-    match std::env::var_os("TICKWIRE_FRAMES").filter(|root| !root.is_empty()) {
-        Some(root) if wants_books => {
-            for capture in recorded_book::Capture::all(Path::new(&root)) {
-                races.push((Work::Book, Box::new(move || books::race(&capture, rounds / 4))));
-            }
+    if let Some(root) = root.filter(|_| is_wanted(Work::Book)) {
+        for capture in recorded_book::Capture::all(root) {
+            races.push((Work::Book, Box::new(move || books::race(&capture, rounds / 4))));
         }
-        Some(_) => {}
-        None if !wants_books => {}
-        None => eprintln!("books are not raced: TICKWIRE_FRAMES, the folder with recorded frames, is not set"),
     }
-    races.retain(|(work, _)| arguments.only.is_empty() || arguments.only.contains(work));
+    races.retain(|(work, _)| is_wanted(*work));
 
     let (mut rows, mut panels) = (Vec::new(), Vec::new());
     let count = races.len();

@@ -2,17 +2,17 @@
 
 use std::ops::Range;
 use tickwire::limits::READ_PADDING_BYTES;
-use tickwire::market::Venue;
+use tickwire::market::{Decimal, Venue};
 
-/// What one message says, in the units of its symbol's grid. Every contender must find exactly this.
+/// What one message says. Every contender must find exactly this.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Truth {
-    /// Which of the universe's symbols.
-    pub(crate) symbol: usize,
-    /// Trades: venue time in ms. Quotes and books: the last update id.
+    /// Which of the listed symbols, in the message's order; one that is named several times in a row stands here once.
+    pub(crate) symbols: Vec<usize>,
+    /// Its whole numbers, of all its events together. Trades: venue time in ms. Quotes and books: the last update id.
     pub(crate) number: u64,
-    /// (price in 1/100, quantity in 1/1000), in the message's order.
-    pub(crate) levels: Vec<(i64, i64)>,
+    /// Of each event price and quantity of its levels, in the message's order, and behind them what else it has.
+    pub(crate) numbers: Vec<Decimal>,
 }
 
 /// A message and its truth.
@@ -20,7 +20,27 @@ pub(crate) struct Truth {
 pub(crate) struct Message {
     pub(crate) text: Vec<u8>,
     pub(crate) truth: Truth,
+    /// Which of the numbers a message before it said: where a venue sends what has changed, an event has the rest, too.
+    pub(crate) carried: Vec<usize>,
 }
+
+/// What a venue lists: names as its messages write them, and how many decimals their prices and quantities have.
+#[derive(Clone, Debug)]
+pub(crate) struct Listing {
+    pub(crate) venue: Venue,
+    pub(crate) names: Vec<String>,
+    pub(crate) grids: Vec<(u8, u8)>,
+}
+
+impl Listing {
+    /// The universe of a case's generated messages.
+    pub(crate) fn generated(case: Case, count: usize) -> Self {
+        Self { venue: case.venue(), names: universe(count), grids: vec![GRID; count] }
+    }
+}
+
+/// Decimals of a generated price, and of a quantity.
+const GRID: (u8, u8) = (2, 3);
 
 /// Messages one behind the other, each with readable bytes behind it, as in a read buffer. Every contender has its own.
 #[derive(Clone, Debug)]
@@ -246,5 +266,7 @@ fn message(case: Case, n: u64, id: u64, names: &[String]) -> Message {
             (text, id)
         }
     };
-    Message { text: text.into_bytes(), truth: Truth { symbol, number, levels } }
+    let decimals = |(price, qty): (i64, i64)| [Decimal::new(price.into(), GRID.0), Decimal::new(qty.into(), GRID.1)];
+    let numbers = levels.into_iter().flat_map(decimals).collect();
+    Message { text: text.into_bytes(), truth: Truth { symbols: vec![symbol], number, numbers }, carried: Vec::new() }
 }

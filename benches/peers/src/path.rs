@@ -10,7 +10,7 @@
 //! same, in the same order, and lie one behind the other, too.
 
 use crate::engine::{Engine, Sum};
-use crate::messages::{Arena, Case, Message, frame, generated, universe};
+use crate::messages::{Arena, Case, Listing, Message, frame, generated};
 use crate::race::{OURS, Outcome, Raced, median, rows};
 use std::hint::black_box;
 use std::io::Write;
@@ -134,11 +134,12 @@ fn through_a_core(names: &[String], messages: &[Message], count: usize, cpu: Cpu
 
 /// The race over a universe of so many symbols.
 pub(crate) fn race(symbols: usize, slices: usize, cpu: Cpu) -> Raced {
-    let names = &universe(symbols)[..];
+    let listing = Listing::generated(CASE, symbols);
+    let names = &listing.names[..];
     // All are different: a trade that comes again is another matter.
     let count = generated(CASE, names, usize::MAX >> 1, CHUNK_BYTES_MAX).len();
     let messages = &generated(CASE, names, CHUNKS * count, usize::MAX)[..];
-    let mut engine = Engine::new(CASE, names, cpu);
+    let mut engine = Engine::new(&listing, cpu);
     let arena = |messages: &[Message]| Arena::new(messages.iter().map(|message| &message.text[..]));
     let mut arenas: Vec<Arena> = messages.chunks(count).map(arena).collect();
     let (mut core_ns, mut decode_ns, mut allocated) = (Vec::new(), Vec::new(), [0, 0]);

@@ -2,6 +2,7 @@
 
 use crate::messages::{Case, FIRST_TIME_MS, Message, frame, generated, universe};
 use crate::tls_peer::{APPLICATION_DATA, Key, Peer};
+use crate::typed::nearest;
 use std::io::Write;
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -47,14 +48,11 @@ impl Load {
         };
         let frames: Vec<Vec<u8>> = messages.iter().map(framed).collect();
         let mut expected = Sums::default();
-        for Message { text, truth } in &messages {
-            let (price, qty) = truth.levels[0];
-            expected.units = expected.units.wrapping_add(price).wrapping_add(qty);
-            let number = |units: i64, digits: usize| -> f64 {
-                let scale = 10_i64.pow(digits as u32);
-                format!("{}.{:0digits$}", units / scale, units % scale).parse().expect("a number")
-            };
-            expected.floats += number(price, 2) + number(qty, 3);
+        for Message { text, truth, .. } in &messages {
+            for number in &truth.numbers {
+                expected.units = expected.units.wrapping_add(i64::try_from(number.mantissa()).expect("small"));
+                expected.floats += nearest(*number);
+            }
             expected.ends += u64::from(text[0]) + u64::from(text[text.len() - 1]);
         }
         Self { names, block: frames.concat(), frames, total, is_paced, expected }

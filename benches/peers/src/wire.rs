@@ -12,7 +12,7 @@
 
 use crate::race::{OURS, Outcome, Panel, Raced, median, quantile, rows};
 use crate::tls_peer::{Key, SUITES, configs, handshaken, session};
-use crate::typed::{Combined, SerdeJson, Shared, SonicRs, SpotTrade, Typed};
+use crate::typed::{self, Combined, SerdeJson, Shared, SonicRs, Typed};
 use crate::venue::{CASE, Load, Session, Sums, serve};
 use futures_util::StreamExt;
 use std::collections::HashMap;
@@ -183,7 +183,7 @@ fn by_tickwire(stream: Stream, load: &Load, cpu: Cpu) -> Handled {
     mine.handled
 }
 
-type Handler = fn(&mut Handled, &SpotTrade<'_>);
+type Handler = fn(&mut Handled, &typed::Trade<'_>);
 
 /// What a user's program does with a message: its type, its symbol's handler.
 struct User<L> {
@@ -195,7 +195,7 @@ struct User<L> {
 impl<L: Shared> User<L> {
     fn new(load: &Load) -> Self {
         let handler: Handler = |handled, trade| {
-            trade.levels(|price, qty| handled.sums.floats += price + qty);
+            trade.numbers(|number| handled.sums.floats += number);
             handled.note(|| Load::at(trade.number()));
         };
         let routes = load.names.iter().map(|name| (name.clone(), handler)).collect();
@@ -203,7 +203,7 @@ impl<L: Shared> User<L> {
     }
 
     fn take(&mut self, text: &[u8]) {
-        let message: Combined<SpotTrade<'_>> = L::read_shared(text);
+        let message: Combined<typed::Trade<'_>> = L::read_shared(text);
         let handler = self.routes.get(message.data.symbol()).expect("a name of the universe");
         handler(&mut self.handled, &message.data);
     }
