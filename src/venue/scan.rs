@@ -380,21 +380,6 @@ impl<'a, S: Shape, R: Reader<'a>> Work for Listed<'_, 'a, S, R> {
     }
 }
 
-/// Walks one object in this order, member by member from the table.
-#[inline(always)]
-pub(super) fn walk_order<'a, R: Reader<'a>>(
-    members: &'static [Member],
-    order: &'static [usize],
-    start: Cursor<'a>,
-    end: End,
-    reader: &mut R,
-) -> Option<(R::Event, Cursor<'a>)> {
-    let mut ahead = start;
-    let mut slots = Slots::new();
-    scan_order(members, order, &mut ahead, &mut slots, reader)?;
-    finish(members, &slots, ahead, end, reader)
-}
-
 /// Walks one object in one of the shape's orders, or in the learned one, member by member from the table.
 #[inline(always)]
 fn walk_table<'a, R: Reader<'a>>(
@@ -458,6 +443,21 @@ pub(super) fn step<'a, S: Shape, const SLOT: usize, R: Reader<'a>>(
             Some(())
         }
         _ => scan_plain(member, SLOT, cursor, stride, slots, reader.isa()),
+    }
+}
+
+/// [`step`] where the builder may leave a value unread, and a symbol's name may be of any letters.
+#[inline(always)]
+pub(super) fn partly_step<'a, S: Shape, const SLOT: usize, R: Reader<'a>>(
+    is_first: bool,
+    cursor: &mut Cursor<'a>,
+    slots: &mut Slots<'a>,
+    reader: &mut R,
+) -> Option<()> {
+    let member = const { &S::MEMBERS[SLOT] };
+    match begin(member, is_first, cursor)? {
+        Some(stride) => scan_value(member, SLOT, cursor, stride, slots, reader),
+        None => Some(()),
     }
 }
 

@@ -59,7 +59,7 @@ pub(super) enum Kind {
     /// The same of what often is a UUID.
     Id,
     /// A decimal number in a string: slot's `number`. Tier two also takes a JSON number, by its exact text. In a shape whose
-    /// orders are not rare its builder must read each one that is there, see [`Cursor::number`].
+    /// orders are not `partly` read its builder must read each one that is there, see [`Cursor::number`].
     Decimal,
     /// `true` (1) or `false` (0): slot's `int`.
     Bool,
@@ -237,32 +237,17 @@ macro_rules! shape {
 }
 pub(super) use shape;
 
-/// Writes a [`Shape`] of a module that [`shape!`] wrote: its orders, the likeliest first. A shape that is `rare` is walked
-/// member by member from its table: some slower, and much less to compile.
+/// Writes a [`Shape`] of a module that [`shape!`] wrote: its orders, the likeliest first. Of a shape that is `partly` read the
+/// builder may leave some values alone, so that each is found to be JSON where it is walked over.
 macro_rules! orders {
-    ($($(#[$doc:meta])* rare $name:ident of $module:ident: $([$($slot:ident)*])*;)*) => {
-        $($(#[$doc])*
-        #[derive(Debug)]
-        pub(super) struct $name;
-
-        impl $crate::venue::shape::Shape for $name {
-            const MEMBERS: &'static [$crate::venue::shape::Member] = $module::MEMBERS;
-            const ORDERS: &'static [&'static [usize]] = &[$(&[$($module::$slot),*]),*];
-
-            #[inline(always)]
-            fn walk<'a, R: $crate::venue::scan::Reader<'a>>(
-                order: usize,
-                start: $crate::venue::cursor::Cursor<'a>,
-                end: $crate::venue::scan::End,
-                reader: &mut R,
-            ) -> Option<(R::Event, $crate::venue::cursor::Cursor<'a>)> {
-                let order = Self::ORDERS.get(order).copied().unwrap_or_default();
-                $crate::venue::scan::walk_order($module::MEMBERS, order, start, end, reader)
-            }
-        })*
+    ($($(#[$doc:meta])* partly $name:ident of $module:ident: $([$($slot:ident)*])*;)*) => {
+        $($crate::venue::shape::orders!(@straight partly_step $(#[$doc])* $name of $module: $([$($slot)*])*);)*
     };
     ($($(#[$doc:meta])* $name:ident of $module:ident: $([$($slot:ident)*])*;)*) => {
-        $($(#[$doc])*
+        $($crate::venue::shape::orders!(@straight step $(#[$doc])* $name of $module: $([$($slot)*])*);)*
+    };
+    (@straight $step:ident $(#[$doc:meta])* $name:ident of $module:ident: $([$($slot:ident)*])*) => {
+        $(#[$doc])*
         #[derive(Debug)]
         pub(super) struct $name;
 
@@ -277,7 +262,7 @@ macro_rules! orders {
                 end: $crate::venue::scan::End,
                 reader: &mut R,
             ) -> Option<(R::Event, $crate::venue::cursor::Cursor<'a>)> {
-                use $crate::venue::scan::{finish, step};
+                use $crate::venue::scan::{finish, $step};
                 let mut at = 0;
                 $(
                     if order == at {
@@ -286,7 +271,7 @@ macro_rules! orders {
                         let mut slots = $crate::venue::shape::Slots::new();
                         let mut is_first = true;
                         $(
-                            step::<Self, { $module::$slot }, R>(is_first, &mut cursor, &mut slots, reader)?;
+                            $step::<Self, { $module::$slot }, R>(is_first, &mut cursor, &mut slots, reader)?;
                             is_first = false;
                         )*
                         let _ = is_first;
@@ -297,7 +282,7 @@ macro_rules! orders {
                 let _ = at;
                 None
             }
-        })*
+        }
     };
 }
 pub(super) use orders;

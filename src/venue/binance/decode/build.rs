@@ -146,6 +146,7 @@ pub(super) fn build_mini_ticker<I: Isa>(slots: &Slots<'_>, context: &Context<'_,
 }
 
 /// Every Binance ticker is whole: what it carries is all that is known.
+#[inline(always)]
 fn finish_ticker(mut event: Ticker, mut fields: TickerFields, slots: &Slots<'_>) -> Result<Ticker, DecodeError> {
     if slots.has_other {
         fields |= TickerFields::OTHER;
@@ -156,6 +157,7 @@ fn finish_ticker(mut event: Ticker, mut fields: TickerFields, slots: &Slots<'_>)
 }
 
 /// One side of a spot ticker, if it is there.
+#[inline(always)]
 fn side<I: Isa>(
     slots: &Slots<'_>,
     price_slot: usize,

@@ -235,27 +235,27 @@ orders! {
 
 orders! {
     /// Spot, and USD-M without the touch.
-    rare TickerShape of ticker:
+    partly TickerShape of ticker:
         [KIND EVENT_TIME SYMBOL CHANGE CHANGE_PERCENT WEIGHTED_AVERAGE PRICE_BEFORE LAST_PRICE LAST_QTY BID_PRICE BID_QTY ASK_PRICE
          ASK_QTY OPEN HIGH LOW VOLUME TURNOVER OPEN_TIME CLOSE_TIME FIRST_TRADE_ID LAST_TRADE_ID TRADE_COUNT FAMILY];
     /// Spot and USD-M.
-    rare MiniTickerShape of mini_ticker:
+    partly MiniTickerShape of mini_ticker:
         [KIND EVENT_TIME SYMBOL LAST_PRICE OPEN HIGH LOW VOLUME TURNOVER FAMILY];
     /// Spot and USD-M.
-    rare KlineShape of kline:
+    partly KlineShape of kline:
         [KIND EVENT_TIME SYMBOL CANDLE FAMILY];
     /// Spot and USD-M.
-    rare CandleShape of candle:
+    partly CandleShape of candle:
         [OPEN_TIME CLOSE_TIME SYMBOL INTERVAL FIRST_TRADE_ID LAST_TRADE_ID OPEN CLOSE HIGH LOW VOLUME TRADE_COUNT IS_CLOSED
          TURNOVER TAKER_BUY_VOLUME TAKER_BUY_TURNOVER IGNORE];
     /// As documented in 2026; as recorded before the average and the order of the index changed.
-    rare MarkPriceShape of mark_price:
+    partly MarkPriceShape of mark_price:
         [KIND EVENT_TIME SYMBOL MARK MARK_AVERAGE INDEX SETTLEMENT FUNDING_RATE NEXT_FUNDING_TIME FAMILY]
         [KIND EVENT_TIME SYMBOL MARK SETTLEMENT INDEX FUNDING_RATE NEXT_FUNDING_TIME];
     /// USD-M.
-    rare ForceOrderShape of force_order:
+    partly ForceOrderShape of force_order:
         [KIND EVENT_TIME ORDER FAMILY];
     /// USD-M.
-    rare LiquidationOrderShape of liquidation_order:
+    partly LiquidationOrderShape of liquidation_order:
         [SYMBOL SIDE ORDER_TYPE TIME_IN_FORCE QTY PRICE AVERAGE_PRICE STATUS LAST_FILLED FILLED TRADE_TIME];
 }

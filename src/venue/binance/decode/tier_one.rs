@@ -6,12 +6,12 @@ use super::shapes::{
     MiniTickerShape, PartialDepthShape, QuoteShape, TickerShape, TradeShape, depth, force_order, kline, partial_depth,
 };
 use super::{Orders, build};
-use crate::market::{AggTrade, BookKind, Kline, Liquidation, MarkPrice, Meta, Quote, Ticker, Trade};
+use crate::market::{AggTrade, BookKind, Kline, Liquidation, MarkPrice, Quote, Ticker, Trade};
 use crate::venue::any_order;
 use crate::venue::cursor::Cursor;
 use crate::venue::decode::{DecoderScratch, Found, Payload};
 use crate::venue::fields::{Context, Known, Listed, slot_time};
-use crate::venue::isa::{Isa, WINDOW, Work};
+use crate::venue::isa::{Isa, Portable, WINDOW, Work};
 use crate::venue::levels::{BookHead, Sides};
 use crate::venue::number::Number;
 use crate::venue::scan::{Apart, End, Reader, expect, expect_array, messages, reader};
@@ -140,20 +140,14 @@ fn wrapped_stream<'a, I: Isa>(isa: I, cursor: &mut Cursor<'a>) -> Option<Option<
 #[inline(always)]
 fn expected_anywhere<I: Isa>(isa: I, mut cursor: Cursor<'_>) -> Option<Expected> {
     cursor.space();
-    let is_array = cursor.literal(b"[").is_some();
-    let expected = expected_of_object(isa, cursor)?;
-    if is_array { expected.of_elements() } else { Some(expected) }
-}
-
-#[inline(always)]
-fn expected_of_object<I: Isa>(isa: I, mut cursor: Cursor<'_>) -> Option<Expected> {
-    cursor.space();
     if cursor.rest().starts_with(b"{\"e\":\"")
         && let Some(expected) = expected_by_start(cursor.rest())
     {
         return Some(expected);
     }
-    cursor.token(isa, b"{")?;
+    if cursor.token(isa, b"{").is_none() {
+        return expected_of_array(cursor);
+    }
     let (mut count, mut has_update_id, mut has_symbol) = (0, false, false);
     loop {
         let (key, _) = any_order::key(isa, &mut cursor)?;
@@ -179,6 +173,19 @@ fn expected_of_object<I: Isa>(isa: I, mut cursor: Cursor<'_>) -> Option<Expected
             return is_quote.then_some(Expected::Quote);
         }
     }
+}
+
+/// The same of an array, whose first element must be an object.
+#[cold]
+#[inline(never)]
+fn expected_of_array(mut cursor: Cursor<'_>) -> Option<Expected> {
+    cursor.literal(b"[")?;
+    cursor.space();
+    if cursor.rest().first() != Some(&b'{') {
+        return None;
+    }
+    // A function of its own is not compiled for the reader's instructions.
+    expected_anywhere(Portable, cursor)?.of_elements()
 }
 
 /// What a payload with this `e` is.
@@ -297,10 +304,8 @@ messages! {
     Klines |walk| -> Klines {
         let (cursor, end) = walk.open()?;
         let Walk { scan: Scan { orders, scratch, .. }, context, .. } = walk;
-        let reader = &mut KlineReader { context, event: None, order: &mut orders.candle };
-        let (event, _) = expect::<KlineShape, _>(&mut orders.kline, cursor, end, reader)?;
-        scratch.events.klines.clear();
-        scratch.events.klines.push(event);
+        let reader = &mut KlineReader { context, events: &mut scratch.events.klines, order: &mut orders.candle };
+        expect::<KlineShape, _>(&mut orders.kline, cursor, end, reader)?;
     }
     OneMarkPrice |walk| -> MarkPrice {
         let (cursor, end) = walk.open()?;
@@ -315,10 +320,9 @@ messages! {
         };
         let (cursor, end) = walk.open()?;
         let Walk { scan: Scan { orders, scratch, .. }, .. } = walk;
-        let reader = &mut ForceOrderReader { context, event: None, order: &mut orders.liquidation_order };
-        let (event, _) = expect::<ForceOrderShape, _>(&mut orders.force_order, cursor, end, reader)?;
-        scratch.events.liquidations.clear();
-        scratch.events.liquidations.push(event);
+        let events = &mut scratch.events.liquidations;
+        let reader = &mut ForceOrderReader { context, events, order: &mut orders.liquidation_order };
+        expect::<ForceOrderShape, _>(&mut orders.force_order, cursor, end, reader)?;
     }
     Tickers |walk| -> Tickers {
         let (cursor, end) = walk.open()?;
@@ -355,8 +359,8 @@ reader!(MarkPriceReader = build::build_mark_price => MarkPrice);
 reader!(TickersReader = build::build_ticker => each Ticker);
 reader!(MiniTickersReader = build::build_mini_ticker => each Ticker);
 reader!(MarkPricesReader = build::build_mark_price => each MarkPrice);
-reader!(CandleReader(symbol: Number<'r>) -> Kline = build::build_kline);
-reader!(OrderReader() -> Liquidation = build::build_liquidation);
+reader!(CandleReader(symbol: Number<'r>) = build::build_kline => some Kline, at most 1);
+reader!(OrderReader() = build::build_liquidation => some Liquidation, at most 1);
 
 /// A book's changes, or a partial book that names its symbol.
 struct DepthReader<'r, 'c, I> {
@@ -466,16 +470,16 @@ impl<'a, I: Isa> Reader<'a> for PartialDepthReader<'_, '_, I> {
 
 /// Writes a [`Reader`] of a message around the one object that its event is built from, which may need a member before it.
 macro_rules! around {
-    ($name:ident of $event:ident: $shape:ty, behind [$($needed:expr)?], |$this:ident, $outer:ident| $inner:expr, $time:expr) => {
+    ($name:ident of $event:ident: $shape:ty, behind [$($needed:expr)?], |$context:ident, $events:ident, $outer:ident| $inner:expr, $time:expr) => {
         struct $name<'r, 'c, I> {
             context: &'r Context<'c, I>,
-            event: Option<$event>,
+            events: &'r mut Vec<$event>,
             order: &'r mut Expectation,
         }
 
         impl<'a, I: Isa> Reader<'a> for $name<'_, '_, I> {
             type Isa = I;
-            type Event = $event;
+            type Event = ();
 
             #[inline(always)]
             fn isa(&self) -> I {
@@ -484,7 +488,7 @@ macro_rules! around {
 
             #[inline(always)]
             fn restart(&mut self) {
-                self.event = None;
+                self.events.clear();
             }
 
             #[inline(always)]
@@ -494,27 +498,26 @@ macro_rules! around {
 
             #[inline(always)]
             fn nested(&mut self, $outer: &Slots<'a>, cursor: &mut Cursor<'a>) -> Option<()> {
-                let $this = &*self;
-                let reader = &mut $inner;
-                let (event, ahead) = expect::<$shape, _>(self.order, *cursor, End::Open, reader)?;
-                self.event = Some(event);
-                *cursor = ahead;
+                // Another object under the same key would be another event.
+                self.events.clear();
+                let ($context, $events) = (self.context, &mut *self.events);
+                ((), *cursor) = expect::<$shape, _>(self.order, *cursor, End::Open, &mut $inner)?;
                 Some(())
             }
 
             #[inline(always)]
-            fn build(&mut self, slots: &Slots<'a>) -> Option<$event> {
-                let event_time = slot_time(slots, $time, "E").ok()?;
-                self.event.map(|event| $event { meta: Meta { event_time, ..event.meta }, ..event })
+            fn build(&mut self, slots: &Slots<'a>) -> Option<()> {
+                self.events.last_mut()?.meta.event_time = slot_time(slots, $time, "E").ok()?;
+                Some(())
             }
         }
     };
 }
 
 around!(KlineReader of Kline: CandleShape, behind [kline::SYMBOL],
-    |this, outer| CandleReader { context: this.context, symbol: outer.number(kline::SYMBOL) }, kline::EVENT_TIME);
+    |context, events, outer| CandleReader { context, events, symbol: outer.number(kline::SYMBOL) }, kline::EVENT_TIME);
 around!(ForceOrderReader of Liquidation: LiquidationOrderShape, behind [],
-    |this, _outer| OrderReader { context: this.context }, force_order::EVENT_TIME);
+    |context, events, _outer| OrderReader { context, events }, force_order::EVENT_TIME);
 
 /// What a payload is that begins like this; `None` if its first member is another one.
 #[inline(always)]

@@ -22,8 +22,8 @@ use self::shapes::{
 use self::ticker::Tickers;
 use self::tier_one::Scan;
 use crate::market::{
-    BookKind, BookUpdate, Kline, KlineInterval, Level, Liquidation, Quote, Received, SequenceIds, Side, Symbol, Ticker,
-    Trade, Venue, VenueTime,
+    BookKind, BookUpdate, Kline, KlineInterval, Level, Liquidation, Quote, Received, SequenceIds, Side, Ticker, Trade,
+    Venue, VenueTime,
 };
 use crate::venue::any_order::InAnyOrder;
 use crate::venue::decode::{DecoderScratch, Found};
@@ -225,10 +225,14 @@ impl Decoder {
                 let (slots, _) = document.filled(data, shapes::ticker::MEMBERS)?;
                 let is_snapshot =
                     outer.int_if(envelope::TYPE).ok_or(DecodeError::new(Reason::MissingField, "type"))? == SNAPSHOT;
-                let (symbol, mut merged) = build_ticker(&slots, context, &self.tickers, is_snapshot)?;
-                merged.meta.event_time = slot_time(outer, envelope::TIME, "ts")?;
-                merged.sequence = outer.int_if(envelope::CROSS_SEQUENCE);
-                sink.ticker(self.tickers.keep(symbol, merged));
+                let mut place = None;
+                build_ticker(&slots, context, &self.tickers, is_snapshot, &mut place)?;
+                if let Some(merged) = &mut place {
+                    merged.meta.event_time = slot_time(outer, envelope::TIME, "ts")?;
+                    merged.sequence = outer.int_if(envelope::CROSS_SEQUENCE);
+                    self.tickers.keep(merged);
+                    sink.ticker(merged);
+                }
                 self.orders.tickers.learn(order, TickerEnvelopeShape::ORDERS);
             }
             b"kline" => {
@@ -499,15 +503,15 @@ fn build_old_liquidation(
     })
 }
 
-/// What is known of a ticker once this change is merged into it, but for what stands in the envelope.
+/// What is known of a ticker once this change is merged into it, but for what stands in the envelope, in a place where it stays.
 #[inline(always)]
 fn build_ticker<I: Isa>(
     slots: &Slots<'_>,
     context: &Context<'_, I>,
     tickers: &Tickers,
     is_snapshot: bool,
-) -> Result<(Symbol, Ticker), DecodeError> {
+    place: &mut Option<Ticker>,
+) -> Result<(), DecodeError> {
     let listed = context.listed_in(slots, shapes::ticker::SYMBOL, "symbol")?;
-    let merged = tickers.merged(slots, is_snapshot, context.meta(listed, None, None), listed)?;
-    Ok((listed.symbol, merged))
+    tickers.merge(slots, is_snapshot, context.meta(listed, None, None), listed, place)
 }

@@ -151,21 +151,21 @@ orders! {
 
 orders! {
     /// Futures; spot.
-    rare TickerEnvelopeShape of envelope:
+    partly TickerEnvelopeShape of envelope:
         [TOPIC TYPE DATA CROSS_SEQUENCE TIME]
         [TOPIC TIME TYPE CROSS_SEQUENCE DATA];
     /// Futures; spot.
-    rare KlineEnvelopeShape of envelope:
+    partly KlineEnvelopeShape of envelope:
         [TOPIC DATA TIME TYPE]
         [TYPE TOPIC DATA TIME];
     /// Both categories.
-    rare CandleShape of candle:
+    partly CandleShape of candle:
         [OPEN_TIME CLOSE_TIME INTERVAL OPEN CLOSE HIGH LOW VOLUME TURNOVER IS_CLOSED MATCHING_TIME];
     /// Futures.
-    rare LiquidationShape of liquidation:
+    partly LiquidationShape of liquidation:
         [TIME SYMBOL POSITION QTY PRICE];
     /// Linear as it comes (a change has one side's interest last); linear as documented; spot.
-    rare TickerShape of ticker:
+    partly TickerShape of ticker:
         [SYMBOL TICK_DIRECTION CHANGE_RATIO LAST_PRICE OPEN HIGH LOW HOUR_OPEN MARK_PRICE INDEX_PRICE OPEN_INTEREST OPEN_INTEREST_VALUE
          TURNOVER VOLUME FUNDING_HOURS FUNDING_CAP SIDE_INTEREST SIDE_INTEREST_VALUE NEXT_FUNDING_TIME FUNDING_RATE BID_PRICE BID_QTY
          ASK_PRICE ASK_QTY SIDE_INTEREST SIDE_INTEREST_VALUE PRE_OPEN_PRICE PRE_QTY PRE_LISTING_PHASE]

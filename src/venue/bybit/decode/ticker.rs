@@ -8,7 +8,7 @@
 
 use super::shapes::ticker;
 use crate::limits::SYMBOL_COUNT_MAX;
-use crate::market::{Decimal, Meta, Symbol, Ticker, TickerFields};
+use crate::market::{Decimal, Meta, Ticker, TickerFields};
 use crate::venue::fields::{Listed, decimal, price, qty, time};
 use crate::venue::isa::Isa;
 use crate::venue::number::{Number, parse_uint};
@@ -39,41 +39,41 @@ impl Tickers {
         self.tickers.clear();
     }
 
-    /// What is known of a symbol once this message is merged into it; nothing is kept yet. Times and the sequence are the
-    /// caller's to fill in.
+    /// What is known of a symbol once this message is merged into it, in a place where it stays; nothing is kept yet. Times and
+    /// the sequence are the caller's to fill in.
     ///
     /// # Errors
     /// [`Reason::NoSnapshot`] for a delta without a snapshot before it; a value's own error.
     #[inline(always)]
-    pub(super) fn merged<I: Isa>(
+    pub(super) fn merge<I: Isa>(
         &self,
         slots: &Slots<'_>,
         is_snapshot: bool,
         meta: Meta,
         listed: Listed<I>,
-    ) -> Result<Ticker, DecodeError> {
+        merged: &mut Option<Ticker>,
+    ) -> Result<(), DecodeError> {
         let place = usize::from(self.places[listed.symbol.index()]);
         let known = place.checked_sub(1).and_then(|place| self.tickers.get(place));
-        let mut merged = match known {
-            _ if is_snapshot => Ticker::unknown(meta),
-            Some(known) => Ticker { meta, changed: TickerFields::NONE, ..*known },
+        let merged = match known {
+            _ if is_snapshot => merged.insert(Ticker::unknown(meta)),
+            Some(known) => merged.insert(*known),
             None => return Err(DecodeError::new(Reason::NoSnapshot, "type")),
         };
-        apply(&mut merged, slots, listed)?;
-        Ok(merged)
+        merged.meta = meta;
+        apply(merged, slots, listed)
     }
 
     /// Keeps a merged ticker for the next change.
-    pub(super) fn keep(&mut self, symbol: Symbol, merged: Ticker) -> &Ticker {
-        let place = &mut self.places[symbol.index()];
+    pub(super) fn keep(&mut self, merged: &Ticker) {
+        let place = &mut self.places[merged.meta.symbol.index()];
         if *place == 0 {
-            self.tickers.push(merged);
+            self.tickers.push(*merged);
             // At most SYMBOL_COUNT_MAX places, which limits.rs holds below u16::MAX.
             *place = u16::try_from(self.tickers.len()).unwrap_or(u16::MAX);
+        } else {
+            self.tickers[usize::from(*place) - 1] = *merged;
         }
-        let kept = &mut self.tickers[usize::from(*place) - 1];
-        *kept = merged;
-        kept
     }
 }
 

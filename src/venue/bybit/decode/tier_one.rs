@@ -6,7 +6,7 @@ use super::shapes::{
     TickerEnvelopeShape, TickerShape, TradeShape, book, envelope,
 };
 use super::ticker::Tickers;
-use crate::market::{BookKind, Kline, Liquidation, Quote, Symbol, Ticker, Trade, VenueTime};
+use crate::market::{BookKind, Kline, Liquidation, Quote, Ticker, Trade, VenueTime};
 use crate::venue::any_order;
 use crate::venue::cursor::Cursor;
 use crate::venue::decode::{DecoderScratch, Found, KLINE_COUNT_MAX, LIQUIDATION_COUNT_MAX, Payload, TRADE_COUNT_MAX};
@@ -94,11 +94,9 @@ messages! {
     }
     TickerChanges |walk| -> Ticker {
         let Walk { scan: Scan { decoder: Decoder { orders, tickers, .. }, message, scratch, .. }, context } = walk;
-        let reader = &mut TickerReader { context, tickers, merged: None, order: &mut orders.ticker };
-        let ((symbol, merged), _) =
-            expect::<TickerEnvelopeShape, _>(&mut orders.tickers, Cursor::new(message.padded()), End::whole(message.behind()), reader)?;
-        tickers.keep(symbol, merged);
-        scratch.events.ticker = Some(merged);
+        let reader = &mut TickerReader { context, tickers, place: &mut scratch.events.ticker, order: &mut orders.ticker };
+        expect::<TickerEnvelopeShape, _>(&mut orders.tickers, Cursor::new(message.padded()), End::whole(message.behind()), reader)?;
+        tickers.keep(scratch.events.ticker.as_ref()?);
     }
     Klines |walk| -> Klines {
         let Walk { scan: Scan { decoder: Decoder { orders, .. }, message, scratch, .. }, context } = walk;
@@ -372,19 +370,19 @@ impl<'a, I: Isa> Reader<'a> for BookDataReader<'_, '_, '_, I> {
     }
 }
 
-reader!(TickerDataReader(tickers: &'r Tickers, is_snapshot: bool) -> (Symbol, Ticker) = build_ticker);
+reader!(TickerDataReader(tickers: &'r Tickers, is_snapshot: bool, place: &'r mut Option<Ticker>) -> () = build_ticker);
 
 /// A ticker message: what is known once it is merged, kept only when the whole message was as expected.
 struct TickerReader<'s, 'c, I> {
     context: &'s Context<'c, I>,
     tickers: &'s Tickers,
-    merged: Option<(Symbol, Ticker)>,
+    place: &'s mut Option<Ticker>,
     order: &'s mut Expectation,
 }
 
 impl<'a, I: Isa> Reader<'a> for TickerReader<'_, '_, I> {
     type Isa = I;
-    type Event = (Symbol, Ticker);
+    type Event = ();
 
     #[inline(always)]
     fn isa(&self) -> I {
@@ -393,7 +391,7 @@ impl<'a, I: Isa> Reader<'a> for TickerReader<'_, '_, I> {
 
     #[inline(always)]
     fn restart(&mut self) {
-        self.merged = None;
+        *self.place = None;
     }
 
     #[inline(always)]
@@ -404,22 +402,21 @@ impl<'a, I: Isa> Reader<'a> for TickerReader<'_, '_, I> {
     #[inline(always)]
     fn nested(&mut self, outer: &Slots<'a>, cursor: &mut Cursor<'a>) -> Option<()> {
         let is_snapshot = outer.int_if(envelope::TYPE)? == SNAPSHOT;
-        let reader = &mut TickerDataReader { context: self.context, tickers: self.tickers, is_snapshot };
-        let (event, ahead) = expect::<TickerShape, _>(self.order, *cursor, End::Open, reader)?;
-        self.merged = Some(event);
-        *cursor = ahead;
+        let reader =
+            &mut TickerDataReader { context: self.context, tickers: self.tickers, is_snapshot, place: self.place };
+        ((), *cursor) = expect::<TickerShape, _>(self.order, *cursor, End::Open, reader)?;
         Some(())
     }
 
     #[inline(always)]
     fn build(&mut self, slots: &Slots<'a>) -> Option<Self::Event> {
-        let (symbol, mut merged) = self.merged?;
+        let merged = self.place.as_mut()?;
         if split_at_point(slots.text(envelope::TOPIC))?.0 != b"tickers" {
             return None;
         }
         merged.meta.event_time = slot_time(slots, envelope::TIME, "ts").ok()?;
         merged.sequence = slots.int_if(envelope::CROSS_SEQUENCE);
-        Some((symbol, merged))
+        Some(())
     }
 }
 
