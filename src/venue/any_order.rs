@@ -6,10 +6,10 @@
 //!   key ─► its slot, looked for where the last one was found ─► the value, as tier one reads it
 //!   a key that no member has ─► its value is skipped, by the grammar
 //! ```
-//! Strict about values, as tier one: an escape, an exponent, a byte that is not ASCII, a member that comes twice belong to
-//! the tape (tape.rs). What is taken means what the tape would make of it. A list or an object that needs a member which comes
-//! behind it waits for the object's end. Never allocates, never changes the message; whatever follows the message must not
-//! change what it says, so the last byte walked over must be the message's own.
+//! Strict about values, as tier one: an escape, an exponent, a byte that is not ASCII but in a symbol's name, a member that
+//! comes twice belong to the tape (tape.rs). What is taken means what the tape would make of it. A list or an object that needs
+//! a member which comes behind it waits for the object's end. Never allocates, never changes the message; whatever follows the
+//! message must not change what it says, so the last byte walked over must be the message's own.
 
 use super::cursor::Cursor;
 use super::isa::{Isa, NumberEnds, Portable, WINDOW, Work};
@@ -485,7 +485,12 @@ fn order_of(members: &'static [Member], mut cursor: Cursor<'_>) -> Option<Learne
             Some(slot) => {
                 expected = slot + 1;
                 learned.push_known(slot);
-                skip_value(Portable, &mut cursor)?;
+                // A name may be of any letters, as where it was walked.
+                if matches!(members[slot].kind, Kind::Symbol) && cursor.literal(b"\"").is_some() {
+                    cursor.symbol_in(Portable, cursor.stride()?)?;
+                } else {
+                    skip_value(Portable, &mut cursor)?;
+                }
             }
             None => {
                 learned.push_unknown(key, is_scalar);

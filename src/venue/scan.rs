@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! {"e":"trade","E":1723161255343,"s":"BTCUSDT", ...      every byte between values is compared,
-//!  ^^^^^^^^^^^^ ^^^^             ^^^^^       ^            every digit checked, every kept string plain ASCII
+//!  ^^^^^^^^^^^^ ^^^^             ^^^^^       ^            every digit checked, every kept string plain ASCII (or a name)
 //!  lead + word lead             lead   text               (a decimal's when it is read)
 //! ```
 //! Walks one message's bytes from left to right and leaves values in slots; the caller publishes only when the last byte

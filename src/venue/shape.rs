@@ -51,7 +51,8 @@ pub(super) enum Kind {
     Time,
     /// A string: slot's `number`, of which nobody reads the digits.
     Text,
-    /// The same of a symbol's name, whose place is asked for; where the walk is written out its length is foretold, too.
+    /// The same of a symbol's name, whose place is asked for, of any letters; its length is foretold
+    /// where the walk is not `partly`, and the letters are ASCII there.
     Symbol,
     /// The same of a topic, which is often longer than a window and says what symbol it is of before the symbol's own member
     /// does.

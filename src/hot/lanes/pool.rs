@@ -37,8 +37,8 @@ pub(super) struct Pool {
 }
 
 // SAFETY: a slot is reached through its only `Place`, and a `Place` is with one thread at a time: what carries it from one to
-// the other (rtrb's rings; a number stored with Release and taken with Acquire) orders the writes of the one before the reads
-// of the other. `Slot` is `Send`.
+// the other (rtrb's rings; a number published by a Release and taken behind an Acquire) orders the writes of the one before
+// the reads of the other. `Slot` is `Send`.
 unsafe impl Sync for Pool {}
 
 impl Pool {

@@ -43,7 +43,8 @@ struct Entry {
 
 /// Words in the order in which they were put.
 ///
-/// Invariant: `head <= tail`, both only grow, and `tail - head` is at most what `entries` has room for: the caller's promise.
+/// Invariant: `head <= tail` but while a put is being finished, both only grow, and `tail - head` is at most what `entries` has
+/// room for: the caller's promise.
 #[derive(Debug)]
 struct Ring {
     entries: Box<[Entry]>,

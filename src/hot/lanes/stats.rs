@@ -142,7 +142,7 @@ impl LaneStats {
         self.lane.unrouted.get()
     }
 
-    /// Most events that waited at a time.
+    /// Most events that waited at a time, as counted where a backlog begins and then once in sixteen events.
     #[must_use]
     pub fn waiting_max(&self) -> u64 {
         self.lane.waiting_max.get()

@@ -25,7 +25,8 @@ use std::sync::mpsc::Receiver;
 const NO_BOOKS: &str = "on_book: kept books are read on their hot core alone; a lane gets the messages they are made of, \
                         with the book's state, by on_book_delta";
 
-/// Looks in vain for which a lane that spins asks once for new symbols: asking takes as long as looking, and an event would wait for it.
+/// Looks in vain for which a lane that spins asks once for new symbols: asking takes as long as looking, and an event would
+/// wait for it.
 const LEARNED_EVERY: u32 = 64;
 
 /// Events of a backlog for which it is counted once.

@@ -233,6 +233,22 @@ fn white_space_and_unknown_members_are_read_without_a_tape_and_their_order_is_ex
 }
 
 #[test]
+fn a_new_order_is_learned_from_an_element_whose_name_is_not_ascii_too() {
+    let mut readers = Readers::new();
+    for (element, stream) in KINDS {
+        let turned = |name: &str| {
+            let both = format!(r#","s":"{name}","E":"#);
+            element("XX").replace(r#","s":"XX""#, "").replacen(r#","E":"#, &both, 1)
+        };
+        let message = wrapped(stream, &array(&["币安人生USDT", "BTCUSDT"].map(turned)));
+        let ((decoded, events), _) = readers.read(&message);
+        assert_eq!((decoded, events.len()), (Ok(Decoded::Data(Tier::TwoOnly)), 2));
+        assert_eq!(readers.taken(&message), events, "{stream}");
+        assert_eq!(readers.taken(&wrapped(stream, &array(&["BTCUSDT", "ETHUSDT"].map(turned)))).len(), 2);
+    }
+}
+
+#[test]
 fn names_that_are_not_ascii_cost_nobody_else_his_event() {
     let mut readers = Readers::new();
     for (element, stream) in KINDS {
