@@ -116,6 +116,26 @@ impl Ring {
     }
 }
 
+/// A ring of places. Whoever takes a word out of it has its place.
+#[derive(Debug)]
+struct Places(Ring);
+
+impl Places {
+    /// Puts a place at the end. By the core only.
+    #[inline]
+    fn put(&self, place: Place) {
+        self.0.put(u64::from(place.into_raw()));
+    }
+
+    /// Takes the oldest, from either side.
+    #[expect(clippy::cast_possible_truncation, reason = "it was a u32 when it was put")]
+    fn take(&self) -> Option<Place> {
+        let raw = self.0.take()?;
+        // SAFETY: words come into this ring from places alone, and the ring gives each of them once.
+        Some(unsafe { Place::from_raw(raw as u32) })
+    }
+}
+
 /// No place waits for this symbol and stream.
 const NONE: u32 = u32::MAX;
 
@@ -150,13 +170,13 @@ fn key(symbol: Symbol, stream: StreamKind) -> usize {
 
 #[derive(Debug)]
 enum Puts {
-    InOrder(Arc<Ring>),
+    InOrder(Arc<Places>),
     Newest(Arc<Newest>, Arc<Ring>),
 }
 
 #[derive(Debug)]
 enum Takes {
-    InOrder(Arc<Ring>),
+    InOrder(Arc<Places>),
     Newest(Arc<Newest>, Arc<Ring>),
 }
 
@@ -183,7 +203,7 @@ pub(super) fn queue(policy: Policy, slots: usize, levels: usize) -> (Sending, Re
     let (give, returned) = RingBuffer::new(slots);
     let (puts, takes) = match policy {
         Policy::DropOldest | Policy::Block => {
-            let ring = Arc::new(Ring::new(slots));
+            let ring = Arc::new(Places(Ring::new(slots)));
             (Puts::InOrder(Arc::clone(&ring)), Takes::InOrder(ring))
         }
         Policy::Latest => {
@@ -219,7 +239,7 @@ impl Sending {
     /// Takes away the place that has waited longest; `None` where none waits, or the queue keeps no order.
     pub(super) fn oldest(&mut self) -> Option<Place> {
         match &self.puts {
-            Puts::InOrder(ring) => ring.take().map(whole),
+            Puts::InOrder(ring) => ring.take(),
             Puts::Newest(..) => None,
         }
     }
@@ -235,7 +255,7 @@ impl Sending {
     pub(super) fn put(&mut self, place: Place, symbol: Symbol, stream: StreamKind) -> bool {
         match &mut self.puts {
             Puts::InOrder(ring) => {
-                ring.put(u64::from(place.into_raw()));
+                ring.put(place);
                 false
             }
             Puts::Newest(newest, waiting) => {
@@ -255,26 +275,20 @@ impl Sending {
     }
 }
 
-/// The place that a ring of places has given.
-#[expect(clippy::cast_possible_truncation, reason = "it was a u32 when it was put")]
-const fn whole(raw: u64) -> Place {
-    // SAFETY: every word of such a ring was put from a place and is taken once.
-    unsafe { Place::from_raw(raw as u32) }
-}
-
 impl Receiving {
     /// The next place, to read; `None` where none waits.
     pub(super) fn take(&mut self) -> Option<Place> {
         match &mut self.takes {
-            Takes::InOrder(ring) => ring.take().map(whole),
+            Takes::InOrder(ring) => ring.take(),
             // What was put between the two is newer, and is taken with it.
             Takes::Newest(newest, waiting) => newest.swap(usize::try_from(waiting.take()?).ok()?, NONE),
         }
     }
 
-    const fn ring(&self) -> &Arc<Ring> {
+    fn ring(&self) -> &Ring {
         match &self.takes {
-            Takes::InOrder(ring) | Takes::Newest(_, ring) => ring,
+            Takes::InOrder(places) => &places.0,
+            Takes::Newest(_, waiting) => waiting,
         }
     }
 

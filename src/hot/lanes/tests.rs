@@ -202,6 +202,19 @@ fn a_book_crosses_whole_up_to_the_room_of_a_slot_and_beyond_it_is_counted_and_no
 }
 
 #[test]
+fn a_trade_and_when_it_was_sent_lie_on_the_first_two_lines_of_a_slot() {
+    let mut slot = slot::Slot::new(4);
+    trade(0, 1).cross(&mut slot);
+    let mut router = Router::<usize>::new();
+    router.otherwise_trade(|end, event| *end = std::ptr::from_ref(event).addr() + size_of::<Trade>());
+    let mut end = 0;
+    slot.deliver(&router, &mut end);
+    let start = std::ptr::from_ref(&slot).addr();
+    assert!(start.is_multiple_of(128) && (start..=start + 128).contains(&end), "{start:#x}, {end:#x}");
+    assert!(std::ptr::from_ref(&slot.sent).addr() < start + 128);
+}
+
+#[test]
 fn only_one_hop_in_so_many_is_timed() {
     let mut ends = lane(LaneSettings { hop_sample_every: 4, ..settings(Policy::Block, 16) });
     tell(&ends, 1);
