@@ -125,9 +125,32 @@ pub(super) trait Reader<'a> {
 /// behind those there are, as long as there is room. Of `each` the function's refusal is no refusal of the message.
 macro_rules! reader {
     ($name:ident($($more:ident: $type:ty),*) -> $event:ty = $build:path) => {
+        $crate::venue::scan::reader!(@of $name { $($more: $type),* } -> $event,
+            |this, slots| $build(slots, this.context $(, this.$more)*).ok());
+    };
+    ($name:ident($($more:ident: $type:ty),*) = $build:path => some $event:ty, at most $count_max:expr) => {
+        $crate::venue::scan::reader!(@of $name { events: &'r mut Vec<$event> $(, $more: $type)* } -> (), |this, slots| {
+            if this.events.len() >= $count_max.min(this.events.capacity()) {
+                return None;
+            }
+            this.events.push($build(slots, this.context $(, this.$more)*).ok()?);
+            Some(())
+        });
+    };
+    ($name:ident = $build:path => each $event:ty) => {
+        $crate::venue::scan::reader!(@of $name { elements: &'r mut $crate::venue::elements::Elements<$event> } -> (),
+            |this, slots| this.elements.push($build(slots, this.context)));
+    };
+    ($name:ident = $build:path => $event:ty) => {
+        $crate::venue::scan::reader!(@of $name { place: &'r mut Option<$event> } -> (), |this, slots| {
+            *this.place = Some($build(slots, this.context).ok()?);
+            Some(())
+        });
+    };
+    (@of $name:ident { $($field:ident: $type:ty),* } -> $event:ty, |$this:ident, $slots:ident| $build:expr) => {
         struct $name<'r, 'c, I> {
             context: &'r $crate::venue::fields::Context<'c, I>,
-            $($more: $type),*
+            $($field: $type),*
         }
 
         impl<'a, I: $crate::venue::isa::Isa> $crate::venue::scan::Reader<'a> for $name<'_, '_, I> {
@@ -150,102 +173,9 @@ macro_rules! reader {
             }
 
             #[inline(always)]
-            fn build(&mut self, slots: &$crate::venue::shape::Slots<'a>) -> Option<$event> {
-                $build(slots, self.context $(, self.$more)*).ok()
-            }
-        }
-    };
-    ($name:ident($($more:ident: $type:ty),*) = $build:path => some $event:ty, at most $count_max:expr) => {
-        struct $name<'r, 'c, I> {
-            context: &'r $crate::venue::fields::Context<'c, I>,
-            events: &'r mut Vec<$event>,
-            $($more: $type),*
-        }
-
-        impl<'a, I: $crate::venue::isa::Isa> $crate::venue::scan::Reader<'a> for $name<'_, '_, I> {
-            type Isa = I;
-            type Event = ();
-
-            #[inline(always)]
-            fn isa(&self) -> I {
-                self.context.isa
-            }
-
-            #[inline(always)]
-            fn name_length(&self) -> usize {
-                self.context.name_length
-            }
-
-            #[inline(always)]
-            fn named(&self, name: $crate::venue::number::Number<'a>) -> usize {
-                self.context.fetch(name)
-            }
-
-            #[inline(always)]
-            fn build(&mut self, slots: &$crate::venue::shape::Slots<'a>) -> Option<()> {
-                if self.events.len() >= $count_max.min(self.events.capacity()) {
-                    return None;
-                }
-                self.events.push($build(slots, self.context $(, self.$more)*).ok()?);
-                Some(())
-            }
-        }
-    };
-    ($name:ident = $build:path => each $event:ty) => {
-        struct $name<'r, 'c, I> {
-            context: &'r $crate::venue::fields::Context<'c, I>,
-            elements: &'r mut $crate::venue::elements::Elements<$event>,
-        }
-
-        impl<'a, I: $crate::venue::isa::Isa> $crate::venue::scan::Reader<'a> for $name<'_, '_, I> {
-            type Isa = I;
-            type Event = ();
-
-            #[inline(always)]
-            fn isa(&self) -> I {
-                self.context.isa
-            }
-
-            #[inline(always)]
-            fn named(&self, name: $crate::venue::number::Number<'a>) -> usize {
-                self.context.fetch(name)
-            }
-
-            #[inline(always)]
-            fn build(&mut self, slots: &$crate::venue::shape::Slots<'a>) -> Option<()> {
-                self.elements.push($build(slots, self.context))
-            }
-        }
-    };
-    ($name:ident = $build:path => $event:ty) => {
-        struct $name<'r, 'c, I> {
-            context: &'r $crate::venue::fields::Context<'c, I>,
-            place: &'r mut Option<$event>,
-        }
-
-        impl<'a, I: $crate::venue::isa::Isa> $crate::venue::scan::Reader<'a> for $name<'_, '_, I> {
-            type Isa = I;
-            type Event = ();
-
-            #[inline(always)]
-            fn isa(&self) -> I {
-                self.context.isa
-            }
-
-            #[inline(always)]
-            fn name_length(&self) -> usize {
-                self.context.name_length
-            }
-
-            #[inline(always)]
-            fn named(&self, name: $crate::venue::number::Number<'a>) -> usize {
-                self.context.fetch(name)
-            }
-
-            #[inline(always)]
-            fn build(&mut self, slots: &$crate::venue::shape::Slots<'a>) -> Option<()> {
-                *self.place = Some($build(slots, self.context).ok()?);
-                Some(())
+            fn build(&mut self, $slots: &$crate::venue::shape::Slots<'a>) -> Option<$event> {
+                let $this = self;
+                $build
             }
         }
     };
