@@ -108,6 +108,16 @@ impl<I: Isa> Isa for AnyOrder<I> {
     }
 
     #[inline(always)]
+    fn decimal(self, window: &[u8; WINDOW], ends: NumberEnds) -> Option<(i64, u8)> {
+        self.0.decimal(window, ends)
+    }
+
+    #[inline(always)]
+    fn decimals(self, windows: [&[u8; WINDOW]; 2], ends: [NumberEnds; 2]) -> Option<[(i64, u8); 2]> {
+        self.0.decimals(windows, ends)
+    }
+
+    #[inline(always)]
     fn key(self, window: &[u8; WINDOW], length: usize) -> u128 {
         self.0.key(window, length)
     }
@@ -487,7 +497,7 @@ fn order_of(members: &'static [Member], mut cursor: Cursor<'_>) -> Option<Learne
                 learned.push_known(slot);
                 // A name may be of any letters, as where it was walked.
                 if matches!(members[slot].kind, Kind::Symbol) && cursor.literal(b"\"").is_some() {
-                    cursor.symbol_in(Portable, cursor.stride()?)?;
+                    cursor.symbol_of(Portable, cursor.stride()?, 0)?;
                 } else {
                     skip_value(Portable, &mut cursor)?;
                 }

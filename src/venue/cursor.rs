@@ -54,14 +54,18 @@ impl<'a> Stride<'a> {
         Some(())
     }
 
-    /// Takes a number in a string whose opening quote was taken already, and its closing quote. `None` where it is longer than a
-    /// window has digits, and where no string ends. As [`Cursor::number`].
+    /// Takes a number in a string whose opening quote was taken already, and its closing quote. `None` where it is longer than two
+    /// windows, and where no string ends. As [`Cursor::number`].
     #[inline(always)]
     fn number(&mut self, isa: impl Isa) -> Option<Number<'a>> {
-        let window = self.window()?;
-        let ends = isa.quoted_ends(window);
-        let number = Number::new(window, ends)?;
-        self.taken += ends.end + 1;
+        let windows = self.window()?;
+        let (first, behind) = windows.split_first_chunk()?;
+        let ends = isa.quoted_ends(first);
+        let number = match Number::new(windows, ends) {
+            Some(number) => number,
+            None => Number::long(windows, WINDOW + isa.marks(behind.first_chunk()?, b'"').trailing_zeros() as usize)?,
+        };
+        self.taken += number.text().len() + 1;
         Some(number)
     }
 
@@ -199,22 +203,16 @@ impl<'a> Cursor<'a> {
         self.name_in(isa, self.stride()?)
     }
 
-    /// [`Self::text_in`] that most probably has so many bytes, 0 for "unknown": where that is so, what stands behind it does not
-    /// wait for its end to be found.
+    /// [`Self::text_in`] of a symbol's name, in which venues write characters that are not ASCII, too: in a whole market's array
+    /// there are such names, and they must not cost all the others. Most probably it has so many bytes, 0 for "unknown": where that
+    /// is so, what stands behind it does not wait for its end to be found.
     #[inline(always)]
-    pub(super) fn text_of(&mut self, isa: impl Isa, stride: Stride<'a>, length: usize) -> Option<Number<'a>> {
+    pub(super) fn symbol_of(&mut self, isa: impl Isa, stride: Stride<'a>, length: usize) -> Option<Number<'a>> {
         let window = stride.window::<WINDOW>()?;
         if matches!(length, 1..WINDOW) && isa.plain_end(window) == length && window[length] == b'"' {
             self.take(stride, length + 1)?;
             return Number::of_text(window, length);
         }
-        self.text_in(isa, stride)
-    }
-
-    /// [`Self::text_in`] of a symbol's name, in which venues write characters that are not ASCII, too: in a whole market's array
-    /// there are such names, and they must not cost all the others.
-    #[inline(always)]
-    pub(super) fn symbol_in(&mut self, isa: impl Isa, stride: Stride<'a>) -> Option<Number<'a>> {
         let mut ahead = *self;
         if let Some(name) = ahead.text_in(isa, stride) {
             *self = ahead;
@@ -239,7 +237,7 @@ impl<'a> Cursor<'a> {
         Some((Number::unread(name), self))
     }
 
-    /// [`Self::text_in`] that most probably has as many bytes as a UUID's: as [`Self::text_of`].
+    /// [`Self::text_in`] that most probably has as many bytes as a UUID's: as [`Self::symbol_of`].
     #[inline(always)]
     pub(super) fn id(&mut self, isa: impl Isa, stride: Stride<'a>) -> Option<Number<'a>> {
         if let Some(ahead) = stride.window::<{ UUID_BYTES + 1 }>() {
@@ -303,9 +301,7 @@ impl<'a> Cursor<'a> {
     /// [`Self::number_in`] that its reader may leave unread: a plain string.
     #[inline(always)]
     pub(super) fn plain_number(&mut self, isa: impl Isa, stride: Stride<'a>) -> Option<Number<'a>> {
-        let number = self.number_in(isa, stride)?;
-        let plain_end = isa.plain_end(stride.window()?);
-        (plain_end >= number.text().len().min(WINDOW)).then_some(number)
+        self.number_in(isa, stride).filter(|number| number.is_plain(isa))
     }
 
     #[cold]

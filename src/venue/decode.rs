@@ -4,12 +4,13 @@ use super::elements::{Elements, MARK_PRICE_COUNT_MAX, TICKER_COUNT_MAX};
 use super::fields::LevelScratch;
 use super::isa::{self, Cpu, Isas};
 use super::levels::BookHead;
+use super::row::Row;
 use super::tape::JsonScratch;
 use super::{Form, binance, bybit};
 use crate::limits::READ_PADDING_BYTES;
 use crate::market::{
     AggTrade, BookUpdate, Kline, Liquidation, MarkPrice, Quote, Received, Symbol, SymbolIndex, SymbolSpec, Ticker,
-    Trade, ValueError, Venue, touch,
+    Trade, ValueError, Venue,
 };
 use std::ops::{Deref, DerefMut};
 
@@ -281,9 +282,9 @@ pub(super) struct Events {
     pub(super) mark_price: Option<MarkPrice>,
     pub(super) tickers: Elements<Ticker>,
     pub(super) mark_prices: Elements<MarkPrice>,
-    pub(super) trades: Vec<Trade>,
-    pub(super) klines: Vec<Kline>,
-    pub(super) liquidations: Vec<Liquidation>,
+    pub(super) trades: Row<Trade>,
+    pub(super) klines: Row<Kline>,
+    pub(super) liquidations: Row<Liquidation>,
 }
 
 /// Which of [`Events`] tier one left.
@@ -324,9 +325,9 @@ impl Events {
             mark_price: None,
             tickers: Elements::new(TICKER_COUNT_MAX),
             mark_prices: Elements::new(MARK_PRICE_COUNT_MAX),
-            trades: touch::vec(TRADE_COUNT_MAX),
-            klines: touch::vec(KLINE_COUNT_MAX),
-            liquidations: touch::vec(LIQUIDATION_COUNT_MAX),
+            trades: Row::new(TRADE_COUNT_MAX),
+            klines: Row::new(KLINE_COUNT_MAX),
+            liquidations: Row::new(LIQUIDATION_COUNT_MAX),
         }
     }
 }

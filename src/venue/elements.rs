@@ -7,6 +7,7 @@
 //! ```
 //! Filled by tier one while it walks, given to the sink when the last byte was as expected. Allocates in `new` alone.
 
+use super::row::Row;
 use super::{DecodeError, Reason, Sink};
 use crate::market::touch;
 
@@ -25,13 +26,13 @@ pub(super) struct Elements<E> {
     count_max: usize,
     /// Why an element has no event; of one that has, nothing.
     outcomes: Vec<Option<Reason>>,
-    events: Vec<E>,
+    events: Row<E>,
 }
 
 impl<E> Elements<E> {
     /// Room for so many.
     pub(super) fn new(count_max: usize) -> Self {
-        Self { count_max, outcomes: touch::vec(count_max), events: touch::vec(count_max) }
+        Self { count_max, outcomes: touch::vec(count_max), events: Row::new(count_max) }
     }
 
     /// No element yet.
@@ -41,19 +42,22 @@ impl<E> Elements<E> {
         self.events.clear();
     }
 
+    /// Where the next element's event is to be built; `None` where there is no room for it.
+    #[inline(always)]
+    pub(super) fn next(&mut self) -> Option<&mut Option<E>> {
+        self.events.next()
+    }
+
     /// What the next element became. `None`, and nothing changed, where there is no room for it.
     #[inline(always)]
-    pub(super) fn push(&mut self, built: Result<E, DecodeError>) -> Option<()> {
+    pub(super) fn push(&mut self, built: Result<(), DecodeError>) -> Option<()> {
         if self.outcomes.len() >= self.count_max {
             return None;
         }
-        match built {
-            Ok(event) => {
-                self.events.push(event);
-                self.outcomes.push(None);
-            }
-            Err(error) => self.outcomes.push(Some(error.reason)),
+        if built.is_ok() {
+            self.events.keep();
         }
+        self.outcomes.push(built.err().map(|error| error.reason));
         Some(())
     }
 
@@ -80,18 +84,24 @@ mod tests {
 
     #[test]
     fn elements_keep_their_order_and_the_one_that_has_no_room_changes_nothing() {
-        let unknown = || Err(DecodeError::new(Reason::UnknownSymbol, "s"));
         let mut elements = Elements::new(3);
+        let built = |elements: &mut Elements<u8>, event| {
+            *elements.next()? = Some(event);
+            elements.push(Ok(()))
+        };
+        let refused = |elements: &mut Elements<u8>| {
+            // What was begun before its error was found.
+            *elements.next()? = Some(0);
+            elements.push(Err(DecodeError::new(Reason::UnknownSymbol, "s")))
+        };
         for _ in 0..2 {
             elements.clear();
             assert_eq!(elements.first_refusal(), None);
-            assert_eq!([elements.push(Ok(5)), elements.push(unknown()), elements.push(Ok(7))], [Some(()); 3]);
-            assert_eq!([elements.push(Ok(9)), elements.push(unknown())], [None; 2]);
+            assert_eq!([built(&mut elements, 5), refused(&mut elements), built(&mut elements, 7)], [Some(()); 3]);
+            assert_eq!([built(&mut elements, 9), refused(&mut elements)], [None; 2]);
             assert_eq!(elements.first_refusal(), Some(Reason::UnknownSymbol));
-            assert_eq!(
-                (&elements.events[..], &elements.outcomes[..]),
-                (&[5, 7][..], &[None, Some(Reason::UnknownSymbol), None][..])
-            );
+            assert_eq!(elements.events.iter().copied().collect::<Vec<_>>(), [5, 7]);
+            assert_eq!(elements.outcomes, [None, Some(Reason::UnknownSymbol), None]);
         }
     }
 }

@@ -164,28 +164,48 @@ pub(super) fn touch<I: Isa>(
     level_of((slots.number(slot), slots.more(slot)), listed, (field, field))
 }
 
-/// A value with its own scale.
+/// A value with its own scale, into its place.
 #[inline(always)]
-pub(super) fn decimal(number: Number<'_>, isa: impl Isa, field: &'static str) -> Result<Decimal, DecodeError> {
-    match number.decimal(isa) {
-        Ok(decimal) => Ok(decimal),
+pub(super) fn decimal(
+    number: Number<'_>,
+    isa: impl Isa,
+    place: &mut Decimal,
+    field: &'static str,
+) -> Result<(), DecodeError> {
+    match number.decimal(isa, place) {
+        Ok(()) => Ok(()),
         Err(error) => Err(DecodeError::value(error, field)),
     }
 }
 
-/// A value with its own scale, if the member was there and not empty.
+/// Two of them, at once.
+#[inline(always)]
+pub(super) fn decimals(
+    numbers: [Number<'_>; 2],
+    isa: impl Isa,
+    places: [&mut Decimal; 2],
+    fields: [&'static str; 2],
+) -> Result<(), DecodeError> {
+    match Number::decimals(numbers, isa, places) {
+        Ok(()) => Ok(()),
+        Err((at, error)) => Err(DecodeError::value(error, fields[at])),
+    }
+}
+
+/// A value with its own scale, if the member was there and not empty, into its place, which has none.
 #[inline(always)]
 pub(super) fn decimal_if(
     slots: &Slots<'_>,
     slot: usize,
     isa: impl Isa,
+    place: &mut Option<Decimal>,
     field: &'static str,
-) -> Result<Option<Decimal>, DecodeError> {
+) -> Result<(), DecodeError> {
     let number = slots.number(slot);
     if number.text().is_empty() {
-        return Ok(None);
+        return Ok(());
     }
-    decimal(number, isa, field).map(Some)
+    decimal(number, isa, place.insert(Decimal::ZERO), field)
 }
 
 /// The levels of one core's book updates, both sides in one buffer, reused.

@@ -40,6 +40,7 @@ mod levels;
 mod number;
 mod protocol;
 mod request;
+mod row;
 mod scan;
 mod sequence;
 mod server_ping;

@@ -2,7 +2,7 @@
 //!
 //! What the quick way ([`Isa`]) does not take goes to [`parse_fixed`], which alone decides what is an error.
 
-use super::isa::{DIGIT_COUNT_MAX, Isa, NumberEnds, Portable, WINDOW};
+use super::isa::{DIGIT_COUNT_MAX, Isa, NumberEnds, Portable, WINDOW, Work};
 use crate::market::{Decimal, TradeId, Uuid, ValueError, pack, parse_fixed};
 use std::marker::PhantomData;
 use std::ptr::NonNull;
@@ -14,8 +14,9 @@ const fn each(byte: u8) -> u64 {
 
 /// A number's text, with its ends where whoever found it knows them.
 ///
-/// Invariant: the bytes of the text lie behind `start` and, unless `whole` is [`Self::UNREAD`], at least a window; all of them are
-/// lent for `'a`. A pointer, for a reference to the text would not reach behind it, and one beside it would be one word more.
+/// Invariant: the bytes of the text lie behind `start`, and unless `whole` is [`Self::UNREAD`] at least a window, of a number's
+/// at least two ([`Self::new`], [`Self::long`]); all of them are lent for `'a`. A pointer, for a reference to the text would not
+/// reach behind it, and one beside it would be one word more.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Number<'a> {
     start: NonNull<u8>,
@@ -29,11 +30,20 @@ impl<'a> Number<'a> {
     /// In the place of `whole` where nothing but the text is known: no number of a window ends there.
     const UNREAD: usize = WINDOW;
 
-    /// Of the number that begins this window and ends so; `None` where it may go on behind it. What stands in it is looked at
-    /// when it is read.
+    /// The same where nothing but the text is known of a number that is longer than a window has digits.
+    const LONG: usize = WINDOW + 1;
+
+    /// Of the number that begins the first of these windows and ends so; `None` where it may go on behind it. What stands in it is
+    /// looked at when it is read.
     #[inline(always)]
-    pub(super) fn new(window: &'a [u8; WINDOW], ends: NumberEnds) -> Option<Self> {
-        (ends.end <= DIGIT_COUNT_MAX).then(|| Self::behind(window, ends.end, ends.whole))
+    pub(super) fn new(windows: &'a [u8; 2 * WINDOW], ends: NumberEnds) -> Option<Self> {
+        (ends.end <= DIGIT_COUNT_MAX).then(|| Self::behind(windows, ends.end, ends.whole))
+    }
+
+    /// Of a number that ends in the second of these windows.
+    #[inline(always)]
+    pub(super) fn long(windows: &'a [u8; 2 * WINDOW], end: usize) -> Option<Self> {
+        (end < windows.len()).then(|| Self::behind(windows, end, Self::LONG))
     }
 
     /// Of a text that nobody has read.
@@ -70,6 +80,31 @@ impl<'a> Number<'a> {
         if matches!(self.whole, 1..Self::UNREAD) { self.window() } else { None }
     }
 
+    /// Two windows, of a number.
+    #[inline(always)]
+    fn windows(self) -> Option<&'a [u8; 2 * WINDOW]> {
+        if matches!(self.whole, 0 | Self::UNREAD) {
+            return None;
+        }
+        // SAFETY: by the invariant they are there.
+        Some(unsafe { self.start.cast::<[u8; 2 * WINDOW]>().as_ref() })
+    }
+
+    /// Whether it is a plain string. A text that is looked at when it is taken is one, and so is one that nobody has read.
+    #[inline(always)]
+    pub(super) fn is_plain(self, isa: impl Isa) -> bool {
+        let plain_end = match (self.whole, self.windows()) {
+            (Self::LONG, Some(windows)) => {
+                let [first, second] = [0, WINDOW].map(|at| windows[at..].first_chunk());
+                first.zip(second).map_or(0, |(first, second)| isa.plain_end_of_two([first, second]))
+            }
+            // Longer than a number that is not long.
+            _ if self.length > DIGIT_COUNT_MAX => return true,
+            _ => self.window().map_or(usize::MAX, |window| isa.plain_end(window)),
+        };
+        plain_end >= self.length
+    }
+
     /// The first sixteen bytes of the text, zeros behind a shorter one.
     #[inline(always)]
     pub(super) fn key(self, isa: impl Isa) -> u128 {
@@ -102,7 +137,7 @@ impl<'a> Number<'a> {
     pub(super) fn grid(self, isa: impl Isa, scale: u8) -> Result<i64, ValueError> {
         match self.common_grid(isa, scale) {
             Some(mantissa) => Ok(mantissa),
-            None => parse_unread(self.text(), scale),
+            None => isa.run(&mut OtherGrid { number: self, scale, is_unsigned: false }),
         }
     }
 
@@ -114,7 +149,7 @@ impl<'a> Number<'a> {
     pub(super) fn unsigned_grid(self, isa: impl Isa, scale: u8) -> Result<i64, ValueError> {
         match self.common_grid(isa, scale) {
             Some(mantissa) => Ok(mantissa),
-            None => parse_unsigned(self.text(), scale),
+            None => isa.run(&mut OtherGrid { number: self, scale, is_unsigned: true }),
         }
     }
 
@@ -130,7 +165,7 @@ impl<'a> Number<'a> {
         {
             return Ok(mantissas);
         }
-        parse_both(numbers.map(Self::text), scales)
+        isa.run(&mut OtherGrids { numbers, scales })
     }
 
     /// What the quick way makes of it: it takes no sign, so this is never below zero.
@@ -139,38 +174,209 @@ impl<'a> Number<'a> {
         isa.grid(self.digits()?, NumberEnds { whole: self.whole, end: self.length }, scale)
     }
 
-    /// A value with its own scale: exactly [`Decimal::parse`], sooner.
+    /// A value with its own scale, to be written where it stays: exactly [`Decimal::parse`], sooner.
     ///
     /// # Errors
-    /// Those of [`Decimal::parse`].
+    /// Those of [`Decimal::parse`]; what was in its place is there then.
+    #[inline(always)]
+    pub(super) fn decimal(self, isa: impl Isa, place: &mut Decimal) -> Result<(), ValueError> {
+        if let Some(window) = self.digits()
+            && let ends = (NumberEnds { whole: self.whole, end: self.length })
+            && let Some((mantissa, scale)) = isa.decimal(window, ends)
+        {
+            *place = Decimal::new(i128::from(mantissa), scale);
+            return Ok(());
+        }
+        isa.run(&mut OtherDecimal { number: self, place })
+    }
+
+    /// [`Self::decimal`] of two.
+    ///
+    /// # Errors
+    /// The first one's, with 0; or the second one's, with 1.
+    #[inline(always)]
+    pub(super) fn decimals(
+        numbers: [Self; 2],
+        isa: impl Isa,
+        places: [&mut Decimal; 2],
+    ) -> Result<(), (usize, ValueError)> {
+        if let [Some(first), Some(second)] = numbers.map(Self::digits)
+            && let ends = numbers.map(|Self { whole, length, .. }| NumberEnds { whole, end: length })
+            && let Some(mantissas) = isa.decimals([first, second], ends)
+        {
+            for (place, (mantissa, scale)) in places.into_iter().zip(mantissas) {
+                *place = Decimal::new(i128::from(mantissa), scale);
+            }
+            return Ok(());
+        }
+        isa.run(&mut OtherDecimals { numbers, places })
+    }
+
+    /// Its parts, each read in a window of its own: of a number that is longer than a window has digits, or below zero. `None` where
+    /// it is not of that form, which is no error.
+    #[inline(always)]
+    fn parts(self, isa: impl Isa) -> Option<Parts> {
+        let windows = self.windows()?;
+        let window = |at: usize| windows.get(at..)?.first_chunk();
+        let is_negative = windows[0] == b'-';
+        let start = usize::from(is_negative);
+        let (whole, digit_count) = isa.uint(window(start)?);
+        let point = start + digit_count;
+        // The bytes behind the point's place are a window.
+        if digit_count == 0 || point >= WINDOW {
+            return None;
+        }
+        let (fraction, scale) = match self.length {
+            end if end == point => (0, 0),
+            _ if windows[point] == b'.' => isa.uint(window(point + 1)?),
+            _ => return None,
+        };
+        let has_point = point != self.length;
+        let is_whole = point + usize::from(has_point) + scale == self.length;
+        (is_whole && scale < WINDOW && (scale != 0) == has_point).then_some(Parts {
+            is_negative,
+            whole,
+            fraction,
+            scale,
+        })
+    }
+}
+
+/// The digits before a number's point and behind it, as two integers of fifteen digits at most.
+struct Parts {
+    is_negative: bool,
+    whole: u64,
+    fraction: u64,
+    /// Digits behind the point.
+    scale: usize,
+}
+
+impl Parts {
+    /// With every decimal that it has.
     #[inline(always)]
     #[expect(clippy::cast_possible_truncation, reason = "fewer decimals than a window has bytes")]
-    pub(super) fn decimal(self, isa: impl Isa) -> Result<Decimal, ValueError> {
-        let scale = self.length.saturating_sub(self.whole + 1) as u8;
-        if let Some(mantissa) = self.common_grid(isa, scale) {
-            return Ok(Decimal::new(i128::from(mantissa), scale));
+    fn decimal(&self) -> Decimal {
+        let digits = i128::from(self.whole) * i128::from(TENS[self.scale]) + i128::from(self.fraction);
+        Decimal::new(if self.is_negative { -digits } else { digits }, self.scale as u8)
+    }
+
+    /// At `scale` decimals; `None` where it is not exact or too large, which others say.
+    #[inline(always)]
+    fn grid(&self, scale: u8) -> Option<i64> {
+        let scale = usize::from(scale);
+        let fraction = if scale >= self.scale {
+            self.fraction.checked_mul(*TENS.get(scale - self.scale)?)?
+        } else {
+            let excess = TENS[self.scale - scale];
+            if self.fraction % excess != 0 {
+                return None;
+            }
+            self.fraction / excess
+        };
+        let digits = self.whole.checked_mul(*TENS.get(scale)?)?.checked_add(fraction)?;
+        let digits = i64::try_from(digits).ok()?;
+        Some(if self.is_negative { -digits } else { digits })
+    }
+}
+
+/// Powers of ten.
+const TENS: [u64; 20] = {
+    let mut tens = [1; 20];
+    let mut at = 1;
+    while at < tens.len() {
+        tens[at] = 10 * tens[at - 1];
+        at += 1;
+    }
+    tens
+};
+
+/// A price or a quantity that the quick way did not take: out of line, and compiled for the reader's instructions.
+struct OtherGrid<'a> {
+    number: Number<'a>,
+    scale: u8,
+    is_unsigned: bool,
+}
+
+impl Work for OtherGrid<'_> {
+    type Output = Result<i64, ValueError>;
+
+    #[inline(always)]
+    fn run<I: Isa>(&mut self, isa: I) -> Self::Output {
+        let Self { number, scale, is_unsigned } = *self;
+        match number.parts(isa).and_then(|parts| parts.grid(scale)) {
+            Some(mantissa) if mantissa >= 0 || !is_unsigned => Ok(mantissa),
+            _ if is_unsigned => parse_unsigned(number.text(), scale),
+            _ => parse_unread(number.text(), scale),
         }
-        parse_decimal(self.text())
+    }
+}
+
+/// A price and a quantity of which the quick way did not take both.
+struct OtherGrids<'a> {
+    numbers: [Number<'a>; 2],
+    scales: (u8, u8),
+}
+
+impl Work for OtherGrids<'_> {
+    type Output = Result<[i64; 2], (usize, ValueError)>;
+
+    #[inline(always)]
+    fn run<I: Isa>(&mut self, isa: I) -> Self::Output {
+        let [price, qty] = self.numbers;
+        let price = price.grid(isa, self.scales.0).map_err(|error| (0, error))?;
+        Ok([price, qty.unsigned_grid(isa, self.scales.1).map_err(|error| (1, error))?])
+    }
+}
+
+/// A value with its own scale that the quick way did not take.
+struct OtherDecimal<'p, 'a> {
+    number: Number<'a>,
+    place: &'p mut Decimal,
+}
+
+impl Work for OtherDecimal<'_, '_> {
+    type Output = Result<(), ValueError>;
+
+    #[inline(always)]
+    fn run<I: Isa>(&mut self, isa: I) -> Self::Output {
+        match self.number.parts(isa) {
+            Some(parts) => {
+                *self.place = parts.decimal();
+                Ok(())
+            }
+            None => parse_decimal(self.number.text(), self.place),
+        }
+    }
+}
+
+/// Two values of which the quick way did not take both.
+struct OtherDecimals<'p, 'a> {
+    numbers: [Number<'a>; 2],
+    places: [&'p mut Decimal; 2],
+}
+
+impl Work for OtherDecimals<'_, '_> {
+    type Output = Result<(), (usize, ValueError)>;
+
+    #[inline(always)]
+    fn run<I: Isa>(&mut self, isa: I) -> Self::Output {
+        let Self { numbers: [first, second], places: [first_place, second_place] } = self;
+        first.decimal(isa, first_place).map_err(|error| (0, error))?;
+        second.decimal(isa, second_place).map_err(|error| (1, error))
     }
 }
 
 /// Out of line, as [`parse_unread`].
 #[inline(never)]
-fn parse_decimal(text: &[u8]) -> Result<Decimal, ValueError> {
-    Decimal::parse(text)
+fn parse_decimal(text: &[u8], place: &mut Decimal) -> Result<(), ValueError> {
+    *place = Decimal::parse(text)?;
+    Ok(())
 }
 
 /// Out of line: a number of tier one comes here only where its window says nothing.
 #[inline(never)]
 fn parse_unread(text: &[u8], scale: u8) -> Result<i64, ValueError> {
     parse_grid(text, scale)
-}
-
-/// Out of line, as [`parse_unread`].
-#[inline(never)]
-fn parse_both([price, qty]: [&[u8]; 2], scales: (u8, u8)) -> Result<[i64; 2], (usize, ValueError)> {
-    let price = parse_unread(price, scales.0).map_err(|error| (0, error))?;
-    Ok([price, parse_unsigned(qty, scales.1).map_err(|error| (1, error))?])
 }
 
 /// Out of line, as [`parse_unread`].

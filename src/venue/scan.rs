@@ -120,34 +120,34 @@ pub(super) trait Reader<'a> {
     fn build(&mut self, slots: &Slots<'a>) -> Option<Self::Event>;
 }
 
-/// Writes a [`Reader`] of one object's members: `Name(more: Type, ...)`, and a function of `(slots, context, more ...)`.
-/// With the event's type behind it what was built is put in a place, where it stays, uncopied; or, where there may be some,
-/// behind those there are, as long as there is room. Of `each` the function's refusal is no refusal of the message.
+/// Writes a [`Reader`] of one object's members: `Name(more: Type, ...)`, and a function of `(slots, context, more ..., place)` that
+/// builds in the place where the event stays, uncopied: in the one that there is; where there may be `some`, behind those there
+/// are, as long as there is room; of `each` the function's refusal is no refusal of the message.
 macro_rules! reader {
-    ($name:ident($($more:ident: $type:ty),*) -> $event:ty = $build:path) => {
-        $crate::venue::scan::reader!(@of $name { $($more: $type),* } -> $event,
-            |this, slots| $build(slots, this.context $(, this.$more)*).ok());
-    };
-    ($name:ident($($more:ident: $type:ty),*) = $build:path => some $event:ty, at most $count_max:expr) => {
-        $crate::venue::scan::reader!(@of $name { events: &'r mut Vec<$event> $(, $more: $type)* } -> (), |this, slots| {
-            if this.events.len() >= $count_max.min(this.events.capacity()) {
-                return None;
-            }
-            this.events.push($build(slots, this.context $(, this.$more)*).ok()?);
+    ($name:ident($($more:ident: $type:ty),*) = $build:path => some $event:ty) => {
+        $crate::venue::scan::reader!(@of $name { events: &'r mut $crate::venue::row::Row<$event> $(, $more: $type)* }, |this, slots| {
+            $build(slots, this.context, $(this.$more,)* this.events.next()?).ok()?;
+            this.events.keep();
             Some(())
         });
     };
     ($name:ident = $build:path => each $event:ty) => {
-        $crate::venue::scan::reader!(@of $name { elements: &'r mut $crate::venue::elements::Elements<$event> } -> (),
-            |this, slots| this.elements.push($build(slots, this.context)));
+        $crate::venue::scan::reader!(@of $name { elements: &'r mut $crate::venue::elements::Elements<$event> }, |this, slots| {
+            let built = $build(slots, this.context, this.elements.next()?).map(|_| ());
+            // What is refused alone may have left numbers unread.
+            if built.is_err() && !slots.are_plain(this.context.isa) {
+                return None;
+            }
+            this.elements.push(built)
+        });
     };
-    ($name:ident = $build:path => $event:ty) => {
-        $crate::venue::scan::reader!(@of $name { place: &'r mut Option<$event> } -> (), |this, slots| {
-            *this.place = Some($build(slots, this.context).ok()?);
+    ($name:ident($($more:ident: $type:ty),*) = $build:path => $event:ty) => {
+        $crate::venue::scan::reader!(@of $name { place: &'r mut Option<$event> $(, $more: $type)* }, |this, slots| {
+            $build(slots, this.context, $(this.$more,)* this.place).ok()?;
             Some(())
         });
     };
-    (@of $name:ident { $($field:ident: $type:ty),* } -> $event:ty, |$this:ident, $slots:ident| $build:expr) => {
+    (@of $name:ident { $($field:ident: $type:ty),* }, |$this:ident, $slots:ident| $build:expr) => {
         struct $name<'r, 'c, I> {
             context: &'r $crate::venue::fields::Context<'c, I>,
             $($field: $type),*
@@ -155,7 +155,7 @@ macro_rules! reader {
 
         impl<'a, I: $crate::venue::isa::Isa> $crate::venue::scan::Reader<'a> for $name<'_, '_, I> {
             type Isa = I;
-            type Event = $event;
+            type Event = ();
 
             #[inline(always)]
             fn isa(&self) -> I {
@@ -173,7 +173,7 @@ macro_rules! reader {
             }
 
             #[inline(always)]
-            fn build(&mut self, $slots: &$crate::venue::shape::Slots<'a>) -> Option<$event> {
+            fn build(&mut self, $slots: &$crate::venue::shape::Slots<'a>) -> Option<()> {
                 let $this = self;
                 $build
             }
@@ -361,33 +361,18 @@ pub(super) fn step<'a, S: Shape, const SLOT: usize, R: Reader<'a>>(
     let Some(stride) = begin(member, is_first, cursor)? else { return Some(()) };
     match const { S::MEMBERS[SLOT].kind } {
         Kind::Nested | Kind::Levels | Kind::Topic => scan_value(member, SLOT, cursor, stride, slots, reader),
-        // The builder of a shape that is walked so reads every one there is.
+        // Who builds reads every one there is, or refuses the message.
         Kind::Decimal => {
             slots.set_number(SLOT, cursor.number_in(reader.isa(), stride)?);
             Some(())
         }
         Kind::Symbol => {
-            let name = cursor.text_of(reader.isa(), stride, reader.name_length())?;
+            let name = cursor.symbol_of(reader.isa(), stride, reader.name_length())?;
             slots.place = reader.named(name);
             slots.set_number(SLOT, name);
             Some(())
         }
         _ => scan_plain(member, SLOT, cursor, stride, slots, reader.isa()),
-    }
-}
-
-/// [`step`] where the builder may leave a value unread, and a symbol's name may be of any letters.
-#[inline(always)]
-pub(super) fn partly_step<'a, S: Shape, const SLOT: usize, R: Reader<'a>>(
-    is_first: bool,
-    cursor: &mut Cursor<'a>,
-    slots: &mut Slots<'a>,
-    reader: &mut R,
-) -> Option<()> {
-    let member = const { &S::MEMBERS[SLOT] };
-    match begin(member, is_first, cursor)? {
-        Some(stride) => scan_value(member, SLOT, cursor, stride, slots, reader),
-        None => Some(()),
     }
 }
 
@@ -478,7 +463,7 @@ pub(super) fn scan_value<'a>(
             Some(())
         }
         Kind::Symbol => {
-            let name = cursor.symbol_in(reader.isa(), stride)?;
+            let name = cursor.symbol_of(reader.isa(), stride, 0)?;
             slots.place = reader.named(name);
             slots.set_number(slot, name);
             Some(())

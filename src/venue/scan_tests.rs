@@ -64,9 +64,15 @@ impl<I: Isa> Ask for Asked<I> {
         assert_eq!(name.map(Number::text), text.map(Number::text), "a name is a text");
         for length in 0..2 * WINDOW {
             let mut other = start;
-            let foretold = other.text_of(self.0, stride, length);
-            assert_eq!(foretold.map(Number::text), text.map(Number::text), "whatever length it is said to have");
-            assert!(text.is_none() || other.ahead() == cursor.ahead());
+            let symbol = other.symbol_of(self.0, stride, length).map(Number::text);
+            if let Some(text) = text {
+                assert_eq!(symbol, Some(text.text()), "whatever length it is said to have");
+                assert_eq!(other.ahead(), cursor.ahead());
+            } else if let Some(symbol) = symbol {
+                let name = std::str::from_utf8(symbol).expect("a name");
+                assert!(!name.is_ascii() && !name.contains(['"', '\\']) && name.chars().all(|char| char >= ' '));
+                assert_eq!(other.ahead() + symbol.len() + 1, start.ahead());
+            }
         }
         for byte in *b"\"@." {
             let window = start.rest().first_chunk::<WINDOW>().unwrap();
@@ -104,11 +110,23 @@ impl<I: Isa> Ask for Asked<I> {
     }
     fn grid(&self, number: Number<'_>, scale: u8) -> Result<i64, crate::market::ValueError> {
         let decimal = crate::market::Decimal::parse(number.text());
-        assert_eq!(number.decimal(self.0), decimal);
+        let mut place = crate::market::Decimal::new(-1, 7);
+        let read = number.decimal(self.0, &mut place);
+        assert_eq!(read.map(|()| (place, place.scale())), decimal.map(|decimal| (decimal, decimal.scale())));
+        const OTHER: &[u8; 2 * WINDOW] = b"12.34\"9.99999999                ";
+        let other = Number::new(OTHER, self.0.quoted_ends(OTHER.first_chunk().unwrap())).unwrap();
+        for (at, numbers) in [(0, [number, other]), (1, [other, number])] {
+            let [mut first, mut second] = [crate::market::Decimal::ZERO; 2];
+            let read = Number::decimals(numbers, self.0, [&mut first, &mut second]);
+            let places = [(first, first.scale()), (second, second.scale())];
+            assert_eq!(
+                read.map(|()| places[at]),
+                decimal.map(|decimal| (decimal, decimal.scale())).map_err(|error| (at, error))
+            );
+            assert!(read.is_err() || places[1 - at] == (crate::market::Decimal::new(1_234, 2), 2));
+        }
         let price = number.grid(self.0, scale);
         // Both at once are each of them alone, wherever the other one stands.
-        const OTHER: &[u8; WINDOW] = b"12.34\"9.99999999";
-        let other = Number::new(OTHER, self.0.quoted_ends(OTHER)).unwrap();
         let [behind, before] = [(number, other, (scale, 2)), (other, number, (2, scale))]
             .map(|(price, qty, scales)| Number::grids([price, qty], self.0, scales));
         assert_eq!(behind, price.map(|price| [price, 1_234]).map_err(|error| (0, error)));

@@ -9,6 +9,7 @@
 //! Because both tiers fill the same slots from the same table and share the builder, they cannot differ in meaning.
 
 use super::cursor::{Cursor, LEAD_BYTES_MAX};
+use super::isa::Isa;
 use super::number::Number;
 use super::scan::{End, Reader};
 use std::mem::MaybeUninit;
@@ -51,16 +52,15 @@ pub(super) enum Kind {
     Time,
     /// A string: slot's `number`, of which nobody reads the digits.
     Text,
-    /// The same of a symbol's name, whose place is asked for, of any letters; its length is foretold
-    /// where the walk is not `partly`, and the letters are ASCII there.
+    /// The same of a symbol's name, whose place is asked for, of any letters.
     Symbol,
     /// The same of a topic, which is often longer than a window and says what symbol it is of before the symbol's own member
     /// does.
     Topic,
     /// The same of what often is a UUID.
     Id,
-    /// A decimal number in a string: slot's `number`. Tier two also takes a JSON number, by its exact text. In a shape whose
-    /// orders are not `partly` read its builder must read each one that is there, see [`Cursor::number`].
+    /// A decimal number in a string: slot's `number`. Tier two also takes a JSON number, by its exact text. Who builds must read each
+    /// one that is there, or refuse the message: see [`Cursor::number`].
     Decimal,
     /// `true` (1) or `false` (0): slot's `int`.
     Bool,
@@ -238,16 +238,9 @@ macro_rules! shape {
 }
 pub(super) use shape;
 
-/// Writes a [`Shape`] of a module that [`shape!`] wrote: its orders, the likeliest first. Of a shape that is `partly` read the
-/// builder may leave some values alone, so that each is found to be JSON where it is walked over.
+/// Writes a [`Shape`] of a module that [`shape!`] wrote: its orders, the likeliest first.
 macro_rules! orders {
-    ($($(#[$doc:meta])* partly $name:ident of $module:ident: $([$($slot:ident)*])*;)*) => {
-        $($crate::venue::shape::orders!(@straight partly_step $(#[$doc])* $name of $module: $([$($slot)*])*);)*
-    };
-    ($($(#[$doc:meta])* $name:ident of $module:ident: $([$($slot:ident)*])*;)*) => {
-        $($crate::venue::shape::orders!(@straight step $(#[$doc])* $name of $module: $([$($slot)*])*);)*
-    };
-    (@straight $step:ident $(#[$doc:meta])* $name:ident of $module:ident: $([$($slot:ident)*])*) => {
+    ($($(#[$doc:meta])* $name:ident of $module:ident: $([$($slot:ident)*])*;)*) => {$(
         $(#[$doc])*
         #[derive(Debug)]
         pub(super) struct $name;
@@ -263,7 +256,7 @@ macro_rules! orders {
                 end: $crate::venue::scan::End,
                 reader: &mut R,
             ) -> Option<(R::Event, $crate::venue::cursor::Cursor<'a>)> {
-                use $crate::venue::scan::{finish, $step};
+                use $crate::venue::scan::{finish, step};
                 let mut at = 0;
                 $(
                     if order == at {
@@ -272,7 +265,7 @@ macro_rules! orders {
                         let mut slots = $crate::venue::shape::Slots::new();
                         let mut is_first = true;
                         $(
-                            $step::<Self, { $module::$slot }, R>(is_first, &mut cursor, &mut slots, reader)?;
+                            step::<Self, { $module::$slot }, R>(is_first, &mut cursor, &mut slots, reader)?;
                             is_first = false;
                         )*
                         let _ = is_first;
@@ -284,7 +277,7 @@ macro_rules! orders {
                 None
             }
         }
-    };
+    )*};
 }
 pub(super) use orders;
 
@@ -381,11 +374,30 @@ impl<'a> Slots<'a> {
     /// The number of a member; of an empty text if it was absent.
     #[inline(always)]
     pub(super) fn number(&self, slot: usize) -> Number<'a> {
+        self.number_if(slot).unwrap_or(Number::unread(&[]))
+    }
+
+    /// The number of an optional member.
+    #[inline(always)]
+    pub(super) fn number_if(&self, slot: usize) -> Option<Number<'a>> {
         if self.with_number & (1 << slot) == 0 {
-            return Number::unread(&[]);
+            return None;
         }
         // SAFETY: its bit is set nowhere but where it was written.
-        unsafe { self.numbers[slot].assume_init() }
+        Some(unsafe { self.numbers[slot].assume_init() })
+    }
+
+    /// Whether every number that was walked over is a plain string, whoever has read which of them.
+    #[inline(always)]
+    pub(super) fn are_plain(&self, isa: impl Isa) -> bool {
+        let mut left = self.with_number;
+        while left != 0 {
+            if !self.number(left.trailing_zeros() as usize).is_plain(isa) {
+                return false;
+            }
+            left &= left - 1;
+        }
+        true
     }
 
     /// The second number of a [`Kind::Touch`].

@@ -115,6 +115,21 @@ pub(super) trait Isa: Copy + std::fmt::Debug {
         Some([first, self.grid(windows[1], ends[1], scales.1)?])
     }
 
+    /// [`Self::grid`] at as many decimals as the number has, and how many those are.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "fewer decimals than a window has bytes")]
+    fn decimal(self, window: &[u8; WINDOW], ends: NumberEnds) -> Option<(i64, u8)> {
+        let scale = ends.end.saturating_sub(ends.whole + 1) as u8;
+        Some((self.grid(window, ends, scale)?, scale))
+    }
+
+    /// [`Self::decimal`] of two numbers. `None` where it is `None` of one of them.
+    #[inline(always)]
+    fn decimals(self, windows: [&[u8; WINDOW]; 2], ends: [NumberEnds; 2]) -> Option<[(i64, u8); 2]> {
+        let first = self.decimal(windows[0], ends[0])?;
+        Some([first, self.decimal(windows[1], ends[1])?])
+    }
+
     /// The first `length` bytes, zeros behind them.
     fn key(self, window: &[u8; WINDOW], length: usize) -> u128;
 

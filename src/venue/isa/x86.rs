@@ -19,11 +19,11 @@ use std::arch::x86_64::{
     _mm_cmpeq_epi8, _mm_cmplt_epi8, _mm_cvtsi128_si64, _mm_loadu_si128, _mm_madd_epi16, _mm_maddubs_epi16,
     _mm_min_epu8, _mm_movemask_epi8, _mm_or_si128, _mm_packus_epi16, _mm_packus_epi32, _mm_prefetch, _mm_set1_epi8,
     _mm_set1_epi16, _mm_set1_epi32, _mm_shuffle_epi8, _mm_slli_si128, _mm_sub_epi8, _mm_subs_epu8, _mm_testz_si128,
-    _mm256_add_epi64, _mm256_and_si256, _mm256_andnot_si256, _mm256_castsi128_si256, _mm256_castsi256_si128,
-    _mm256_cmpeq_epi8, _mm256_cmpgt_epi8, _mm256_extracti128_si256, _mm256_inserti128_si256, _mm256_madd_epi16,
-    _mm256_maddubs_epi16, _mm256_movemask_epi8, _mm256_mul_epu32, _mm256_or_si256, _mm256_packus_epi32,
-    _mm256_set1_epi8, _mm256_set1_epi16, _mm256_set1_epi32, _mm256_set1_epi64x, _mm256_shuffle_epi8, _mm256_srli_epi64,
-    _mm256_sub_epi8, _mm256_subs_epu8, _mm256_testz_si256,
+    _mm256_add_epi8, _mm256_add_epi64, _mm256_and_si256, _mm256_andnot_si256, _mm256_castsi128_si256,
+    _mm256_castsi256_si128, _mm256_cmpeq_epi8, _mm256_cmpgt_epi8, _mm256_extracti128_si256, _mm256_inserti128_si256,
+    _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_movemask_epi8, _mm256_mul_epu32, _mm256_or_si256,
+    _mm256_packus_epi32, _mm256_set1_epi8, _mm256_set1_epi16, _mm256_set1_epi32, _mm256_set1_epi64x,
+    _mm256_shuffle_epi8, _mm256_srli_epi64, _mm256_sub_epi8, _mm256_subs_epu8, _mm256_testz_si256,
 };
 
 /// The CPU has SSE4.1.
@@ -278,6 +278,47 @@ fn grid(isa: Sse41, window: &[u8; WINDOW], ends: NumberEnds, scale: u8) -> Optio
     Some(sixteen(isa, digits).cast_signed())
 }
 
+/// By how many bytes a number's end stands behind its point, with it; 0 without one: all bits in the bytes that stand before its
+/// decimals once all of it is at the window's end.
+const BEFORE_DECIMALS: [[u8; WINDOW]; WINDOW] = {
+    let mut tables = [[0; WINDOW]; WINDOW];
+    let mut behind = 1;
+    while behind < WINDOW {
+        let mut at = 0;
+        while at <= WINDOW - behind {
+            tables[behind][at] = 0xff;
+            at += 1;
+        }
+        behind += 1;
+    }
+    tables
+};
+
+/// [`grid`] where nothing stands behind the last decimal, so that nothing is to be cut away or looked at there: all bytes but the
+/// point are moved to the window's end, and none from behind the number.
+#[inline(always)]
+#[expect(clippy::multiple_unsafe_ops_per_block, reason = "one proof holds for all of them: the CPU has SSE4.1")]
+#[expect(clippy::cast_possible_truncation, reason = "fewer decimals than a window has bytes")]
+fn decimal(isa: Sse41, window: &[u8; WINDOW], ends: NumberEnds) -> Option<(i64, u8)> {
+    let behind = ends.end - ends.whole;
+    if ends.whole == 0 || behind == 1 {
+        return None;
+    }
+    let steps = load(isa, cut(&STEPS, ends.end));
+    let before = load(isa, &BEFORE_DECIMALS[behind % WINDOW]);
+    // SAFETY: the CPU has it.
+    let (digits, above_nine) = unsafe {
+        // What stands before the point moves one byte less.
+        let digits = _mm_shuffle_epi8(values(isa, load(isa, window)), _mm_add_epi8(steps, before));
+        (digits, _mm_subs_epu8(digits, each(isa, 9)))
+    };
+    // SAFETY: the CPU has it.
+    if unsafe { _mm_testz_si128(above_nine, above_nine) } == 0 {
+        return None;
+    }
+    Some((sixteen(isa, digits).cast_signed(), behind.saturating_sub(1) as u8))
+}
+
 /// What stands in two windows, the first one below.
 #[inline(always)]
 #[expect(clippy::multiple_unsafe_ops_per_block, reason = "one proof holds for all of them: the CPU has AVX2")]
@@ -314,8 +355,15 @@ fn grids(isa: Avx512, windows: [&[u8; WINDOW]; 2], ends: [NumberEnds; 2], scales
     if unsafe { _mm256_testz_si256(wrong, wrong) } == 0 {
         return None;
     }
-    // SAFETY: as above.
-    Some(unsafe {
+    Some(sixteens(isa, digits))
+}
+
+/// [`sixteen`] of two.
+#[inline(always)]
+#[expect(clippy::multiple_unsafe_ops_per_block, reason = "one proof holds for all of them: the CPU has AVX2")]
+fn sixteens(_: Avx512, digits: __m256i) -> [i64; 2] {
+    // SAFETY: the CPU has it.
+    unsafe {
         let twos = _mm256_maddubs_epi16(digits, _mm256_set1_epi16(0x010a));
         let fours = _mm256_madd_epi16(twos, _mm256_set1_epi32(0x0001_0064));
         let eights = _mm256_madd_epi16(_mm256_packus_epi32(fours, fours), _mm256_set1_epi32(0x0001_2710));
@@ -323,7 +371,35 @@ fn grids(isa: Avx512, windows: [&[u8; WINDOW]; 2], ends: [NumberEnds; 2], scales
         let mantissas = _mm256_add_epi64(upper, _mm256_srli_epi64::<32>(eights));
         let second = _mm256_extracti128_si256::<1>(mantissas);
         [_mm_cvtsi128_si64(_mm256_castsi256_si128(mantissas)), _mm_cvtsi128_si64(second)]
-    })
+    }
+}
+
+/// [`decimal`] of two numbers, each in its half of a register.
+#[inline(always)]
+#[expect(clippy::multiple_unsafe_ops_per_block, reason = "one proof holds for all of them: the CPU has AVX2")]
+#[expect(clippy::cast_possible_truncation, reason = "fewer decimals than a window has bytes")]
+fn decimals(isa: Avx512, windows: [&[u8; WINDOW]; 2], ends: [NumberEnds; 2]) -> Option<[(i64, u8); 2]> {
+    let behind = ends.map(|ends| ends.end - ends.whole);
+    for (ends, behind) in ends.into_iter().zip(behind) {
+        if ends.whole == 0 || behind == 1 {
+            return None;
+        }
+    }
+    let steps = load_both(isa, ends.map(|ends| cut(&STEPS, ends.end)));
+    let before = load_both(isa, behind.map(|behind| &BEFORE_DECIMALS[behind % WINDOW]));
+    // SAFETY: the CPU has it.
+    let (digits, above_nine) = unsafe {
+        let values = _mm256_sub_epi8(load_both(isa, windows), _mm256_set1_epi8(b'0'.cast_signed()));
+        let digits = _mm256_shuffle_epi8(values, _mm256_add_epi8(steps, before));
+        (digits, _mm256_subs_epu8(digits, _mm256_set1_epi8(9)))
+    };
+    // SAFETY: as above.
+    if unsafe { _mm256_testz_si256(above_nine, above_nine) } == 0 {
+        return None;
+    }
+    let [first, second] = sixteens(isa, digits);
+    let scales = behind.map(|behind| behind.saturating_sub(1) as u8);
+    Some([(first, scales[0]), (second, scales[1])])
 }
 
 /// One bit for each byte of two windows that no plain string has, the first window's the lowest.
@@ -465,6 +541,12 @@ macro_rules! isa {
             }
 
             #[inline(always)]
+            fn decimal(self, window: &[u8; WINDOW], ends: NumberEnds) -> Option<(i64, u8)> {
+                let $isa = self;
+                decimal($sse41, window, ends)
+            }
+
+            #[inline(always)]
             fn key(self, window: &[u8; WINDOW], length: usize) -> u128 {
                 let $isa = self;
                 key($sse41, window, length)
@@ -499,6 +581,9 @@ isa! {
         }
         fn grids(self, windows: [&[u8; WINDOW]; 2], ends: [NumberEnds; 2], scales: (u8, u8)) -> Option<[i64; 2]> {
             grids(self, windows, ends, scales)
+        }
+        fn decimals(self, windows: [&[u8; WINDOW]; 2], ends: [NumberEnds; 2]) -> Option<[(i64, u8); 2]> {
+            decimals(self, windows, ends)
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::market::{
     AggTrade, Decimal, Kline, KlineInterval, Level, Liquidation, MarkPrice, Quote, SequenceIds, Side, Ticker,
     TickerFields, Trade, TradeId,
 };
-use crate::venue::fields::{Context, Listed, decimal, decimal_if, level_of, price, qty, slot_time};
+use crate::venue::fields::{Context, Listed, decimal, decimal_if, decimals, level_of, price, qty, slot_time};
 use crate::venue::isa::Isa;
 use crate::venue::number::{Number, parse_uint};
 use crate::venue::shape::Slots;
@@ -20,13 +20,17 @@ fn taker(is_buyer_maker: u64) -> Side {
 }
 
 #[inline(always)]
-pub(super) fn build_trade<I: Isa>(slots: &Slots<'_>, context: &Context<'_, I>) -> Result<Trade, DecodeError> {
+pub(super) fn build_trade<'p, I: Isa>(
+    slots: &Slots<'_>,
+    context: &Context<'_, I>,
+    place: &'p mut Option<Trade>,
+) -> Result<&'p mut Trade, DecodeError> {
     let listed = context.listed_in(slots, trade::SYMBOL, "s")?;
     let event_time = slot_time(slots, trade::EVENT_TIME, "E")?;
     let matching_time = slot_time(slots, trade::TRADE_TIME, "T")?;
     let numbers = (slots.number(trade::PRICE), slots.number(trade::QTY));
     let Level { price, qty } = level_of(numbers, listed, ("p", "q"))?;
-    Ok(Trade {
+    Ok(place.insert(Trade {
         meta: context.meta(listed, event_time, matching_time),
         id: TradeId::Number(slots.int(trade::ID)),
         price,
@@ -36,28 +40,36 @@ pub(super) fn build_trade<I: Isa>(slots: &Slots<'_>, context: &Context<'_, I>) -
         is_block: false,
         is_rpi: false,
         is_refilled: false,
-    })
+    }))
 }
 
 #[inline(always)]
-pub(super) fn build_quote<I: Isa>(slots: &Slots<'_>, context: &Context<'_, I>) -> Result<Quote, DecodeError> {
+pub(super) fn build_quote<'p, I: Isa>(
+    slots: &Slots<'_>,
+    context: &Context<'_, I>,
+    place: &'p mut Option<Quote>,
+) -> Result<&'p mut Quote, DecodeError> {
     let listed = context.listed_in(slots, quote::SYMBOL, "s")?;
     let event_time = slot_time(slots, quote::EVENT_TIME, "E")?;
     let matching_time = slot_time(slots, quote::MATCHING_TIME, "T")?;
     let bid = (slots.number(quote::BID_PRICE), slots.number(quote::BID_QTY));
     let ask = (slots.number(quote::ASK_PRICE), slots.number(quote::ASK_QTY));
     let [bid, ask] = [level_of(bid, listed, ("b", "B"))?, level_of(ask, listed, ("a", "A"))?];
-    Ok(Quote {
+    Ok(place.insert(Quote {
         meta: context.meta(listed, event_time, matching_time),
         bid,
         ask,
         update_id: slots.int(quote::UPDATE_ID),
         sequence: None,
-    })
+    }))
 }
 
 #[inline(always)]
-pub(super) fn build_agg_trade<I: Isa>(slots: &Slots<'_>, context: &Context<'_, I>) -> Result<AggTrade, DecodeError> {
+pub(super) fn build_agg_trade<'p, I: Isa>(
+    slots: &Slots<'_>,
+    context: &Context<'_, I>,
+    place: &'p mut Option<AggTrade>,
+) -> Result<&'p mut AggTrade, DecodeError> {
     let listed = context.listed_in(slots, agg_trade::SYMBOL, "s")?;
     let event_time = slot_time(slots, agg_trade::EVENT_TIME, "E")?;
     let matching_time = slot_time(slots, agg_trade::TRADE_TIME, "T")?;
@@ -65,7 +77,7 @@ pub(super) fn build_agg_trade<I: Isa>(slots: &Slots<'_>, context: &Context<'_, I
         number if number.text().is_empty() => None,
         number => Some(qty(number, listed, "nq")?),
     };
-    Ok(AggTrade {
+    Ok(place.insert(AggTrade {
         meta: context.meta(listed, event_time, matching_time),
         id: slots.int(agg_trade::ID),
         price: price(slots.number(agg_trade::PRICE), listed, "p")?,
@@ -75,100 +87,126 @@ pub(super) fn build_agg_trade<I: Isa>(slots: &Slots<'_>, context: &Context<'_, I
         first_trade_id: slots.int(agg_trade::FIRST_TRADE_ID),
         last_trade_id: slots.int(agg_trade::LAST_TRADE_ID),
         is_refilled: false,
-    })
+    }))
 }
 
-/// Sets a statistic that a ticker must carry.
-#[inline(always)]
-fn set(
-    fields: &mut TickerFields,
-    field: TickerFields,
-    place: &mut Decimal,
-    number: Number<'_>,
-    isa: impl Isa,
-    key: &'static str,
-) -> Result<(), DecodeError> {
-    *place = decimal(number, isa, key)?;
-    *fields |= field;
-    Ok(())
-}
+/// What every ticker has.
+const MINI_TICKER: TickerFields = TickerFields::LAST_PRICE
+    .union(TickerFields::OPEN)
+    .union(TickerFields::HIGH)
+    .union(TickerFields::LOW)
+    .union(TickerFields::VOLUME)
+    .union(TickerFields::TURNOVER);
+
+/// What a whole one has, but for the touch.
+const TICKER: TickerFields = MINI_TICKER
+    .union(TickerFields::LAST_QTY)
+    .union(TickerFields::TRADE_COUNT)
+    .union(TickerFields::WEIGHTED_AVERAGE)
+    .union(TickerFields::CHANGE_RATIO);
 
 #[inline(always)]
-pub(super) fn build_ticker<I: Isa>(slots: &Slots<'_>, context: &Context<'_, I>) -> Result<Ticker, DecodeError> {
+pub(super) fn build_ticker<'p, I: Isa>(
+    slots: &Slots<'_>,
+    context: &Context<'_, I>,
+    place: &'p mut Option<Ticker>,
+) -> Result<&'p mut Ticker, DecodeError> {
+    let isa = context.isa;
     let listed = context.listed_in(slots, ticker::SYMBOL, "s")?;
     let event_time = slot_time(slots, ticker::EVENT_TIME, "E")?;
-    let mut event = Ticker::unknown(context.meta(listed, event_time, None));
-    let mut fields = TickerFields::LAST_PRICE | TickerFields::LAST_QTY | TickerFields::TRADE_COUNT;
+    let event = place.insert(Ticker::unknown(context.meta(listed, event_time, None)));
     event.last_price = price(slots.number(ticker::LAST_PRICE), listed, "c")?;
     event.last_qty = qty(slots.number(ticker::LAST_QTY), listed, "Q")?;
     event.trade_count = slots.int(ticker::TRADE_COUNT);
-    if let Some(bid) = side(slots, ticker::BID_PRICE, ticker::BID_QTY, listed, "b")? {
-        event.bid = bid;
+    let mut fields = TICKER;
+    if side(slots, ticker::BID_PRICE, ticker::BID_QTY, listed, &mut event.bid, "b")? {
         fields |= TickerFields::BID;
     }
-    if let Some(ask) = side(slots, ticker::ASK_PRICE, ticker::ASK_QTY, listed, "a")? {
-        event.ask = ask;
+    if side(slots, ticker::ASK_PRICE, ticker::ASK_QTY, listed, &mut event.ask, "a")? {
         fields |= TickerFields::ASK;
     }
-    set(&mut fields, TickerFields::OPEN, &mut event.open, slots.number(ticker::OPEN), context.isa, "o")?;
-    set(&mut fields, TickerFields::HIGH, &mut event.high, slots.number(ticker::HIGH), context.isa, "h")?;
-    set(&mut fields, TickerFields::LOW, &mut event.low, slots.number(ticker::LOW), context.isa, "l")?;
-    set(&mut fields, TickerFields::VOLUME, &mut event.volume, slots.number(ticker::VOLUME), context.isa, "v")?;
-    set(&mut fields, TickerFields::TURNOVER, &mut event.turnover, slots.number(ticker::TURNOVER), context.isa, "q")?;
-    let average = slots.number(ticker::WEIGHTED_AVERAGE);
-    set(&mut fields, TickerFields::WEIGHTED_AVERAGE, &mut event.weighted_average, average, context.isa, "w")?;
-    let percent = decimal(slots.number(ticker::CHANGE_PERCENT), context.isa, "P")?;
+    decimals(
+        [slots.number(ticker::OPEN), slots.number(ticker::HIGH)],
+        isa,
+        [&mut event.open, &mut event.high],
+        ["o", "h"],
+    )?;
+    decimals(
+        [slots.number(ticker::VOLUME), slots.number(ticker::TURNOVER)],
+        isa,
+        [&mut event.volume, &mut event.turnover],
+        ["v", "q"],
+    )?;
+    decimals(
+        [slots.number(ticker::LOW), slots.number(ticker::WEIGHTED_AVERAGE)],
+        isa,
+        [&mut event.low, &mut event.weighted_average],
+        ["l", "w"],
+    )?;
+    let mut percent = Decimal::ZERO;
+    decimal(slots.number(ticker::CHANGE_PERCENT), isa, &mut percent, "P")?;
     event.change_ratio = Decimal::new(percent.mantissa(), percent.scale() + 2);
-    fields |= TickerFields::CHANGE_RATIO;
-    finish_ticker(event, fields, slots)
+    finish_ticker(event, fields, slots);
+    Ok(event)
 }
 
 #[inline(always)]
-pub(super) fn build_mini_ticker<I: Isa>(slots: &Slots<'_>, context: &Context<'_, I>) -> Result<Ticker, DecodeError> {
+pub(super) fn build_mini_ticker<'p, I: Isa>(
+    slots: &Slots<'_>,
+    context: &Context<'_, I>,
+    place: &'p mut Option<Ticker>,
+) -> Result<&'p mut Ticker, DecodeError> {
+    let isa = context.isa;
     let listed = context.listed_in(slots, mini_ticker::SYMBOL, "s")?;
     let event_time = slot_time(slots, mini_ticker::EVENT_TIME, "E")?;
-    let mut event = Ticker::unknown(context.meta(listed, event_time, None));
-    let mut fields = TickerFields::LAST_PRICE;
+    let event = place.insert(Ticker::unknown(context.meta(listed, event_time, None)));
     event.last_price = price(slots.number(mini_ticker::LAST_PRICE), listed, "c")?;
-    set(&mut fields, TickerFields::OPEN, &mut event.open, slots.number(mini_ticker::OPEN), context.isa, "o")?;
-    set(&mut fields, TickerFields::HIGH, &mut event.high, slots.number(mini_ticker::HIGH), context.isa, "h")?;
-    set(&mut fields, TickerFields::LOW, &mut event.low, slots.number(mini_ticker::LOW), context.isa, "l")?;
-    set(&mut fields, TickerFields::VOLUME, &mut event.volume, slots.number(mini_ticker::VOLUME), context.isa, "v")?;
-    set(
-        &mut fields,
-        TickerFields::TURNOVER,
-        &mut event.turnover,
-        slots.number(mini_ticker::TURNOVER),
-        context.isa,
-        "q",
+    decimals(
+        [slots.number(mini_ticker::OPEN), slots.number(mini_ticker::HIGH)],
+        isa,
+        [&mut event.open, &mut event.high],
+        ["o", "h"],
     )?;
-    finish_ticker(event, fields, slots)
+    decimal(slots.number(mini_ticker::LOW), isa, &mut event.low, "l")?;
+    decimals(
+        [slots.number(mini_ticker::VOLUME), slots.number(mini_ticker::TURNOVER)],
+        isa,
+        [&mut event.volume, &mut event.turnover],
+        ["v", "q"],
+    )?;
+    finish_ticker(event, MINI_TICKER, slots);
+    Ok(event)
 }
 
 /// Every Binance ticker is whole: what it carries is all that is known.
 #[inline(always)]
-fn finish_ticker(mut event: Ticker, mut fields: TickerFields, slots: &Slots<'_>) -> Result<Ticker, DecodeError> {
+fn finish_ticker(event: &mut Ticker, mut fields: TickerFields, slots: &Slots<'_>) {
     if slots.has_other {
         fields |= TickerFields::OTHER;
     }
     event.changed = fields;
     event.known = fields;
-    Ok(event)
 }
 
-/// One side of a spot ticker, if it is there.
+/// One side of a spot ticker, if it is there: whether it is.
 #[inline(always)]
 fn side<I: Isa>(
     slots: &Slots<'_>,
     price_slot: usize,
     qty_slot: usize,
     listed: Listed<I>,
+    place: &mut Level,
     field: &'static str,
-) -> Result<Option<Level>, DecodeError> {
-    if !slots.has(price_slot) || !slots.has(qty_slot) {
-        return Ok(None);
+) -> Result<bool, DecodeError> {
+    let number_of = |slot| slots.number(slot);
+    match (slots.has(price_slot), slots.has(qty_slot)) {
+        (false, false) => return Ok(false),
+        (true, true) => *place = level_of((number_of(price_slot), number_of(qty_slot)), listed, (field, field))?,
+        // Half a level is none, but a number it must be.
+        (true, false) => return price(number_of(price_slot), listed, field).map(|_| false),
+        (false, true) => return qty(number_of(qty_slot), listed, field).map(|_| false),
     }
-    level_of((slots.number(price_slot), slots.number(qty_slot)), listed, (field, field)).map(Some)
+    Ok(true)
 }
 
 pub(super) fn depth_ids(slots: &Slots<'_>) -> SequenceIds {
@@ -187,28 +225,51 @@ pub(super) fn partial_depth_ids(slots: &Slots<'_>) -> SequenceIds {
 
 /// A candle of the symbol that the message around it names, but for its event time, which stands there too.
 #[inline(always)]
-pub(super) fn build_kline<I: Isa>(
+pub(super) fn build_kline<'p, I: Isa>(
     slots: &Slots<'_>,
     context: &Context<'_, I>,
     symbol: Number<'_>,
-) -> Result<Kline, DecodeError> {
+    place: &'p mut Option<Kline>,
+) -> Result<&'p mut Kline, DecodeError> {
+    let isa = context.isa;
     let listed = context.listed(symbol, "s")?;
     let interval = interval(slots.text(candle::INTERVAL)).ok_or(DecodeError::new(Reason::WrongType, "i"))?;
-    Ok(Kline {
+    let event = place.insert(Kline {
         meta: context.meta(listed, None, None),
         interval,
         open_time: slot_time(slots, candle::OPEN_TIME, "t")?,
         close_time: slot_time(slots, candle::CLOSE_TIME, "T")?,
-        open: decimal(slots.number(candle::OPEN), context.isa, "o")?,
-        high: decimal(slots.number(candle::HIGH), context.isa, "h")?,
-        low: decimal(slots.number(candle::LOW), context.isa, "l")?,
-        close: decimal(slots.number(candle::CLOSE), context.isa, "c")?,
-        volume: decimal(slots.number(candle::VOLUME), context.isa, "v")?,
-        turnover: decimal(slots.number(candle::TURNOVER), context.isa, "q")?,
+        open: Decimal::ZERO,
+        high: Decimal::ZERO,
+        low: Decimal::ZERO,
+        close: Decimal::ZERO,
+        volume: Decimal::ZERO,
+        turnover: Decimal::ZERO,
         trade_count: Some(slots.int(candle::TRADE_COUNT)),
-        taker_buy_volume: Some(decimal(slots.number(candle::TAKER_BUY_VOLUME), context.isa, "V")?),
+        taker_buy_volume: None,
         is_closed: slots.int(candle::IS_CLOSED) == 1,
-    })
+    });
+    decimals(
+        [slots.number(candle::OPEN), slots.number(candle::HIGH)],
+        isa,
+        [&mut event.open, &mut event.high],
+        ["o", "h"],
+    )?;
+    decimals(
+        [slots.number(candle::LOW), slots.number(candle::CLOSE)],
+        isa,
+        [&mut event.low, &mut event.close],
+        ["l", "c"],
+    )?;
+    decimals(
+        [slots.number(candle::VOLUME), slots.number(candle::TURNOVER)],
+        isa,
+        [&mut event.volume, &mut event.turnover],
+        ["v", "q"],
+    )?;
+    let taker_buy_volume = event.taker_buy_volume.insert(Decimal::ZERO);
+    decimal(slots.number(candle::TAKER_BUY_VOLUME), isa, taker_buy_volume, "V")?;
+    Ok(event)
 }
 
 /// `1s`, `15m`, `4h`, `3d`, `1w`, `1M`.
@@ -227,35 +288,49 @@ pub(in crate::venue) fn interval(text: &[u8]) -> Option<KlineInterval> {
 }
 
 #[inline(always)]
-pub(super) fn build_mark_price<I: Isa>(slots: &Slots<'_>, context: &Context<'_, I>) -> Result<MarkPrice, DecodeError> {
+pub(super) fn build_mark_price<'p, I: Isa>(
+    slots: &Slots<'_>,
+    context: &Context<'_, I>,
+    place: &'p mut Option<MarkPrice>,
+) -> Result<&'p mut MarkPrice, DecodeError> {
+    let isa = context.isa;
     let listed = context.listed_in(slots, mark_price::SYMBOL, "s")?;
     let event_time = slot_time(slots, mark_price::EVENT_TIME, "E")?;
-    Ok(MarkPrice {
+    let event = place.insert(MarkPrice {
         meta: context.meta(listed, event_time, None),
-        mark: decimal(slots.number(mark_price::MARK), context.isa, "p")?,
-        index: decimal_if(slots, mark_price::INDEX, context.isa, "i")?,
-        settlement: decimal_if(slots, mark_price::SETTLEMENT, context.isa, "P")?,
-        mark_average: decimal_if(slots, mark_price::MARK_AVERAGE, context.isa, "ap")?,
-        funding_rate: decimal_if(slots, mark_price::FUNDING_RATE, context.isa, "r")?,
+        mark: Decimal::ZERO,
+        index: None,
+        settlement: None,
+        mark_average: None,
+        funding_rate: None,
         next_funding_time: slot_time(slots, mark_price::NEXT_FUNDING_TIME, "T")?,
-    })
+    });
+    decimal(slots.number(mark_price::MARK), isa, &mut event.mark, "p")?;
+    decimal_if(slots, mark_price::INDEX, isa, &mut event.index, "i")?;
+    decimal_if(slots, mark_price::SETTLEMENT, isa, &mut event.settlement, "P")?;
+    decimal_if(slots, mark_price::MARK_AVERAGE, isa, &mut event.mark_average, "ap")?;
+    decimal_if(slots, mark_price::FUNDING_RATE, isa, &mut event.funding_rate, "r")?;
+    Ok(event)
 }
 
 /// A liquidation, but for its event time, which stands around its order.
 #[inline(always)]
-pub(super) fn build_liquidation<I: Isa>(
+pub(super) fn build_liquidation<'p, I: Isa>(
     slots: &Slots<'_>,
     context: &Context<'_, I>,
-) -> Result<Liquidation, DecodeError> {
+    place: &'p mut Option<Liquidation>,
+) -> Result<&'p mut Liquidation, DecodeError> {
     let listed = context.listed_in(slots, liquidation_order::SYMBOL, "s")?;
     let matching_time = slot_time(slots, liquidation_order::TRADE_TIME, "T")?;
     // The order sells what a long held: SELL, the first word, is a liquidated long.
     let position = if slots.int(liquidation_order::SIDE) == 0 { Side::Buy } else { Side::Sell };
-    Ok(Liquidation {
+    let event = place.insert(Liquidation {
         meta: context.meta(listed, None, matching_time),
         position,
         price: price(slots.number(liquidation_order::PRICE), listed, "p")?,
         qty: qty(slots.number(liquidation_order::QTY), listed, "q")?,
-        average_price: decimal_if(slots, liquidation_order::AVERAGE_PRICE, context.isa, "ap")?,
-    })
+        average_price: None,
+    });
+    decimal_if(slots, liquidation_order::AVERAGE_PRICE, context.isa, &mut event.average_price, "ap")?;
+    Ok(event)
 }

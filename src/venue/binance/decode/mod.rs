@@ -231,46 +231,48 @@ impl Decoder {
         match document.string(kind).ok_or(DecodeError::new(Reason::WrongType, "e"))? {
             "trade" => {
                 let (slots, order) = document.filled(node, trade::MEMBERS)?;
-                sink.trade(&build::build_trade(&slots, context)?);
+                sink.trade(build::build_trade(&slots, context, &mut None)?);
                 self.orders.trade.learn(order, TradeShape::ORDERS);
             }
             "bookTicker" => self.quote(document, node, context, sink)?,
             "depthUpdate" => self.depth_update(document, node, stream, context, levels, sink)?,
             "aggTrade" => {
                 let (slots, order) = document.filled(node, agg_trade::MEMBERS)?;
-                sink.agg_trade(&build::build_agg_trade(&slots, context)?);
+                sink.agg_trade(build::build_agg_trade(&slots, context, &mut None)?);
                 self.orders.agg_trade.learn(order, AggTradeShape::ORDERS);
             }
             "24hrTicker" => {
                 let (slots, order) = document.filled(node, ticker::MEMBERS)?;
-                sink.ticker(&build::build_ticker(&slots, context)?);
+                sink.ticker(build::build_ticker(&slots, context, &mut None)?);
                 self.orders.ticker.learn(order, TickerShape::ORDERS);
             }
             "24hrMiniTicker" => {
                 let (slots, order) = document.filled(node, mini_ticker::MEMBERS)?;
-                sink.ticker(&build::build_mini_ticker(&slots, context)?);
+                sink.ticker(build::build_mini_ticker(&slots, context, &mut None)?);
                 self.orders.mini_ticker.learn(order, MiniTickerShape::ORDERS);
             }
             "kline" => {
                 let (outer, outer_order) = document.filled(node, kline::MEMBERS)?;
                 let (slots, order) = document.filled(nested(&outer, kline::CANDLE), candle::MEMBERS)?;
-                let mut event = build::build_kline(&slots, context, outer.number(kline::SYMBOL))?;
+                let mut place = None;
+                let event = build::build_kline(&slots, context, outer.number(kline::SYMBOL), &mut place)?;
                 event.meta.event_time = slot_time(&outer, kline::EVENT_TIME, "E")?;
-                sink.kline(&event);
+                sink.kline(event);
                 self.orders.kline.learn(outer_order, KlineShape::ORDERS);
                 self.orders.candle.learn(order, CandleShape::ORDERS);
             }
             "markPriceUpdate" => {
                 let (slots, order) = document.filled(node, mark_price::MEMBERS)?;
-                sink.mark_price(&build::build_mark_price(&slots, context)?);
+                sink.mark_price(build::build_mark_price(&slots, context, &mut None)?);
                 self.orders.mark_price.learn(order, MarkPriceShape::ORDERS);
             }
             "forceOrder" => {
                 let (outer, outer_order) = document.filled(node, force_order::MEMBERS)?;
                 let (slots, order) = document.filled(nested(&outer, force_order::ORDER), liquidation_order::MEMBERS)?;
-                let mut event = build::build_liquidation(&slots, context)?;
+                let mut place = None;
+                let event = build::build_liquidation(&slots, context, &mut place)?;
                 event.meta.event_time = slot_time(&outer, force_order::EVENT_TIME, "E")?;
-                sink.liquidation(&event);
+                sink.liquidation(event);
                 self.orders.force_order.learn(outer_order, ForceOrderShape::ORDERS);
                 self.orders.liquidation_order.learn(order, LiquidationOrderShape::ORDERS);
             }
@@ -313,7 +315,7 @@ impl Decoder {
         sink: &mut S,
     ) -> Result<(), DecodeError> {
         let (slots, order) = document.filled(node, quote::MEMBERS)?;
-        sink.quote(&build::build_quote(&slots, context)?);
+        sink.quote(build::build_quote(&slots, context, &mut None)?);
         self.orders.quote.learn(order, QuoteShape::ORDERS);
         Ok(())
     }

@@ -231,31 +231,29 @@ orders! {
     /// Spot.
     PartialDepthShape of partial_depth:
         [LAST_ID BIDS ASKS];
-}
 
-orders! {
     /// Spot, and USD-M without the touch.
-    partly TickerShape of ticker:
+    TickerShape of ticker:
         [KIND EVENT_TIME SYMBOL CHANGE CHANGE_PERCENT WEIGHTED_AVERAGE PRICE_BEFORE LAST_PRICE LAST_QTY BID_PRICE BID_QTY ASK_PRICE
          ASK_QTY OPEN HIGH LOW VOLUME TURNOVER OPEN_TIME CLOSE_TIME FIRST_TRADE_ID LAST_TRADE_ID TRADE_COUNT FAMILY];
     /// Spot and USD-M.
-    partly MiniTickerShape of mini_ticker:
+    MiniTickerShape of mini_ticker:
         [KIND EVENT_TIME SYMBOL LAST_PRICE OPEN HIGH LOW VOLUME TURNOVER FAMILY];
     /// Spot and USD-M.
-    partly KlineShape of kline:
+    KlineShape of kline:
         [KIND EVENT_TIME SYMBOL CANDLE FAMILY];
     /// Spot and USD-M.
-    partly CandleShape of candle:
+    CandleShape of candle:
         [OPEN_TIME CLOSE_TIME SYMBOL INTERVAL FIRST_TRADE_ID LAST_TRADE_ID OPEN CLOSE HIGH LOW VOLUME TRADE_COUNT IS_CLOSED
          TURNOVER TAKER_BUY_VOLUME TAKER_BUY_TURNOVER IGNORE];
     /// As documented in 2026; as recorded before the average and the order of the index changed.
-    partly MarkPriceShape of mark_price:
+    MarkPriceShape of mark_price:
         [KIND EVENT_TIME SYMBOL MARK MARK_AVERAGE INDEX SETTLEMENT FUNDING_RATE NEXT_FUNDING_TIME FAMILY]
         [KIND EVENT_TIME SYMBOL MARK SETTLEMENT INDEX FUNDING_RATE NEXT_FUNDING_TIME];
     /// USD-M.
-    partly ForceOrderShape of force_order:
+    ForceOrderShape of force_order:
         [KIND EVENT_TIME ORDER FAMILY];
     /// USD-M.
-    partly LiquidationOrderShape of liquidation_order:
+    LiquidationOrderShape of liquidation_order:
         [SYMBOL SIDE ORDER_TYPE TIME_IN_FORCE QTY PRICE AVERAGE_PRICE STATUS LAST_FILLED FILLED TRADE_TIME];
 }

@@ -14,6 +14,7 @@ use crate::venue::fields::{Context, Known, Listed, slot_time};
 use crate::venue::isa::{Isa, Portable, WINDOW, Work};
 use crate::venue::levels::{BookHead, Sides};
 use crate::venue::number::Number;
+use crate::venue::row::Row;
 use crate::venue::scan::{Apart, End, Reader, expect, expect_array, messages, reader};
 use crate::venue::shape::{Expectation, Shape, Slots};
 
@@ -350,17 +351,17 @@ messages! {
     }
 }
 
-reader!(TradeReader = build::build_trade => Trade);
-reader!(QuoteReader = build::build_quote => Quote);
-reader!(AggTradeReader = build::build_agg_trade => AggTrade);
-reader!(TickerReader = build::build_ticker => Ticker);
-reader!(MiniTickerReader = build::build_mini_ticker => Ticker);
-reader!(MarkPriceReader = build::build_mark_price => MarkPrice);
+reader!(TradeReader() = build::build_trade => Trade);
+reader!(QuoteReader() = build::build_quote => Quote);
+reader!(AggTradeReader() = build::build_agg_trade => AggTrade);
+reader!(TickerReader() = build::build_ticker => Ticker);
+reader!(MiniTickerReader() = build::build_mini_ticker => Ticker);
+reader!(MarkPriceReader() = build::build_mark_price => MarkPrice);
 reader!(TickersReader = build::build_ticker => each Ticker);
 reader!(MiniTickersReader = build::build_mini_ticker => each Ticker);
 reader!(MarkPricesReader = build::build_mark_price => each MarkPrice);
-reader!(CandleReader(symbol: Number<'r>) = build::build_kline => some Kline, at most 1);
-reader!(OrderReader() = build::build_liquidation => some Liquidation, at most 1);
+reader!(CandleReader(symbol: Number<'r>) = build::build_kline => some Kline);
+reader!(OrderReader() = build::build_liquidation => some Liquidation);
 
 /// A book's changes, or a partial book that names its symbol.
 struct DepthReader<'r, 'c, I> {
@@ -473,7 +474,7 @@ macro_rules! around {
     ($name:ident of $event:ident: $shape:ty, behind [$($needed:expr)?], |$context:ident, $events:ident, $outer:ident| $inner:expr, $time:expr) => {
         struct $name<'r, 'c, I> {
             context: &'r Context<'c, I>,
-            events: &'r mut Vec<$event>,
+            events: &'r mut Row<$event>,
             order: &'r mut Expectation,
         }
 

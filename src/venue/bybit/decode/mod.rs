@@ -22,12 +22,12 @@ use self::shapes::{
 use self::ticker::Tickers;
 use self::tier_one::Scan;
 use crate::market::{
-    BookKind, BookUpdate, Kline, KlineInterval, Level, Liquidation, Quote, Received, SequenceIds, Side, Ticker, Trade,
-    Venue, VenueTime,
+    BookKind, BookUpdate, Decimal, Kline, KlineInterval, Level, Liquidation, Quote, Received, SequenceIds, Side,
+    Ticker, Trade, Venue, VenueTime,
 };
 use crate::venue::any_order::InAnyOrder;
 use crate::venue::decode::{DecoderScratch, Found};
-use crate::venue::fields::{Context, Known, LevelScratch, decimal, level_of, price, qty, slot_time, touch};
+use crate::venue::fields::{Context, Known, LevelScratch, decimals, level_of, price, qty, slot_time, touch};
 use crate::venue::isa::{Isa, Isas, Portable};
 use crate::venue::number::{Number, parse_uint, trade_id};
 use crate::venue::shape::{Expectation, Learned, Member, Shape, Slots};
@@ -198,9 +198,10 @@ impl Decoder {
             b"publicTrade" => {
                 let event_time = trades_time(outer)?;
                 let is_whole = each(document, data, trade::MEMBERS, sink, |slots, order, sink| {
-                    let mut event = build_trade(slots, context)?;
+                    let mut place = None;
+                    let event = build_trade(slots, context, &mut place)?;
                     event.meta.event_time = event_time;
-                    sink.trade(&event);
+                    sink.trade(event);
                     self.orders.trade.learn(order, TradeShape::ORDERS);
                     Ok(())
                 })?;
@@ -209,9 +210,10 @@ impl Decoder {
             b"orderbook" => match depth_of(rest).ok_or(no_topic)? {
                 1 => {
                     let (slots, data_order) = document.filled(data, quote::MEMBERS)?;
-                    let mut event = build_quote(&slots, context)?;
-                    add_envelope(&mut event, outer)?;
-                    sink.quote(&event);
+                    let mut place = None;
+                    let event = build_quote(&slots, context, &mut place)?;
+                    add_envelope(event, outer)?;
+                    sink.quote(event);
                     self.orders.quote.learn(data_order, QuoteShape::ORDERS);
                     self.orders.quotes.learn(order, EnvelopeShape::ORDERS);
                 }
@@ -226,22 +228,21 @@ impl Decoder {
                 let is_snapshot =
                     outer.int_if(envelope::TYPE).ok_or(DecodeError::new(Reason::MissingField, "type"))? == SNAPSHOT;
                 let mut place = None;
-                build_ticker(&slots, context, &self.tickers, is_snapshot, &mut place)?;
-                if let Some(merged) = &mut place {
-                    merged.meta.event_time = slot_time(outer, envelope::TIME, "ts")?;
-                    merged.sequence = outer.int_if(envelope::CROSS_SEQUENCE);
-                    self.tickers.keep(merged);
-                    sink.ticker(merged);
-                }
+                let merged = build_ticker(&slots, context, &self.tickers, is_snapshot, &mut place)?;
+                merged.meta.event_time = slot_time(outer, envelope::TIME, "ts")?;
+                merged.sequence = outer.int_if(envelope::CROSS_SEQUENCE);
+                self.tickers.keep(merged);
+                sink.ticker(merged);
                 self.orders.tickers.learn(order, TickerEnvelopeShape::ORDERS);
             }
             b"kline" => {
                 let (_, name) = split_at_point(rest).ok_or(no_topic)?;
                 let event_time = slot_time(outer, envelope::TIME, "ts")?;
                 let is_whole = each(document, data, candle::MEMBERS, sink, |slots, order, sink| {
-                    let mut event = build_kline(slots, context, name)?;
+                    let mut place = None;
+                    let event = build_kline(slots, context, name, &mut place)?;
                     event.meta.event_time = event_time;
-                    sink.kline(&event);
+                    sink.kline(event);
                     self.orders.candle.learn(order, CandleShape::ORDERS);
                     Ok(())
                 })?;
@@ -250,9 +251,10 @@ impl Decoder {
             b"allLiquidation" => {
                 let event_time = slot_time(outer, envelope::TIME, "ts")?;
                 let is_whole = each(document, data, liquidation::MEMBERS, sink, |slots, order, sink| {
-                    let mut event = build_liquidation(slots, context)?;
+                    let mut place = None;
+                    let event = build_liquidation(slots, context, &mut place)?;
                     event.meta.event_time = event_time;
-                    sink.liquidation(&event);
+                    sink.liquidation(event);
                     self.orders.liquidation.learn(order, LiquidationShape::ORDERS);
                     Ok(())
                 })?;
@@ -367,12 +369,16 @@ fn must_be_snapshot(outer: &Slots<'_>, topic: &[u8]) -> Result<(), DecodeError> 
 
 /// A trade, but for its event time, which stands in the envelope.
 #[inline(always)]
-fn build_trade<I: Isa>(slots: &Slots<'_>, context: &Context<'_, I>) -> Result<Trade, DecodeError> {
+fn build_trade<'p, I: Isa>(
+    slots: &Slots<'_>,
+    context: &Context<'_, I>,
+    place: &'p mut Option<Trade>,
+) -> Result<&'p mut Trade, DecodeError> {
     let listed = context.listed_in(slots, trade::SYMBOL, "s")?;
     let matching_time = slot_time(slots, trade::TRADE_TIME, "T")?;
     let numbers = (slots.number(trade::PRICE), slots.number(trade::QTY));
     let Level { price, qty } = level_of(numbers, listed, ("p", "v"))?;
-    Ok(Trade {
+    Ok(place.insert(Trade {
         meta: context.meta(listed, None, matching_time),
         id: trade_id(context.isa, slots.text(trade::ID)),
         price,
@@ -382,20 +388,24 @@ fn build_trade<I: Isa>(slots: &Slots<'_>, context: &Context<'_, I>) -> Result<Tr
         is_block: slots.int(trade::IS_BLOCK) == 1,
         is_rpi: slots.int(trade::IS_RPI) == 1,
         is_refilled: false,
-    })
+    }))
 }
 
 /// A quote, but for its times, which stand in the envelope.
 #[inline(always)]
-fn build_quote<I: Isa>(slots: &Slots<'_>, context: &Context<'_, I>) -> Result<Quote, DecodeError> {
+fn build_quote<'p, I: Isa>(
+    slots: &Slots<'_>,
+    context: &Context<'_, I>,
+    place: &'p mut Option<Quote>,
+) -> Result<&'p mut Quote, DecodeError> {
     let listed = context.listed_in(slots, quote::SYMBOL, "s")?;
-    Ok(Quote {
+    Ok(place.insert(Quote {
         meta: context.meta(listed, None, None),
         bid: touch(slots, quote::BID, listed, "b")?,
         ask: touch(slots, quote::ASK, listed, "a")?,
         update_id: slots.int(quote::UPDATE_ID),
         sequence: slots.int_if(quote::SEQUENCE),
-    })
+    }))
 }
 
 #[inline(always)]
@@ -436,25 +446,50 @@ fn read_book<S: Sink>(
 }
 
 #[inline(always)]
-fn build_kline<I: Isa>(slots: &Slots<'_>, context: &Context<'_, I>, name: &[u8]) -> Result<Kline, DecodeError> {
+fn build_kline<'p, I: Isa>(
+    slots: &Slots<'_>,
+    context: &Context<'_, I>,
+    name: &[u8],
+    place: &'p mut Option<Kline>,
+) -> Result<&'p mut Kline, DecodeError> {
+    let isa = context.isa;
     let listed = context.listed(Number::unread(name), "topic")?;
     let matching_time = slot_time(slots, candle::MATCHING_TIME, "timestamp")?;
     let interval = interval(slots.text(candle::INTERVAL)).ok_or(DecodeError::new(Reason::WrongType, "interval"))?;
-    Ok(Kline {
+    let event = place.insert(Kline {
         meta: context.meta(listed, None, matching_time),
         interval,
         open_time: slot_time(slots, candle::OPEN_TIME, "start")?,
         close_time: slot_time(slots, candle::CLOSE_TIME, "end")?,
-        open: decimal(slots.number(candle::OPEN), context.isa, "open")?,
-        high: decimal(slots.number(candle::HIGH), context.isa, "high")?,
-        low: decimal(slots.number(candle::LOW), context.isa, "low")?,
-        close: decimal(slots.number(candle::CLOSE), context.isa, "close")?,
-        volume: decimal(slots.number(candle::VOLUME), context.isa, "volume")?,
-        turnover: decimal(slots.number(candle::TURNOVER), context.isa, "turnover")?,
+        open: Decimal::ZERO,
+        high: Decimal::ZERO,
+        low: Decimal::ZERO,
+        close: Decimal::ZERO,
+        volume: Decimal::ZERO,
+        turnover: Decimal::ZERO,
         trade_count: None,
         taker_buy_volume: None,
         is_closed: slots.int(candle::IS_CLOSED) == 1,
-    })
+    });
+    decimals(
+        [slots.number(candle::OPEN), slots.number(candle::HIGH)],
+        isa,
+        [&mut event.open, &mut event.high],
+        ["open", "high"],
+    )?;
+    decimals(
+        [slots.number(candle::LOW), slots.number(candle::CLOSE)],
+        isa,
+        [&mut event.low, &mut event.close],
+        ["low", "close"],
+    )?;
+    decimals(
+        [slots.number(candle::VOLUME), slots.number(candle::TURNOVER)],
+        isa,
+        [&mut event.volume, &mut event.turnover],
+        ["volume", "turnover"],
+    )?;
+    Ok(event)
 }
 
 /// A candle's length as the venue writes it: minutes without a unit, `D`, `W`, `M`.
@@ -468,16 +503,20 @@ pub(in crate::venue) fn interval(text: &[u8]) -> Option<KlineInterval> {
 }
 
 #[inline(always)]
-fn build_liquidation<I: Isa>(slots: &Slots<'_>, context: &Context<'_, I>) -> Result<Liquidation, DecodeError> {
+fn build_liquidation<'p, I: Isa>(
+    slots: &Slots<'_>,
+    context: &Context<'_, I>,
+    place: &'p mut Option<Liquidation>,
+) -> Result<&'p mut Liquidation, DecodeError> {
     let listed = context.listed_in(slots, liquidation::SYMBOL, "s")?;
     let matching_time = slot_time(slots, liquidation::TIME, "T")?;
-    Ok(Liquidation {
+    Ok(place.insert(Liquidation {
         meta: context.meta(listed, None, matching_time),
         position: side(slots.int(liquidation::POSITION)),
         price: price(slots.number(liquidation::PRICE), listed, "p")?,
         qty: qty(slots.number(liquidation::QTY), listed, "v")?,
         average_price: None,
-    })
+    }))
 }
 
 /// The deprecated topic named its quantity `size` (with `updatedTime`), and before that `qty` (with `time`).
@@ -505,13 +544,13 @@ fn build_old_liquidation(
 
 /// What is known of a ticker once this change is merged into it, but for what stands in the envelope, in a place where it stays.
 #[inline(always)]
-fn build_ticker<I: Isa>(
+fn build_ticker<'p, I: Isa>(
     slots: &Slots<'_>,
     context: &Context<'_, I>,
     tickers: &Tickers,
     is_snapshot: bool,
-    place: &mut Option<Ticker>,
-) -> Result<(), DecodeError> {
+    place: &'p mut Option<Ticker>,
+) -> Result<&'p mut Ticker, DecodeError> {
     let listed = context.listed_in(slots, shapes::ticker::SYMBOL, "symbol")?;
     tickers.merge(slots, is_snapshot, context.meta(listed, None, None), listed, place)
 }

@@ -147,25 +147,23 @@ orders! {
     /// Both categories.
     BookShape of book:
         [SYMBOL BIDS ASKS UPDATE_ID SEQUENCE];
-}
 
-orders! {
     /// Futures; spot.
-    partly TickerEnvelopeShape of envelope:
+    TickerEnvelopeShape of envelope:
         [TOPIC TYPE DATA CROSS_SEQUENCE TIME]
         [TOPIC TIME TYPE CROSS_SEQUENCE DATA];
     /// Futures; spot.
-    partly KlineEnvelopeShape of envelope:
+    KlineEnvelopeShape of envelope:
         [TOPIC DATA TIME TYPE]
         [TYPE TOPIC DATA TIME];
     /// Both categories.
-    partly CandleShape of candle:
+    CandleShape of candle:
         [OPEN_TIME CLOSE_TIME INTERVAL OPEN CLOSE HIGH LOW VOLUME TURNOVER IS_CLOSED MATCHING_TIME];
     /// Futures.
-    partly LiquidationShape of liquidation:
+    LiquidationShape of liquidation:
         [TIME SYMBOL POSITION QTY PRICE];
     /// Linear as it comes (a change has one side's interest last); linear as documented; spot.
-    partly TickerShape of ticker:
+    TickerShape of ticker:
         [SYMBOL TICK_DIRECTION CHANGE_RATIO LAST_PRICE OPEN HIGH LOW HOUR_OPEN MARK_PRICE INDEX_PRICE OPEN_INTEREST OPEN_INTEREST_VALUE
          TURNOVER VOLUME FUNDING_HOURS FUNDING_CAP SIDE_INTEREST SIDE_INTEREST_VALUE NEXT_FUNDING_TIME FUNDING_RATE BID_PRICE BID_QTY
          ASK_PRICE ASK_QTY SIDE_INTEREST SIDE_INTEREST_VALUE PRE_OPEN_PRICE PRE_QTY PRE_LISTING_PHASE]

@@ -45,23 +45,24 @@ impl Tickers {
     /// # Errors
     /// [`Reason::NoSnapshot`] for a delta without a snapshot before it; a value's own error.
     #[inline(always)]
-    pub(super) fn merge<I: Isa>(
+    pub(super) fn merge<'p, I: Isa>(
         &self,
         slots: &Slots<'_>,
         is_snapshot: bool,
         meta: Meta,
         listed: Listed<I>,
-        merged: &mut Option<Ticker>,
-    ) -> Result<(), DecodeError> {
-        let place = usize::from(self.places[listed.symbol.index()]);
-        let known = place.checked_sub(1).and_then(|place| self.tickers.get(place));
+        place: &'p mut Option<Ticker>,
+    ) -> Result<&'p mut Ticker, DecodeError> {
+        let kept_at = usize::from(self.places[listed.symbol.index()]);
+        let known = kept_at.checked_sub(1).and_then(|at| self.tickers.get(at));
         let merged = match known {
-            _ if is_snapshot => merged.insert(Ticker::unknown(meta)),
-            Some(known) => merged.insert(*known),
+            _ if is_snapshot => place.insert(Ticker::unknown(meta)),
+            Some(known) => place.insert(*known),
             None => return Err(DecodeError::new(Reason::NoSnapshot, "type")),
         };
         merged.meta = meta;
-        apply(merged, slots, listed)
+        apply(merged, slots, listed)?;
+        Ok(merged)
     }
 
     /// Keeps a merged ticker for the next change.
@@ -148,11 +149,8 @@ impl<'a, I: Isa> Fields<'_, 'a, I> {
     /// The member's number, if it is there and not empty.
     #[inline(always)]
     fn number(&mut self, slot: usize, field: TickerFields) -> Option<Number<'a>> {
-        if !self.slots.has(slot) {
-            return None;
-        }
+        let number = self.slots.number_if(slot)?;
         self.changed |= field;
-        let number = self.slots.number(slot);
         if number.text().is_empty() {
             self.cleared |= field;
             return None;
@@ -163,7 +161,7 @@ impl<'a, I: Isa> Fields<'_, 'a, I> {
     #[inline(always)]
     fn decimal(&mut self, slot: usize, field: TickerFields, place: &mut Decimal) -> Result<(), DecodeError> {
         if let Some(number) = self.number(slot, field) {
-            *place = decimal(number, self.isa, ticker::MEMBERS[slot].key)?;
+            decimal(number, self.isa, place, ticker::MEMBERS[slot].key)?;
         }
         Ok(())
     }

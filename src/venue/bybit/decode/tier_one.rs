@@ -9,11 +9,12 @@ use super::ticker::Tickers;
 use crate::market::{BookKind, Kline, Liquidation, Quote, Ticker, Trade, VenueTime};
 use crate::venue::any_order;
 use crate::venue::cursor::Cursor;
-use crate::venue::decode::{DecoderScratch, Found, KLINE_COUNT_MAX, LIQUIDATION_COUNT_MAX, Payload, TRADE_COUNT_MAX};
+use crate::venue::decode::{DecoderScratch, Found, Payload};
 use crate::venue::fields::{Context, Known, Listed, slot_time};
 use crate::venue::isa::{Isa, WINDOW, Work};
 use crate::venue::levels::{BookHead, Sides};
 use crate::venue::number::Number;
+use crate::venue::row::Row;
 use crate::venue::scan::{Apart, End, Reader, expect, expect_array, messages, reader};
 use crate::venue::shape::{Expectation, Shape, Slots};
 
@@ -185,10 +186,10 @@ fn expected_otherwise(message: &[u8], orders: &Orders) -> Option<Expected> {
         .map(|(expected, ..)| expected)
 }
 
-reader!(TradeReader() = build_trade => some Trade, at most TRADE_COUNT_MAX);
-reader!(QuoteDataReader = build_quote => Quote);
-reader!(CandleReader(name: &'r [u8]) = build_kline => some Kline, at most KLINE_COUNT_MAX);
-reader!(LiquidationReader() = build_liquidation => some Liquidation, at most LIQUIDATION_COUNT_MAX);
+reader!(TradeReader() = build_trade => some Trade);
+reader!(QuoteDataReader() = build_quote => Quote);
+reader!(CandleReader(name: &'r [u8]) = build_kline => some Kline);
+reader!(LiquidationReader() = build_liquidation => some Liquidation);
 
 /// What the topic says of the symbol's name, which it ends with: its length and its place. `padded` is the message that the topic
 /// is a part of.
@@ -370,7 +371,7 @@ impl<'a, I: Isa> Reader<'a> for BookDataReader<'_, '_, '_, I> {
     }
 }
 
-reader!(TickerDataReader(tickers: &'r Tickers, is_snapshot: bool, place: &'r mut Option<Ticker>) -> () = build_ticker);
+reader!(TickerDataReader(tickers: &'r Tickers, is_snapshot: bool) = build_ticker => Ticker);
 
 /// A ticker message: what is known once it is merged, kept only when the whole message was as expected.
 struct TickerReader<'s, 'c, I> {
@@ -427,7 +428,7 @@ macro_rules! array_reader {
         struct $name<'s, 'c, I> {
             context: &'s Context<'c, I>,
             padded: &'s [u8],
-            events: &'s mut Vec<$event>,
+            events: &'s mut Row<$event>,
             order: &'s mut Expectation,
         }
 
