@@ -37,11 +37,16 @@ impl<'a> Stride<'a> {
         self.ahead.get(self.taken..)?.first_chunk()
     }
 
-    /// Takes exactly this lead: two comparisons with constants where it has four to eight bytes.
+    /// Takes exactly this lead: two comparisons with constants where it has four to eight bytes; of a longer one four bytes are
+    /// compared first, for they say of most others that they are another.
     #[inline(always)]
-    pub(super) fn lead(&mut self, lead: Lead) -> Option<()> {
+    pub(super) fn lead(&mut self, lead: &'static Lead) -> Option<()> {
         let length = lead.text.len();
         let Some(ahead) = self.window::<8>().filter(|_| matches!(length, 4..=8)) else {
+            let probed = self.window::<8>()?.get(Lead::PROBED_AT..)?.first_chunk()?;
+            if u32::from_le_bytes(*probed) != lead.probe {
+                return None;
+            }
             return self.literal(lead.text.as_bytes());
         };
         let [first, last] = [0, length - 4];

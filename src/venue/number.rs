@@ -268,7 +268,7 @@ impl Parts {
             self.fraction.checked_mul(*TENS.get(scale - self.scale)?)?
         } else {
             let excess = TENS[self.scale - scale];
-            if self.fraction % excess != 0 {
+            if !self.fraction.is_multiple_of(excess) {
                 return None;
             }
             self.fraction / excess

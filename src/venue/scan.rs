@@ -141,8 +141,8 @@ macro_rules! reader {
             this.elements.push(built)
         });
     };
-    ($name:ident($($more:ident: $type:ty),*) = $build:path => $event:ty) => {
-        $crate::venue::scan::reader!(@of $name { place: &'r mut Option<$event> $(, $more: $type)* }, |this, slots| {
+    ($name:ident($($more:ident: $type:ty),*) = $build:path => $place:ty) => {
+        $crate::venue::scan::reader!(@of $name { place: &'r mut $place $(, $more: $type)* }, |this, slots| {
             $build(slots, this.context, $(this.$more,)* this.place).ok()?;
             Some(())
         });
@@ -440,10 +440,10 @@ fn scan_learned<'a>(
 
 /// Steps over what stands before a member's value: `{"key":` or `,"key":`, with a string's opening quote.
 #[inline(always)]
-fn scan_lead(member: &Member, is_first: bool, stride: &mut Stride<'_>) -> Option<()> {
+fn scan_lead(member: &'static Member, is_first: bool, stride: &mut Stride<'_>) -> Option<()> {
     let is_quoted = member.opening.is_quoted || matches!(member.kind, Kind::Ignored(Json::Text));
     let leads = if is_quoted { &member.leads_quoted } else { &member.leads };
-    stride.lead(if is_first { leads.first } else { leads.other })
+    stride.lead(if is_first { &leads.first } else { &leads.other })
 }
 
 #[inline(always)]

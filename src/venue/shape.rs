@@ -108,16 +108,25 @@ pub(super) struct Lead {
     pub(super) first: u32,
     /// Its last four.
     pub(super) last: u32,
+    /// Four from [`Self::PROBED_AT`] on: the first letters of a key, in which those of one shape differ. Zero of a short one.
+    pub(super) probe: u32,
 }
 
 impl Lead {
+    /// Behind a brace or a comma, and a quote.
+    pub(super) const PROBED_AT: usize = 2;
+
     pub(super) const fn new(text: &'static str) -> Self {
         let bytes = text.as_bytes();
         let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) else {
             panic!("quotes, a key, a colon")
         };
         assert!(bytes.len() <= LEAD_BYTES_MAX, "a value is looked at in the step that took its lead");
-        Self { text, first: u32::from_le_bytes(*first), last: u32::from_le_bytes(*last) }
+        let probe = match bytes.split_at(Self::PROBED_AT).1.first_chunk() {
+            Some(probe) => u32::from_le_bytes(*probe),
+            None => 0,
+        };
+        Self { text, first: u32::from_le_bytes(*first), last: u32::from_le_bytes(*last), probe }
     }
 }
 

@@ -88,7 +88,7 @@ pub(super) fn levels(isa: Avx512, padded: &[u8], scales: (u8, u8), levels: &mut 
             at += length;
             count += read;
         } else {
-            at += forward_level(isa, padded.get(at..)?, scales, levels.get_mut(count)?)?;
+            at += one(isa, padded.get(at..)?, scales, levels.get_mut(count)?)?;
             count += 1;
         }
         match padded.get(at)? {
@@ -97,6 +97,13 @@ pub(super) fn levels(isa: Avx512, padded: &[u8], scales: (u8, u8), levels: &mut 
             _ => return None,
         }
     }
+}
+
+/// The level at the front, where two are not to be had at once. Apart, so that it takes no register from those.
+#[inline(never)]
+#[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
+fn one(isa: Avx512, padded: &[u8], scales: (u8, u8), level: &mut Level) -> Option<usize> {
+    forward_level(isa, padded, scales, level)
 }
 
 /// A price's and a quantity's scale in the lanes of price, quantity, price, quantity.

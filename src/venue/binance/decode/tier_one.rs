@@ -351,12 +351,12 @@ messages! {
     }
 }
 
-reader!(TradeReader() = build::build_trade => Trade);
-reader!(QuoteReader() = build::build_quote => Quote);
-reader!(AggTradeReader() = build::build_agg_trade => AggTrade);
-reader!(TickerReader() = build::build_ticker => Ticker);
-reader!(MiniTickerReader() = build::build_mini_ticker => Ticker);
-reader!(MarkPriceReader() = build::build_mark_price => MarkPrice);
+reader!(TradeReader() = build::build_trade => Option<Trade>);
+reader!(QuoteReader() = build::build_quote => Option<Quote>);
+reader!(AggTradeReader() = build::build_agg_trade => Option<AggTrade>);
+reader!(TickerReader() = build::build_ticker => Option<Ticker>);
+reader!(MiniTickerReader() = build::build_mini_ticker => Option<Ticker>);
+reader!(MarkPriceReader() = build::build_mark_price => Option<MarkPrice>);
 reader!(TickersReader = build::build_ticker => each Ticker);
 reader!(MiniTickersReader = build::build_mini_ticker => each Ticker);
 reader!(MarkPricesReader = build::build_mark_price => each MarkPrice);

@@ -94,7 +94,7 @@ impl Decoder {
         if let Some(isas) = self.isas
             && let Some(found) = self.scan(isas, &message, &known, scratch)
         {
-            scratch.give(found, &message, sink);
+            self.give(found, &message, scratch, sink);
             return Ok(Decoded::Data(Tier::One));
         }
         self.decode_otherwise(message, &known, scratch, sink)
@@ -113,11 +113,20 @@ impl Decoder {
         if let Some(isas) = self.isas
             && let Some(found) = self.scan_any_order(isas, &message, known, scratch)
         {
-            scratch.give(found, &message, sink);
+            self.give(found, &message, scratch, sink);
             return Ok(Decoded::Data(Tier::TwoAfterOne));
         }
         let context = Context::new(Portable, known);
         self.decode_any(&mut message, &context, scratch, sink)
+    }
+
+    /// Gives what was found: a ticker is merged here, and kept; all else lies in the scratch.
+    #[inline(always)]
+    fn give<S: Sink>(&mut self, found: Found, message: &[u8], scratch: &mut DecoderScratch, sink: &mut S) {
+        match found {
+            Found::Ticker => self.tickers.keep().into_iter().for_each(|merged| sink.ticker(merged)),
+            found => scratch.give(found, message, sink),
+        }
     }
 
     /// Tier one. Not generic, so that it is compiled once and not once for every sink.
@@ -227,12 +236,10 @@ impl Decoder {
                 let (slots, _) = document.filled(data, shapes::ticker::MEMBERS)?;
                 let is_snapshot =
                     outer.int_if(envelope::TYPE).ok_or(DecodeError::new(Reason::MissingField, "type"))? == SNAPSHOT;
-                let mut place = None;
-                let merged = build_ticker(&slots, context, &self.tickers, is_snapshot, &mut place)?;
+                let merged = build_ticker(&slots, context, is_snapshot, &mut self.tickers)?;
                 merged.meta.event_time = slot_time(outer, envelope::TIME, "ts")?;
                 merged.sequence = outer.int_if(envelope::CROSS_SEQUENCE);
-                self.tickers.keep(merged);
-                sink.ticker(merged);
+                self.tickers.keep().into_iter().for_each(|merged| sink.ticker(merged));
                 self.orders.tickers.learn(order, TickerEnvelopeShape::ORDERS);
             }
             b"kline" => {
@@ -542,15 +549,14 @@ fn build_old_liquidation(
     })
 }
 
-/// What is known of a ticker once this change is merged into it, but for what stands in the envelope, in a place where it stays.
+/// What is known of a ticker once this change is merged into it, but for what stands in the envelope; to be kept.
 #[inline(always)]
 fn build_ticker<'p, I: Isa>(
     slots: &Slots<'_>,
     context: &Context<'_, I>,
-    tickers: &Tickers,
     is_snapshot: bool,
-    place: &'p mut Option<Ticker>,
+    tickers: &'p mut Tickers,
 ) -> Result<&'p mut Ticker, DecodeError> {
     let listed = context.listed_in(slots, shapes::ticker::SYMBOL, "symbol")?;
-    tickers.merge(slots, is_snapshot, context.meta(listed, None, None), listed, place)
+    tickers.merge(slots, is_snapshot, context.meta(listed, None, None), listed)
 }

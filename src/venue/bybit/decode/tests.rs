@@ -5,7 +5,7 @@ use crate::market::{BookKind, Decimal, KlineInterval, Level, Price, Qty, Side, T
 use crate::venue::generate::{Generator, Style};
 use crate::venue::ledger::{Bench, Event};
 use crate::venue::shape::Shape;
-use crate::venue::{Decoded, Reason, Tier};
+use crate::venue::{Cpu, Decoded, Reason, Tier};
 use proptest::prelude::*;
 
 const TRADES: &str = r#"{"topic":"publicTrade.BTCUSDT","type":"snapshot","ts":1672304486868,"data":[{"T":1672304486865,"s":"BTCUSDT","S":"Buy","v":"0.001","p":"16578.50","L":"PlusTick","i":"20f43950-d8dd-5b31-9112-a178eb6023af","BT":false,"RPI":true,"seq":7},{"T":1672304486866,"s":"BTCUSDT","S":"Sell","v":"0.002","p":"16578.4","L":"MinusTick","i":"20f43950-d8dd-5b31-9112-a178eb6023b0","BT":true}]}"#;
@@ -190,6 +190,47 @@ fn half_a_side_of_a_ticker_is_not_known_before_the_other_half() {
     assert_eq!(known("delta", r#","bid1Size":"""#).0, TickerFields::NONE);
     assert_eq!(known("delta", r#","bid1Price":"6""#).0, TickerFields::NONE, "2 was its size before it was emptied");
     assert_eq!(known("delta", r#","bid1Price":"6","bid1Size":"3""#), (TickerFields::BID, level(600, 3_000)));
+}
+
+#[test]
+fn tickers_of_many_symbols_are_each_merged_with_their_own_and_a_refused_change_is_none() {
+    let mut generator = Generator::new(5);
+    for cpu in Cpu::ALL.into_iter().filter(|cpu| cpu.is_here()) {
+        let mut bench = Bench::with_cpu(Venue::BybitLinear, None, cpu);
+        let mut model = [None::<(u64, u64)>; 2];
+        for number in 1..3_000_u64 {
+            let at = usize::try_from(generator.below(2)).unwrap();
+            let (is_snapshot, what) = (generator.below(8) == 0, generator.below(4));
+            let members = match what {
+                0 => format!(r#","openInterest":"{number}""#),
+                1 => format!(r#","turnover24h":"{number}.5""#),
+                2 => format!(r#","openInterest":"{number}","turnover24h":"{number}.5""#),
+                // Found behind what was merged already: nothing of it may stay.
+                _ => format!(r#","openInterest":"{number}","fundingRate":"x""#),
+            };
+            let name = ["BTCUSDT", "ETHUSDT"][at];
+            let kind = if is_snapshot { "snapshot" } else { "delta" };
+            let message = format!(
+                r#"{{"topic":"tickers.{name}","type":"{kind}","data":{{"symbol":"{name}"{members}}},"cs":{number},"ts":{number}}}"#
+            );
+            if generator.below(100) == 0 {
+                bench.decoder.connection_started();
+                model = [None; 2];
+            }
+            let known = if is_snapshot { Some((0, 0)) } else { model[at] };
+            let (decoded, events) = bench.decode(&message);
+            let (Some((interest, turnover)), 0..=2) = (known, what) else {
+                assert!(decoded.is_err() && events.is_empty(), "{message}");
+                continue;
+            };
+            let merged = (if what == 1 { interest } else { number }, if what == 0 { turnover } else { number });
+            let [Event::Ticker(ref ticker)] = events[..] else { panic!("{message}: {decoded:?}") };
+            let half = |number: u64| Decimal::new(i128::from(number) * 10 + 5, 1);
+            assert_eq!((ticker.sequence, ticker.open_interest), (Some(number), Decimal::new(merged.0.into(), 0)));
+            assert_eq!(ticker.turnover, if merged.1 == 0 { Decimal::ZERO } else { half(merged.1) });
+            model[at] = Some(merged);
+        }
+    }
 }
 
 #[test]

@@ -2,6 +2,8 @@
 //!
 //! ```text
 //! symbol ──places──► 1-based place ──tickers──► the ticker as merged so far on this connection
+//!                                      spare──► the one that is being merged: a copy of what is known, then changed; kept, it is
+//!                                               the symbol's, and the one that was the symbol's is the spare
 //! ```
 //! Merged per connection, not per core: of two connections that carry the same symbol the slower one would otherwise
 //! put old values back. Forgotten when the connection starts anew.
@@ -20,61 +22,93 @@ use crate::venue::{DecodeError, Reason};
 const TICKER_COUNT: usize = 21_000 / "tickers.X".len();
 
 /// The tickers of one connection.
+///
+/// Invariant: no symbol's place is the spare's, which is among `tickers` or just behind them.
 #[derive(Debug)]
 pub(super) struct Tickers {
     /// Place in `tickers` plus one, by symbol; 0 before its snapshot.
     places: Box<[u16]>,
     /// Reserved, not touched, until symbols come.
     tickers: Vec<Ticker>,
+    spare: usize,
+    /// Whether this message's ticker lies in the spare, to be kept.
+    is_merged: bool,
 }
 
 impl Tickers {
     pub(super) fn new() -> Self {
-        Self { places: vec![0; SYMBOL_COUNT_MAX].into_boxed_slice(), tickers: Vec::with_capacity(TICKER_COUNT) }
+        Self {
+            places: vec![0; SYMBOL_COUNT_MAX].into_boxed_slice(),
+            tickers: Vec::with_capacity(TICKER_COUNT + 1),
+            spare: 0,
+            is_merged: false,
+        }
     }
 
     /// Forgets every snapshot.
     pub(super) fn clear(&mut self) {
         self.places.fill(0);
         self.tickers.clear();
+        self.spare = 0;
+        self.is_merged = false;
     }
 
-    /// What is known of a symbol once this message is merged into it, in a place where it stays; nothing is kept yet. Times and
-    /// the sequence are the caller's to fill in.
+    /// Forgets what an attempt left that nobody kept.
+    #[inline(always)]
+    pub(super) fn restart(&mut self) {
+        self.is_merged = false;
+    }
+
+    /// What is known of a symbol once this message is merged into it; nothing is kept yet. Times and the sequence are the caller's
+    /// to fill in.
     ///
     /// # Errors
     /// [`Reason::NoSnapshot`] for a delta without a snapshot before it; a value's own error.
     #[inline(always)]
-    pub(super) fn merge<'p, I: Isa>(
-        &self,
+    pub(super) fn merge<I: Isa>(
+        &mut self,
         slots: &Slots<'_>,
         is_snapshot: bool,
         meta: Meta,
         listed: Listed<I>,
-        place: &'p mut Option<Ticker>,
-    ) -> Result<&'p mut Ticker, DecodeError> {
-        let kept_at = usize::from(self.places[listed.symbol.index()]);
-        let known = kept_at.checked_sub(1).and_then(|at| self.tickers.get(at));
-        let merged = match known {
-            _ if is_snapshot => place.insert(Ticker::unknown(meta)),
-            Some(known) => place.insert(*known),
-            None => return Err(DecodeError::new(Reason::NoSnapshot, "type")),
-        };
+    ) -> Result<&mut Ticker, DecodeError> {
+        let place = usize::from(self.places[listed.symbol.index()]);
+        match place.checked_sub(1).filter(|_| !is_snapshot) {
+            // Both are there: a symbol's place was a spare once.
+            Some(known_at) if self.spare < self.tickers.len() => {
+                self.tickers.copy_within(known_at..=known_at, self.spare)
+            }
+            Some(known_at) => self.tickers.extend_from_within(known_at..=known_at),
+            None if !is_snapshot => return Err(DecodeError::new(Reason::NoSnapshot, "type")),
+            None => match self.tickers.get_mut(self.spare) {
+                Some(spare) => *spare = Ticker::unknown(meta),
+                None => self.tickers.push(Ticker::unknown(meta)),
+            },
+        }
+        let merged = &mut self.tickers[self.spare];
         merged.meta = meta;
         apply(merged, slots, listed)?;
+        self.is_merged = true;
         Ok(merged)
     }
 
-    /// Keeps a merged ticker for the next change.
-    pub(super) fn keep(&mut self, merged: &Ticker) {
+    /// This message's, if it was merged.
+    #[inline(always)]
+    pub(super) fn merged_mut(&mut self) -> Option<&mut Ticker> {
+        self.tickers.get_mut(self.spare).filter(|_| self.is_merged)
+    }
+
+    /// Keeps this message's for the next change: it is what is known of its symbol now.
+    #[inline(always)]
+    pub(super) fn keep(&mut self) -> Option<&Ticker> {
+        let merged_at = self.spare;
+        let merged = self.tickers.get(merged_at).filter(|_| self.is_merged)?;
         let place = &mut self.places[merged.meta.symbol.index()];
-        if *place == 0 {
-            self.tickers.push(*merged);
-            // At most SYMBOL_COUNT_MAX places, which limits.rs holds below u16::MAX.
-            *place = u16::try_from(self.tickers.len()).unwrap_or(u16::MAX);
-        } else {
-            self.tickers[usize::from(*place) - 1] = *merged;
-        }
+        self.spare = if *place == 0 { self.tickers.len() } else { usize::from(*place) - 1 };
+        // At most one more than SYMBOL_COUNT_MAX, which limits.rs holds below u16::MAX.
+        *place = u16::try_from(merged_at + 1).unwrap_or(u16::MAX);
+        self.is_merged = false;
+        Some(merged)
     }
 }
 

@@ -6,7 +6,7 @@ use super::shapes::{
     TickerEnvelopeShape, TickerShape, TradeShape, book, envelope,
 };
 use super::ticker::Tickers;
-use crate::market::{BookKind, Kline, Liquidation, Quote, Ticker, Trade, VenueTime};
+use crate::market::{BookKind, Kline, Liquidation, Quote, Trade, VenueTime};
 use crate::venue::any_order;
 use crate::venue::cursor::Cursor;
 use crate::venue::decode::{DecoderScratch, Found, Payload};
@@ -94,10 +94,9 @@ messages! {
         expect::<EnvelopeShape, _>(&mut orders.books, Cursor::new(message.padded()), End::whole(message.behind()), reader)?;
     }
     TickerChanges |walk| -> Ticker {
-        let Walk { scan: Scan { decoder: Decoder { orders, tickers, .. }, message, scratch, .. }, context } = walk;
-        let reader = &mut TickerReader { context, tickers, place: &mut scratch.events.ticker, order: &mut orders.ticker };
+        let Walk { scan: Scan { decoder: Decoder { orders, tickers, .. }, message, .. }, context } = walk;
+        let reader = &mut TickerReader { context, tickers, order: &mut orders.ticker };
         expect::<TickerEnvelopeShape, _>(&mut orders.tickers, Cursor::new(message.padded()), End::whole(message.behind()), reader)?;
-        tickers.keep(scratch.events.ticker.as_ref()?);
     }
     Klines |walk| -> Klines {
         let Walk { scan: Scan { decoder: Decoder { orders, .. }, message, scratch, .. }, context } = walk;
@@ -187,7 +186,7 @@ fn expected_otherwise(message: &[u8], orders: &Orders) -> Option<Expected> {
 }
 
 reader!(TradeReader() = build_trade => some Trade);
-reader!(QuoteDataReader() = build_quote => Quote);
+reader!(QuoteDataReader() = build_quote => Option<Quote>);
 reader!(CandleReader(name: &'r [u8]) = build_kline => some Kline);
 reader!(LiquidationReader() = build_liquidation => some Liquidation);
 
@@ -371,13 +370,12 @@ impl<'a, I: Isa> Reader<'a> for BookDataReader<'_, '_, '_, I> {
     }
 }
 
-reader!(TickerDataReader(tickers: &'r Tickers, is_snapshot: bool) = build_ticker => Ticker);
+reader!(TickerDataReader(is_snapshot: bool) = build_ticker => Tickers);
 
 /// A ticker message: what is known once it is merged, kept only when the whole message was as expected.
 struct TickerReader<'s, 'c, I> {
     context: &'s Context<'c, I>,
-    tickers: &'s Tickers,
-    place: &'s mut Option<Ticker>,
+    tickers: &'s mut Tickers,
     order: &'s mut Expectation,
 }
 
@@ -392,7 +390,7 @@ impl<'a, I: Isa> Reader<'a> for TickerReader<'_, '_, I> {
 
     #[inline(always)]
     fn restart(&mut self) {
-        *self.place = None;
+        self.tickers.restart();
     }
 
     #[inline(always)]
@@ -403,15 +401,14 @@ impl<'a, I: Isa> Reader<'a> for TickerReader<'_, '_, I> {
     #[inline(always)]
     fn nested(&mut self, outer: &Slots<'a>, cursor: &mut Cursor<'a>) -> Option<()> {
         let is_snapshot = outer.int_if(envelope::TYPE)? == SNAPSHOT;
-        let reader =
-            &mut TickerDataReader { context: self.context, tickers: self.tickers, is_snapshot, place: self.place };
+        let reader = &mut TickerDataReader { context: self.context, is_snapshot, place: self.tickers };
         ((), *cursor) = expect::<TickerShape, _>(self.order, *cursor, End::Open, reader)?;
         Some(())
     }
 
     #[inline(always)]
     fn build(&mut self, slots: &Slots<'a>) -> Option<Self::Event> {
-        let merged = self.place.as_mut()?;
+        let merged = self.tickers.merged_mut()?;
         if split_at_point(slots.text(envelope::TOPIC))?.0 != b"tickers" {
             return None;
         }
