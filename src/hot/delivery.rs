@@ -27,7 +27,7 @@ use crate::market::{
     Received, StreamKind, Ticker, Trade, TradeId,
 };
 use crate::venue::{
-    DecodeError, Decoded, Decoder, DecoderScratch, HotSymbols, Payload, Reason, ServerPing, Sink, Tier,
+    DecodeError, Decoded, Decoder, DecoderScratch, HotSymbols, Payload, Reason, Reasons, ServerPing, Sink, Tier,
 };
 
 /// What a message needs on its way to the handlers.
@@ -216,7 +216,7 @@ impl Pass<'_> {
                 sampler,
                 events: 0,
                 newest: NO_TIME,
-                refused: None,
+                refused: Reasons::default(),
                 is_stamped: false,
                 is_uncommon: false,
             },
@@ -328,11 +328,11 @@ impl<S> Batch<'_, S> {
             sampler.handled((self.read_at, self.received), clock, &core.stages, &stats.read_to_handler);
             marks.go_on();
         }
-        if let Some(reason) = *refused {
+        for reason in refused.iter() {
             let error = DecodeError::new(reason, "");
             keep_sample(error, slot, self.scratch, self.outbox, &mut sampler.reasons_kept);
         }
-        (*is_stamped, *refused) = (false, None);
+        (*is_stamped, *refused) = (false, Reasons::default());
         if self.delivery.shelf.take_changed() {
             self.outbox.waker.wake();
         }
@@ -367,19 +367,10 @@ impl<S> Batch<'_, S> {
 
 /// Keeps the first message of its reason on a connection, as it came: whoever refused it kept a copy, if there is no sample yet.
 #[cold]
-fn keep_sample(error: DecodeError, slot: u16, scratch: &DecoderScratch, outbox: &mut Outbox, kept: &mut u16) {
-    if !has_sample(*kept, error.reason) && outbox.sample(slot, error, scratch.pristine()) {
-        *kept |= sample_bit(error.reason);
+fn keep_sample(error: DecodeError, slot: u16, scratch: &DecoderScratch, outbox: &mut Outbox, kept: &mut Reasons) {
+    if !kept.contains(error.reason) && outbox.sample(slot, error, scratch.pristine()) {
+        kept.insert(error.reason);
     }
-}
-
-/// Whether a message of this reason is among those that were kept.
-fn has_sample(kept: u16, reason: Reason) -> bool {
-    kept & sample_bit(reason) != 0
-}
-
-fn sample_bit(reason: Reason) -> u16 {
-    1 << reason as u16
 }
 
 fn count_refusal(reason: Reason, stats: &ConnectionStats) {
@@ -418,8 +409,8 @@ pub(super) struct Delivery<'a, S> {
     events: u64,
     /// Newest venue time of the message's events, ns since the epoch.
     newest: i64,
-    /// Why the first element of the message that gave no event gave none.
-    refused: Option<Reason>,
+    /// Why elements of the message gave no event.
+    refused: Reasons,
     /// The message is one that is stamped.
     is_stamped: bool,
     /// There is something to be done behind the message: it is stamped, an element was refused, a book's state or need changed,
@@ -692,7 +683,7 @@ impl<S> Delivery<'_, S> {
     }
 
     fn refuse(&mut self, reason: Reason) {
-        self.refused.get_or_insert(reason);
+        self.refused.insert(reason);
         self.is_uncommon = true;
         count_refusal(reason, self.stats);
     }
@@ -806,7 +797,7 @@ macro_rules! route {
             }
 
             fn wants_sample(&self, reason: Reason) -> bool {
-                !has_sample(self.sampler.reasons_kept, reason)
+                !self.sampler.reasons_kept.contains(reason)
             }
         }
 

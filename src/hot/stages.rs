@@ -11,6 +11,7 @@
 use super::clock::{Clock, Ticks};
 use super::stats::{Counter, Histogram};
 use crate::market::Received;
+use crate::venue::Reasons;
 
 /// Distance to the next message to be stamped where the one that was due had no event for a handler, at most.
 const RETRY_AFTER: u32 = 8;
@@ -63,7 +64,7 @@ impl Stages {
 #[derive(Debug)]
 pub(super) struct Sampler {
     /// Reasons of which a refused message was kept.
-    pub(super) reasons_kept: u16,
+    pub(super) reasons_kept: Reasons,
     /// Messages until the next that is stamped, which it counts.
     until: u32,
     /// The state of a generator of distances.
@@ -75,7 +76,13 @@ pub(super) struct Sampler {
 impl Default for Sampler {
     /// The first message is due: a connection of few messages has a figure too.
     fn default() -> Self {
-        Self { reasons_kept: 0, until: 1, chance: 0x9e37_79b9, framed: Ticks::default(), decoded: None }
+        Self {
+            reasons_kept: Reasons::default(),
+            until: 1,
+            chance: 0x9e37_79b9,
+            framed: Ticks::default(),
+            decoded: None,
+        }
     }
 }
 

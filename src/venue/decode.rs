@@ -102,8 +102,8 @@ pub trait Sink {
     /// One element of a message that could not become an event, where the rest of the message could
     /// (an unknown symbol in an all-market array).
     fn refused(&mut self, reason: Reason);
-    /// Whether [`DecoderScratch::pristine`] is to have the message when an element of it was refused for this reason, before any
-    /// other one. Asked where it would be copied for that alone.
+    /// Whether [`DecoderScratch::pristine`] is to have the message when an element of it was refused for this reason. Asked where
+    /// it would be copied for that alone.
     fn wants_sample(&self, _reason: Reason) -> bool {
         true
     }
@@ -164,6 +164,30 @@ impl Reason {
     }
 }
 
+/// A set of reasons.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Reasons(u16);
+
+impl Reasons {
+    /// With this one.
+    #[inline]
+    pub fn insert(&mut self, reason: Reason) {
+        self.0 |= 1 << reason as u16;
+    }
+
+    /// True if it has this one.
+    #[inline]
+    #[must_use]
+    pub fn contains(self, reason: Reason) -> bool {
+        self.0 & 1 << reason as u16 != 0
+    }
+
+    /// Those that it has, in the order of the counters.
+    pub fn iter(self) -> impl Iterator<Item = Reason> {
+        Reason::ALL.into_iter().filter(move |reason| self.contains(*reason))
+    }
+}
+
 /// A message that gave no event at all.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("{}{}{}", .reason.name(), if .field.is_empty() { "" } else { ": " }, .field)]
@@ -197,7 +221,7 @@ impl DecodeError {
 pub enum Tier {
     /// The expected-shape scanner.
     One,
-    /// Any JSON, on a stream that has no tier one (yet), or an array of independent events that is not as tier one expects them.
+    /// Any JSON, where tier one expects nothing: a stream that has none, an array without elements.
     TwoOnly,
     /// Any JSON, after the expected shape was refused: schema drift, an alarm.
     TwoAfterOne,
@@ -305,14 +329,6 @@ pub(super) enum Found {
     Liquidations,
 }
 
-impl Found {
-    /// How a message is counted in which tier two found this without a tape.
-    #[inline]
-    pub(super) fn tier_two(self) -> Tier {
-        if matches!(self, Self::Tickers | Self::MarkPrices) { Tier::TwoOnly } else { Tier::TwoAfterOne }
-    }
-}
-
 impl Events {
     /// Room for what one message may have.
     fn new() -> Self {
@@ -383,8 +399,8 @@ impl DecoderScratch {
     #[inline(never)]
     fn give_elements<S: Sink>(&mut self, found: Found, message: &[u8], sink: &mut S) {
         let Self { events: Events { tickers, mark_prices, .. }, json, .. } = self;
-        let refusal = if found == Found::Tickers { tickers.first_refusal() } else { mark_prices.first_refusal() };
-        if refusal.is_some_and(|reason| sink.wants_sample(reason)) {
+        let refused = if found == Found::Tickers { tickers.refused() } else { mark_prices.refused() };
+        if refused.iter().any(|reason| sink.wants_sample(reason)) {
             json.keep(message);
         }
         match found {

@@ -8,7 +8,7 @@
 //! Filled by tier one while it walks, given to the sink when the last byte was as expected. Allocates in `new` alone.
 
 use super::row::Row;
-use super::{DecodeError, Reason, Sink};
+use super::{DecodeError, Reason, Reasons, Sink};
 use crate::market::touch;
 
 /// Tickers of one message that the expected-shape scanner takes. Spot lists some 3,500 symbols, about half of them halted, and an
@@ -26,19 +26,21 @@ pub(super) struct Elements<E> {
     count_max: usize,
     /// Why an element has no event; of one that has, nothing.
     outcomes: Vec<Option<Reason>>,
+    refused: Reasons,
     events: Row<E>,
 }
 
 impl<E> Elements<E> {
     /// Room for so many.
     pub(super) fn new(count_max: usize) -> Self {
-        Self { count_max, outcomes: touch::vec(count_max), events: Row::new(count_max) }
+        Self { count_max, outcomes: touch::vec(count_max), refused: Reasons::default(), events: Row::new(count_max) }
     }
 
     /// No element yet.
     #[inline(always)]
     pub(super) fn clear(&mut self) {
         self.outcomes.clear();
+        self.refused = Reasons::default();
         self.events.clear();
     }
 
@@ -54,16 +56,18 @@ impl<E> Elements<E> {
         if self.outcomes.len() >= self.count_max {
             return None;
         }
-        if built.is_ok() {
-            self.events.keep();
+        let refusal = built.err().map(|error| error.reason);
+        match refusal {
+            Some(reason) => self.refused.insert(reason),
+            None => self.events.keep(),
         }
-        self.outcomes.push(built.err().map(|error| error.reason));
+        self.outcomes.push(refusal);
         Some(())
     }
 
-    /// Why the first of those that have no event has none.
-    pub(super) fn first_refusal(&self) -> Option<Reason> {
-        self.outcomes.iter().find_map(|outcome| *outcome)
+    /// Why those that have no event have none.
+    pub(super) fn refused(&self) -> Reasons {
+        self.refused
     }
 
     /// Gives all of them to a sink, events by `give`.
@@ -96,10 +100,10 @@ mod tests {
         };
         for _ in 0..2 {
             elements.clear();
-            assert_eq!(elements.first_refusal(), None);
+            assert_eq!(elements.refused(), Reasons::default());
             assert_eq!([built(&mut elements, 5), refused(&mut elements), built(&mut elements, 7)], [Some(()); 3]);
             assert_eq!([built(&mut elements, 9), refused(&mut elements)], [None; 2]);
-            assert_eq!(elements.first_refusal(), Some(Reason::UnknownSymbol));
+            assert_eq!(elements.refused().iter().collect::<Vec<_>>(), [Reason::UnknownSymbol]);
             assert_eq!(elements.events.iter().copied().collect::<Vec<_>>(), [5, 7]);
             assert_eq!(elements.outcomes, [None, Some(Reason::UnknownSymbol), None]);
         }

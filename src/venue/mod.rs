@@ -53,7 +53,7 @@ pub mod binance;
 pub mod bybit;
 
 pub use channel::{Channel, ChannelError, ChannelKind, ChannelScope};
-pub use decode::{DecodeError, Decoded, Decoder, DecoderScratch, HotSymbols, Payload, Reason, Sink, Tier};
+pub use decode::{DecodeError, Decoded, Decoder, DecoderScratch, HotSymbols, Payload, Reason, Reasons, Sink, Tier};
 pub use identity::{Identity, has_consecutive_ids, identity};
 pub use isa::Cpu;
 pub use protocol::{

@@ -118,7 +118,7 @@ impl Decoder {
             && let Some(found) = self.scan_any_order(isas, &message, known, scratch)
         {
             scratch.give(found, &message, sink);
-            return Ok(Decoded::Data(found.tier_two()));
+            return Ok(Decoded::Data(Tier::TwoAfterOne));
         }
         let context = Context::new(Portable, known);
         self.decode_any(&mut message, &context, scratch, sink)
@@ -205,14 +205,16 @@ impl Decoder {
         let Some(elements) = document.elements(node) else {
             return self.single(document, node, stream, context, levels, sink);
         };
+        let mut tier = Tier::TwoOnly;
         for element in elements {
+            tier = Tier::TwoAfterOne;
             match self.single(document, element, stream, context, levels, sink) {
                 Ok(Decoded::Data(_)) => {}
                 Ok(Decoded::Control) => sink.refused(Reason::UnknownShape),
                 Err(error) => sink.refused(error.reason),
             }
         }
-        Ok(Decoded::Data(Tier::TwoOnly))
+        Ok(Decoded::Data(tier))
     }
 
     /// One payload, by its `e`.

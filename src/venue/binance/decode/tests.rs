@@ -208,10 +208,37 @@ fn statistics_keep_their_own_scale_and_percent_becomes_a_ratio() {
     assert!(ticker.known.contains(TickerFields::WEIGHTED_AVERAGE) && !ticker.known.contains(TickerFields::BID));
     let mini = r#"{"stream":"!miniTicker@arr","data":[{"e":"24hrMiniTicker","E":1,"s":"NOBODY","c":"1","o":"1","h":"1","l":"1","v":"1","q":"1"},{"e":"24hrMiniTicker","E":1,"s":"BTCUSDT","c":"1","o":"1","h":"1","l":"1","v":"1","q":"1"},7]}"#;
     let (decoded, events) = usdm().decode(mini);
-    assert_eq!(decoded, Ok(Decoded::Data(Tier::TwoOnly)));
+    assert_eq!(decoded, Ok(Decoded::Data(Tier::TwoAfterOne)));
     assert_eq!(events[0], Event::Refused(Reason::UnknownSymbol));
     assert!(matches!(&events[1], Event::Ticker(_)));
     assert_eq!(events[2..], [Event::Refused(Reason::UnknownShape)]);
+}
+
+#[test]
+fn half_a_side_of_a_ticker_is_none_and_must_be_a_number() {
+    let payload = |members: &str| {
+        format!(
+            r#"{{"e":"24hrTicker","E":1,"s":"BTCUSDT","p":"0","P":"0.1","w":"1","x":"1","c":"1","Q":"1"{members},"o":"1","h":"1","l":"1","v":"123456789012.5","q":"-123456789012345678901234567890.12345678","O":0,"C":1,"F":0,"L":1,"n":2}}"#
+        )
+    };
+    let both = TickerFields::BID | TickerFields::ASK;
+    for (members, known) in [
+        ("", TickerFields::NONE),
+        (r#","b":"1.5","B":"1""#, TickerFields::BID),
+        (r#","b":"1.5""#, TickerFields::NONE),
+        (r#","B":"1","A":"2""#, TickerFields::NONE),
+        (r#","b":"1.5","B":"1","a":"1.6","A":"1""#, both),
+        (r#","b":"1.5","B":"1","a":"1.6""#, TickerFields::BID),
+    ] {
+        let Event::Ticker(ticker) = one(&mut spot(), &payload(members), Decoded::Data(Tier::One)) else { panic!() };
+        assert_eq!(TickerFields(ticker.known.0 & both.0), known, "{members}");
+        assert_eq!(ticker.volume, Decimal::parse(b"123456789012.5").unwrap());
+        assert_eq!(ticker.turnover, Decimal::parse(b"-123456789012345678901234567890.12345678").unwrap());
+    }
+    for (member, field) in [("b", "b"), ("B", "b"), ("a", "a"), ("A", "a")] {
+        let half = payload(&format!(r#","{member}":"1.5x""#));
+        assert_eq!(spot().refusal(half), (Reason::BadNumber, field));
+    }
 }
 
 #[test]
