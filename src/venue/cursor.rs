@@ -5,6 +5,7 @@ use super::isa::{Isa, Portable, TIME_DIGITS, WINDOW};
 use super::number::{Number, UUID_BYTES, parse_uint};
 use super::shape::Lead;
 use crate::limits::{READ_PADDING_BYTES, SYMBOL_NAME_BYTES_MAX};
+use std::hint::cold_path;
 
 /// Bytes that one step may look at without asking whether they are there. Behind every message lie as many.
 const STRIDE_BYTES: usize = READ_PADDING_BYTES;
@@ -59,16 +60,28 @@ impl<'a> Stride<'a> {
         Some(())
     }
 
-    /// Takes a number in a string whose opening quote was taken already, and its closing quote. `None` where it is longer than two
-    /// windows, and where no string ends. As [`Cursor::number`].
+    /// Takes a number in a string whose opening quote was taken already, and its closing quote. `None` where it is longer than a
+    /// window has digits, and where no string ends. As [`Cursor::number`].
     #[inline(always)]
     fn number(&mut self, isa: impl Isa) -> Option<Number<'a>> {
         let windows = self.window()?;
-        let (first, behind) = windows.split_first_chunk()?;
-        let ends = isa.quoted_ends(first);
-        let number = match Number::new(windows, ends) {
+        let number = Number::new(windows, isa.quoted_ends(windows.first_chunk()?))?;
+        self.taken += number.text().len() + 1;
+        Some(number)
+    }
+
+    /// The same where it may be longer, and end in a second window. Not seldom in a day's statistics; but it must not lie in the way
+    /// of trades and quotes.
+    #[inline(always)]
+    fn any_number(&mut self, isa: impl Isa) -> Option<Number<'a>> {
+        let windows = self.window()?;
+        let (first, second) = windows.split_first_chunk()?;
+        let number = match Number::new(windows, isa.quoted_ends(first)) {
             Some(number) => number,
-            None => Number::long(windows, WINDOW + isa.marks(behind.first_chunk()?, b'"').trailing_zeros() as usize)?,
+            None => {
+                cold_path();
+                Number::long(windows, WINDOW + isa.marks(second.first_chunk()?, b'"').trailing_zeros() as usize)?
+            }
         };
         self.taken += number.text().len() + 1;
         Some(number)
@@ -286,8 +299,12 @@ impl<'a> Cursor<'a> {
     /// [`Self::number`] whose opening quote a step took last.
     #[inline(always)]
     pub(super) fn number_in(&mut self, isa: impl Isa, mut stride: Stride<'a>) -> Option<Number<'a>> {
-        let number = self.number_on(isa, &mut stride)?;
-        self.take(stride, 0)?;
+        if let Some(number) = stride.any_number(isa) {
+            self.take(stride, 0)?;
+            return Some(number);
+        }
+        let (number, cursor) = self.number_rare(stride.taken)?;
+        *self = cursor;
         Some(number)
     }
 
@@ -306,7 +323,11 @@ impl<'a> Cursor<'a> {
     /// [`Self::number_in`] that its reader may leave unread: a plain string.
     #[inline(always)]
     pub(super) fn plain_number(&mut self, isa: impl Isa, stride: Stride<'a>) -> Option<Number<'a>> {
-        self.number_in(isa, stride).filter(|number| number.is_plain(isa))
+        let number = self.number_in(isa, stride)?;
+        let length = number.text().len();
+        // Nothing but that must be asked of nearly all of them.
+        let is_plain = if length < WINDOW { isa.plain_end(stride.window()?) >= length } else { number.is_plain(isa) };
+        is_plain.then_some(number)
     }
 
     #[cold]
@@ -314,6 +335,11 @@ impl<'a> Cursor<'a> {
     fn number_rare(mut self, taken: usize) -> Option<(Number<'a>, Self)> {
         self.skip(taken)?;
         // A function of its own is not compiled for the reader's instructions.
+        let mut stride = self.stride()?;
+        if let Some(number) = stride.any_number(Portable) {
+            self.take(stride, 0)?;
+            return Some((number, self));
+        }
         let text = self.text(Portable)?;
         Some((Number::unread(text.text()), self))
     }
