@@ -73,6 +73,10 @@ pub(super) trait Reader<'a> {
     /// What it builds.
     type Event;
 
+    /// Whether it takes a message of which it has not read every [`Kind::Decimal`]: then each is found to be a plain string where it
+    /// is walked over.
+    const LEAVES_UNREAD: bool = false;
+
     /// How it asks for bytes.
     fn isa(&self) -> Self::Isa;
 
@@ -132,12 +136,8 @@ macro_rules! reader {
         });
     };
     ($name:ident = $build:path => each $event:ty) => {
-        $crate::venue::scan::reader!(@of $name { elements: &'r mut $crate::venue::elements::Elements<$event> }, |this, slots| {
+        $crate::venue::scan::reader!(@of $name { elements: &'r mut $crate::venue::elements::Elements<$event> }, leaves unread, |this, slots| {
             let built = $build(slots, this.context, this.elements.next()?).map(|_| ());
-            // What is refused alone may have left numbers unread.
-            if built.is_err() && !slots.are_plain(this.context.isa) {
-                return None;
-            }
             this.elements.push(built)
         });
     };
@@ -147,7 +147,7 @@ macro_rules! reader {
             Some(())
         });
     };
-    (@of $name:ident { $($field:ident: $type:ty),* }, |$this:ident, $slots:ident| $build:expr) => {
+    (@of $name:ident { $($field:ident: $type:ty),* }, $(leaves $unread:ident,)? |$this:ident, $slots:ident| $build:expr) => {
         struct $name<'r, 'c, I> {
             context: &'r $crate::venue::fields::Context<'c, I>,
             $($field: $type),*
@@ -156,6 +156,7 @@ macro_rules! reader {
         impl<'a, I: $crate::venue::isa::Isa> $crate::venue::scan::Reader<'a> for $name<'_, '_, I> {
             type Isa = I;
             type Event = ();
+            $($crate::venue::scan::reader!(@leaves $unread);)?
 
             #[inline(always)]
             fn isa(&self) -> I {
@@ -178,6 +179,9 @@ macro_rules! reader {
                 $build
             }
         }
+    };
+    (@leaves unread) => {
+        const LEAVES_UNREAD: bool = true;
     };
 }
 pub(super) use reader;
@@ -362,7 +366,7 @@ pub(super) fn step<'a, S: Shape, const SLOT: usize, R: Reader<'a>>(
     match const { S::MEMBERS[SLOT].kind } {
         Kind::Nested | Kind::Levels | Kind::Topic => scan_value(member, SLOT, cursor, stride, slots, reader),
         // Who builds reads every one there is, or refuses the message.
-        Kind::Decimal => {
+        Kind::Decimal if const { !R::LEAVES_UNREAD } => {
             slots.set_number(SLOT, cursor.number_in(reader.isa(), stride)?);
             Some(())
         }

@@ -9,7 +9,6 @@
 //! Because both tiers fill the same slots from the same table and share the builder, they cannot differ in meaning.
 
 use super::cursor::{Cursor, LEAD_BYTES_MAX};
-use super::isa::Isa;
 use super::number::Number;
 use super::scan::{End, Reader};
 use std::mem::MaybeUninit;
@@ -60,7 +59,7 @@ pub(super) enum Kind {
     /// The same of what often is a UUID.
     Id,
     /// A decimal number in a string: slot's `number`. Tier two also takes a JSON number, by its exact text. Who builds must read each
-    /// one that is there, or refuse the message: see [`Cursor::number`].
+    /// one that is there, refuse the message, or say that it does neither: see [`Cursor::number`].
     Decimal,
     /// `true` (1) or `false` (0): slot's `int`.
     Bool,
@@ -394,19 +393,6 @@ impl<'a> Slots<'a> {
         }
         // SAFETY: its bit is set nowhere but where it was written.
         Some(unsafe { self.numbers[slot].assume_init() })
-    }
-
-    /// Whether every number that was walked over is a plain string, whoever has read which of them.
-    #[inline(always)]
-    pub(super) fn are_plain(&self, isa: impl Isa) -> bool {
-        let mut left = self.with_number;
-        while left != 0 {
-            if !self.number(left.trailing_zeros() as usize).is_plain(isa) {
-                return false;
-            }
-            left &= left - 1;
-        }
-        true
     }
 
     /// The second number of a [`Kind::Touch`].
