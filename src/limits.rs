@@ -143,7 +143,7 @@ pub const SAMPLE_BYTES: usize = 512;
 const _: () = assert!(EARLY_LEVEL_COUNT >= LEVEL_COUNT_MAX, "the longest batch may wait");
 const _: () = assert!(LEG_COUNT_MAX < LEG_PLACES, "a leg has a place for its successor");
 const _: () = assert!(HOLD_LEVEL_COUNT >= LEVEL_COUNT_MAX, "the longest message fits an empty buffer");
-const _: () = assert!(SYMBOL_COUNT_MAX <= u16::MAX as usize, "a symbol id is a u16, and one value is left over");
+const _: () = assert!(SYMBOL_COUNT_MAX < u16::MAX as usize, "a symbol id is a u16, and two values are left over");
 const _: () = assert!(LANE_THREADS_MAX < u8::MAX as usize, "a lane's number is a byte, and one value is left over");
 const _: () = assert!(LANE_SLOTS_MAX < u32::MAX as usize, "a slot's number is a u32, and one value is left over");
 const _: () = assert!(LANE_SLOTS_DEFAULT * LANE_LEVELS_DEFAULT * 16 <= LANE_BYTES_MAX, "the defaults are allowed");

@@ -221,7 +221,8 @@ impl DecodeError {
 pub enum Tier {
     /// The expected-shape scanner.
     One,
-    /// Any JSON, where tier one expects nothing: a stream that has none, an array without elements.
+    /// Any JSON, where that is no drift: of a channel that has no tier one, an array without elements (Binance), or one of which an
+    /// element was refused, which has its own counter and is all that tier one need have refused it for (Bybit).
     TwoOnly,
     /// Any JSON, after the expected shape was refused: schema drift, an alarm.
     TwoAfterOne,
@@ -311,7 +312,7 @@ pub(super) struct Events {
     pub(super) liquidations: Row<Liquidation>,
 }
 
-/// Which of [`Events`] tier one left.
+/// Which of [`Events`] tier one left; a ticker of Bybit's lies where it was merged.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Found {
     Trade,

@@ -192,7 +192,7 @@ pub(super) fn decimals(
     }
 }
 
-/// A value with its own scale, if the member was there and not empty, into its place, which has none.
+/// A value with its own scale into its place, which is empty before; it stays so where the member was absent or empty.
 #[inline(always)]
 pub(super) fn decimal_if(
     slots: &Slots<'_>,

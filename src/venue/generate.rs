@@ -2,7 +2,9 @@
 //! unknown members and escapes. Tests only.
 #![expect(clippy::cast_possible_truncation, reason = "choices among a few")]
 
-use super::shape::{Json, Kind, Member};
+use super::ledger::Bench;
+use super::shape::{Json, Kind, Member, Shape};
+use super::{Decoded, Tier};
 
 /// A small generator of numbers (SplitMix64), so that a failing seed is the whole story.
 pub(super) struct Generator {
@@ -186,6 +188,46 @@ impl Generator {
             }
             Kind::Levels => "[]".into(),
             Kind::Nested => "{}".into(),
+        }
+    }
+}
+
+/// In every order of a shape, once a connection expects it: no number is left unread, for its string is looked at nowhere else.
+/// `around` makes a message of an object.
+pub(super) fn every_number_is_read<S: Shape>(bench: fn() -> Bench, around: fn(&str) -> String) {
+    let is_one = |bench: &mut Bench, message: &str| bench.decode(message).0 == Ok(Decoded::Data(Tier::One));
+    for order in S::ORDERS {
+        let numbers = order.iter().map(|&slot| S::MEMBERS[slot]).filter(|member| member.kind == Kind::Decimal);
+        for key in numbers.map(|member| member.key) {
+            let mut refused_count = 0;
+            for (seed, text) in (0..8).flat_map(|seed| ["1\\u002e5", "1\u{1}", "1\u{e9}"].map(|text| (seed, text))) {
+                let message = |text: &str| {
+                    let object =
+                        Generator::new(seed).object(S::MEMBERS, order, Style::default(), |generator, other| {
+                            let kind = S::MEMBERS.iter().find(|member| member.key == other)?.kind;
+                            Some(match (other, kind) {
+                                _ if other == key => format!("\"{text}\""),
+                                ("i", Kind::Text) => "\"1m\"".to_owned(),
+                                ("interval", _) => "\"1\"".to_owned(),
+                                ("nextFundingTime", _) => "\"1673280000000\"".to_owned(),
+                                (_, Kind::Symbol) => "\"BTCUSDT\"".to_owned(),
+                                (_, Kind::Time) => generator.time_ms().to_string(),
+                                _ => return None,
+                            })
+                        });
+                    around(&object)
+                };
+                let good = message(if key == "nextFundingTime" { "1673280000000" } else { "1.5" });
+                let changed = message(text);
+                // It may be absent.
+                if good != changed {
+                    let mut bench = bench();
+                    assert!(is_one(&mut bench, &good) && is_one(&mut bench, &good), "{good}");
+                    assert!(!is_one(&mut bench, &changed), "{changed}");
+                    refused_count += 1;
+                }
+            }
+            assert!(refused_count > 0, "{key} is there in some of them");
         }
     }
 }

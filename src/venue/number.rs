@@ -1,6 +1,7 @@
 //! Numbers out of text. Used by both tiers; called several times per message.
 //!
-//! What the quick way ([`Isa`]) does not take goes to [`parse_fixed`], which alone decides what is an error.
+//! What the quick way ([`Isa`]) does not take is read in parts, and what that does not take goes to [`parse_fixed`] or, with its own
+//! scale, [`Decimal::parse`], which alone decide what is an error.
 
 use super::isa::{DIGIT_COUNT_MAX, Isa, NumberEnds, Portable, WINDOW, Work};
 use crate::market::{Decimal, TradeId, Uuid, ValueError, pack, parse_fixed};
@@ -90,7 +91,7 @@ impl<'a> Number<'a> {
         Some(unsafe { self.start.cast::<[u8; 2 * WINDOW]>().as_ref() })
     }
 
-    /// Whether it is a plain string. A text that is looked at when it is taken is one, and so is one that nobody has read.
+    /// Whether it is a plain string. Where it is no number whose end alone was looked for, it was found to be one when it was taken.
     #[inline(always)]
     pub(super) fn is_plain(self, isa: impl Isa) -> bool {
         let plain_end = match (self.whole, self.windows()) {
@@ -212,8 +213,8 @@ impl<'a> Number<'a> {
         isa.run(&mut OtherDecimals { numbers, places })
     }
 
-    /// Its parts, each read in a window of its own: of a number that is longer than a window has digits, or below zero. `None` where
-    /// it is not of that form, which is no error.
+    /// Its parts, each read in a window of its own, so that it may be longer than a window has digits, or below zero. `None` where it
+    /// is not of that form, which is no error.
     #[inline(always)]
     fn parts(self, isa: impl Isa) -> Option<Parts> {
         let windows = self.windows()?;

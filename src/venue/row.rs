@@ -36,7 +36,7 @@ impl<E> Row<E> {
         self.places.get_mut(self.count)
     }
 
-    /// What was built in the next place counts, if anything was.
+    /// What was built in the next place is one of them: asked only behind that, for the place may have an earlier message's.
     #[inline(always)]
     pub(super) fn keep(&mut self) {
         self.count += usize::from(matches!(self.places.get(self.count), Some(Some(_))));

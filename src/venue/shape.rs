@@ -107,7 +107,7 @@ pub(super) struct Lead {
     pub(super) first: u32,
     /// Its last four.
     pub(super) last: u32,
-    /// Four from [`Self::PROBED_AT`] on: the first letters of a key, in which those of one shape differ. Zero of a short one.
+    /// Four from [`Self::PROBED_AT`] on: the first letters of a key, in which most of one shape differ. Zero of a short one.
     pub(super) probe: u32,
 }
 

@@ -278,8 +278,8 @@ fn grid(isa: Sse41, window: &[u8; WINDOW], ends: NumberEnds, scale: u8) -> Optio
     Some(sixteen(isa, digits).cast_signed())
 }
 
-/// By how many bytes a number's end stands behind its point, with it; 0 without one: all bits in the bytes that stand before its
-/// decimals once all of it is at the window's end.
+/// All bits in the bytes before a number's decimals, once its digits are at the window's end. Asked for by how many bytes stand from
+/// its point on, the point among them: one more than it has decimals, 0 without a point.
 const BEFORE_DECIMALS: [[u8; WINDOW]; WINDOW] = {
     let mut tables = [[0; WINDOW]; WINDOW];
     let mut behind = 1;

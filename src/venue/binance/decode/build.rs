@@ -1,4 +1,4 @@
-//! One builder per event kind: slots in, event out. Tier one uses the first two, tier two all.
+//! One builder per event kind: slots in, an event in its place out. Both tiers use them.
 
 use super::shapes::{
     agg_trade, candle, depth, liquidation_order, mark_price, mini_ticker, partial_depth, quote, ticker, trade,

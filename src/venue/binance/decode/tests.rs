@@ -1,10 +1,13 @@
 #![expect(clippy::cast_possible_truncation, reason = "choices among a few")]
 
-use super::shapes::{AggTradeShape, QuoteShape, TradeShape};
+use super::shapes::{
+    AggTradeShape, CandleShape, LiquidationOrderShape, MarkPriceShape, MiniTickerShape, QuoteShape, TickerShape,
+    TradeShape,
+};
 use crate::market::{BookKind, Decimal, KlineInterval, Price, Qty, Side, TickerFields, TradeId, Venue};
-use crate::venue::generate::{Generator, Style};
+use crate::venue::generate::{Generator, Style, every_number_is_read};
 use crate::venue::ledger::{Bench, Event};
-use crate::venue::shape::{Kind, Shape};
+use crate::venue::shape::Shape;
 use crate::venue::{Decoded, Reason, Tier};
 use proptest::prelude::*;
 use serde_json::Value;
@@ -281,41 +284,21 @@ fn generated<S: Shape>(generator: &mut Generator, order: usize, style: Style) ->
     })
 }
 
-/// In every order of a shape whose walk is written out: no number is left unread, for its string is looked at nowhere else.
-fn every_number_is_read<S: Shape>() {
-    for (order, slots) in S::ORDERS.iter().enumerate() {
-        for slot in slots.iter().filter(|&&slot| matches!(S::MEMBERS[slot].kind, Kind::Decimal)) {
-            let key = S::MEMBERS[*slot].key;
-            for (seed, text) in
-                (0..8).flat_map(|seed| ["\"1\\u002e5\"", "\"1\u{1}\"", "\"1\u{e9}\""].map(|text| (seed, text)))
-            {
-                let [mut whole, mut changed] = [Generator::new(seed), Generator::new(seed)];
-                let common = |generator: &mut Generator, other: &str| match other {
-                    "s" => Some(generator.string("BTCUSDT", Style::default())),
-                    "E" | "T" => Some(generator.time_ms().to_string()),
-                    _ => None,
-                };
-                let whole = whole.object(S::MEMBERS, S::ORDERS[order], Style::default(), |generator, other| {
-                    common(generator, other).or_else(|| (other == key).then(|| "\"1.5\"".to_owned()))
-                });
-                let changed = changed.object(S::MEMBERS, S::ORDERS[order], Style::default(), |generator, other| {
-                    common(generator, other).or_else(|| (other == key).then(|| text.to_owned()))
-                });
-                if whole == changed {
-                    continue;
-                }
-                assert_eq!(spot().decode(whole.as_bytes()).0, Ok(Decoded::Data(Tier::One)), "{whole}");
-                assert_ne!(spot().decode(changed.as_bytes()).0, Ok(Decoded::Data(Tier::One)), "{changed}");
-            }
-        }
-    }
-}
-
 #[test]
-fn every_number_of_a_trade_an_aggregate_and_a_quote_is_read() {
-    every_number_is_read::<TradeShape>();
-    every_number_is_read::<AggTradeShape>();
-    every_number_is_read::<QuoteShape>();
+fn every_number_of_every_channel_is_read_or_the_message_refused() {
+    let bare = |data: &str| data.to_owned();
+    every_number_is_read::<TradeShape>(spot, bare);
+    every_number_is_read::<AggTradeShape>(spot, bare);
+    every_number_is_read::<QuoteShape>(spot, bare);
+    every_number_is_read::<TickerShape>(spot, bare);
+    every_number_is_read::<MiniTickerShape>(spot, bare);
+    every_number_is_read::<MarkPriceShape>(usdm, bare);
+    every_number_is_read::<CandleShape>(spot, |data| {
+        format!(r#"{{"e":"kline","E":1672515782136,"s":"BTCUSDT","k":{data}}}"#)
+    });
+    every_number_is_read::<LiquidationOrderShape>(usdm, |data| {
+        format!(r#"{{"e":"forceOrder","E":1672515782136,"o":{data}}}"#)
+    });
 }
 
 /// Any message tier one takes must say the same to tier two, which a space in front forces.

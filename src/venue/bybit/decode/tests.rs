@@ -1,8 +1,8 @@
 #![expect(clippy::cast_possible_truncation, reason = "choices among a few")]
 
-use super::shapes::{EnvelopeShape, QuoteShape, TradeShape};
+use super::shapes::{CandleShape, EnvelopeShape, LiquidationShape, QuoteShape, TickerShape, TradeShape};
 use crate::market::{BookKind, Decimal, KlineInterval, Level, Price, Qty, Side, TickerFields, TradeId, Uuid, Venue};
-use crate::venue::generate::{Generator, Style};
+use crate::venue::generate::{Generator, Style, every_number_is_read};
 use crate::venue::ledger::{Bench, Event};
 use crate::venue::shape::Shape;
 use crate::venue::{Cpu, Decoded, Reason, Tier};
@@ -291,6 +291,22 @@ fn every_number_of_a_trade_and_a_quote_is_read_for_its_string_is_looked_at_nowhe
             }
         }
     }
+}
+
+#[test]
+fn every_number_of_every_channel_is_read_or_the_message_refused() {
+    every_number_is_read::<TradeShape>(linear, |data| {
+        format!(r#"{{"topic":"publicTrade.BTCUSDT","type":"snapshot","ts":1672304486868,"data":[{data}]}}"#)
+    });
+    every_number_is_read::<TickerShape>(linear, |data| {
+        format!(r#"{{"topic":"tickers.BTCUSDT","type":"snapshot","data":{data},"cs":1,"ts":1672304486868}}"#)
+    });
+    every_number_is_read::<CandleShape>(linear, |data| {
+        format!(r#"{{"topic":"kline.1.BTCUSDT","data":[{data}],"ts":1672304486868,"type":"snapshot"}}"#)
+    });
+    every_number_is_read::<LiquidationShape>(linear, |data| {
+        format!(r#"{{"topic":"allLiquidation.BTCUSDT","type":"snapshot","ts":1672304486868,"data":[{data}]}}"#)
+    });
 }
 
 fn generated(generator: &mut Generator, style: Style, is_trade: bool) -> String {

@@ -31,7 +31,7 @@ pub(super) struct Tickers {
     /// Reserved, not touched, until symbols come.
     tickers: Vec<Ticker>,
     spare: usize,
-    /// Whether this message's ticker lies in the spare, to be kept.
+    /// Whether the spare is a ticker that was merged and not kept yet.
     is_merged: bool,
 }
 
@@ -72,6 +72,7 @@ impl Tickers {
         meta: Meta,
         listed: Listed<I>,
     ) -> Result<&mut Ticker, DecodeError> {
+        self.is_merged = false;
         let place = usize::from(self.places[listed.symbol.index()]);
         match place.checked_sub(1).filter(|_| !is_snapshot) {
             // Both are there: a symbol's place was a spare once.
