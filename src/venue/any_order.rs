@@ -439,19 +439,26 @@ fn value<'a, R: Reader<'a>>(
             slots.present |= 1 << slot;
             Some(())
         }
-        Kind::Decimal if !is_quoted && cursor.rest().first() != Some(&b'"') => {
+        Kind::Decimal | Kind::Price if !is_quoted && cursor.rest().first() != Some(&b'"') => {
             slots.set_text(slot, cursor.number_text()?);
             Some(())
         }
         Kind::Touch if !cursor.rest().starts_with(b"[[\"") => spaced_touch(slot, cursor, slots),
-        Kind::Text | Kind::Symbol | Kind::Topic | Kind::Id | Kind::Decimal | Kind::Word(_) | Kind::Case(_) => {
+        Kind::Text
+        | Kind::Symbol
+        | Kind::Topic
+        | Kind::Id
+        | Kind::Decimal
+        | Kind::Price
+        | Kind::Word(_)
+        | Kind::Case(_) => {
             if !is_quoted {
                 cursor.literal(b"\"")?;
             }
             let stride = cursor.stride()?;
             scan_value(member, slot, cursor, stride, slots, reader)
         }
-        Kind::Int | Kind::Time | Kind::Bool | Kind::Flag | Kind::Touch => {
+        Kind::Int | Kind::NextInt | Kind::Time | Kind::Bool | Kind::Flag | Kind::Touch => {
             let stride = cursor.stride()?;
             scan_plain(member, slot, cursor, stride, slots, isa)
         }

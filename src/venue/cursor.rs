@@ -60,6 +60,12 @@ impl<'a> Stride<'a> {
         Some(())
     }
 
+    /// How many bytes were taken.
+    #[inline(always)]
+    pub(super) fn taken(&self) -> usize {
+        self.taken
+    }
+
     /// Takes a number in a string whose opening quote was taken already, and its closing quote. `None` where it is longer than a
     /// window has digits, and where no string ends. As [`Cursor::number`].
     #[inline(always)]
@@ -137,6 +143,19 @@ impl<'a> Cursor<'a> {
         Some(self)
     }
 
+    /// Steps to where a string of so many bytes ends that was walked from what a step took. It most probably has `like` bytes: where
+    /// that is so, what stands behind it does not wait for its end to be found, for a branch says where it is. As many as it had is
+    /// what the next one is said to have.
+    #[inline(always)]
+    fn take_alike(&mut self, stride: Stride<'a>, ahead: Self, length: usize, like: &mut usize) -> Option<()> {
+        if length == *like {
+            return self.take(stride, *like + 1);
+        }
+        *self = ahead;
+        *like = length;
+        Some(())
+    }
+
     /// Steps over so many bytes that someone else read.
     #[inline(always)]
     pub(super) fn skip(&mut self, length: usize) -> Option<()> {
@@ -198,6 +217,15 @@ impl<'a> Cursor<'a> {
         }
         self.take(stride, end + 1)?;
         Number::of_text(window, end)
+    }
+
+    /// [`Self::text_in`] that most probably is as long as the last one.
+    #[inline(always)]
+    pub(super) fn text_alike(&mut self, isa: impl Isa, stride: Stride<'a>, like: &mut usize) -> Option<Number<'a>> {
+        let mut ahead = *self;
+        let text = ahead.text_in(isa, stride)?;
+        self.take_alike(stride, ahead, text.text().len(), like)?;
+        Some(text)
     }
 
     /// [`Self::text_in`] for a name of which nothing foretells whether it is longer than one window: two are asked at once,
@@ -320,6 +348,15 @@ impl<'a> Cursor<'a> {
         Some(number)
     }
 
+    /// [`Self::number_in`] that most probably is as long as the last one.
+    #[inline(always)]
+    pub(super) fn number_alike(&mut self, isa: impl Isa, stride: Stride<'a>, like: &mut usize) -> Option<Number<'a>> {
+        let mut ahead = *self;
+        let number = ahead.number_in(isa, stride)?;
+        self.take_alike(stride, ahead, number.text().len(), like)?;
+        Some(number)
+    }
+
     /// [`Self::number_in`] that its reader may leave unread: a plain string.
     #[inline(always)]
     pub(super) fn plain_number(&mut self, isa: impl Isa, stride: Stride<'a>) -> Option<Number<'a>> {
@@ -328,6 +365,15 @@ impl<'a> Cursor<'a> {
         // Nothing but that must be asked of nearly all of them.
         let is_plain = if length < WINDOW { isa.plain_end(stride.window()?) >= length } else { number.is_plain(isa) };
         is_plain.then_some(number)
+    }
+
+    /// [`Self::plain_number`] that most probably is as long as the last one.
+    #[inline(always)]
+    pub(super) fn plain_alike(&mut self, isa: impl Isa, stride: Stride<'a>, like: &mut usize) -> Option<Number<'a>> {
+        let mut ahead = *self;
+        let number = ahead.plain_number(isa, stride)?;
+        self.take_alike(stride, ahead, number.text().len(), like)?;
+        Some(number)
     }
 
     #[cold]
@@ -365,6 +411,21 @@ impl<'a> Cursor<'a> {
             return None;
         }
         self.take(stride, length)?;
+        Some(value)
+    }
+
+    /// [`Self::uint_in`] that most probably is as long as the last one.
+    #[inline(always)]
+    pub(super) fn uint_alike(&mut self, isa: impl Isa, stride: Stride<'a>, like: &mut usize) -> Option<u64> {
+        let mut ahead = *self;
+        let value = ahead.uint_in(isa, stride)?;
+        let length = self.rest.len() - stride.taken - ahead.rest.len();
+        if length == *like {
+            self.take(stride, *like)?;
+        } else {
+            *self = ahead;
+            *like = length;
+        }
         Some(value)
     }
 

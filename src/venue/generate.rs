@@ -163,16 +163,16 @@ impl Generator {
 
     fn value(&mut self, kind: Kind, style: Style) -> String {
         match kind {
-            Kind::Int | Kind::Time | Kind::Ignored(Json::Int) => {
+            Kind::Int | Kind::NextInt | Kind::Time | Kind::Ignored(Json::Int) => {
                 let digits = self.below(19) as u32;
                 self.below(10_u64.pow(digits)).to_string()
             }
             Kind::Bool | Kind::Flag | Kind::Ignored(Json::Bool) => (self.below(2) == 1).to_string(),
-            Kind::Text | Kind::Symbol | Kind::Topic | Kind::Id | Kind::Ignored(Json::Text) => {
+            Kind::Text | Kind::Symbol | Kind::Topic | Kind::Id | Kind::Ignored(Json::Text | Json::Price) => {
                 let text = format!("t{}", self.below(1_000_000_000));
                 self.string(&text, style)
             }
-            Kind::Decimal => {
+            Kind::Decimal | Kind::Price => {
                 let text = self.decimal();
                 self.string(&text, style)
             }
@@ -197,7 +197,10 @@ impl Generator {
 pub(super) fn every_number_is_read<S: Shape>(bench: fn() -> Bench, around: fn(&str) -> String) {
     let is_one = |bench: &mut Bench, message: &str| bench.decode(message).0 == Ok(Decoded::Data(Tier::One));
     for order in S::ORDERS {
-        let numbers = order.iter().map(|&slot| S::MEMBERS[slot]).filter(|member| member.kind == Kind::Decimal);
+        let numbers = order
+            .iter()
+            .map(|&slot| S::MEMBERS[slot])
+            .filter(|member| matches!(member.kind, Kind::Decimal | Kind::Price));
         for key in numbers.map(|member| member.key) {
             let mut refused_count = 0;
             for (seed, text) in (0..8).flat_map(|seed| ["1\\u002e5", "1\u{1}", "1\u{e9}"].map(|text| (seed, text))) {

@@ -213,6 +213,18 @@ impl<'a> Number<'a> {
         isa.run(&mut OtherDecimals { numbers, places })
     }
 
+    /// An integer: exactly [`parse_uint`], sooner.
+    #[inline(always)]
+    pub(super) fn uint(self, isa: impl Isa) -> Option<u64> {
+        if let Some(window) = self.digits()
+            && let (value, digit_count) = isa.uint(window)
+            && digit_count == self.length
+        {
+            return Some(value);
+        }
+        parse_uint(self.text())
+    }
+
     /// Its parts, each read in a window of its own, so that it may be longer than a window has digits, or below zero. `None` where it
     /// is not of that form, which is no error.
     #[inline(always)]

@@ -370,6 +370,11 @@ pub(super) fn step<'a, S: Shape, const SLOT: usize, R: Reader<'a>>(
             slots.set_number(SLOT, cursor.number_in(reader.isa(), stride)?);
             Some(())
         }
+        Kind::Price if const { !R::LEAVES_UNREAD } => {
+            let number = cursor.number_alike(reader.isa(), stride, &mut slots.like.price)?;
+            slots.set_number(SLOT, number);
+            Some(())
+        }
         Kind::Symbol => {
             let name = cursor.symbol_of(reader.isa(), stride, reader.name_length())?;
             slots.place = reader.named(name);
@@ -445,7 +450,7 @@ fn scan_learned<'a>(
 /// Steps over what stands before a member's value: `{"key":` or `,"key":`, with a string's opening quote.
 #[inline(always)]
 fn scan_lead(member: &'static Member, is_first: bool, stride: &mut Stride<'_>) -> Option<()> {
-    let is_quoted = member.opening.is_quoted || matches!(member.kind, Kind::Ignored(Json::Text));
+    let is_quoted = member.opening.is_quoted || matches!(member.kind, Kind::Ignored(Json::Text | Json::Price));
     let leads = if is_quoted { &member.leads_quoted } else { &member.leads };
     stride.lead(if is_first { &leads.first } else { &leads.other })
 }
@@ -499,11 +504,23 @@ pub(super) fn scan_plain<'a>(
     isa: impl Isa,
 ) -> Option<()> {
     match member.kind {
-        Kind::Int => slots.set_int(slot, cursor.uint_in(isa, stride)?),
+        Kind::Int => {
+            let ahead = cursor.ahead() - stride.taken();
+            slots.set_int(slot, cursor.uint_in(isa, stride)?);
+            slots.like.int = ahead - cursor.ahead();
+        }
+        Kind::NextInt => {
+            let int = cursor.uint_alike(isa, stride, &mut slots.like.int)?;
+            slots.set_int(slot, int);
+        }
         Kind::Time => slots.set_int(slot, cursor.time(isa, stride)?),
         Kind::Text => slots.set_number(slot, cursor.text_in(isa, stride)?),
         Kind::Id => slots.set_number(slot, cursor.id(isa, stride)?),
         Kind::Decimal => slots.set_number(slot, cursor.plain_number(isa, stride)?),
+        Kind::Price => {
+            let number = cursor.plain_alike(isa, stride, &mut slots.like.price)?;
+            slots.set_number(slot, number);
+        }
         Kind::Bool => slots.set_int(slot, u64::from(cursor.bool(stride)?)),
         Kind::Flag => slots.set_int(slot, u64::from(cursor.flag(stride)?)),
         Kind::Word(words) => slots.set_int(slot, cursor.word(words, stride)?),
@@ -513,8 +530,9 @@ pub(super) fn scan_plain<'a>(
         Kind::Symbol | Kind::Topic | Kind::Nested | Kind::Levels => return None,
         Kind::Ignored(json) => {
             match json {
-                Json::Int => cursor.uint_in(isa, stride).map(|_| ())?,
+                Json::Int => cursor.uint_alike(isa, stride, &mut slots.like.int).map(|_| ())?,
                 Json::Text => cursor.text_in(isa, stride).map(|_| ())?,
+                Json::Price => cursor.text_alike(isa, stride, &mut slots.like.price).map(|_| ())?,
                 Json::Bool => cursor.flag(stride).map(|_| ())?,
             }
             slots.has_other = true;

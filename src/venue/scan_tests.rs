@@ -6,7 +6,7 @@ use crate::market::parse_fixed;
 use crate::venue::Cpu;
 use crate::venue::isa::Isas;
 use crate::venue::isa::WINDOW;
-use crate::venue::number::{UUID_BYTES, uuid};
+use crate::venue::number::{UUID_BYTES, parse_uint, uuid};
 use crate::venue::shape::{orders, shape};
 use proptest::prelude::*;
 
@@ -46,13 +46,32 @@ trait Ask {
 
 struct Asked<I>(I);
 
+/// Finds that a value is the same, and ends where it does, however many bytes it is said to have.
+fn is_alike<'a, T: Copy + std::fmt::Debug + PartialEq>(
+    start: &Cursor<'a>,
+    behind: &Cursor<'_>,
+    value: Option<T>,
+    quote_bytes: usize,
+    walk: impl Fn(&mut Cursor<'a>, Stride<'a>, &mut usize) -> Option<T>,
+) {
+    let length = value.map_or(0, |_| start.ahead() - behind.ahead() - quote_bytes);
+    for like in (0..2 * WINDOW).chain([length, length + 1, usize::MAX]) {
+        let (mut other, mut told) = (*start, like);
+        assert_eq!(walk(&mut other, start.stride().expect("padded"), &mut told), value);
+        if value.is_some() {
+            assert_eq!((other.ahead(), told), (behind.ahead(), length), "said to have {like}");
+        }
+    }
+}
+
 impl<I: Isa> Ask for Asked<I> {
     fn uint(&self, cursor: &mut Cursor<'_>) -> Option<u64> {
-        let mut other = *cursor;
+        let [start, mut other] = [*cursor; 2];
         let time = other.time(self.0, cursor.stride().expect("padded"));
         let uint = cursor.uint(self.0);
         assert_eq!(time, uint, "a time is an integer");
         assert!(uint.is_none() || other.ahead() == cursor.ahead());
+        is_alike(&start, cursor, uint, 0, |cursor, stride, like| cursor.uint_alike(self.0, stride, like));
         uint
     }
     fn text<'a>(&self, cursor: &mut Cursor<'a>) -> Option<&'a [u8]> {
@@ -81,6 +100,9 @@ impl<I: Isa> Ask for Asked<I> {
         }
         let mut behind_id = start;
         assert_eq!(behind_id.id(self.0, stride).map(Number::text), text.map(Number::text), "so is an id");
+        is_alike(&start, cursor, text.map(Number::text), 1, |cursor, stride, like| {
+            cursor.text_alike(self.0, stride, like).map(Number::text)
+        });
         let text = text?;
         assert_eq!((other.ahead(), behind_id.ahead()), (cursor.ahead(), cursor.ahead()));
         let mut packed = text.text().to_vec();
@@ -89,7 +111,7 @@ impl<I: Isa> Ask for Asked<I> {
         Some(text.text())
     }
     fn number<'a>(&self, cursor: &mut Cursor<'a>) -> Option<Number<'a>> {
-        let [mut plain, mut text] = [*cursor; 2];
+        let [start, mut plain, mut text] = [*cursor; 3];
         let read = plain.plain_number(self.0, cursor.stride().expect("padded"));
         assert_eq!(
             read.map(Number::text),
@@ -97,6 +119,13 @@ impl<I: Isa> Ask for Asked<I> {
             "one that may be left unread is a text"
         );
         let number = cursor.number(self.0)?;
+        is_alike(&start, cursor, Some(number.text()), 1, |cursor, stride, like| {
+            cursor.number_alike(self.0, stride, like).map(Number::text)
+        });
+        is_alike(&start, &plain, read.map(Number::text), 1, |cursor, stride, like| {
+            cursor.plain_alike(self.0, stride, like).map(Number::text)
+        });
+        assert_eq!(number.uint(self.0), parse_uint(number.text()));
         match read {
             Some(read) => {
                 assert_eq!((number.text(), cursor.ahead()), (read.text(), text.ahead()));

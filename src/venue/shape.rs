@@ -38,6 +38,8 @@ pub(super) enum Json {
     Int,
     /// A string.
     Text,
+    /// A string that is a price: as [`Kind::Price`].
+    Price,
     /// `true` or `false`.
     Bool,
 }
@@ -47,6 +49,8 @@ pub(super) enum Json {
 pub(super) enum Kind {
     /// A JSON integer, not negative: slot's `int`.
     Int,
+    /// The same where it mostly has as many digits as the integer before it.
+    NextInt,
     /// A time in milliseconds since the epoch, as [`Self::Int`]. Tier one is soonest where it has thirteen digits.
     Time,
     /// A string: slot's `number`, of which nobody reads the digits.
@@ -61,6 +65,8 @@ pub(super) enum Kind {
     /// A decimal number in a string: slot's `number`. Tier two also takes a JSON number, by its exact text. Who builds must read each
     /// one that is there, refuse the message, or say that it does neither: see [`Cursor::number`].
     Decimal,
+    /// The same of a price: the prices of one object mostly have as many bytes.
+    Price,
     /// `true` (1) or `false` (0): slot's `int`.
     Bool,
     /// The same of something that is seldom the case, or nearly always.
@@ -155,7 +161,14 @@ impl Opening {
         let key = key.as_bytes();
         let is_quoted = matches!(
             kind,
-            Kind::Text | Kind::Symbol | Kind::Topic | Kind::Id | Kind::Decimal | Kind::Word(_) | Kind::Case(_)
+            Kind::Text
+                | Kind::Symbol
+                | Kind::Topic
+                | Kind::Id
+                | Kind::Decimal
+                | Kind::Price
+                | Kind::Word(_)
+                | Kind::Case(_)
         );
         let length = key.len() + 3 + is_quoted as usize;
         if length > 16 {
@@ -307,6 +320,15 @@ pub(super) trait Shape {
     ) -> Option<(R::Event, Cursor<'a>)>;
 }
 
+/// How many bytes the last values of an object had of which the next one mostly has as many; 0 before there is one.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Alike {
+    /// [`Kind::Int`], [`Kind::NextInt`], and those that are ignored.
+    pub(super) int: usize,
+    /// [`Kind::Price`].
+    pub(super) price: usize,
+}
+
 /// The values of one object, by member. What both tiers fill and every builder reads. What no member was read into is never
 /// written, so that an object costs what its members cost.
 #[derive(Clone, Copy, Debug)]
@@ -319,6 +341,8 @@ pub(super) struct Slots<'a> {
     pub(super) place: usize,
     /// What a [`Kind::Topic`] says of the symbol's name: its length and its place, 0 where it says nothing.
     pub(super) topic: (usize, usize),
+    /// How many bytes values had that are mostly alike.
+    pub(super) like: Alike,
     /// The members whose integer was written.
     with_int: u32,
     /// The members whose number was.
@@ -342,6 +366,7 @@ impl<'a> Slots<'a> {
             has_other: false,
             place: 0,
             topic: (0, 0),
+            like: Alike { int: 0, price: 0 },
             with_int: 0,
             with_number: 0,
             with_more: 0,

@@ -274,7 +274,7 @@ impl<'d> Document<'d> {
             return Ok(());
         }
         match member.kind {
-            Kind::Int | Kind::Time => match node {
+            Kind::Int | Kind::NextInt | Kind::Time => match node {
                 Node::Static(StaticNode::U64(int)) => slots.set_int(slot, int),
                 Node::Static(StaticNode::I64(int)) => {
                     let int = u64::try_from(int).map_err(|_| DecodeError::new(Reason::BadNumber, member.key))?;
@@ -286,7 +286,7 @@ impl<'d> Document<'d> {
             Kind::Text | Kind::Symbol | Kind::Topic | Kind::Id => {
                 slots.set_text(slot, self.string(value).ok_or(wrong_type)?.as_bytes())
             }
-            Kind::Decimal => slots.set_text(slot, self.decimal(value).ok_or(wrong_type)?),
+            Kind::Decimal | Kind::Price => slots.set_text(slot, self.decimal(value).ok_or(wrong_type)?),
             Kind::Bool | Kind::Flag => match node {
                 Node::Static(StaticNode::Bool(is_true)) => slots.set_int(slot, u64::from(is_true)),
                 _ => return Err(wrong_type),

@@ -48,6 +48,29 @@ fn a_trade_is_read_bare_and_wrapped_at_tier_one() {
 }
 
 #[test]
+fn a_stream_foretells_its_channel_only_behind_a_plain_name_and_what_it_foretells_is_not_believed() {
+    let expected = one(&mut spot(), TRADE, Decoded::Data(Tier::One));
+    let name = "btcusdt@trade";
+    for at in 0.."btcusdt".len() {
+        for bad in ["\"", "\\", "\n", "\u{1f}", "\\u0062"] {
+            let wrapped = format!(r#"{{"stream":"{}{bad}{}","data":{TRADE}}}"#, &name[..at], &name[at + 1..]);
+            if serde_json::from_str::<Value>(&wrapped).is_ok() {
+                assert_eq!(one(&mut spot(), &wrapped, Decoded::Data(Tier::TwoAfterOne)), expected);
+            } else {
+                let (result, events) = spot().decode(&wrapped);
+                assert!(result.is_err() && events.is_empty(), "{wrapped}");
+            }
+        }
+    }
+    for channel in ["aggTrade", "bookTicker", "depth@100ms", "ticker", "miniTicker", "markPrice", "kline_1m"] {
+        let wrapped = format!(r#"{{"stream":"btcusdt@{channel}","data":{TRADE}}}"#);
+        assert_eq!(one(&mut spot(), &wrapped, Decoded::Data(Tier::TwoAfterOne)), expected, "{channel}");
+        let other = wrapped.replace(channel, &format!("{channel}s"));
+        assert_eq!(one(&mut spot(), &other, Decoded::Data(Tier::One)), expected, "{other}");
+    }
+}
+
+#[test]
 fn quotes_of_both_product_lines_are_read_at_tier_one() {
     let event = one(&mut spot(), QUOTE, Decoded::Data(Tier::One));
     let Event::Quote(quote) = event else { panic!() };

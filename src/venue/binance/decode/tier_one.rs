@@ -80,6 +80,12 @@ impl Work for Scan<'_> {
             if matches!(name_length, 1..WINDOW) {
                 let place = context.fetch_key(isa.key(window, name_length), name_length);
                 context = Context { name_length, place, ..context };
+                if isa.plain_end(window) > name_length
+                    && let Some((expected, cursor)) = channel_ahead(cursor, name_length + 1)
+                {
+                    let at = padded.len() - cursor.ahead();
+                    return Walk { scan: self, context: &context, at, is_wrapped, stream: b"" }.run(expected);
+                }
             }
             stream = cursor.name(isa)?.text();
             cursor.literal(b",\"data\":")?;
@@ -93,6 +99,49 @@ impl Work for Scan<'_> {
         };
         walk.run(expected)
     }
+}
+
+/// The channel whose name begins so many bytes on in a wrapper's `stream`, behind a symbol's, and the payload: of the commonest
+/// alone, of whose messages nobody has to know more of the stream. What the payload truly is its walk finds.
+#[inline(always)]
+fn channel_ahead(mut cursor: Cursor<'_>, length: usize) -> Option<(Expected, Cursor<'_>)> {
+    cursor.skip(length)?;
+    let expected = match cursor.rest().first_chunk()? {
+        b"trade\",\"" => {
+            cursor.literal(b"trade\",\"data\":")?;
+            Expected::Trade
+        }
+        b"bookTick" => {
+            cursor.literal(b"bookTicker\",\"data\":")?;
+            Expected::Quote
+        }
+        b"depth@10" => {
+            cursor.literal(b"depth@100ms\",\"data\":")?;
+            Expected::Depth
+        }
+        b"aggTrade" => {
+            cursor.literal(b"aggTrade\",\"data\":")?;
+            Expected::AggTrade
+        }
+        b"ticker\"," => {
+            cursor.literal(b"ticker\",\"data\":")?;
+            Expected::Ticker
+        }
+        b"miniTick" => {
+            cursor.literal(b"miniTicker\",\"data\":")?;
+            Expected::MiniTicker
+        }
+        b"markPric" => {
+            cursor.literal(b"markPrice\",\"data\":")?;
+            Expected::MarkPrice
+        }
+        b"kline_1m" => {
+            cursor.literal(b"kline_1m\",\"data\":")?;
+            Expected::Kline
+        }
+        _ => return None,
+    };
+    Some((expected, cursor))
 }
 
 impl<'s> Scan<'s> {

@@ -63,13 +63,13 @@ shape! {
         OPEN_TIME = "start" needs Time;
         CLOSE_TIME = "end" needs Time;
         INTERVAL = "interval" needs Text;
-        OPEN = "open" needs Decimal;
-        CLOSE = "close" needs Decimal;
-        HIGH = "high" needs Decimal;
-        LOW = "low" needs Decimal;
+        OPEN = "open" needs Price;
+        CLOSE = "close" needs Price;
+        HIGH = "high" needs Price;
+        LOW = "low" needs Price;
         VOLUME = "volume" needs Decimal;
         TURNOVER = "turnover" needs Decimal;
-        IS_CLOSED = "confirm" needs Bool;
+        IS_CLOSED = "confirm" needs Flag;
         MATCHING_TIME = "timestamp" may Time;
     }
 }
@@ -102,14 +102,14 @@ shape! {
     /// The data of `tickers.<symbol>`: all of it in a snapshot, what changed in a delta.
     mod ticker {
         SYMBOL = "symbol" needs Symbol;
-        LAST_PRICE = "lastPrice" may Decimal;
+        LAST_PRICE = "lastPrice" may Price;
         BID_PRICE = "bid1Price" may Decimal;
         BID_QTY = "bid1Size" may Decimal;
         ASK_PRICE = "ask1Price" may Decimal;
         ASK_QTY = "ask1Size" may Decimal;
-        OPEN = "prevPrice24h" may Decimal;
-        HIGH = "highPrice24h" may Decimal;
-        LOW = "lowPrice24h" may Decimal;
+        OPEN = "prevPrice24h" may Price;
+        HIGH = "highPrice24h" may Price;
+        LOW = "lowPrice24h" may Price;
         VOLUME = "volume24h" may Decimal;
         TURNOVER = "turnover24h" may Decimal;
         CHANGE_RATIO = "price24hPcnt" may Decimal;
@@ -121,7 +121,7 @@ shape! {
         OPEN_INTEREST = "openInterest" may Decimal;
         OPEN_INTEREST_VALUE = "openInterestValue" may Decimal;
         TICK_DIRECTION = "tickDirection" may Ignored(J::Text);
-        HOUR_OPEN = "prevPrice1h" may Ignored(J::Text);
+        HOUR_OPEN = "prevPrice1h" may Ignored(J::Price);
         FUNDING_HOURS = "fundingIntervalHour" may Ignored(J::Text);
         FUNDING_CAP = "fundingCap" may Ignored(J::Text);
         SIDE_INTEREST = "singleOpenInterest" may Ignored(J::Text);

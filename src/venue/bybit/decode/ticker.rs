@@ -13,7 +13,7 @@ use crate::limits::SYMBOL_COUNT_MAX;
 use crate::market::{Decimal, Meta, Ticker, TickerFields};
 use crate::venue::fields::{Listed, decimal, price, qty, time};
 use crate::venue::isa::Isa;
-use crate::venue::number::{Number, parse_uint};
+use crate::venue::number::Number;
 use crate::venue::shape::Slots;
 use crate::venue::{DecodeError, Reason};
 
@@ -147,7 +147,7 @@ fn apply<I: Isa>(merged: &mut Ticker, slots: &Slots<'_>, listed: Listed<I>) -> R
     let value = &mut merged.open_interest_value;
     fields.decimal(ticker::OPEN_INTEREST_VALUE, TickerFields::OPEN_INTEREST_VALUE, value)?;
     if let Some(number) = fields.number(ticker::NEXT_FUNDING_TIME, TickerFields::NEXT_FUNDING_TIME) {
-        let ms = parse_uint(number.text()).ok_or(DecodeError::new(Reason::BadNumber, "nextFundingTime"))?;
+        let ms = number.uint(listed.isa).ok_or(DecodeError::new(Reason::BadNumber, "nextFundingTime"))?;
         merged.next_funding_time = time(ms, "nextFundingTime")?;
     }
     if slots.has_other {
