@@ -4,7 +4,7 @@ use super::shapes::{
     agg_trade, candle, depth, liquidation_order, mark_price, mini_ticker, partial_depth, quote, ticker, trade,
 };
 use crate::market::{
-    AggTrade, Decimal, Kline, KlineInterval, Level, Liquidation, MarkPrice, Quote, SequenceIds, Side, Ticker,
+    AggTrade, Decimal, Kline, KlineInterval, Level, Liquidation, MarkPrice, Meta, Quote, SequenceIds, Side, Ticker,
     TickerFields, Trade, TradeId,
 };
 use crate::venue::fields::{Context, Listed, decimal, decimal_if, decimals, level_of, price, qty, slot_time};
@@ -114,17 +114,19 @@ pub(super) fn build_ticker<'p, I: Isa>(
     let isa = context.isa;
     let listed = context.listed_in(slots, ticker::SYMBOL, "s")?;
     let event_time = slot_time(slots, ticker::EVENT_TIME, "E")?;
-    let event = place.insert(Ticker::unknown(context.meta(listed, event_time, None)));
+    let mut fields = TICKER;
+    if slots.has(ticker::BID_PRICE) && slots.has(ticker::BID_QTY) {
+        fields |= TickerFields::BID;
+    }
+    if slots.has(ticker::ASK_PRICE) && slots.has(ticker::ASK_QTY) {
+        fields |= TickerFields::ASK;
+    }
+    let event = ticker_in(place, context.meta(listed, event_time, None), fields, slots);
     event.last_price = price(slots.number(ticker::LAST_PRICE), listed, "c")?;
     event.last_qty = qty(slots.number(ticker::LAST_QTY), listed, "Q")?;
     event.trade_count = slots.int(ticker::TRADE_COUNT);
-    let mut fields = TICKER;
-    if side(slots, ticker::BID_PRICE, ticker::BID_QTY, listed, &mut event.bid, "b")? {
-        fields |= TickerFields::BID;
-    }
-    if side(slots, ticker::ASK_PRICE, ticker::ASK_QTY, listed, &mut event.ask, "a")? {
-        fields |= TickerFields::ASK;
-    }
+    side(slots, ticker::BID_PRICE, ticker::BID_QTY, listed, &mut event.bid, "b")?;
+    side(slots, ticker::ASK_PRICE, ticker::ASK_QTY, listed, &mut event.ask, "a")?;
     decimals(
         [slots.number(ticker::OPEN), slots.number(ticker::HIGH)],
         isa,
@@ -146,7 +148,6 @@ pub(super) fn build_ticker<'p, I: Isa>(
     let mut percent = Decimal::ZERO;
     decimal(slots.number(ticker::CHANGE_PERCENT), isa, &mut percent, "P")?;
     event.change_ratio = Decimal::new(percent.mantissa(), percent.scale() + 2);
-    finish_ticker(event, fields, slots);
     Ok(event)
 }
 
@@ -159,7 +160,7 @@ pub(super) fn build_mini_ticker<'p, I: Isa>(
     let isa = context.isa;
     let listed = context.listed_in(slots, mini_ticker::SYMBOL, "s")?;
     let event_time = slot_time(slots, mini_ticker::EVENT_TIME, "E")?;
-    let event = place.insert(Ticker::unknown(context.meta(listed, event_time, None)));
+    let event = ticker_in(place, context.meta(listed, event_time, None), MINI_TICKER, slots);
     event.last_price = price(slots.number(mini_ticker::LAST_PRICE), listed, "c")?;
     decimals(
         [slots.number(mini_ticker::OPEN), slots.number(mini_ticker::HIGH)],
@@ -174,21 +175,31 @@ pub(super) fn build_mini_ticker<'p, I: Isa>(
         [&mut event.volume, &mut event.turnover],
         ["v", "q"],
     )?;
-    finish_ticker(event, MINI_TICKER, slots);
     Ok(event)
 }
 
-/// Every Binance ticker is whole: what it carries is all that is known.
+/// A ticker in its place, of which all these fields are to be written. Every Binance ticker is whole: what it carries is all that is
+/// known. Where the place has one that carries the same, nothing else of it was ever written, and four hundred bytes of zeros need
+/// not be written again.
 #[inline(always)]
-fn finish_ticker(event: &mut Ticker, mut fields: TickerFields, slots: &Slots<'_>) {
+fn ticker_in<'p>(
+    place: &'p mut Option<Ticker>,
+    meta: Meta,
+    mut fields: TickerFields,
+    slots: &Slots<'_>,
+) -> &'p mut Ticker {
     if slots.has_other {
         fields |= TickerFields::OTHER;
     }
-    event.changed = fields;
-    event.known = fields;
+    if place.as_ref().is_none_or(|event| event.known != fields) {
+        *place = None;
+    }
+    let event = place.get_or_insert_with(|| Ticker { changed: fields, known: fields, ..Ticker::unknown(meta) });
+    event.meta = meta;
+    event
 }
 
-/// One side of a spot ticker, if it is there: whether it is.
+/// One side of a spot ticker, if it is there.
 #[inline(always)]
 fn side<I: Isa>(
     slots: &Slots<'_>,
@@ -197,16 +208,16 @@ fn side<I: Isa>(
     listed: Listed<I>,
     place: &mut Level,
     field: &'static str,
-) -> Result<bool, DecodeError> {
+) -> Result<(), DecodeError> {
     let number_of = |slot| slots.number(slot);
     match (slots.has(price_slot), slots.has(qty_slot)) {
-        (false, false) => return Ok(false),
+        (false, false) => {}
         (true, true) => *place = level_of((number_of(price_slot), number_of(qty_slot)), listed, (field, field))?,
         // Half a level is none, but a number it must be.
-        (true, false) => return price(number_of(price_slot), listed, field).map(|_| false),
-        (false, true) => return qty(number_of(qty_slot), listed, field).map(|_| false),
+        (true, false) => return price(number_of(price_slot), listed, field).map(|_| ()),
+        (false, true) => return qty(number_of(qty_slot), listed, field).map(|_| ()),
     }
-    Ok(true)
+    Ok(())
 }
 
 pub(super) fn depth_ids(slots: &Slots<'_>) -> SequenceIds {

@@ -268,6 +268,38 @@ fn half_a_side_of_a_ticker_is_none_and_must_be_a_number() {
 }
 
 #[test]
+fn a_ticker_has_nothing_of_the_one_whose_place_it_takes() {
+    let full = |price: &str, members: &str| {
+        format!(
+            r#"{{"e":"24hrTicker","E":1,"s":"BTCUSDT","p":"0","P":"{price}","w":"{price}","c":"{price}","Q":"{price}"{members},"o":"{price}","h":"{price}","l":"{price}","v":"{price}","q":"{price}","n":2}}"#
+        )
+    };
+    let mini = |price: &str, last: &str| {
+        format!(
+            r#"{{"e":"24hrMiniTicker","E":1,"s":"BTCUSDT","c":"{price}","o":"{price}","h":"{price}","l":"{price}","v":"{price}","q":"{last}"}}"#
+        )
+    };
+    let messages = [
+        full("1.5", ""),
+        full("2.5", r#","b":"1.5","B":"1","a":"1.6","A":"1""#),
+        full("3.5", r#","b":"1.4","B":"2""#),
+        full("4.5", r#","b":"1.3","a":"1.7","A":"3""#),
+        mini("5.5", "5.5"),
+        // Refused at its last member.
+        mini("6.5", "x"),
+        full("x", r#","b":"1.2","B":"4""#),
+    ];
+    for (first, second) in messages.iter().flat_map(|first| messages.iter().map(move |second| (first, second))) {
+        let alone = [first, second].map(|message| spot().decode(message));
+        let mut bench = spot();
+        assert_eq!([first, second].map(|message| bench.decode(message)), alone, "{first} {second}");
+        let array = |element: &str| format!("[{element},{element}]");
+        assert_eq!(bench.decode(&array(first)), spot().decode(&array(first)));
+        assert_eq!(bench.decode(&array(second)), spot().decode(&array(second)));
+    }
+}
+
+#[test]
 fn a_sell_order_of_the_venue_is_a_liquidated_long() {
     let payload = r#"{"e":"forceOrder","E":1568014460893,"o":{"s":"BTCUSDT","S":"SELL","o":"LIMIT","f":"IOC","q":"0.014","p":"9910","ap":"9910.12345678","X":"FILLED","l":"0.014","z":"0.014","T":1568014460893}}"#;
     let Event::Liquidation(event) = one(&mut usdm(), payload, Decoded::Data(Tier::One)) else { panic!() };
