@@ -321,7 +321,7 @@ messages! {
     Depths |walk| -> Book {
         let (cursor, end) = walk.open()?;
         let Walk { scan: Scan { orders, scratch, .. }, context, stream, .. } = walk;
-        let depth = partial_levels_of(stream)?;
+        let depth = partial_levels_of(stream, context.name_length)?;
         let place = &mut scratch.events.book;
         let reader = &mut DepthReader { context, sides: Sides::new(&mut scratch.levels), listed: None, depth, place };
         expect::<DepthShape, _>(&mut orders.depth, cursor, end, reader)?;
@@ -329,7 +329,7 @@ messages! {
     PartialDepths |walk| -> Book {
         let (cursor, end) = walk.open()?;
         let Walk { scan: Scan { orders, scratch, .. }, context, stream, .. } = walk;
-        let depth = partial_levels_of(stream).filter(|&depth| depth != 0)?;
+        let depth = partial_levels_of(stream, context.name_length).filter(|&depth| depth != 0)?;
         let name = stream.split(|&byte| byte == b'@').next()?;
         let listed = context.listed(Number::unread(name), "stream").ok()?;
         let place = &mut scratch.events.book;
@@ -664,9 +664,10 @@ fn expected_on(stream: &[u8], orders: &Orders) -> Option<Expected> {
     })
 }
 
-/// [`partial_levels`] of the names that there are; `None` for any other.
+/// [`partial_levels`] of the names that there are; `None` for any other. The symbol's name most probably has so many bytes; 0 where
+/// nothing says so.
 #[inline(always)]
-fn partial_levels_of(stream: &[u8]) -> Option<u16> {
+fn partial_levels_of(stream: &[u8], name_length: usize) -> Option<u16> {
     if stream.is_empty() {
         return Some(0);
     }
@@ -683,6 +684,6 @@ fn partial_levels_of(stream: &[u8]) -> Option<u16> {
         [name @ .., b'@', b'd', b'e', b'p', b't', b'h', b'2', b'0'] => (name, 20),
         _ => return None,
     };
-    // Only the first `@` ends a symbol.
-    (!name.contains(&b'@')).then_some(levels)
+    // Only the first `@` ends a symbol, and that is where its length came from.
+    (name.len() == name_length || !name.contains(&b'@')).then_some(levels)
 }
