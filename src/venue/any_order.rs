@@ -298,9 +298,7 @@ fn find(members: &'static [Member], expected: usize, key: &[u8], packed: u128) -
 }
 
 /// The next member in documented order, or one of a few behind it, where its key and what is around it stand there without
-/// white space; the cursor is at its value then, behind the quote of a [`Kind::Text`], [`Kind::Symbol`], [`Kind::Topic`],
-/// [`Kind::Id`], [`Kind::Case`],
-/// [`Kind::Decimal`] or [`Kind::Word`].
+/// white space; the cursor is at its value then, behind the quote of one whose opening has it ([`super::shape::Opening::is_quoted`]).
 #[inline(always)]
 fn next_documented(members: &'static [Member], expected: usize, cursor: &mut Cursor<'_>) -> Option<usize> {
     let window = u128::from_le_bytes(*cursor.rest().first_chunk()?);

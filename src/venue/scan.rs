@@ -73,7 +73,7 @@ pub(super) trait Reader<'a> {
     /// What it builds.
     type Event;
 
-    /// Whether it takes a message of which it has not read every [`Kind::Decimal`]: then each is found to be a plain string where it
+    /// Whether it takes a message of which it has not read every [`Kind::Decimal`] and [`Kind::Price`]: then each is found to be a plain string where it
     /// is walked over.
     const LEAVES_UNREAD: bool = false;
 

@@ -115,18 +115,18 @@ pub(super) fn build_ticker<'p, I: Isa>(
     let listed = context.listed_in(slots, ticker::SYMBOL, "s")?;
     let event_time = slot_time(slots, ticker::EVENT_TIME, "E")?;
     let mut fields = TICKER;
-    if slots.has(ticker::BID_PRICE) && slots.has(ticker::BID_QTY) {
+    if has_side(slots, BID) {
         fields |= TickerFields::BID;
     }
-    if slots.has(ticker::ASK_PRICE) && slots.has(ticker::ASK_QTY) {
+    if has_side(slots, ASK) {
         fields |= TickerFields::ASK;
     }
     let event = ticker_in(place, context.meta(listed, event_time, None), fields, slots);
     event.last_price = price(slots.number(ticker::LAST_PRICE), listed, "c")?;
     event.last_qty = qty(slots.number(ticker::LAST_QTY), listed, "Q")?;
     event.trade_count = slots.int(ticker::TRADE_COUNT);
-    side(slots, ticker::BID_PRICE, ticker::BID_QTY, listed, &mut event.bid, "b")?;
-    side(slots, ticker::ASK_PRICE, ticker::ASK_QTY, listed, &mut event.ask, "a")?;
+    side(slots, BID, listed, &mut event.bid, "b")?;
+    side(slots, ASK, listed, &mut event.ask, "a")?;
     decimals(
         [slots.number(ticker::OPEN), slots.number(ticker::HIGH)],
         isa,
@@ -180,7 +180,7 @@ pub(super) fn build_mini_ticker<'p, I: Isa>(
 
 /// A ticker in its place, of which all these fields are to be written. Every Binance ticker is whole: what it carries is all that is
 /// known. Where the place has one that carries the same, nothing else of it was ever written, and four hundred bytes of zeros need
-/// not be written again.
+/// not be written again: so nobody but who builds here may write to such a place.
 #[inline(always)]
 fn ticker_in<'p>(
     place: &'p mut Option<Ticker>,
@@ -199,23 +199,35 @@ fn ticker_in<'p>(
     event
 }
 
+/// The members of one side of a spot ticker: price and quantity.
+type TickerSide = (usize, usize);
+
+const BID: TickerSide = (ticker::BID_PRICE, ticker::BID_QTY);
+const ASK: TickerSide = (ticker::ASK_PRICE, ticker::ASK_QTY);
+
+/// Whether a ticker has this side. Half a level is none.
+#[inline(always)]
+fn has_side(slots: &Slots<'_>, (price_slot, qty_slot): TickerSide) -> bool {
+    slots.has(price_slot) && slots.has(qty_slot)
+}
+
 /// One side of a spot ticker, if it is there.
 #[inline(always)]
 fn side<I: Isa>(
     slots: &Slots<'_>,
-    price_slot: usize,
-    qty_slot: usize,
+    side: TickerSide,
     listed: Listed<I>,
     place: &mut Level,
     field: &'static str,
 ) -> Result<(), DecodeError> {
-    let number_of = |slot| slots.number(slot);
-    match (slots.has(price_slot), slots.has(qty_slot)) {
-        (false, false) => {}
-        (true, true) => *place = level_of((number_of(price_slot), number_of(qty_slot)), listed, (field, field))?,
-        // Half a level is none, but a number it must be.
-        (true, false) => return price(number_of(price_slot), listed, field).map(|_| ()),
-        (false, true) => return qty(number_of(qty_slot), listed, field).map(|_| ()),
+    let (price_slot, qty_slot) = side;
+    if has_side(slots, side) {
+        *place = level_of((slots.number(price_slot), slots.number(qty_slot)), listed, (field, field))?;
+    } else if slots.has(price_slot) {
+        // No level, but a number it must be.
+        price(slots.number(price_slot), listed, field)?;
+    } else if slots.has(qty_slot) {
+        qty(slots.number(qty_slot), listed, field)?;
     }
     Ok(())
 }

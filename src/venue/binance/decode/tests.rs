@@ -62,13 +62,55 @@ fn a_stream_foretells_its_channel_only_behind_a_plain_name_and_what_it_foretells
             }
         }
     }
-    for channel in ["aggTrade", "bookTicker", "depth@100ms", "ticker", "miniTicker", "markPrice", "kline_1m"] {
-        let wrapped = format!(r#"{{"stream":"btcusdt@{channel}","data":{TRADE}}}"#);
-        assert_eq!(one(&mut spot(), &wrapped, Decoded::Data(Tier::TwoAfterOne)), expected, "{channel}");
-        let other = wrapped.replace(channel, &format!("{channel}s"));
-        assert_eq!(one(&mut spot(), &other, Decoded::Data(Tier::One)), expected, "{other}");
+    for (channel, payload) in CHANNELS {
+        let own = format!(r#"{{"stream":"btcusdt@{channel}","data":{payload}}}"#);
+        let alone = one(&mut usdm(), payload, Decoded::Data(Tier::One));
+        assert_eq!(one(&mut usdm(), &own, Decoded::Data(Tier::One)), alone, "{channel}");
+        for (_, payload) in CHANNELS.iter().filter(|(other, _)| *other != channel) {
+            let wrapped = format!(r#"{{"stream":"btcusdt@{channel}","data":{payload}}}"#);
+            let turned = format!(r#"{{"data":{payload},"stream":"btcusdt@{channel}"}}"#);
+            let found = usdm().decode(&wrapped);
+            assert_eq!(found, usdm().decode(turned), "{wrapped}");
+            assert_ne!(found.0, Ok(Decoded::Data(Tier::One)), "{wrapped}");
+        }
+        // What lies behind a message in its buffer may go on as the message does.
+        for length in 0..own.len() {
+            let (cut, behind) = own.as_bytes().split_at(length);
+            let (result, events) = usdm().decode_before(cut, behind);
+            assert!(result.is_err() && events.is_empty(), "{length} bytes of {own}");
+        }
     }
 }
+
+/// The streams whose channel is foretold, each with a payload.
+const CHANNELS: [(&str, &str); 8] = [
+    ("trade", TRADE),
+    ("bookTicker", FUTURES_QUOTE),
+    (
+        "depth@100ms",
+        r#"{"e":"depthUpdate","E":1571889248277,"T":1571889248276,"s":"BTCUSDT","U":390497796,"u":390497878,"pu":390497794,"b":[["7403.89","0.002"]],"a":[]}"#,
+    ),
+    (
+        "aggTrade",
+        r#"{"e":"aggTrade","E":1672515782136,"s":"BTCUSDT","a":12345,"p":"0.50","q":"100","f":100,"l":105,"T":1672515782136,"m":true}"#,
+    ),
+    (
+        "ticker",
+        r#"{"e":"24hrTicker","E":1672515782136,"s":"BTCUSDT","p":"0.15","P":"250.00","w":"0.18","c":"0.25","Q":"10","o":"0.10","h":"0.25","l":"0.10","v":"10000","q":"18","O":0,"C":86400000,"F":0,"L":18150,"n":18151}"#,
+    ),
+    (
+        "miniTicker",
+        r#"{"e":"24hrMiniTicker","E":1672515782136,"s":"BTCUSDT","c":"0.25","o":"0.10","h":"0.25","l":"0.10","v":"10000","q":"18"}"#,
+    ),
+    (
+        "markPrice",
+        r#"{"e":"markPriceUpdate","E":1562305380000,"s":"BTCUSDT","p":"11794.15","i":"11784.62","P":"11784.25","r":"0.00038167","T":1562306400000}"#,
+    ),
+    (
+        "kline_1m",
+        r#"{"e":"kline","E":1638747660000,"s":"BTCUSDT","k":{"t":1638747660000,"T":1638747719999,"s":"BTCUSDT","i":"1m","f":100,"L":200,"o":"0.0010","c":"0.0020","h":"0.0025","l":"0.0015","v":"1000","n":100,"x":false,"q":"1.0000","V":"500","Q":"0.500","B":"123456"}}"#,
+    ),
+];
 
 #[test]
 fn quotes_of_both_product_lines_are_read_at_tier_one() {
@@ -269,33 +311,41 @@ fn half_a_side_of_a_ticker_is_none_and_must_be_a_number() {
 
 #[test]
 fn a_ticker_has_nothing_of_the_one_whose_place_it_takes() {
-    let full = |price: &str, members: &str| {
+    let full = |symbol: &str, price: &str, members: &str| {
         format!(
-            r#"{{"e":"24hrTicker","E":1,"s":"BTCUSDT","p":"0","P":"{price}","w":"{price}","c":"{price}","Q":"{price}"{members},"o":"{price}","h":"{price}","l":"{price}","v":"{price}","q":"{price}","n":2}}"#
+            r#"{{"e":"24hrTicker","E":{},"s":"{symbol}","P":"{price}","w":"{price}","c":"{price}","Q":"{price}"{members},"o":"{price}","h":"{price}","l":"{price}","v":"{price}","q":"{price}","n":{}}}"#,
+            price.len(),
+            members.len()
         )
     };
-    let mini = |price: &str, last: &str| {
+    let mini = |symbol: &str, price: &str, last: &str| {
         format!(
-            r#"{{"e":"24hrMiniTicker","E":1,"s":"BTCUSDT","c":"{price}","o":"{price}","h":"{price}","l":"{price}","v":"{price}","q":"{last}"}}"#
+            r#"{{"e":"24hrMiniTicker","E":{},"s":"{symbol}","c":"{price}","o":"{price}","h":"{price}","l":"{price}","v":"{price}","q":"{last}}}"#,
+            symbol.len()
         )
     };
     let messages = [
-        full("1.5", ""),
-        full("2.5", r#","b":"1.5","B":"1","a":"1.6","A":"1""#),
-        full("3.5", r#","b":"1.4","B":"2""#),
-        full("4.5", r#","b":"1.3","a":"1.7","A":"3""#),
-        mini("5.5", "5.5"),
-        // Refused at its last member.
-        mini("6.5", "x"),
-        full("x", r#","b":"1.2","B":"4""#),
+        full("BTCUSDT", "1.5", ""),
+        full("ETHUSDT", "1.55", ""),
+        full("BTCUSDT", "2.5", r#","b":"1.5","B":"1","a":"1.6","A":"1""#),
+        full("ETHUSDT", "2.55", r#","b":"2.5","B":"3","a":"2.6","A":"5""#),
+        full("BTCUSDT", "3.5", r#","b":"1.4","B":"2""#),
+        full("BTCUSDT", "4.5", r#","b":"1.3","a":"1.7","A":"3""#),
+        full("BTCUSDT", "4.5", r#","b":"1.3","a":"1.7","A":"3""#).replace("\"P\":", "\"p\":\"0\",\"P\":"),
+        mini("BTCUSDT", "5.5", "5.5\""),
+        mini("ETHUSDT", "5.55", "5\",\"st\":1"),
+        // Refused: at the last member, and as nobody asked for it.
+        mini("BTCUSDT", "6.5", "x\""),
+        mini("XRPUSDT", "6.5", "6\""),
+        full("BTCUSDT", "x", r#","b":"1.2","B":"4""#),
     ];
     for (first, second) in messages.iter().flat_map(|first| messages.iter().map(move |second| (first, second))) {
         let alone = [first, second].map(|message| spot().decode(message));
         let mut bench = spot();
         assert_eq!([first, second].map(|message| bench.decode(message)), alone, "{first} {second}");
-        let array = |element: &str| format!("[{element},{element}]");
-        assert_eq!(bench.decode(&array(first)), spot().decode(&array(first)));
-        assert_eq!(bench.decode(&array(second)), spot().decode(&array(second)));
+        for array in [format!("[{first},{second},{first}]"), format!("[{second},{first},{first},{second}]")] {
+            assert_eq!(bench.decode(&array), spot().decode(&array), "{array}");
+        }
     }
 }
 

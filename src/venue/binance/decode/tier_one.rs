@@ -102,44 +102,32 @@ impl Work for Scan<'_> {
 }
 
 /// The channel whose name begins so many bytes on in a wrapper's `stream`, behind a symbol's, and the payload: of the commonest
-/// alone, of whose messages nobody has to know more of the stream. What the payload truly is its walk finds.
+/// alone, of whose messages nobody has to know more of the stream (of a partial book its levels). What the payload truly is its
+/// walk finds.
 #[inline(always)]
 fn channel_ahead(mut cursor: Cursor<'_>, length: usize) -> Option<(Expected, Cursor<'_>)> {
+    /// Finds one by the first eight bytes of its name and what follows it.
+    macro_rules! channel {
+        ($($start:literal of $name:literal => $expected:ident,)*) => {
+            match cursor.rest().first_chunk()? {
+                $($start => {
+                    cursor.literal(concat!($name, "\",\"data\":").as_bytes())?;
+                    Expected::$expected
+                })*
+                _ => return None,
+            }
+        };
+    }
     cursor.skip(length)?;
-    let expected = match cursor.rest().first_chunk()? {
-        b"trade\",\"" => {
-            cursor.literal(b"trade\",\"data\":")?;
-            Expected::Trade
-        }
-        b"bookTick" => {
-            cursor.literal(b"bookTicker\",\"data\":")?;
-            Expected::Quote
-        }
-        b"depth@10" => {
-            cursor.literal(b"depth@100ms\",\"data\":")?;
-            Expected::Depth
-        }
-        b"aggTrade" => {
-            cursor.literal(b"aggTrade\",\"data\":")?;
-            Expected::AggTrade
-        }
-        b"ticker\"," => {
-            cursor.literal(b"ticker\",\"data\":")?;
-            Expected::Ticker
-        }
-        b"miniTick" => {
-            cursor.literal(b"miniTicker\",\"data\":")?;
-            Expected::MiniTicker
-        }
-        b"markPric" => {
-            cursor.literal(b"markPrice\",\"data\":")?;
-            Expected::MarkPrice
-        }
-        b"kline_1m" => {
-            cursor.literal(b"kline_1m\",\"data\":")?;
-            Expected::Kline
-        }
-        _ => return None,
+    let expected = channel! {
+        b"trade\",\"" of "trade" => Trade,
+        b"bookTick" of "bookTicker" => Quote,
+        b"depth@10" of "depth@100ms" => Depth,
+        b"aggTrade" of "aggTrade" => AggTrade,
+        b"ticker\"," of "ticker" => Ticker,
+        b"miniTick" of "miniTicker" => MiniTicker,
+        b"markPric" of "markPrice" => MarkPrice,
+        b"kline_1m" of "kline_1m" => Kline,
     };
     Some((expected, cursor))
 }
@@ -286,7 +274,7 @@ struct Walk<'w, 's, I> {
     /// Where the payload begins.
     at: usize,
     is_wrapped: bool,
-    /// The stream's name; empty where nobody knows it.
+    /// The stream's name; empty where nobody knows it, or has to: then a book is of changes.
     stream: &'s [u8],
 }
 
@@ -321,7 +309,7 @@ messages! {
     Depths |walk| -> Book {
         let (cursor, end) = walk.open()?;
         let Walk { scan: Scan { orders, scratch, .. }, context, stream, .. } = walk;
-        let depth = partial_levels_of(stream, context.name_length)?;
+        let (_, depth) = partial_levels_of(stream, context.name_length)?;
         let place = &mut scratch.events.book;
         let reader = &mut DepthReader { context, sides: Sides::new(&mut scratch.levels), listed: None, depth, place };
         expect::<DepthShape, _>(&mut orders.depth, cursor, end, reader)?;
@@ -329,8 +317,7 @@ messages! {
     PartialDepths |walk| -> Book {
         let (cursor, end) = walk.open()?;
         let Walk { scan: Scan { orders, scratch, .. }, context, stream, .. } = walk;
-        let depth = partial_levels_of(stream, context.name_length).filter(|&depth| depth != 0)?;
-        let name = stream.split(|&byte| byte == b'@').next()?;
+        let (name, depth) = partial_levels_of(stream, context.name_length).filter(|&(_, depth)| depth != 0)?;
         let listed = context.listed(Number::unread(name), "stream").ok()?;
         let place = &mut scratch.events.book;
         let reader = &mut PartialDepthReader { context, sides: Sides::new(&mut scratch.levels), listed, depth, place };
@@ -664,12 +651,12 @@ fn expected_on(stream: &[u8], orders: &Orders) -> Option<Expected> {
     })
 }
 
-/// [`partial_levels`] of the names that there are; `None` for any other. The symbol's name most probably has so many bytes; 0 where
-/// nothing says so.
+/// The symbol's name and [`partial_levels`] of the names that there are; `None` for any other. `name_length` is where the stream's first
+/// `@` stands; 0 where nobody knows.
 #[inline(always)]
-fn partial_levels_of(stream: &[u8], name_length: usize) -> Option<u16> {
+fn partial_levels_of(stream: &[u8], name_length: usize) -> Option<(&[u8], u16)> {
     if stream.is_empty() {
-        return Some(0);
+        return Some((stream, 0));
     }
     let stream = match stream {
         [name @ .., b'@', b'1' | b'2' | b'5', b'0' | b'5', b'0', b'm', b's'] | [name @ .., b'@', b'0', b'm', b's'] => {
@@ -684,6 +671,8 @@ fn partial_levels_of(stream: &[u8], name_length: usize) -> Option<u16> {
         [name @ .., b'@', b'd', b'e', b'p', b't', b'h', b'2', b'0'] => (name, 20),
         _ => return None,
     };
-    // Only the first `@` ends a symbol, and that is where its length came from.
-    (name.len() == name_length || !name.contains(&b'@')).then_some(levels)
+    // Only the first `@` ends a symbol.
+    let is_first = name.len() == name_length;
+    debug_assert!(!is_first || !name.contains(&b'@'));
+    (is_first || !name.contains(&b'@')).then_some((name, levels))
 }
