@@ -442,21 +442,14 @@ fn value<'a, R: Reader<'a>>(
             Some(())
         }
         Kind::Touch if !cursor.rest().starts_with(b"[[\"") => spaced_touch(slot, cursor, slots),
-        Kind::Text
-        | Kind::Symbol
-        | Kind::Topic
-        | Kind::Id
-        | Kind::Decimal
-        | Kind::Price
-        | Kind::Word(_)
-        | Kind::Case(_) => {
+        _ if member.opening.is_quoted => {
             if !is_quoted {
                 cursor.literal(b"\"")?;
             }
             let stride = cursor.stride()?;
             scan_value(member, slot, cursor, stride, slots, reader)
         }
-        Kind::Int | Kind::NextInt | Kind::Time | Kind::Bool | Kind::Flag | Kind::Touch => {
+        _ => {
             let stride = cursor.stride()?;
             scan_plain(member, slot, cursor, stride, slots, isa)
         }
