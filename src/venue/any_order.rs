@@ -442,7 +442,7 @@ fn value<'a, R: Reader<'a>>(
             Some(())
         }
         Kind::Touch if !cursor.rest().starts_with(b"[[\"") => spaced_touch(slot, cursor, slots),
-        _ if member.opening.is_quoted => {
+        kind if kind.is_quoted() => {
             if !is_quoted {
                 cursor.literal(b"\"")?;
             }

@@ -86,6 +86,24 @@ pub(super) enum Kind {
     Ignored(Json),
 }
 
+impl Kind {
+    /// Whether its value is a string that somebody reads.
+    #[inline(always)]
+    pub(super) const fn is_quoted(self) -> bool {
+        matches!(
+            self,
+            Self::Text
+                | Self::Symbol
+                | Self::Topic
+                | Self::Id
+                | Self::Decimal
+                | Self::Price
+                | Self::Word(_)
+                | Self::Case(_)
+        )
+    }
+}
+
 /// One member of an object.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Member {
@@ -159,17 +177,7 @@ pub(super) struct Opening {
 impl Opening {
     pub(super) const fn new(key: &str, kind: Kind) -> Self {
         let key = key.as_bytes();
-        let is_quoted = matches!(
-            kind,
-            Kind::Text
-                | Kind::Symbol
-                | Kind::Topic
-                | Kind::Id
-                | Kind::Decimal
-                | Kind::Price
-                | Kind::Word(_)
-                | Kind::Case(_)
-        );
+        let is_quoted = kind.is_quoted();
         let length = key.len() + 3 + is_quoted as usize;
         if length > 16 {
             return Self { word: 0, mask: u128::MAX, length: 0, is_quoted };
