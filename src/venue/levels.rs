@@ -104,7 +104,8 @@ impl BookHead {
     /// With its levels.
     #[inline(always)]
     pub(super) fn update<'s>(&self, scratch: &'s LevelScratch) -> BookUpdate<'s> {
-        let [bids, asks] = self.places.map(|(start, end)| scratch.between(start, end));
+        let [(bids_start, bids_end), (asks_start, asks_end)] = self.places;
+        let (bids, asks) = (scratch.between(bids_start, bids_end), scratch.between(asks_start, asks_end));
         BookUpdate { meta: self.meta, kind: self.kind, ids: self.ids, depth: self.depth, state: None, bids, asks }
     }
 }

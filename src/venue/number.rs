@@ -81,6 +81,18 @@ impl<'a> Number<'a> {
         if matches!(self.whole, 1..Self::UNREAD) { self.window() } else { None }
     }
 
+    /// The same of two, and where their parts end.
+    #[inline(always)]
+    fn digits_of_both([first, second]: [Self; 2]) -> Option<([&'a [u8; WINDOW]; 2], [NumberEnds; 2])> {
+        Some(([first.digits()?, second.digits()?], [first.ends(), second.ends()]))
+    }
+
+    /// Where its parts end, of one that has [`Self::digits`].
+    #[inline(always)]
+    fn ends(self) -> NumberEnds {
+        NumberEnds { whole: self.whole, end: self.length }
+    }
+
     /// Two windows, of a number.
     #[inline(always)]
     fn windows(self) -> Option<&'a [u8; 2 * WINDOW]> {
@@ -96,8 +108,11 @@ impl<'a> Number<'a> {
     pub(super) fn is_plain(self, isa: impl Isa) -> bool {
         let plain_end = match (self.whole, self.windows()) {
             (Self::LONG, Some(windows)) => {
-                let [first, second] = [0, WINDOW].map(|at| windows[at..].first_chunk());
-                first.zip(second).map_or(0, |(first, second)| isa.plain_end_of_two([first, second]))
+                let (first, second) = windows.split_at(WINDOW);
+                match (first.first_chunk(), second.first_chunk()) {
+                    (Some(first), Some(second)) => isa.plain_end_of_two([first, second]),
+                    _ => 0,
+                }
             }
             // Longer than a number that is not long.
             _ if self.length > DIGIT_COUNT_MAX => return true,
@@ -160,9 +175,8 @@ impl<'a> Number<'a> {
     /// The price's, with 0; or the quantity's, with 1.
     #[inline(always)]
     pub(super) fn grids(numbers: [Self; 2], isa: impl Isa, scales: (u8, u8)) -> Result<[i64; 2], (usize, ValueError)> {
-        if let [Some(first), Some(second)] = numbers.map(Self::digits)
-            && let ends = numbers.map(|Self { whole, length, .. }| NumberEnds { whole, end: length })
-            && let Some(mantissas) = isa.grids([first, second], ends, scales)
+        if let Some((windows, ends)) = Self::digits_of_both(numbers)
+            && let Some(mantissas) = isa.grids(windows, ends, scales)
         {
             return Ok(mantissas);
         }
@@ -172,7 +186,7 @@ impl<'a> Number<'a> {
     /// What the quick way makes of it: it takes no sign, so this is never below zero.
     #[inline(always)]
     fn common_grid(self, isa: impl Isa, scale: u8) -> Option<i64> {
-        isa.grid(self.digits()?, NumberEnds { whole: self.whole, end: self.length }, scale)
+        isa.grid(self.digits()?, self.ends(), scale)
     }
 
     /// A value with its own scale, to be written where it stays: exactly [`Decimal::parse`], sooner.
@@ -182,8 +196,7 @@ impl<'a> Number<'a> {
     #[inline(always)]
     pub(super) fn decimal(self, isa: impl Isa, place: &mut Decimal) -> Result<(), ValueError> {
         if let Some(window) = self.digits()
-            && let ends = (NumberEnds { whole: self.whole, end: self.length })
-            && let Some((mantissa, scale)) = isa.decimal(window, ends)
+            && let Some((mantissa, scale)) = isa.decimal(window, self.ends())
         {
             *place = Decimal::new(i128::from(mantissa), scale);
             return Ok(());
@@ -201,9 +214,8 @@ impl<'a> Number<'a> {
         isa: impl Isa,
         places: [&mut Decimal; 2],
     ) -> Result<(), (usize, ValueError)> {
-        if let [Some(first), Some(second)] = numbers.map(Self::digits)
-            && let ends = numbers.map(|Self { whole, length, .. }| NumberEnds { whole, end: length })
-            && let Some(mantissas) = isa.decimals([first, second], ends)
+        if let Some((windows, ends)) = Self::digits_of_both(numbers)
+            && let Some(mantissas) = isa.decimals(windows, ends)
         {
             for (place, (mantissa, scale)) in places.into_iter().zip(mantissas) {
                 *place = Decimal::new(i128::from(mantissa), scale);
@@ -431,15 +443,33 @@ pub(super) fn parse_uint(text: &[u8]) -> Option<u64> {
     if text.is_empty() || text.len() > 20 {
         return None;
     }
+    let (few, eights) = text.as_rchunks();
     let mut value = 0_u64;
-    for &byte in text {
+    for &byte in few {
         let digit = byte.wrapping_sub(b'0');
         if digit > 9 {
             return None;
         }
-        value = value.checked_mul(10)?.checked_add(u64::from(digit))?;
+        value = 10 * value + u64::from(digit);
+    }
+    for &eight in eights {
+        value = value.checked_mul(100_000_000)?.checked_add(eight_digits(u64::from_le_bytes(eight))?)?;
     }
     Some(value)
+}
+
+/// The value of eight decimal digits, the first in the lowest byte.
+#[inline]
+fn eight_digits(word: u64) -> Option<u64> {
+    // What differs from a zero's digit in a high bit, or does so six further up, is none. No byte carries into the next one.
+    let values = word ^ each(b'0');
+    if (values | ((values & each(0x7f)) + each(6))) & each(0xf0) != 0 {
+        return None;
+    }
+    // Neighbours become one number, three times; products wrap where nothing is kept.
+    let twos = (values.wrapping_mul(1 + (10 << 8)) >> 8) & 0x00ff_00ff_00ff_00ff;
+    let fours = (twos.wrapping_mul(1 + (100 << 16)) >> 16) & 0x0000_ffff_0000_ffff;
+    Some(fours.wrapping_mul(1 + (10_000 << 32)) >> 32)
 }
 
 /// Bytes of a UUID's text.
@@ -560,6 +590,17 @@ mod tests {
         #[test]
         fn any_bytes_agree_with_the_plain_parser(text in proptest::collection::vec(prop_oneof![any::<u8>(), b'0'..=b'9', Just(b'.'), Just(b'-')], 0..24), scale in 0_u8..=18) {
             prop_assert_eq!(Number::unread(&text).grid(Portable, scale), parse_fixed(&text, scale));
+        }
+
+        #[test]
+        fn an_unsigned_integer_agrees_with_the_standard_library(digits in "[0-9]{0,22}", at in any::<prop::sample::Index>(), byte in any::<u8>(), is_changed in any::<bool>()) {
+            let mut text = digits.into_bytes();
+            if is_changed && !text.is_empty() {
+                let at = at.index(text.len());
+                text[at] = byte;
+            }
+            let expected = std::str::from_utf8(&text).ok().filter(|text| text.len() <= 20 && !text.starts_with('+'));
+            prop_assert_eq!(parse_uint(&text), expected.and_then(|text| text.parse().ok()));
         }
 
         #[test]

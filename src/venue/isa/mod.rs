@@ -74,7 +74,7 @@ pub(super) trait Isa: Copy + std::fmt::Debug {
     /// The same of two windows: twice [`WINDOW`] or more if there is none.
     #[inline(always)]
     fn plain_end_of_two(self, windows: [&[u8; WINDOW]; 2]) -> usize {
-        let [first, second] = windows.map(|window| self.plain_end(window));
+        let [first, second] = [self.plain_end(windows[0]), self.plain_end(windows[1])];
         if first < WINDOW { first } else { WINDOW + second }
     }
 

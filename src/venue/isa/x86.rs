@@ -338,10 +338,10 @@ fn grids(isa: Avx512, windows: [&[u8; WINDOW]; 2], ends: [NumberEnds; 2], scales
             return None;
         }
     }
-    let number = load_both(isa, ends.map(|ends| cut(&FIRST, WINDOW - ends.end)));
-    let steps = load_both(isa, kept.map(|kept| cut(&STEPS, kept)));
-    let decimals = load_both(isa, scales.map(|scale| cut(&LAST, scale)));
-    let kept_bytes = load_both(isa, kept.map(|kept| cut(&FIRST, DIGIT_COUNT_MAX - kept)));
+    let number = load_both(isa, [cut(&FIRST, WINDOW - ends[0].end), cut(&FIRST, WINDOW - ends[1].end)]);
+    let steps = load_both(isa, [cut(&STEPS, kept[0]), cut(&STEPS, kept[1])]);
+    let decimals = load_both(isa, [cut(&LAST, scales[0]), cut(&LAST, scales[1])]);
+    let kept_bytes = load_both(isa, [cut(&FIRST, DIGIT_COUNT_MAX - kept[0]), cut(&FIRST, DIGIT_COUNT_MAX - kept[1])]);
     // SAFETY: the CPU has it.
     let (digits, wrong) = unsafe {
         let values = _mm256_sub_epi8(load_both(isa, windows), _mm256_set1_epi8(b'0'.cast_signed()));
@@ -379,14 +379,14 @@ fn sixteens(_: Avx512, digits: __m256i) -> [i64; 2] {
 #[expect(clippy::multiple_unsafe_ops_per_block, reason = "one proof holds for all of them: the CPU has AVX2")]
 #[expect(clippy::cast_possible_truncation, reason = "fewer decimals than a window has bytes")]
 fn decimals(isa: Avx512, windows: [&[u8; WINDOW]; 2], ends: [NumberEnds; 2]) -> Option<[(i64, u8); 2]> {
-    let behind = ends.map(|ends| ends.end - ends.whole);
+    let behind = [ends[0].end - ends[0].whole, ends[1].end - ends[1].whole];
     for (ends, behind) in ends.into_iter().zip(behind) {
         if ends.whole == 0 || behind == 1 {
             return None;
         }
     }
-    let steps = load_both(isa, ends.map(|ends| cut(&STEPS, ends.end)));
-    let before = load_both(isa, behind.map(|behind| &BEFORE_DECIMALS[behind % WINDOW]));
+    let steps = load_both(isa, [cut(&STEPS, ends[0].end), cut(&STEPS, ends[1].end)]);
+    let before = load_both(isa, [&BEFORE_DECIMALS[behind[0] % WINDOW], &BEFORE_DECIMALS[behind[1] % WINDOW]]);
     // SAFETY: the CPU has it.
     let (digits, above_nine) = unsafe {
         let values = _mm256_sub_epi8(load_both(isa, windows), _mm256_set1_epi8(b'0'.cast_signed()));
@@ -503,7 +503,10 @@ macro_rules! isa {
             #[inline(always)]
             fn are_plain(self, windows: [&[u8; WINDOW]; 3]) -> bool {
                 let $isa = self;
-                let [first, second, third] = windows.map(|window| not_plain($sse41, window));
+                // Not by a closure: what calls it is a function of the standard library, and is not inlined.
+                let [first, second, third] = windows;
+                let [first, second, third] =
+                    [not_plain($sse41, first), not_plain($sse41, second), not_plain($sse41, third)];
                 // SAFETY: the CPU has it.
                 let early = unsafe { _mm_or_si128(first, second) };
                 // SAFETY: the CPU has it.
@@ -571,7 +574,8 @@ macro_rules! isa {
 isa! {
     Sse41, run: |isa| isa, {
         fn plain_end_of_two(self, windows: [&[u8; WINDOW]; 2]) -> usize {
-            let [first, second] = windows.map(|window| bits(self, not_plain(self, window)));
+            let [first, second] = windows;
+            let [first, second] = [bits(self, not_plain(self, first)), bits(self, not_plain(self, second))];
             (first | second << WINDOW).trailing_zeros() as usize
         }
     }
