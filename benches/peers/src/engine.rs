@@ -37,6 +37,8 @@ impl Kept {
 pub(crate) trait Heard {
     fn heard(&mut self, meta: &Meta, number: u64, levels: [&[Level]; 2]);
     fn other(&mut self, number: Decimal);
+    /// What of a ticker it asks for.
+    fn wanted(event: &Ticker) -> TickerFields;
 }
 
 impl Heard for Sum {
@@ -47,6 +49,11 @@ impl Heard for Sum {
 
     fn other(&mut self, number: Decimal) {
         self.0 = self.0.wrapping_add(number.mantissa() as u64 ^ u64::from(number.scale()));
+    }
+
+    /// What the message says, as every other contender's sum has it; what was said before it is in its event, too.
+    fn wanted(event: &Ticker) -> TickerFields {
+        event.changed
     }
 }
 
@@ -67,24 +74,28 @@ impl Heard for Kept {
     fn other(&mut self, number: Decimal) {
         self.said.numbers.push(number);
     }
+
+    fn wanted(event: &Ticker) -> TickerFields {
+        event.known
+    }
 }
 
 fn ms(time: Option<VenueTime>) -> u64 {
     time.map_or(0, |time| time.ns() as u64 / 1_000_000)
 }
 
-/// The levels of a ticker: last trade, bid, ask; zeros for what is not known.
-fn touch(event: &Ticker) -> [Level; 3] {
+/// The levels of a ticker: last trade, bid, ask; zeros for what is not wanted.
+fn touch(event: &Ticker, wanted: TickerFields) -> [Level; 3] {
     let last = Level { price: event.last_price, qty: event.last_qty };
     [(TickerFields::LAST_PRICE, last), (TickerFields::BID, event.bid), (TickerFields::ASK, event.ask)]
-        .map(|(field, level)| if event.known.contains(field) { level } else { Level::default() })
+        .map(|(field, level)| if wanted.contains(field) { level } else { Level::default() })
 }
 
-/// Gives a sink what else is known by a ticker, in the order in which it is compared.
+/// Gives a sink what else it wants of a ticker, in the order in which it is compared.
 #[inline(always)]
-fn statistics(event: &Ticker, sink: &mut impl Heard) {
+fn statistics(event: &Ticker, wanted: TickerFields, sink: &mut impl Heard) {
     let mut told = |field, number| {
-        if event.known.contains(field) {
+        if wanted.contains(field) {
             sink.other(number);
         }
     };
@@ -124,8 +135,9 @@ macro_rules! sink {
                 self.heard(&event.meta, event.ids.last, [event.bids, event.asks]);
             }
             fn ticker(&mut self, event: &Ticker) {
-                self.heard(&event.meta, ms(event.meta.event_time), [&touch(event), &[]]);
-                statistics(event, self);
+                let wanted = Self::wanted(event);
+                self.heard(&event.meta, ms(event.meta.event_time), [&touch(event, wanted), &[]]);
+                statistics(event, wanted, self);
             }
             fn kline(&mut self, event: &Kline) {
                 let times = ms(event.open_time).wrapping_add(ms(event.close_time));
