@@ -44,8 +44,7 @@ impl<'a> Stride<'a> {
     pub(super) fn lead(&mut self, lead: &'static Lead) -> Option<()> {
         let length = lead.text.len();
         let Some(ahead) = self.window::<8>().filter(|_| matches!(length, 4..=8)) else {
-            let probed = self.window::<8>()?.get(Lead::PROBED_AT..)?.first_chunk()?;
-            if u32::from_le_bytes(*probed) != lead.probe {
+            if !self.is_probed(lead) {
                 return None;
             }
             return self.literal(lead.text.as_bytes());
@@ -58,6 +57,13 @@ impl<'a> Stride<'a> {
         }
         self.taken += length;
         Some(())
+    }
+
+    /// Whether a few of its bytes are where this lead has them that tell it from most others.
+    #[inline(always)]
+    pub(super) fn is_probed(&self, lead: &'static Lead) -> bool {
+        let probed = self.window::<8>().and_then(|ahead| ahead.get(Lead::PROBED_AT..)?.first_chunk());
+        probed.is_some_and(|probed| u32::from_le_bytes(*probed) == lead.probe)
     }
 
     /// How many bytes were taken.

@@ -385,6 +385,13 @@ pub(super) fn step<'a, S: Shape, const SLOT: usize, R: Reader<'a>>(
     }
 }
 
+/// Whether the next member's key seems to be this one: its first letters are its own. It is a guess, which the walk then proves or
+/// refuses.
+#[inline(always)]
+pub(super) fn is_probably_next(member: &'static Member, cursor: &Cursor<'_>) -> bool {
+    cursor.stride().is_some_and(|stride| stride.is_probed(&member.leads.other))
+}
+
 /// The stride that a member begins with its lead, if it is next; `None` outright if one must be next that is not.
 #[inline(always)]
 fn begin<'a>(member: &'static Member, is_first: bool, cursor: &Cursor<'a>) -> Option<Option<Stride<'a>>> {

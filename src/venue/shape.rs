@@ -267,16 +267,18 @@ macro_rules! shape {
 }
 pub(super) use shape;
 
-/// Writes a [`Shape`] of a module that [`shape!`] wrote: its orders, the likeliest first.
+/// Writes a [`Shape`] of a module that [`shape!`] wrote: its orders, the likeliest first. Members in parentheses are not looked
+/// for, one by one, where one of those behind `unless` is seen to be next.
 macro_rules! orders {
-    ($($(#[$doc:meta])* $name:ident of $module:ident: $([$($slot:ident)*])*;)*) => {$(
+    ($($(#[$doc:meta])* $name:ident of $module:ident:
+        $([$($slot:ident)* $(($($seldom:ident)*) unless $($next:ident)*: $($rest:ident)*)?])*;)*) => {$(
         $(#[$doc])*
         #[derive(Debug)]
         pub(super) struct $name;
 
         impl $crate::venue::shape::Shape for $name {
             const MEMBERS: &'static [$crate::venue::shape::Member] = $module::MEMBERS;
-            const ORDERS: &'static [&'static [usize]] = &[$(&[$($module::$slot),*]),*];
+            const ORDERS: &'static [&'static [usize]] = &[$(&[$($module::$slot,)* $($($module::$seldom,)* $($module::$rest,)*)?]),*];
 
             #[inline(always)]
             fn walk<'a, R: $crate::venue::scan::Reader<'a>>(
@@ -285,7 +287,8 @@ macro_rules! orders {
                 end: $crate::venue::scan::End,
                 reader: &mut R,
             ) -> Option<(R::Event, $crate::venue::cursor::Cursor<'a>)> {
-                use $crate::venue::scan::{finish, step};
+                #[allow(unused_imports, reason = "not every order has members that are seldom there")]
+                use $crate::venue::scan::{finish, is_probably_next, step};
                 let mut at = 0;
                 $(
                     if order == at {
@@ -297,6 +300,12 @@ macro_rules! orders {
                             step::<Self, { $module::$slot }, R>(is_first, &mut cursor, &mut slots, reader)?;
                             is_first = false;
                         )*
+                        $(
+                            if !($(is_probably_next(&$module::MEMBERS[$module::$next], &cursor))||*) {
+                                $(step::<Self, { $module::$seldom }, R>(is_first, &mut cursor, &mut slots, reader)?;)*
+                            }
+                            $(step::<Self, { $module::$rest }, R>(is_first, &mut cursor, &mut slots, reader)?;)*
+                        )?
                         let _ = is_first;
                         return finish($module::MEMBERS, &slots, cursor, end, reader);
                     }
@@ -388,6 +397,12 @@ impl<'a> Slots<'a> {
     #[inline(always)]
     pub(super) fn has(&self, slot: usize) -> bool {
         self.present & (1 << slot) != 0
+    }
+
+    /// True if one of these was there, a set of slots.
+    #[inline(always)]
+    pub(super) fn has_any(&self, slots: u32) -> bool {
+        self.present & slots != 0
     }
 
     /// The integer of a member; zero if it was absent.

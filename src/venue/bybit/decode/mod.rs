@@ -236,9 +236,9 @@ impl Decoder {
                 let (slots, _) = document.filled(data, shapes::ticker::MEMBERS)?;
                 let is_snapshot =
                     outer.int_if(envelope::TYPE).ok_or(DecodeError::new(Reason::MissingField, "type"))? == SNAPSHOT;
-                let merged = build_ticker(&slots, context, is_snapshot, &mut self.tickers)?;
-                merged.meta.event_time = slot_time(outer, envelope::TIME, "ts")?;
-                merged.sequence = outer.int_if(envelope::CROSS_SEQUENCE);
+                let read = build_ticker(&slots, context, is_snapshot, &mut self.tickers)?;
+                read.meta.event_time = slot_time(outer, envelope::TIME, "ts")?;
+                read.sequence = outer.int_if(envelope::CROSS_SEQUENCE);
                 self.tickers.keep().into_iter().for_each(|merged| sink.ticker(merged));
                 self.orders.tickers.learn(order, TickerEnvelopeShape::ORDERS);
             }
@@ -549,7 +549,7 @@ fn build_old_liquidation(
     })
 }
 
-/// What is known of a ticker once this change is merged into it, but for what stands in the envelope; to be kept.
+/// What this message says of a ticker, but for what stands in the envelope; to be kept.
 #[inline(always)]
 fn build_ticker<'p, I: Isa>(
     slots: &Slots<'_>,
@@ -558,5 +558,5 @@ fn build_ticker<'p, I: Isa>(
     tickers: &'p mut Tickers,
 ) -> Result<&'p mut Ticker, DecodeError> {
     let listed = context.listed_in(slots, shapes::ticker::SYMBOL, "symbol")?;
-    tickers.merge(slots, is_snapshot, context.meta(listed, None, None), listed)
+    tickers.read(slots, is_snapshot, context.meta(listed, None, None), listed)
 }

@@ -408,12 +408,12 @@ impl<'a, I: Isa> Reader<'a> for TickerReader<'_, '_, I> {
 
     #[inline(always)]
     fn build(&mut self, slots: &Slots<'a>) -> Option<Self::Event> {
-        let merged = self.tickers.merged_mut()?;
-        if split_at_point(slots.text(envelope::TOPIC))?.0 != b"tickers" {
+        let read = self.tickers.read_mut()?;
+        if !slots.text(envelope::TOPIC).starts_with(b"tickers.") {
             return None;
         }
-        merged.meta.event_time = slot_time(slots, envelope::TIME, "ts").ok()?;
-        merged.sequence = slots.int_if(envelope::CROSS_SEQUENCE);
+        read.meta.event_time = slot_time(slots, envelope::TIME, "ts").ok()?;
+        read.sequence = slots.int_if(envelope::CROSS_SEQUENCE);
         Some(())
     }
 }
