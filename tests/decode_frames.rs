@@ -165,32 +165,23 @@ fn compare_files(venue: Venue, folder: &str, files: &[(String, Vec<String>)]) ->
     tiers
 }
 
-/// Every message came through tier one, but for those of these files (by how many).
-fn assert_tier_one(tiers: &BTreeMap<String, Tiers>, exceptions: &[(&str, Tiers)]) {
+/// Every message came through tier one.
+fn assert_tier_one(tiers: &BTreeMap<String, Tiers>) {
     for (file, counts) in tiers {
-        let name = file.rsplit('/').next().unwrap();
         let total = counts.one + counts.two_only + counts.two_after_one;
         assert!(total > 0, "{file} is empty");
-        match exceptions.iter().find(|(exception, _)| *exception == name) {
-            Some((_, expected)) => assert_eq!(counts, expected, "{file}"),
-            None => assert_eq!(*counts, Tiers { one: total, ..Tiers::default() }, "{file}"),
-        }
-    }
-    if frames().is_some() {
-        for (file, _) in exceptions {
-            assert!(tiers.keys().any(|name| name.ends_with(&format!("/{file}"))), "{file} was not there");
-        }
+        assert_eq!(*counts, Tiers { one: total, ..Tiers::default() }, "{file}");
     }
 }
 
 #[test]
 fn binance_spot_frames_mean_what_the_documents_say() {
-    assert_tier_one(&compare(Venue::BinanceSpot, "binance"), &[]);
+    assert_tier_one(&compare(Venue::BinanceSpot, "binance"));
 }
 
 #[test]
 fn binance_usdm_frames_mean_what_the_documents_say() {
-    assert_tier_one(&compare(Venue::BinanceUsdm, "binance_usdm"), &[]);
+    assert_tier_one(&compare(Venue::BinanceUsdm, "binance_usdm"));
 }
 
 /// The recorded elements of one kind, from the arrays and from the messages of one symbol.
@@ -228,31 +219,27 @@ fn recorded_elements_in_one_array_mean_what_the_documents_say() {
                 format!(r#"{{"stream":"{stream}","data":[{}]}}"#, elements.join(","))
             };
             let files = vec![(format!("arrays/{kind}"), (0..elements.len()).map(line).collect())];
-            assert_tier_one(&compare_files(venue, folders[0], &files), &[]);
+            assert_tier_one(&compare_files(venue, folders[0], &files));
         }
     }
 }
 
 #[test]
 fn bybit_spot_frames_mean_what_the_documents_say() {
-    assert_tier_one(&compare(Venue::BybitSpot, "bybit_spot"), &[]);
+    assert_tier_one(&compare(Venue::BybitSpot, "bybit_spot"));
 }
 
 #[test]
 fn bybit_linear_frames_mean_what_the_documents_say() {
-    // The deprecated topic, which no stream asks for.
-    let old = Tiers { two_only: 3, ..Tiers::default() };
-    assert_tier_one(&compare(Venue::BybitLinear, "bybit_linear"), &[("liquidation.single.jsonl", old)]);
+    assert_tier_one(&compare(Venue::BybitLinear, "bybit_linear"));
 }
 
 #[test]
 fn the_documents_own_examples_mean_what_they_say() {
-    assert_tier_one(&compare(Venue::BinanceSpot, "docs_examples/binance"), &[]);
-    assert_tier_one(&compare(Venue::BinanceUsdm, "docs_examples/binance_usdm"), &[]);
-    assert_tier_one(&compare(Venue::BybitSpot, "docs_examples/bybit_spot"), &[]);
-    // Its depth-1 example shows two levels a side, which the wire never does: tier two takes the best of each.
-    let depth = Tiers { two_after_one: 1, ..Tiers::default() };
-    assert_tier_one(&compare(Venue::BybitLinear, "docs_examples/bybit_linear"), &[("depth_delta.jsonl", depth)]);
+    assert_tier_one(&compare(Venue::BinanceSpot, "docs_examples/binance"));
+    assert_tier_one(&compare(Venue::BinanceUsdm, "docs_examples/binance_usdm"));
+    assert_tier_one(&compare(Venue::BybitSpot, "docs_examples/bybit_spot"));
+    assert_tier_one(&compare(Venue::BybitLinear, "docs_examples/bybit_linear"));
 }
 
 #[test]

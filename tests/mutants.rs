@@ -163,6 +163,9 @@ const BYBIT: &[&str] = &[
     r#"{"topic":"tickers.BTCUSDT","type":"delta","data":{"symbol":"BTCUSDT","fundingRate":"","bid1Size":"1","ask1Price":"17216.00"},"cs":24987956060,"ts":1673272861786}"#,
     r#"{"topic":"kline.5.BTCUSDT","data":[{"start":1672324800000,"end":1672325099999,"interval":"5","open":"16649.5","close":"16677","high":"16677","low":"16608","volume":"2.081","turnover":"34666.4005","confirm":false,"timestamp":1672324988882}],"ts":1672324988882,"type":"snapshot"}"#,
     r#"{"topic":"allLiquidation.BTCUSDT","type":"snapshot","ts":1739502303204,"data":[{"T":1739502302929,"s":"BTCUSDT","S":"Sell","v":"2","p":"0.04"},{"T":1739502302929,"s":"ETHUSDT","S":"Buy","v":"2.5","p":"0.05"}]}"#,
+    r#"{"topic":"orderbook.1.BTCUSDT","type":"snapshot","ts":1672304486868,"data":{"s":"BTCUSDT","b":[["16493.50","0.006"],["16493.00","1"]],"a":[["16494.00","2"],["16494.5","0.1"],["16495.00","3"]],"u":18521288,"seq":7961638724}}"#,
+    r#"{"topic":"liquidation.BTCUSDT","data":{"symbol":"BTCUSDT","side":"Sell","price":"45212.50","qty":"0.009","time":1632123952732}}"#,
+    r#"{"topic":"liquidation.BTCUSDT","type":"snapshot","ts":1703485237953,"data":{"price":"45212.50","side":"Buy","size":"0.009","symbol":"BTCUSDT","updatedTime":1703485237953}}"#,
 ];
 
 /// Where the bytes stand that are outside every string, and what bracket depth they have.

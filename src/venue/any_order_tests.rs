@@ -108,7 +108,7 @@ fn what_is_not_plain_is_left_to_the_tape() {
         (TRADE, ("{", deep.as_str())),
         (TRADE, ("{", "{\"lastUpdateId\":1,")),
         (BOOK, ("[[\"16493.50\",\"0\"]]", "[[\"16493.50\",\"0\",\"1\"]]")),
-        (QUOTE, ("[[\"16493.50\",\"0.006\"]]", "[[\"16493.50\",\"0.006\"],[\"1\",\"2\"]]")),
+        (QUOTE, ("[[\"16493.50\",\"0.006\"]]", "[[\"16493.50\",\"0.006\"],[\"1\",\"2\",\"3\"]]")),
     ] {
         let changed = message.replacen(change.0, change.1, 1);
         let (events, is_from_tape) = read(&changed);

@@ -16,6 +16,7 @@ use super::decode::Found;
 use super::isa::{Isa, Work};
 use super::number::Number;
 use super::shape::{Expectation, Json, Kind, Learned, Member, Shape, Slots, Step, required};
+use std::hint::cold_path;
 use std::marker::PhantomData;
 
 /// What must follow an object.
@@ -549,7 +550,7 @@ pub(super) fn scan_plain<'a>(
     Some(())
 }
 
-/// `[]` or `[["price","quantity"]]`.
+/// `[]` or `[["price","quantity"]]`, behind which there may be worse levels.
 #[inline(always)]
 fn scan_touch<'a>(
     isa: impl Isa,
@@ -567,7 +568,13 @@ fn scan_touch<'a>(
     let price = cursor.number(isa)?;
     cursor.literal(b",\"")?;
     let qty = cursor.number(isa)?;
-    cursor.literal(b"]]")?;
+    while cursor.literal(b"]]").is_none() {
+        cold_path();
+        cursor.literal(b"],[\"")?;
+        cursor.text(isa)?;
+        cursor.literal(b",\"")?;
+        cursor.text(isa)?;
+    }
     slots.set_touch(slot, price, qty);
     Some(())
 }

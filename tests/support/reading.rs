@@ -429,7 +429,10 @@ impl Reading {
                 .map(|data| self.bybit_liquidation(&common, data, ["s", "S", "p", "v", "T"]))
                 .collect(),
             "liquidation" => {
-                Some(vec![self.bybit_liquidation(&common, data, ["symbol", "side", "price", "qty", "time"])?])
+                let said = |name: &str| !matches!(data.get(name), Json::Null);
+                let qty = if said("size") { "size" } else { "qty" };
+                let time = if said("time") { "time" } else { "updatedTime" };
+                Some(vec![self.bybit_liquidation(&common, data, ["symbol", "side", "price", qty, time])?])
             }
             _ => None,
         }

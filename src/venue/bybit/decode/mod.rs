@@ -16,8 +16,8 @@ mod ticker;
 mod tier_one;
 
 use self::shapes::{
-    BookShape, CandleShape, EnvelopeShape, KlineEnvelopeShape, LiquidationShape, QuoteShape, SNAPSHOT,
-    TickerEnvelopeShape, TradeShape, book, candle, envelope, liquidation, old_liquidation, quote, trade,
+    BookShape, CandleShape, EnvelopeShape, KlineEnvelopeShape, LiquidationShape, OldLiquidationShape, QuoteShape,
+    SNAPSHOT, TickerEnvelopeShape, TradeShape, book, candle, envelope, liquidation, old_liquidation, quote, trade,
 };
 use self::ticker::Tickers;
 use self::tier_one::Scan;
@@ -59,6 +59,9 @@ struct Orders {
     candle: Expectation,
     liquidations: Expectation,
     liquidation: Expectation,
+    /// Of a topic that is no longer sent: apart from those that are.
+    old_liquidations: Box<Expectation>,
+    old_liquidation: Box<Expectation>,
 }
 
 impl Decoder {
@@ -77,6 +80,8 @@ impl Decoder {
             candle: Expectation::new(),
             liquidations: Expectation::new(),
             liquidation: Expectation::new(),
+            old_liquidations: Box::new(Expectation::new()),
+            old_liquidation: Box::new(Expectation::new()),
         };
         Self { venue, isas, orders, tickers: Tickers::new() }
     }
@@ -268,10 +273,13 @@ impl Decoder {
                 return Ok(learn_whole(is_whole, &mut self.orders.liquidations, order, EnvelopeShape::ORDERS));
             }
             b"liquidation" => {
-                let (slots, _) = document.filled(data, old_liquidation::MEMBERS)?;
-                let event_time = slot_time(outer, envelope::TIME, "ts")?;
-                sink.liquidation(&build_old_liquidation(&slots, event_time, context)?);
-                return Ok(Decoded::Data(Tier::TwoOnly));
+                let (slots, data_order) = document.filled(data, old_liquidation::MEMBERS)?;
+                let mut place = None;
+                let event = build_old_liquidation(&slots, context, &mut place)?;
+                event.meta.event_time = slot_time(outer, envelope::TIME, "ts")?;
+                sink.liquidation(event);
+                self.orders.old_liquidation.learn(data_order, OldLiquidationShape::ORDERS);
+                self.orders.old_liquidations.learn(order, EnvelopeShape::ORDERS);
             }
             _ => return Err(no_topic),
         }
@@ -527,11 +535,12 @@ fn build_liquidation<'p, I: Isa>(
 }
 
 /// The deprecated topic named its quantity `size` (with `updatedTime`), and before that `qty` (with `time`).
-fn build_old_liquidation(
+#[inline(always)]
+fn build_old_liquidation<'p, I: Isa>(
     slots: &Slots<'_>,
-    event_time: Option<VenueTime>,
-    context: &Context<'_>,
-) -> Result<Liquidation, DecodeError> {
+    context: &Context<'_, I>,
+    place: &'p mut Option<Liquidation>,
+) -> Result<&'p mut Liquidation, DecodeError> {
     let listed = context.listed_in(slots, old_liquidation::SYMBOL, "symbol")?;
     let time_slot =
         if slots.has(old_liquidation::TIME) { old_liquidation::TIME } else { old_liquidation::UPDATED_TIME };
@@ -540,13 +549,13 @@ fn build_old_liquidation(
         return Err(DecodeError::new(Reason::MissingField, "size"));
     }
     let matching_time = slot_time(slots, time_slot, "updatedTime")?;
-    Ok(Liquidation {
-        meta: context.meta(listed, event_time, matching_time),
+    Ok(place.insert(Liquidation {
+        meta: context.meta(listed, None, matching_time),
         position: side(slots.int(old_liquidation::POSITION)),
         price: price(slots.number(old_liquidation::PRICE), listed, "price")?,
         qty: qty(slots.number(qty_slot), listed, "size")?,
         average_price: None,
-    })
+    }))
 }
 
 /// What this message says of a ticker, but for what stands in the envelope; to be kept.

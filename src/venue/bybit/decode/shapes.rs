@@ -133,7 +133,8 @@ shape! {
 }
 
 orders! {
-    /// Trades and liquidations of futures, and books of both categories as documented; spot's, and every depth 1.
+    /// Trades and liquidations of futures (the deprecated ones with less around them), and books of both categories as documented;
+    /// spot's, and every depth 1.
     EnvelopeShape of envelope:
         [TOPIC TYPE TIME DATA MATCHING_TIME]
         [TOPIC TIME TYPE DATA MATCHING_TIME];
@@ -162,6 +163,10 @@ orders! {
     /// Futures.
     LiquidationShape of liquidation:
         [TIME SYMBOL POSITION QTY PRICE];
+    /// As it came; as it was documented last.
+    OldLiquidationShape of old_liquidation:
+        [SYMBOL POSITION PRICE OLD_QTY TIME]
+        [PRICE POSITION QTY SYMBOL UPDATED_TIME];
     /// Linear as it comes (a change has one side's interest last); linear as documented; spot.
     TickerShape of ticker:
         [SYMBOL

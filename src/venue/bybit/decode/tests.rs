@@ -10,6 +10,8 @@ use proptest::prelude::*;
 
 const TRADES: &str = r#"{"topic":"publicTrade.BTCUSDT","type":"snapshot","ts":1672304486868,"data":[{"T":1672304486865,"s":"BTCUSDT","S":"Buy","v":"0.001","p":"16578.50","L":"PlusTick","i":"20f43950-d8dd-5b31-9112-a178eb6023af","BT":false,"RPI":true,"seq":7},{"T":1672304486866,"s":"BTCUSDT","S":"Sell","v":"0.002","p":"16578.4","L":"MinusTick","i":"20f43950-d8dd-5b31-9112-a178eb6023b0","BT":true}]}"#;
 const SPOT_TRADE: &str = r#"{"topic":"publicTrade.BTCUSDT","ts":1672304486868,"type":"snapshot","data":[{"i":"2290000001189048101","T":1672304486865,"p":"16578.50","v":"0.001","S":"Buy","seq":112488547164,"s":"BTCUSDT","BT":false,"RPI":false}]}"#;
+const OLD_LIQUIDATION: &str = r#"{"topic":"liquidation.BTCUSDT","data":{"symbol":"BTCUSDT","side":"Sell","price":"0.04","qty":"2","time":1739502302929}}"#;
+const OLD_LIQUIDATION_LATER: &str = r#"{"topic":"liquidation.BTCUSDT","type":"snapshot","ts":1739502303204,"data":{"price":"0.04","side":"Sell","size":"2","symbol":"BTCUSDT","updatedTime":1739502302929}}"#;
 const QUOTE: &str = r#"{"topic":"orderbook.1.BTCUSDT","ts":1672304486868,"type":"snapshot","data":{"s":"BTCUSDT","b":[["16493.50","0.006"]],"a":[],"u":18521288,"seq":7961638724},"cts":1672304486860}"#;
 const TICKER: &str = r#"{"topic":"tickers.BTCUSDT","type":"snapshot","data":{"symbol":"BTCUSDT","tickDirection":"PlusTick","price24hPcnt":"0.017103","lastPrice":"17216.00","markPrice":"17217.33","openInterest":"68744.761","nextFundingTime":"1673280000000","fundingRate":"-0.000212","bid1Price":"17215.50","bid1Size":"84.489"},"cs":24987956059,"ts":1673272861686}"#;
 const TICKER_DELTA: &str = r#"{"topic":"tickers.BTCUSDT","type":"delta","data":{"symbol":"BTCUSDT","bid1Size":"1","fundingRate":""},"cs":24987956060,"ts":1673272861786}"#;
@@ -241,12 +243,29 @@ fn klines_and_liquidations_are_read() {
         matches!(&events[..], [Event::Kline(kline)] if kline.interval == KlineInterval::Days(1) && kline.is_closed)
     );
     let all = r#"{"topic":"allLiquidation.BTCUSDT","type":"snapshot","ts":1739502303204,"data":[{"T":1739502302929,"s":"BTCUSDT","S":"Sell","v":"2","p":"0.04"}]}"#;
-    let old = r#"{"topic":"liquidation.BTCUSDT","data":{"symbol":"BTCUSDT","side":"Sell","price":"0.04","qty":"2","time":1739502302929}}"#;
-    for (message, tier) in [(all, Tier::One), (old, Tier::TwoOnly)] {
-        let events = good(&mut linear(), message, tier);
+    for message in [all, OLD_LIQUIDATION, OLD_LIQUIDATION_LATER] {
+        let events = good(&mut linear(), message, Tier::One);
         let [Event::Liquidation(event)] = &events[..] else { panic!("{events:?}") };
         assert_eq!((event.position, event.price.mantissa(), event.qty.mantissa()), (Side::Sell, 4, 2_000));
         assert_eq!(event.meta.matching_time.unwrap().ns(), 1_739_502_302_929_000_000);
+    }
+}
+
+#[test]
+fn of_a_touch_with_worse_levels_behind_it_the_best_is_taken() {
+    let worse = r#"[["16493.50","0.006"],["16493.00","1.5"],["16492","7"]]"#;
+    let deep = QUOTE.replace(r#"[["16493.50","0.006"]]"#, worse);
+    let expected = good(&mut linear(), QUOTE, Tier::One);
+    assert_eq!(good(&mut linear(), &deep, Tier::One), expected);
+    assert_eq!(good(&mut linear(), &format!(" {deep}"), Tier::TwoAfterOne), expected);
+    for cut in 1..worse.len() {
+        let (_, events) = linear().decode(QUOTE.replace(r#"[["16493.50","0.006"]]"#, &worse[..cut]));
+        assert_eq!(events, [], "{}", &worse[..cut]);
+    }
+    // Not of the shape, but what is wanted stands where it should.
+    for strays in [r#"["16493.00",1.5]"#, r#"["16493.00"]"#, "[]", r#"["1","2","3"]"#, r#"[ "1","2"]"#, "0"] {
+        let message = QUOTE.replace(r#""0.006"]"#, &format!(r#""0.006"],{strays}"#));
+        assert_eq!(good(&mut linear(), &message, Tier::TwoAfterOne), expected, "{message}");
     }
 }
 
@@ -307,6 +326,15 @@ fn every_number_of_every_channel_is_read_or_the_message_refused() {
     every_number_is_read::<LiquidationShape>(linear, |data| {
         format!(r#"{{"topic":"allLiquidation.BTCUSDT","type":"snapshot","ts":1672304486868,"data":[{data}]}}"#)
     });
+    // Which of its quantities there is depends on its age, so it cannot be written from its shape alone.
+    for old in [OLD_LIQUIDATION, OLD_LIQUIDATION_LATER] {
+        for number in [r#""0.04""#, r#""2""#] {
+            for text in ["1\\u002e5", "1\u{1}", "1\u{e9}"] {
+                let changed = old.replace(number, &format!("\"{text}\""));
+                assert_ne!(linear().decode(&changed).0, Ok(Decoded::Data(Tier::One)), "{changed}");
+            }
+        }
+    }
 }
 
 fn generated(generator: &mut Generator, style: Style, is_trade: bool) -> String {

@@ -2,8 +2,8 @@
 //! two: the same shapes in whatever order.
 
 use super::shapes::{
-    BookShape, CandleShape, EnvelopeShape, KlineEnvelopeShape, LiquidationShape, QuoteShape, SNAPSHOT,
-    TickerEnvelopeShape, TickerShape, TradeShape, book, envelope,
+    BookShape, CandleShape, EnvelopeShape, KlineEnvelopeShape, LiquidationShape, OldLiquidationShape, QuoteShape,
+    SNAPSHOT, TickerEnvelopeShape, TickerShape, TradeShape, book, envelope,
 };
 use super::ticker::Tickers;
 use crate::market::{BookKind, Kline, Liquidation, Quote, Trade, VenueTime};
@@ -19,8 +19,8 @@ use crate::venue::scan::{Apart, End, Reader, expect, expect_array, messages, rea
 use crate::venue::shape::{Expectation, Shape, Slots};
 
 use super::{
-    Decoder, Orders, add_envelope, book_depth, book_ids, build_kline, build_liquidation, build_quote, build_ticker,
-    build_trade, split_at_point, trades_time,
+    Decoder, Orders, add_envelope, book_depth, book_ids, build_kline, build_liquidation, build_old_liquidation,
+    build_quote, build_ticker, build_trade, split_at_point, trades_time,
 };
 
 /// What tier one can tell a message to be before it walks it.
@@ -32,6 +32,7 @@ enum Expected {
     Ticker,
     Kline,
     Liquidations,
+    OldLiquidations,
 }
 
 /// Tier one: the whole message, or nothing.
@@ -66,6 +67,7 @@ impl Work for Scan<'_> {
             Expected::Ticker => isa.run(&mut Apart(walk, TickerChanges)),
             Expected::Kline => isa.run(&mut Apart(walk, Klines)),
             Expected::Liquidations => isa.run(&mut Apart(walk, Liquidations)),
+            Expected::OldLiquidations => isa.run(&mut Apart(walk, OldLiquidations)),
         }
     }
 }
@@ -109,6 +111,12 @@ messages! {
         let reader = &mut LiquidationsReader { context, padded: message.padded(), events, order: &mut orders.liquidation };
         expect::<EnvelopeShape, _>(&mut orders.liquidations, Cursor::new(message.padded()), End::whole(message.behind()), reader)?;
     }
+    OldLiquidations |walk| -> Liquidations {
+        let Walk { scan: Scan { decoder: Decoder { orders, .. }, message, scratch, .. }, context } = walk;
+        let events = &mut scratch.events.liquidations;
+        let reader = &mut OldLiquidationsReader { context, padded: message.padded(), events, order: &mut orders.old_liquidation };
+        expect::<EnvelopeShape, _>(&mut orders.old_liquidations, Cursor::new(message.padded()), End::whole(message.behind()), reader)?;
+    }
 }
 
 /// What a message is that begins like this; `None` if its first member is no topic.
@@ -137,7 +145,8 @@ fn expected_of(topic: &[u8]) -> Option<Expected> {
         BOOKS => Some(Expected::Book),
         TICKERS => Some(Expected::Ticker),
         LIQUIDATIONS => Some(Expected::Liquidations),
-        _ => topic.starts_with(b"kline.").then_some(Expected::Kline),
+        _ if topic.starts_with(b"kline.") => Some(Expected::Kline),
+        _ => topic.starts_with(b"liquidation.").then_some(Expected::OldLiquidations),
     }
 }
 
@@ -178,6 +187,7 @@ fn expected_otherwise(message: &[u8], orders: &Orders) -> Option<Expected> {
         (Expected::Ticker, &orders.tickers, TickerEnvelopeShape::ORDERS.len()),
         (Expected::Kline, &orders.klines, KlineEnvelopeShape::ORDERS.len()),
         (Expected::Liquidations, &orders.liquidations, EnvelopeShape::ORDERS.len()),
+        (Expected::OldLiquidations, &orders.old_liquidations, EnvelopeShape::ORDERS.len()),
     ];
     learned
         .into_iter()
@@ -189,6 +199,7 @@ reader!(TradeReader() = build_trade => some Trade);
 reader!(QuoteDataReader() = build_quote => Option<Quote>);
 reader!(CandleReader(name: &'r [u8]) = build_kline => some Kline);
 reader!(LiquidationReader() = build_liquidation => some Liquidation);
+reader!(OldLiquidationReader() = build_old_liquidation => some Liquidation);
 
 /// What the topic says of the symbol's name, which it ends with: its length and its place. `padded` is the message that the topic
 /// is a part of.
@@ -418,10 +429,10 @@ impl<'a, I: Isa> Reader<'a> for TickerReader<'_, '_, I> {
     }
 }
 
-/// Writes a [`Reader`] of a message whose data is an array: every element becomes an event in the core's scratch, and gets the
-/// event time that `$time` takes from the envelope, which must be such a message's.
-macro_rules! array_reader {
-    ($name:ident of $event:ty: $shape:ty, |$this:ident, $outer:ident| $element:expr, |$slots:ident| $time:expr) => {
+/// Writes a [`Reader`] of a message of one event or more: `$walk` builds them from the data, in the core's scratch, and gives the
+/// cursor behind it; each gets the event time that `$time` takes from the envelope, which must be such a message's.
+macro_rules! row_reader {
+    ($name:ident of $event:ty, |$this:ident, $outer:ident, $cursor:ident| $walk:expr, |$slots:ident| $time:expr) => {
         struct $name<'s, 'c, I> {
             context: &'s Context<'c, I>,
             padded: &'s [u8],
@@ -451,10 +462,9 @@ macro_rules! array_reader {
             }
 
             #[inline(always)]
-            fn nested(&mut self, $outer: &Slots<'a>, cursor: &mut Cursor<'a>) -> Option<()> {
+            fn nested(&mut self, $outer: &Slots<'a>, $cursor: &mut Cursor<'a>) -> Option<()> {
                 let $this = self;
-                let reader = &mut $element;
-                *cursor = expect_array::<$shape, _>($this.order, *cursor, End::Open, reader)?;
+                *$cursor = $walk;
                 Some(())
             }
 
@@ -468,24 +478,36 @@ macro_rules! array_reader {
     };
 }
 
-array_reader!(TradesReader of Trade: TradeShape,
-    |this, outer| TradeReader { context: &of_topic(this.context, outer), events: this.events },
-    |slots| trades_time(slots).ok());
-array_reader!(KlinesReader of Kline: CandleShape,
-    |this, outer| CandleReader {
-        context: &of_topic(this.context, outer),
-        events: this.events,
-        name: split_at_point(split_at_point(outer.text(envelope::TOPIC))?.1)?.1,
+row_reader!(TradesReader of Trade,
+    |this, outer, cursor| {
+        let reader = &mut TradeReader { context: &of_topic(this.context, outer), events: this.events };
+        expect_array::<TradeShape, _>(this.order, *cursor, End::Open, reader)?
     },
-    |slots| time_of(slots, b"kline"));
-array_reader!(LiquidationsReader of Liquidation: LiquidationShape,
-    |this, outer| LiquidationReader { context: &of_topic(this.context, outer), events: this.events },
-    |slots| time_of(slots, b"allLiquidation"));
+    |slots| trades_time(slots).ok());
+row_reader!(KlinesReader of Kline,
+    |this, outer, cursor| {
+        let (_, name) = split_at_point(outer.text(envelope::TOPIC).strip_prefix(b"kline.")?)?;
+        let reader = &mut CandleReader { context: &of_topic(this.context, outer), events: this.events, name };
+        expect_array::<CandleShape, _>(this.order, *cursor, End::Open, reader)?
+    },
+    |slots| time_of(slots, b"kline."));
+row_reader!(LiquidationsReader of Liquidation,
+    |this, outer, cursor| {
+        let reader = &mut LiquidationReader { context: &of_topic(this.context, outer), events: this.events };
+        expect_array::<LiquidationShape, _>(this.order, *cursor, End::Open, reader)?
+    },
+    |slots| time_of(slots, b"allLiquidation."));
+row_reader!(OldLiquidationsReader of Liquidation,
+    |this, outer, cursor| {
+        let reader = &mut OldLiquidationReader { context: &of_topic(this.context, outer), events: this.events };
+        expect::<OldLiquidationShape, _>(this.order, *cursor, End::Open, reader)?.1
+    },
+    |slots| time_of(slots, b"liquidation."));
 
-/// The event time of a message of this channel.
+/// The event time of a message whose topic begins so.
 #[inline(always)]
-fn time_of(outer: &Slots<'_>, channel: &[u8]) -> Option<Option<VenueTime>> {
-    if split_at_point(outer.text(envelope::TOPIC))?.0 != channel {
+fn time_of(outer: &Slots<'_>, topic: &[u8]) -> Option<Option<VenueTime>> {
+    if !outer.text(envelope::TOPIC).starts_with(topic) {
         return None;
     }
     slot_time(outer, envelope::TIME, "ts").ok()
