@@ -237,6 +237,16 @@ impl<'a> Cursor<'a> {
         Some(text)
     }
 
+    /// [`Self::text_in`] of what is nearly always this text: then it is compared, and what stands behind it does not wait for its end
+    /// to be found.
+    #[inline(always)]
+    pub(super) fn usual(&mut self, isa: impl Isa, text: &'static str, stride: Stride<'a>) -> Option<()> {
+        match word_length(text, stride) {
+            0 => self.text_in(isa, stride).map(|_| ()),
+            length => self.take(stride, length),
+        }
+    }
+
     /// [`Self::text_in`] for a name of which nothing foretells whether it is longer than one window: two are asked at once,
     /// without a branch between them.
     #[inline(always)]

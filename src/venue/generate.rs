@@ -172,6 +172,10 @@ impl Generator {
                 let text = format!("t{}", self.below(1_000_000_000));
                 self.string(&text, style)
             }
+            Kind::Ignored(Json::Usual(usual)) => {
+                let text = if self.below(2) == 0 { usual.to_owned() } else { format!("{usual}{}", self.below(10)) };
+                self.string(&text, style)
+            }
             Kind::Decimal | Kind::Price => {
                 let text = self.decimal();
                 self.string(&text, style)

@@ -458,7 +458,8 @@ fn scan_learned<'a>(
 /// Steps over what stands before a member's value: `{"key":` or `,"key":`, with a string's opening quote.
 #[inline(always)]
 fn scan_lead(member: &'static Member, is_first: bool, stride: &mut Stride<'_>) -> Option<()> {
-    let is_quoted = member.opening.is_quoted || matches!(member.kind, Kind::Ignored(Json::Text | Json::Price));
+    let is_quoted =
+        member.opening.is_quoted || matches!(member.kind, Kind::Ignored(Json::Text | Json::Usual(_) | Json::Price));
     let leads = if is_quoted { &member.leads_quoted } else { &member.leads };
     stride.lead(if is_first { &leads.first } else { &leads.other })
 }
@@ -540,6 +541,7 @@ pub(super) fn scan_plain<'a>(
             match json {
                 Json::Int => cursor.uint_alike(isa, stride, &mut slots.like.int).map(|_| ())?,
                 Json::Text => cursor.text_in(isa, stride).map(|_| ())?,
+                Json::Usual(text) => cursor.usual(isa, text, stride)?,
                 Json::Price => cursor.text_alike(isa, stride, &mut slots.like.price).map(|_| ())?,
                 Json::Bool => cursor.flag(stride).map(|_| ())?,
             }

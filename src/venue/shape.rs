@@ -38,6 +38,8 @@ pub(super) enum Json {
     Int,
     /// A string.
     Text,
+    /// The same, and nearly always this one.
+    Usual(&'static str),
     /// A string that is a price: as [`Kind::Price`].
     Price,
     /// `true` or `false`.

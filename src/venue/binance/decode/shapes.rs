@@ -18,7 +18,7 @@ shape! {
         TRADE_TIME = "T" needs Time;
         IS_BUYER_MAKER = "m" needs Bool;
         IGNORE = "M" may Ignored(J::Bool);
-        EXECUTION = "X" may Ignored(J::Text);
+        EXECUTION = "X" may Ignored(J::Usual("MARKET"));
         FAMILY = "st" may Ignored(J::Int);
         PAIR = "ps" may Ignored(J::Text);
     }
@@ -162,7 +162,7 @@ shape! {
         TURNOVER = "q" needs Decimal;
         TAKER_BUY_VOLUME = "V" needs Decimal;
         TAKER_BUY_TURNOVER = "Q" may Ignored(J::Text);
-        IGNORE = "B" may Ignored(J::Text);
+        IGNORE = "B" may Ignored(J::Usual("0"));
     }
 }
 
@@ -197,14 +197,14 @@ shape! {
     mod liquidation_order {
         SYMBOL = "s" needs Symbol;
         SIDE = "S" needs Word(&["SELL", "BUY"]);
-        ORDER_TYPE = "o" may Ignored(J::Text);
-        TIME_IN_FORCE = "f" may Ignored(J::Text);
+        ORDER_TYPE = "o" may Ignored(J::Usual("LIMIT"));
+        TIME_IN_FORCE = "f" may Ignored(J::Usual("IOC"));
         QTY = "q" needs Decimal;
         PRICE = "p" needs Price;
         AVERAGE_PRICE = "ap" may Price;
-        STATUS = "X" may Ignored(J::Text);
-        LAST_FILLED = "l" may Ignored(J::Text);
-        FILLED = "z" may Ignored(J::Text);
+        STATUS = "X" may Ignored(J::Usual("FILLED"));
+        LAST_FILLED = "l" may Ignored(J::Price);
+        FILLED = "z" may Ignored(J::Price);
         TRADE_TIME = "T" may Time;
     }
 }

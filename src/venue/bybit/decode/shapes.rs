@@ -122,7 +122,7 @@ shape! {
         OPEN_INTEREST_VALUE = "openInterestValue" may Decimal;
         TICK_DIRECTION = "tickDirection" may Ignored(J::Text);
         HOUR_OPEN = "prevPrice1h" may Ignored(J::Price);
-        FUNDING_HOURS = "fundingIntervalHour" may Ignored(J::Text);
+        FUNDING_HOURS = "fundingIntervalHour" may Ignored(J::Usual("8"));
         FUNDING_CAP = "fundingCap" may Ignored(J::Text);
         SIDE_INTEREST = "singleOpenInterest" may Ignored(J::Text);
         SIDE_INTEREST_VALUE = "singleOpenInterestValue" may Ignored(J::Text);
