@@ -97,7 +97,7 @@ messages! {
     }
     TickerChanges |walk| -> Ticker {
         let Walk { scan: Scan { decoder: Decoder { orders, tickers, .. }, message, .. }, context } = walk;
-        let reader = &mut TickerReader { context, tickers, order: &mut orders.ticker };
+        let reader = &mut TickerReader { context, padded: message.padded(), tickers, order: &mut orders.ticker };
         expect::<TickerEnvelopeShape, _>(&mut orders.tickers, Cursor::new(message.padded()), End::whole(message.behind()), reader)?;
     }
     Klines |walk| -> Klines {
@@ -386,6 +386,7 @@ reader!(TickerDataReader(is_snapshot: bool) = build_ticker => Tickers);
 /// A ticker message: what is known once it is merged, kept only when the whole message was as expected.
 struct TickerReader<'s, 'c, I> {
     context: &'s Context<'c, I>,
+    padded: &'s [u8],
     tickers: &'s mut Tickers,
     order: &'s mut Expectation,
 }
@@ -404,6 +405,8 @@ impl<'a, I: Isa> Reader<'a> for TickerReader<'_, '_, I> {
         self.tickers.restart();
     }
 
+    hears_the_topic!(Number<'a>);
+
     #[inline(always)]
     fn is_ready(&self, slots: &Slots<'a>) -> bool {
         slots.has(envelope::TYPE)
@@ -412,7 +415,8 @@ impl<'a, I: Isa> Reader<'a> for TickerReader<'_, '_, I> {
     #[inline(always)]
     fn nested(&mut self, outer: &Slots<'a>, cursor: &mut Cursor<'a>) -> Option<()> {
         let is_snapshot = outer.int_if(envelope::TYPE)? == SNAPSHOT;
-        let reader = &mut TickerDataReader { context: self.context, is_snapshot, place: self.tickers };
+        let context = &of_topic(self.context, outer);
+        let reader = &mut TickerDataReader { context, is_snapshot, place: self.tickers };
         ((), *cursor) = expect::<TickerShape, _>(self.order, *cursor, End::Open, reader)?;
         Some(())
     }
