@@ -221,8 +221,8 @@ impl DecodeError {
 pub enum Tier {
     /// The expected-shape scanner.
     One,
-    /// Any JSON, where that is no drift: of a channel that has no tier one, an array without elements (Binance), or one of which an
-    /// element was refused, which has its own counter and is all that tier one need have refused it for (Bybit).
+    /// Any JSON, where that is no drift: an array without elements (Binance), or one of which an element was refused, which has its own
+    /// counter and is all that tier one need have refused it for (Bybit).
     TwoOnly,
     /// Any JSON, after the expected shape was refused: schema drift, an alarm.
     TwoAfterOne,
@@ -312,7 +312,7 @@ pub(super) struct Events {
     pub(super) liquidations: Row<Liquidation>,
 }
 
-/// Which of [`Events`] tier one left; a ticker of Bybit's lies where it was merged.
+/// Which of [`Events`] tier one left; a ticker of Bybit's is merged when it is given.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Found {
     Trade,

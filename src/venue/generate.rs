@@ -188,7 +188,10 @@ impl Generator {
                 if self.chance(20) {
                     return "[]".into();
                 }
-                format!("[[\"{}\",\"{}\"]]", self.decimal(), self.decimal())
+                let count = 1 + self.below(4).saturating_sub(1);
+                let levels: Vec<_> =
+                    (0..count).map(|_| format!("[\"{}\",\"{}\"]", self.decimal(), self.decimal())).collect();
+                format!("[{}]", levels.join(","))
             }
             Kind::Levels => "[]".into(),
             Kind::Nested => "{}".into(),

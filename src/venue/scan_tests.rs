@@ -103,6 +103,12 @@ impl<I: Isa> Ask for Asked<I> {
         is_alike(&start, cursor, text.map(Number::text), 1, |cursor, stride, like| {
             cursor.text_alike(self.0, stride, like).map(Number::text)
         });
+        for usual in ["0", "MARKET", "BTCUSDT", "a longer text than one window has"] {
+            let mut behind_usual = start;
+            let walked = behind_usual.usual(self.0, usual, stride);
+            assert_eq!(walked.is_some(), text.is_some(), "nor does what it usually is change anything");
+            assert!(text.is_none() || behind_usual.ahead() == cursor.ahead(), "{usual}");
+        }
         let text = text?;
         assert_eq!((other.ahead(), behind_id.ahead()), (cursor.ahead(), cursor.ahead()));
         let mut packed = text.text().to_vec();

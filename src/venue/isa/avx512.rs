@@ -26,9 +26,9 @@ use std::arch::x86_64::{
 /// Bytes looked at for one pair of levels.
 const BLOCK: usize = 64;
 
-/// What the constants are made from, for each a byte or more that a register is filled with.
+/// What the constants are made from: mostly four bytes that a register is filled with.
 ///
-/// A register's 64 bytes are not read from where a constant lies. A load that has the low twelve bits of its address in common with
+/// The 64 bytes of a register are read for one of them alone. A load that has the low twelve bits of its address in common with
 /// a store shortly before it waits for that: the walk's stores to its stack met the constants' in one process of ten, by where the
 /// stack lay, and each book message took 20 ns more there. Four bytes meet a sixteenth as many.
 #[repr(C, align(64))]

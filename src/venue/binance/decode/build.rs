@@ -347,11 +347,13 @@ pub(super) fn build_liquidation<'p, I: Isa>(
     let matching_time = slot_time(slots, liquidation_order::TRADE_TIME, "T")?;
     // The order sells what a long held: SELL, the first word, is a liquidated long.
     let position = if slots.int(liquidation_order::SIDE) == 0 { Side::Buy } else { Side::Sell };
+    let numbers = (slots.number(liquidation_order::PRICE), slots.number(liquidation_order::QTY));
+    let Level { price, qty } = level_of(numbers, listed, ("p", "q"))?;
     let event = place.insert(Liquidation {
         meta: context.meta(listed, None, matching_time),
         position,
-        price: price(slots.number(liquidation_order::PRICE), listed, "p")?,
-        qty: qty(slots.number(liquidation_order::QTY), listed, "q")?,
+        price,
+        qty,
         average_price: None,
     });
     decimal_if(slots, liquidation_order::AVERAGE_PRICE, context.isa, &mut event.average_price, "ap")?;

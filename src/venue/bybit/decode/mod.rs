@@ -27,7 +27,7 @@ use crate::market::{
 };
 use crate::venue::any_order::InAnyOrder;
 use crate::venue::decode::{DecoderScratch, Found};
-use crate::venue::fields::{Context, Known, LevelScratch, decimals, level_of, price, qty, slot_time, touch};
+use crate::venue::fields::{Context, Known, LevelScratch, decimals, level_of, slot_time, touch};
 use crate::venue::isa::{Isa, Isas, Portable};
 use crate::venue::number::{Number, parse_uint, trade_id};
 use crate::venue::shape::{Expectation, Learned, Member, Shape, Slots};
@@ -525,11 +525,13 @@ fn build_liquidation<'p, I: Isa>(
 ) -> Result<&'p mut Liquidation, DecodeError> {
     let listed = context.listed_in(slots, liquidation::SYMBOL, "s")?;
     let matching_time = slot_time(slots, liquidation::TIME, "T")?;
+    let numbers = (slots.number(liquidation::PRICE), slots.number(liquidation::QTY));
+    let Level { price, qty } = level_of(numbers, listed, ("p", "v"))?;
     Ok(place.insert(Liquidation {
         meta: context.meta(listed, None, matching_time),
         position: side(slots.int(liquidation::POSITION)),
-        price: price(slots.number(liquidation::PRICE), listed, "p")?,
-        qty: qty(slots.number(liquidation::QTY), listed, "v")?,
+        price,
+        qty,
         average_price: None,
     }))
 }
@@ -548,12 +550,17 @@ fn build_old_liquidation<'p, I: Isa>(
     if !slots.has(qty_slot) {
         return Err(DecodeError::new(Reason::MissingField, "size"));
     }
+    if !slots.has(time_slot) {
+        return Err(DecodeError::new(Reason::MissingField, "updatedTime"));
+    }
     let matching_time = slot_time(slots, time_slot, "updatedTime")?;
+    let numbers = (slots.number(old_liquidation::PRICE), slots.number(qty_slot));
+    let Level { price, qty } = level_of(numbers, listed, ("price", "size"))?;
     Ok(place.insert(Liquidation {
         meta: context.meta(listed, None, matching_time),
         position: side(slots.int(old_liquidation::POSITION)),
-        price: price(slots.number(old_liquidation::PRICE), listed, "price")?,
-        qty: qty(slots.number(qty_slot), listed, "size")?,
+        price,
+        qty,
         average_price: None,
     }))
 }

@@ -1,10 +1,10 @@
 #![expect(clippy::cast_possible_truncation, reason = "choices among a few")]
 
-use super::shapes::{CandleShape, EnvelopeShape, LiquidationShape, QuoteShape, TickerShape, TradeShape};
+use super::shapes::{CandleShape, EnvelopeShape, LiquidationShape, QuoteShape, TickerShape, TradeShape, ticker};
 use crate::market::{BookKind, Decimal, KlineInterval, Level, Price, Qty, Side, TickerFields, TradeId, Uuid, Venue};
 use crate::venue::generate::{Generator, Style, every_number_is_read};
 use crate::venue::ledger::{Bench, Event};
-use crate::venue::shape::Shape;
+use crate::venue::shape::{Kind, Shape};
 use crate::venue::{Cpu, Decoded, Reason, Tier};
 use proptest::prelude::*;
 
@@ -48,6 +48,13 @@ fn a_message_is_of_the_symbol_that_its_data_names_whatever_its_topic_ends_with()
     for name in ["ETHUSDT", "BTCUSDC", "btcusdt", "", "X", "BTCUSDTBTCUSDTBTCUSDT", "B.BTCUSDT"] {
         let message = TRADES.replace("publicTrade.BTCUSDT", &format!("publicTrade.{name}"));
         assert_eq!(good(&mut linear(), &message, Tier::One), expected, "{name}");
+    }
+    for message in [TICKER, OLD_LIQUIDATION, OLD_LIQUIDATION_LATER] {
+        let expected = good(&mut linear(), message, Tier::One);
+        for name in ["ETHUSDT", "BTCUSDC", "btcusdt", "", "X", "BTCUSDTBTCUSDTBTCUSDT", "B.BTCUSDT"] {
+            let message = message.replace(".BTCUSDT\"", &format!(".{name}\""));
+            assert_eq!(good(&mut linear(), &message, Tier::One), expected, "{message}");
+        }
     }
 }
 
@@ -252,6 +259,72 @@ fn klines_and_liquidations_are_read() {
 }
 
 #[test]
+fn a_liquidation_without_its_quantity_or_its_time_is_refused() {
+    for (message, time, qty) in [
+        (OLD_LIQUIDATION, r#","time":1739502302929"#, r#","qty":"2""#),
+        (OLD_LIQUIDATION_LATER, r#","updatedTime":1739502302929"#, r#","size":"2""#),
+    ] {
+        for (left_out, field) in [(time, "updatedTime"), (qty, "size")] {
+            assert!(message.contains(left_out));
+            assert_eq!(linear().refusal(message.replace(left_out, "")), (Reason::MissingField, field));
+        }
+    }
+}
+
+/// A ticker message of these members.
+fn ticker_message(symbol: &str, kind: &str, members: &[(&str, &str)]) -> String {
+    let members: String = members.iter().map(|(key, value)| format!(r#","{key}":"{value}""#)).collect();
+    format!(
+        r#"{{"topic":"tickers.{symbol}","type":"{kind}","data":{{"symbol":"{symbol}"{members}}},"cs":7,"ts":1673272861786}}"#
+    )
+}
+
+#[test]
+fn each_member_of_a_ticker_is_changed_alone_and_forgotten_alone() {
+    let ticker = |events: &[Event]| match events {
+        [Event::Ticker(ticker)] => **ticker,
+        events => panic!("{events:?}"),
+    };
+    let numbers = ticker::MEMBERS.iter().filter(|member| matches!(member.kind, Kind::Decimal | Kind::Price));
+    let numbers: Vec<&str> = numbers.map(|member| member.key).collect();
+    assert_eq!(numbers.len(), 18);
+    for &changed in &numbers {
+        // Both name the index's price: the one that comes last says it.
+        let other_index = if changed == "usdIndexPrice" { "indexPrice" } else { "usdIndexPrice" };
+        let with = |value_of: &dyn Fn(&str) -> String| -> Vec<(&str, String)> {
+            let keys = numbers.iter().filter(|&&key| key != other_index);
+            keys.map(|&key| (key, value_of(key))).collect()
+        };
+        let number = |key: &str, value: u32| {
+            if key == "nextFundingTime" { format!("16732800{value:05}") } else { value.to_string() }
+        };
+        let snapshot_of = |symbol: &str, members: &[(&str, String)]| {
+            let members: Vec<_> = members.iter().map(|(key, value)| (*key, value.as_str())).collect();
+            ticker_message(symbol, "snapshot", &members)
+        };
+        let place = |key: &str| numbers.iter().position(|&other| other == key).unwrap() as u32;
+        let old = with(&|key| number(key, 10 + place(key)));
+        let new = with(&|key| number(key, if key == changed { 90 } else { 10 + place(key) }));
+        let others = with(&|key| number(key, 50 + place(key)));
+        let mut bench = linear();
+        let told = ticker(&bench.decode(snapshot_of("BTCUSDT", &old)).1);
+        let beside = ticker(&bench.decode(snapshot_of("ETHUSDT", &others)).1);
+        let delta = ticker_message("BTCUSDT", "delta", &[(changed, &number(changed, 90))]);
+        let merged = ticker(&bench.decode(&delta).1);
+        let mut expected = ticker(&linear().decode(snapshot_of("BTCUSDT", &new)).1);
+        assert_ne!(merged, told, "{changed}");
+        expected.changed = merged.changed;
+        assert_eq!((merged, merged.changed.0.count_ones()), (expected, 1), "{changed}");
+        let emptied = ticker(&bench.decode(ticker_message("BTCUSDT", "delta", &[(changed, "")])).1);
+        expected.known = TickerFields(expected.known.0 & !merged.changed.0);
+        assert_eq!(emptied, expected, "{changed}");
+        let mut unmoved = ticker(&bench.decode(ticker_message("ETHUSDT", "delta", &[])).1);
+        unmoved.changed = beside.changed;
+        assert_eq!(unmoved, beside, "{changed}");
+    }
+}
+
+#[test]
 fn of_a_touch_with_worse_levels_behind_it_the_best_is_taken() {
     let worse = r#"[["16493.50","0.006"],["16493.00","1.5"],["16492","7"]]"#;
     let deep = QUOTE.replace(r#"[["16493.50","0.006"]]"#, worse);
@@ -330,8 +403,11 @@ fn every_number_of_every_channel_is_read_or_the_message_refused() {
     for old in [OLD_LIQUIDATION, OLD_LIQUIDATION_LATER] {
         for number in [r#""0.04""#, r#""2""#] {
             for text in ["1\\u002e5", "1\u{1}", "1\u{e9}"] {
+                let mut bench = linear();
+                good(&mut bench, old, Tier::One);
+                good(&mut bench, old, Tier::One);
                 let changed = old.replace(number, &format!("\"{text}\""));
-                assert_ne!(linear().decode(&changed).0, Ok(Decoded::Data(Tier::One)), "{changed}");
+                assert_ne!(bench.decode(&changed).0, Ok(Decoded::Data(Tier::One)), "{changed}");
             }
         }
     }

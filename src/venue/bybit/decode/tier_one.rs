@@ -383,7 +383,7 @@ impl<'a, I: Isa> Reader<'a> for BookDataReader<'_, '_, '_, I> {
 
 reader!(TickerDataReader(is_snapshot: bool) = build_ticker => Tickers);
 
-/// A ticker message: what is known once it is merged, kept only when the whole message was as expected.
+/// A ticker message: what it says, merged into what is known only when the whole message was as expected.
 struct TickerReader<'s, 'c, I> {
     context: &'s Context<'c, I>,
     padded: &'s [u8],
@@ -424,10 +424,7 @@ impl<'a, I: Isa> Reader<'a> for TickerReader<'_, '_, I> {
     #[inline(always)]
     fn build(&mut self, slots: &Slots<'a>) -> Option<Self::Event> {
         let read = self.tickers.read_mut()?;
-        if !slots.text(envelope::TOPIC).starts_with(b"tickers.") {
-            return None;
-        }
-        read.meta.event_time = slot_time(slots, envelope::TIME, "ts").ok()?;
+        read.meta.event_time = time_of(slots, b"tickers.")?;
         read.sequence = slots.int_if(envelope::CROSS_SEQUENCE);
         Some(())
     }
