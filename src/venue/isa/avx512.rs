@@ -233,6 +233,7 @@ impl Lanes {
         let (price, qty) = (_mm512_set1_epi8(price as i8), _mm512_set1_epi8(qty as i8));
         let scales = _mm512_mask_blend_epi8(0xffff_0000_ffff_0000, price, qty);
         let Constants { lane_places, one, digits_max, .. } = constants;
+        // As many digits as a number may have, fifteen, is a lane's last place, too.
         let decimals = _mm512_cmpgt_epu8_mask(_mm512_add_epi8(lane_places, scales), digits_max);
         let places = _mm512_sub_epi8(_mm512_sub_epi8(lane_places, digits_max), one);
         Self { constants, scales, alignment: _mm512_mask_add_epi8(places, decimals, places, one) }
