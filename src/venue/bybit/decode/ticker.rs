@@ -242,12 +242,10 @@ fn read_into<I: Isa>(into: &mut Ticker, slots: &Slots<'_>, listed: Listed<I>) ->
         into.last_price = price(number, listed, "lastPrice")?;
     }
     if slots.has_any(BID) {
-        let names = ["bid1Price", "bid1Size"];
-        fields.side([ticker::BID_PRICE, ticker::BID_QTY], TickerFields::BID, listed, &mut into.bid, names)?;
+        fields.side([ticker::BID_PRICE, ticker::BID_QTY], TickerFields::BID, listed, &mut into.bid)?;
     }
     if slots.has_any(ASK) {
-        let names = ["ask1Price", "ask1Size"];
-        fields.side([ticker::ASK_PRICE, ticker::ASK_QTY], TickerFields::ASK, listed, &mut into.ask, names)?;
+        fields.side([ticker::ASK_PRICE, ticker::ASK_QTY], TickerFields::ASK, listed, &mut into.ask)?;
     }
     if slots.has_any(STATISTICS) {
         fields.decimals(
@@ -355,12 +353,12 @@ impl<'a, I: Isa> Fields<'_, 'a, I> {
         field: TickerFields,
         listed: Listed<I>,
         place: &mut Level,
-        names: [&'static str; 2],
     ) -> Result<(), DecodeError> {
+        let keys = (ticker::MEMBERS[price_slot].key, ticker::MEMBERS[qty_slot].key);
         match (self.number(price_slot, field), self.number(qty_slot, field)) {
-            (Some(price), Some(qty)) => *place = level_of((price, qty), listed, (names[0], names[1]))?,
-            (Some(number), None) => place.price = price(number, listed, names[0])?,
-            (None, Some(number)) => place.qty = qty(number, listed, names[1])?,
+            (Some(price), Some(qty)) => *place = level_of((price, qty), listed, keys)?,
+            (Some(number), None) => place.price = price(number, listed, keys.0)?,
+            (None, Some(number)) => place.qty = qty(number, listed, keys.1)?,
             (None, None) => {}
         }
         Ok(())
