@@ -433,7 +433,18 @@ fn recorded_seeds(folder: &str) -> Vec<String> {
     files.into_values().flat_map(|lines| lines.into_iter().take(5)).filter(|line| line.len() < 4_000).collect()
 }
 
-fn survive(venue: Venue, written: &[&str], folder: &str) {
+/// A thread's stack that decoding is content with whatever is optimised: half of what threads have by default.
+const STACK_BYTES: usize = 1 << 20;
+
+fn survive(venue: Venue, written: &'static [&'static str], folder: &'static str) {
+    let thread =
+        std::thread::Builder::new().stack_size(STACK_BYTES).spawn(move || survive_here(venue, written, folder));
+    if let Err(panic) = thread.unwrap().join() {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+fn survive_here(venue: Venue, written: &[&str], folder: &str) {
     let mut readers = Readers::new(venue);
     for seed in written {
         assert!(readers.read(seed.as_bytes()), "the scanner takes it whole: {seed}");

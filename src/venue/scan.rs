@@ -354,8 +354,10 @@ pub(super) fn finish<'a, R: Reader<'a>>(
 }
 
 /// One member of a known order, whose slot the compiler knows: what the reader walks itself is compiled for those members
-/// alone that it walks.
-#[inline(always)]
+/// alone that it walks. Apart where nothing is optimised: there a function has room for each value of whatever is inlined in it, and
+/// a walk took five megabytes of a thread's two.
+#[cfg_attr(not(debug_assertions), inline(always))]
+#[cfg_attr(debug_assertions, inline(never))]
 pub(super) fn step<'a, S: Shape, const SLOT: usize, R: Reader<'a>>(
     is_first: bool,
     cursor: &mut Cursor<'a>,
@@ -464,7 +466,9 @@ fn scan_lead(member: &'static Member, is_first: bool, stride: &mut Stride<'_>) -
     stride.lead(if is_first { &leads.first } else { &leads.other })
 }
 
-#[inline(always)]
+/// As [`step`], of whatever member.
+#[cfg_attr(not(debug_assertions), inline(always))]
+#[cfg_attr(debug_assertions, inline(never))]
 pub(super) fn scan_value<'a>(
     member: &Member,
     slot: usize,
