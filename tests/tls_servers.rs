@@ -7,8 +7,11 @@
 //! ```
 //! A server that is not installed fails the test where `CI` is `true`; elsewhere the test says that it skips.
 
+#[path = "support/installed.rs"]
+mod installed;
 mod venue_server;
 
+use installed::installed;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -32,18 +35,6 @@ use venue_server::{PATIENCE, Session, VenueServer, frame, until};
 
 /// Every suite whose records are opened in place, by OpenSSL's names.
 const SUITES: [&str; 3] = ["TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256"];
-
-/// A program's path; `None`, and a word about it, where it is not installed and need not be.
-fn installed(program: &str) -> Option<PathBuf> {
-    let places = std::env::var("PATH").unwrap_or_default();
-    let places = places.split(':').chain(["/usr/sbin", "/usr/local/sbin"]);
-    let found = places.map(|place| Path::new(place).join(program)).find(|path| path.is_file());
-    if found.is_none() {
-        assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "{program} must be installed in CI");
-        eprintln!("skipped: {program} is not installed");
-    }
-    found
-}
 
 /// A folder with a server's certificate and key, and the authority behind them; gone at the end.
 struct Identity(PathBuf);
