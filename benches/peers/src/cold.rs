@@ -6,8 +6,8 @@
 //! (which is a row of its own: "the clock alone" is in every other row, too)
 //! ```
 //! A library's contender decodes into the type written for the message and finds the handler by the symbol's name, in the
-//! standard library's map. "tickwire, no AVX-512" reads lists of levels as on a machine without it; all else is the same code
-//! in both. It takes its turn behind "tickwire" and finds much of that code in the third cache, so it is sooner where
+//! standard library's map. "tickwire, no AVX-512" walks as on a machine without it; what is before and behind a walk is the same
+//! code in both. It takes its turn behind "tickwire" and finds that in the third cache, so it is sooner where
 //! both do the same: the two are not to be compared here, and each library is beside "tickwire".
 
 use crate::engine::{Engine, Kept, Sum};
