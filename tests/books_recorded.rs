@@ -9,6 +9,8 @@
 //! ```
 //! Needs `TICKWIRE_FRAMES`, the folder with the recorded frames; skips without it, unless `CI` is `true`.
 
+#[path = "support/folder.rs"]
+mod folder;
 #[path = "books/rebuild.rs"]
 mod rebuild;
 #[path = "support/recorded.rs"]
@@ -18,13 +20,14 @@ mod recorded;
 #[expect(dead_code, reason = "the ends of recordings are waited for here")]
 mod stage;
 
+use folder::Folder;
 use rebuild::{Pair, Rebuild, number};
 use recorded::frames;
 use serde_json::Value;
 use stage::{PATIENCE, config, runtime};
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -131,24 +134,6 @@ struct Rebuilt {
     books: BTreeMap<String, (Rebuild, u64)>,
 }
 
-/// A folder of one test, removed with its end.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(test: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("tickwire-books-{}-{test}", std::process::id()));
-        fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        // It lies in the temporary folder; the worst is that it stays there.
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
 fn play(runtime: &Runtime, captures: &[&Capture], dir: &Path) -> SimHandle {
     let options = SimOptions {
         venues: captures.iter().map(|capture| capture.venue).collect(),
@@ -221,9 +206,9 @@ fn assert_same_levels(report: &BookReport, rebuilt: &Rebuilt) {
     assert!(pairs(&report.asks) == rebuild.asks().collect::<Vec<_>>(), "{of}: asks");
 }
 
-fn run(capture: &Capture, test: &str) {
+fn run(capture: &Capture) {
     let Some(root) = frames() else { return };
-    let folder = Folder::new(test);
+    let folder = Folder::new();
     capture.copy(&root, &folder.0);
     let rebuilt = capture.rebuilt(&root);
     let runtime = runtime();
@@ -280,18 +265,18 @@ fn run(capture: &Capture, test: &str) {
 
 #[test]
 fn binance_spots_capture_is_the_same_over_a_socket_after_every_message() {
-    run(&CAPTURES[0], "spot");
+    run(&CAPTURES[0]);
 }
 
 #[test]
 fn binance_usdms_capture_is_the_same_over_a_socket_after_every_message() {
-    run(&CAPTURES[1], "usdm");
+    run(&CAPTURES[1]);
 }
 
 #[test]
 fn bybits_captures_are_the_same_over_a_socket_after_every_message() {
-    run(&CAPTURES[2], "bybit-spot");
-    run(&CAPTURES[3], "bybit-linear");
+    run(&CAPTURES[2]);
+    run(&CAPTURES[3]);
 }
 
 /// The program, as a script would run it.
@@ -320,7 +305,7 @@ fn is_part(entry: &fs::DirEntry) -> bool {
 #[test]
 fn the_program_writes_every_book_at_its_end_and_tells_each_while_it_runs() {
     let Some(root) = frames() else { return };
-    let folder = Folder::new("program");
+    let folder = Folder::new();
     let at = |name: &str| folder.0.join(name).to_str().unwrap().to_owned();
     let captures: Vec<&Capture> = CAPTURES.iter().collect();
     captures.iter().for_each(|capture| capture.copy(&root, &folder.0));

@@ -2,9 +2,12 @@
 
 #[path = "support/certificate.rs"]
 mod certificate;
+#[path = "support/folder.rs"]
+mod folder;
 mod venue_server;
 
 use certificate::certificate;
+use folder::Folder;
 use serde_json::Value;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
@@ -34,27 +37,11 @@ fn shipped(name: &str) -> String {
     format!("{}/configs/{name}", env!("CARGO_MANIFEST_DIR"))
 }
 
-/// A folder of one test, removed with its end.
-struct Folder(PathBuf);
-
 impl Folder {
-    fn new(test: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("tickwire-command-line-{}-{test}", std::process::id()));
-        std::fs::create_dir_all(&path).expect("a folder of our own");
-        Self(path)
-    }
-
     fn write(&self, name: &str, text: &str) -> String {
         let path = self.0.join(name);
         std::fs::write(&path, text).expect("a file of our own");
         path.to_str().expect("a UTF-8 path").to_owned()
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        // It lies in the temporary folder; the worst is that it stays there.
-        let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 
@@ -223,7 +210,7 @@ fn the_demo_without_a_terminal_prints_lines_and_a_report_for_people() {
 
 #[test]
 fn run_with_the_shipped_configs_is_ready_everywhere_against_the_sim() {
-    let folder = Folder::new("run");
+    let folder = Folder::new();
     let mut sim = Running::start(tickwire(&["sim", "--rate", "500", "--duration", "60", "--quiet"]));
     let endpoints = sim.line();
     let object: Value = serde_json::from_str(&endpoints).expect("the first line is one JSON object");
@@ -246,7 +233,7 @@ fn run_with_the_shipped_configs_is_ready_everywhere_against_the_sim() {
 
 #[test]
 fn a_lane_of_the_engine_file_runs_its_strategy_and_is_in_check_and_in_every_report() {
-    let folder = Folder::new("lanes");
+    let folder = Folder::new();
     let mut sim = Running::start(tickwire(&["sim", "--rate", "500", "--duration", "60", "--quiet"]));
     let file = folder.write("endpoints.json", &sim.line());
     let engine = "[[core]]\nstrategy = \"null\"\n[[lane]]\nstrategy = \"spread\"\nthreads = 2\npolicy = \"block\"\n";
@@ -292,7 +279,7 @@ fn sigint_and_sigterm_end_the_demo_with_a_final_report() {
 
 #[test]
 fn sigint_and_sigterm_end_a_run_with_a_final_report() {
-    let folder = Folder::new("signals");
+    let folder = Folder::new();
     let config = folder.write("nobody.toml", &to_nobody());
     for signal in ["-INT", "-TERM"] {
         let mut run = Running::start(tickwire(&["run", &config, "--json", "--interval", "0.1"]));
@@ -305,7 +292,7 @@ fn sigint_and_sigterm_end_a_run_with_a_final_report() {
 
 #[test]
 fn a_hangup_asks_a_run_to_reload_and_ends_nothing() {
-    let folder = Folder::new("hangup");
+    let folder = Folder::new();
     let config = folder.write("nobody.toml", &to_nobody());
     let mut run = Running::start(tickwire(&["run", &config, "--json", "--interval", "0.1"]));
     let first = run.line();
@@ -320,7 +307,7 @@ fn a_hangup_asks_a_run_to_reload_and_ends_nothing() {
 
 #[test]
 fn a_hangup_applies_what_the_files_say_now_and_a_bad_file_changes_nothing() {
-    let folder = Folder::new("hangup-reload");
+    let folder = Folder::new();
     let mut sim = Running::start(tickwire(&["sim", "--venues", "binance-spot"]));
     let endpoints = folder.write("endpoints.json", &sim.line());
     let of = |symbols: &str| {
@@ -402,7 +389,7 @@ qty_scale = 5
 
 #[test]
 fn where_nobody_listens_a_run_keeps_trying_says_so_and_ends_cleanly() {
-    let folder = Folder::new("nobody");
+    let folder = Folder::new();
     let config = folder.write("nobody.toml", &to_nobody());
     let done = output(&["run", &config, "--json", "--duration", "0.5", "--interval", "0.2"]);
     let error = text(&done.stderr);
@@ -459,7 +446,7 @@ fn requests_by_hand(streams: &[String], batch: usize, frame_bytes: usize, empty_
 
 #[test]
 fn the_plan_of_fifteen_hundred_binance_and_three_hundred_bybit_symbols_is_what_comes_out_by_hand() {
-    let folder = Folder::new("plan");
+    let folder = Folder::new();
     let names = |count: usize| (0..count).map(|n| format!("C{n:0>4}USDT")).collect::<Vec<_>>();
     folder.write("spot.txt", &names(1_500).join("\n"));
     folder.write("linear.txt", &names(300).join("\n"));
@@ -566,7 +553,7 @@ fn shape(plan: &Value) -> Vec<(String, u64, u64)> {
 
 #[test]
 fn the_plan_keeps_to_what_the_configuration_asks_of_it() {
-    let folder = Folder::new("plan-keys");
+    let folder = Folder::new();
     let four = r#""AUSDT", "BUSDT", "CUSDT", "DUSDT""#;
     let shape_of = |subscription: &str| {
         let (code, plan, error) = planned(&folder, four, subscription);
@@ -592,7 +579,7 @@ fn the_plan_keeps_to_what_the_configuration_asks_of_it() {
 
 #[test]
 fn a_plan_that_breaks_a_limit_is_printed_with_the_limit_and_refused() {
-    let folder = Folder::new("plan-violations");
+    let folder = Folder::new();
     // A name of the longest length, which doubles in JSON: no request of 256 bytes holds it.
     let symbols = format!("'{}', 'BTCUSDT'", r"\".repeat(128));
     let (code, plan, error) = planned(&folder, &symbols, "request_bytes_max = 256");
@@ -619,7 +606,7 @@ fn a_plan_that_breaks_a_limit_is_printed_with_the_limit_and_refused() {
 
 #[test]
 fn check_refuses_a_bad_file_with_every_error_at_once() {
-    let folder = Folder::new("check");
+    let folder = Folder::new();
     let bad = r#"[exchange]
 name = "bad"
 colour = "red"
@@ -690,7 +677,7 @@ fn a_header_from_the_environment_is_sent_and_never_shown() {
         let mut socket = tungstenite::accept_hdr(stream, look).expect("an upgrade");
         while socket.read().is_ok() {}
     });
-    let folder = Folder::new("secret");
+    let folder = Folder::new();
     let config = to_nobody()
         .lines()
         .map(|line| if line.starts_with("url") { format!("url = \"ws://127.0.0.1:{port}\"") } else { line.to_owned() })
@@ -722,7 +709,7 @@ fn the_report_for_people_shows_what_was_refused() {
         session.send("not what anybody documented");
         session.close_code();
     });
-    let folder = Folder::new("refused");
+    let folder = Folder::new();
     let url = server.connection("a", Venue::BinanceSpot, &["BTCUSDT"], &["trade"]).url;
     let config = to_nobody()
         .lines()
@@ -793,7 +780,7 @@ async fn converse(stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Un
 #[test]
 fn the_echo_client_tells_a_clean_close_from_a_cut_over_both_transports_and_tls() {
     let client = echo_client();
-    let folder = Folder::new("echo");
+    let folder = Folder::new();
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     for transport in ["hot", "cold"] {
         for is_secure in [false, true] {

@@ -1,5 +1,9 @@
 //! The control socket over a real Unix socket, and `tickwire ctl` against it: what is answered, and what is borne.
 
+#[path = "support/folder.rs"]
+mod folder;
+
+use folder::Folder;
 use serde_json::{Value, json};
 use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
 use std::net::Shutdown;
@@ -8,7 +12,6 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use tickwire::net::{
     ControlHandler, ControlRequest, ControlResponse, ControlSocket, ControlSocketCounts, ControlSocketError,
@@ -22,27 +25,9 @@ use tokio::task::JoinHandle;
 /// Longest wait for anything.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A folder of one test, removed with its end.
-struct Folder(PathBuf);
-
 impl Folder {
-    fn new() -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("tickwire-ctl-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let path = std::env::temp_dir().join(name);
-        std::fs::create_dir_all(&path).expect("a folder of our own");
-        Self(path)
-    }
-
     fn path(&self, name: &str) -> PathBuf {
         self.0.join(name)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        // It lies in the temporary folder; the worst is that it stays there.
-        let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 

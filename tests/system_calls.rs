@@ -8,9 +8,12 @@
 //! Where strace is not installed or may not trace the tests say that they skip, and fail where `CI` is `true`. The clock is read
 //! without a call where the kernel lets it be (on x86-64 where its clock source is the TSC).
 
+#[path = "support/folder.rs"]
+mod folder;
 #[path = "support/installed.rs"]
 mod installed;
 
+use folder::Folder;
 use installed::installed;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -32,18 +35,7 @@ fn strace() -> Option<PathBuf> {
     Some(strace)
 }
 
-/// A folder of a test's own; gone at the end.
-struct Folder(PathBuf);
-
 impl Folder {
-    fn new(name: &str) -> Self {
-        let folder = std::env::temp_dir().join(format!("tickwire-system-calls-{}-{name}", std::process::id()));
-        // Of a run that was killed, perhaps.
-        let _ = std::fs::remove_dir_all(&folder);
-        std::fs::create_dir(&folder).expect("a folder of our own");
-        Self(folder)
-    }
-
     /// What the one hot thread asked, a line a call.
     fn of_hot_thread(&self) -> String {
         let files = std::fs::read_dir(&self.0).expect("it is there").map(|file| file.expect("a file").path());
@@ -52,12 +44,6 @@ impl Folder {
         let calls = hot.next().expect("a thread names itself hot");
         assert!(hot.next().is_none(), "there is one hot core");
         calls
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 
@@ -75,7 +61,7 @@ fn has_bytes(line: &str) -> bool {
 /// Runs the demo under strace, and finds nothing but these calls while most of its messages come.
 fn nothing_else(strace: &Path, arguments: &[&str], allowed: &[&str]) {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-    let folder = Folder::new(&arguments.join(""));
+    let folder = Folder::new();
     let mut command = Command::new(strace);
     command.arg("-ff").arg("-o").arg(folder.0.join("calls")).arg(env!("CARGO_BIN_EXE_tickwire"));
     command.args(["demo", "--duration", "4", "--json"]).args(arguments).env_remove("RUST_LOG").stdin(Stdio::null());
