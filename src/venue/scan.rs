@@ -354,11 +354,10 @@ pub(super) fn finish<'a, R: Reader<'a>>(
 }
 
 /// One member of a known order, whose slot the compiler knows: what the reader walks itself is compiled for those members
-/// alone that it walks. Apart where debug assertions are on, which stands for a build that is not optimised: there a function has room for
-/// each value of whatever is inlined in it, and a walk took five megabytes of a thread's two. An optimised build that has them is
-/// slower for it.
-#[cfg_attr(not(debug_assertions), inline(always))]
-#[cfg_attr(debug_assertions, inline(never))]
+/// alone that it walks. Apart where nothing is optimised: there a function has room for each value of whatever is inlined in it, and
+/// a walk took five megabytes of a thread's two.
+#[cfg_attr(not(unoptimised), inline(always))]
+#[cfg_attr(unoptimised, inline(never))]
 pub(super) fn step<'a, S: Shape, const SLOT: usize, R: Reader<'a>>(
     is_first: bool,
     cursor: &mut Cursor<'a>,
@@ -468,8 +467,8 @@ fn scan_lead(member: &'static Member, is_first: bool, stride: &mut Stride<'_>) -
 }
 
 /// As [`step`], of whatever member.
-#[cfg_attr(not(debug_assertions), inline(always))]
-#[cfg_attr(debug_assertions, inline(never))]
+#[cfg_attr(not(unoptimised), inline(always))]
+#[cfg_attr(unoptimised, inline(never))]
 pub(super) fn scan_value<'a>(
     member: &Member,
     slot: usize,
