@@ -39,11 +39,11 @@ impl Waker {
         Ok(Self { event, is_asleep: AtomicBool::new(false) })
     }
 
-    /// Called after a push: wakes the sleeper if it sleeps, at the cost of one load if it does not.
+    /// Called after a push: wakes the sleeper if it sleeps, at the cost of a fence and a load if it does not.
     pub fn wake(&self) {
         // The push must be visible before the flag is read, whatever ordering the ring itself uses.
         fence(SeqCst);
-        if self.is_asleep.swap(false, SeqCst) {
+        if self.is_asleep.load(SeqCst) && self.is_asleep.swap(false, SeqCst) {
             let one = 1_u64;
             // SAFETY: the eight bytes of `one` are readable for the whole call. The counter cannot overflow: it is
             // written only after a change of `is_asleep`, and read by each waking.
