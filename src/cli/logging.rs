@@ -7,11 +7,11 @@
 //! Whatever `RUST_LOG` says, no credential of a header is shown: see [`shows_no_bytes`].
 
 use anyhow::Context as _;
+use std::ffi::OsString;
 use std::io::{self, Write};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tracing::{Level, Metadata};
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::filter::{Targets, filter_fn};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
@@ -76,15 +76,28 @@ fn shows_no_bytes(target: &str, level: Level) -> bool {
     level <= Level::INFO || !WIRE_CRATES.contains(&name)
 }
 
+/// What is logged: what `RUST_LOG` says where it says anything.
+///
+/// # Errors
+/// It is no filter.
+fn filter(rust_log: Option<OsString>) -> anyhow::Result<Targets> {
+    let Some(text) = rust_log else { return Ok(FILTER_DEFAULT.parse()?) };
+    let text = text.to_str().with_context(|| format!("RUST_LOG={} is not UTF-8", text.display()))?;
+    // What stands empty between two commas would be taken for every target.
+    let parts: Vec<_> = text.split(',').map(str::trim).filter(|part| !part.is_empty()).collect();
+    if parts.is_empty() {
+        return Ok(FILTER_DEFAULT.parse()?);
+    }
+    let allowed = "LEVEL or TARGET=LEVEL, with commas between them; levels are off, error, warn, info, debug and trace";
+    parts.join(",").parse().with_context(|| format!("RUST_LOG={text}: expected {allowed}"))
+}
+
 /// Starts logging, by `RUST_LOG` where it is set.
 ///
 /// # Errors
 /// A `RUST_LOG` that is no filter; that logging was started before.
 pub(super) fn start() -> anyhow::Result<()> {
-    let filter = match std::env::var("RUST_LOG") {
-        Ok(text) => EnvFilter::try_new(&text).with_context(|| format!("RUST_LOG={text}"))?,
-        Err(_) => EnvFilter::try_new(FILTER_DEFAULT)?,
-    };
+    let filter = filter(std::env::var_os("RUST_LOG"))?;
     let is_safe = |metadata: &Metadata<'_>| shows_no_bytes(metadata.target(), *metadata.level());
     let lines = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(|| Sink);
     let subscriber = tracing_subscriber::registry().with(filter).with(filter_fn(is_safe)).with(lines);
@@ -141,6 +154,31 @@ mod tests {
         assert!(shows_no_bytes("hyper_util", Level::INFO));
         assert!(shows_no_bytes("tickwire::engine", Level::TRACE));
         assert!(shows_no_bytes("h2_of_somebody_else", Level::TRACE));
+    }
+
+    #[test]
+    fn what_rust_log_says_is_logged_and_no_filter_is_refused_with_what_is_one() {
+        let shows = |rust_log: Option<&str>, target: &str, level: Level| {
+            filter(rust_log.map(OsString::from)).expect("a filter").would_enable(target, &level)
+        };
+        assert!(shows(None, "tickwire::engine", Level::INFO));
+        assert!(!shows(None, "tickwire::engine", Level::DEBUG));
+        assert!(shows(None, "hyper", Level::WARN));
+        assert!(!shows(None, "hyper", Level::INFO));
+        assert!(shows(Some("error,tickwire::hot=debug"), "tickwire::hot::core", Level::DEBUG));
+        assert!(!shows(Some("error,tickwire::hot=debug"), "tickwire::engine", Level::WARN));
+        assert!(!shows(Some("off"), "tickwire::engine", Level::ERROR));
+        assert!(shows(Some("DEBUG"), "tickwire::engine", Level::DEBUG));
+        assert!(shows(Some("tickwire"), "tickwire::engine", Level::TRACE), "a target alone is all of it");
+        assert!(shows(Some(" warn, tickwire=info,"), "tickwire::engine", Level::INFO));
+        assert!(!shows(Some(" warn, tickwire=info,"), "hyper", Level::INFO));
+        for nothing in ["", ",", " "] {
+            assert!(shows(Some(nothing), "tickwire::engine", Level::INFO), "{nothing:?} says nothing");
+        }
+        for text in ["tickwire=loud", "tickwire=info=debug", "a=1,b=9"] {
+            let error = format!("{:#}", filter(Some(text.into())).expect_err(text));
+            assert!(error.starts_with(&format!("RUST_LOG={text}: ")) && error.contains("TARGET=LEVEL"), "{error}");
+        }
     }
 
     #[test]
