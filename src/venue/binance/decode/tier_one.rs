@@ -81,10 +81,9 @@ impl Work for Scan<'_> {
                 let place = context.fetch_key(isa.key(window, name_length), name_length);
                 context = Context { name_length, place, ..context };
                 if isa.plain_end(window) > name_length
-                    && let Some((expected, cursor)) = channel_ahead(cursor, name_length + 1)
+                    && let Some(found) = self.run_ahead(&context, cursor, name_length + 1)
                 {
-                    let at = padded.len() - cursor.ahead();
-                    return Walk { scan: self, context: &context, at, is_wrapped, stream: b"" }.run(expected);
+                    return found;
                 }
             }
             stream = cursor.name(isa)?.text();
@@ -101,38 +100,42 @@ impl Work for Scan<'_> {
     }
 }
 
-/// The channel whose name begins so many bytes on in a wrapper's `stream`, behind a symbol's, and the payload: of the commonest
-/// alone, of whose messages nobody has to know more of the stream (of a partial book its levels). What the payload truly is its
-/// walk finds.
-#[inline(always)]
-fn channel_ahead(mut cursor: Cursor<'_>, length: usize) -> Option<(Expected, Cursor<'_>)> {
-    /// Finds one by the first eight bytes of its name and what follows it.
-    macro_rules! channel {
-        ($($start:literal of $name:literal => $expected:ident,)*) => {
-            match cursor.rest().first_chunk()? {
-                $($start => {
-                    cursor.literal(concat!($name, "\",\"data\":").as_bytes())?;
-                    Expected::$expected
-                })*
-                _ => return None,
-            }
-        };
-    }
-    cursor.skip(length)?;
-    let expected = channel! {
-        b"trade\",\"" of "trade" => Trade,
-        b"bookTick" of "bookTicker" => Quote,
-        b"depth@10" of "depth@100ms" => Depth,
-        b"aggTrade" of "aggTrade" => AggTrade,
-        b"ticker\"," of "ticker" => Ticker,
-        b"miniTick" of "miniTicker" => MiniTicker,
-        b"markPric" of "markPrice" => MarkPrice,
-        b"kline_1m" of "kline_1m" => Kline,
-    };
-    Some((expected, cursor))
-}
-
 impl<'s> Scan<'s> {
+    /// Walks the payload of a wrapper's `stream` whose channel's name begins so many bytes on, behind a symbol's: of the commonest
+    /// alone, of whose messages nobody has to know more of the stream (of a partial book its levels). What the payload truly is its
+    /// walk finds. `None` where the channel is another.
+    #[inline(always)]
+    fn run_ahead<I: Isa>(
+        &mut self,
+        context: &Context<'s, I>,
+        mut cursor: Cursor<'_>,
+        length: usize,
+    ) -> Option<Option<Found>> {
+        /// Finds one by the first eight bytes of its name and what follows it: as a number, for bytes would be compared one by one.
+        macro_rules! channel {
+            ($($start:literal of $name:literal => $expected:ident,)*) => {
+                let start = u64::from_le_bytes(*cursor.rest().first_chunk()?);
+                $(if start == const { u64::from_le_bytes(*$start) } {
+                    cursor.literal(concat!($name, "\",\"data\":").as_bytes())?;
+                    let at = self.message.padded().len() - cursor.ahead();
+                    return Some(Walk { scan: self, context, at, is_wrapped: true, stream: b"" }.run(Expected::$expected));
+                })*
+            };
+        }
+        cursor.skip(length)?;
+        channel! {
+            b"trade\",\"" of "trade" => Trade,
+            b"bookTick" of "bookTicker" => Quote,
+            b"depth@10" of "depth@100ms" => Depth,
+            b"aggTrade" of "aggTrade" => AggTrade,
+            b"ticker\"," of "ticker" => Ticker,
+            b"miniTick" of "miniTicker" => MiniTicker,
+            b"markPric" of "markPrice" => MarkPrice,
+            b"kline_1m" of "kline_1m" => Kline,
+        }
+        None
+    }
+
     /// Tier two, of the same shapes: a wrapper begins with its `stream`, all else may stand anywhere.
     #[inline(always)]
     fn run_any_order<I: Isa>(&mut self, isa: I) -> Option<Found> {
