@@ -475,8 +475,7 @@ fn uuid(isa: Sse41, text: &[u8; UUID_BYTES]) -> Option<u128> {
 macro_rules! isa {
     ($($proof:ty, $run:ident: |$isa:ident| $sse41:expr, { $($own:item)* })*) => {
         $(impl Isa for $proof {
-            // Not for the instructions itself, so that the compiler leaves what is behind it apart.
-            #[inline(never)]
+            #[inline(always)]
             fn run<W: Work>(self, work: &mut W) -> W::Output {
                 // SAFETY: `self` proves that the CPU has what it is compiled for.
                 unsafe { $run(work, self) }
