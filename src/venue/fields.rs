@@ -5,7 +5,7 @@
 
 use super::isa::{Isa, Portable};
 use super::number::Number;
-use super::shape::Slots;
+use super::shape::{Named, Slots};
 use super::tape::Document;
 use super::{DecodeError, Reason};
 use crate::limits::LEVEL_COUNT_MAX;
@@ -56,8 +56,13 @@ impl<'c, I: Isa> Context<'c, I> {
         slot: usize,
         field: &'static str,
     ) -> Result<Listed<I>, DecodeError> {
-        // Where both say something, they say the same.
-        self.listed_at(slots.place | self.place, slots.number(slot), field)
+        match slots.named {
+            Named::Found(symbol, (price_scale, qty_scale)) => {
+                Ok(Listed { isa: self.isa, symbol, price_scale, qty_scale })
+            }
+            // Where both say something, they say the same.
+            Named::Near(place) => self.listed_at(place | self.place, slots.number(slot), field),
+        }
     }
 
     /// The symbol of this name.
@@ -71,6 +76,19 @@ impl<'c, I: Isa> Context<'c, I> {
         let found = self.known.symbols.find_packed_at(place, name.key(self.isa), name.text());
         let (symbol, (price_scale, qty_scale)) = found.ok_or(DecodeError::new(Reason::UnknownSymbol, field))?;
         Ok(Listed { isa: self.isa, symbol, price_scale, qty_scale })
+    }
+
+    /// What is known of this name, which a walk has just come over; `None` where nothing is.
+    #[inline(always)]
+    pub(super) fn known_as(&self, name: Number<'_>) -> Option<Named> {
+        let (symbol, scales) = self.known.symbols.find_packed_at(self.fetch(name), name.key(self.isa), name.text())?;
+        Some(Named::Found(symbol, scales))
+    }
+
+    /// Where it is to be looked up later.
+    #[inline(always)]
+    pub(super) fn fetched(&self, name: Number<'_>) -> Named {
+        Named::Near(self.fetch(name))
     }
 
     /// Where [`Self::listed_in`] is to look first for this name, and asks for that, so that it is near by then.

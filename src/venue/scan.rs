@@ -15,7 +15,7 @@ use super::cursor::{Cursor, Stride};
 use super::decode::Found;
 use super::isa::{Isa, Work};
 use super::number::Number;
-use super::shape::{Expectation, Json, Kind, Learned, Member, Shape, Slots, Step, required};
+use super::shape::{Expectation, Json, Kind, Learned, Member, Named, Shape, Slots, Step, required};
 use std::hint::cold_path;
 use std::marker::PhantomData;
 
@@ -90,11 +90,11 @@ pub(super) trait Reader<'a> {
         0
     }
 
-    /// The symbol's name was walked over: what is known of it can be asked for while the rest is walked. Where the symbols'
-    /// index is to be looked at first; 0 where nothing says so.
+    /// The symbol's name was walked over: what is known of it, which the rest of the walk need not wait for. `None` where the message
+    /// is refused for it.
     #[inline(always)]
-    fn named(&self, _name: Number<'a>) -> usize {
-        0
+    fn named(&self, _name: Number<'a>) -> Option<Named> {
+        Some(Named::NOTHING)
     }
 
     /// The same of a [`Kind::Topic`], which names the symbol among others: how long the symbol's name most probably is, in bytes,
@@ -170,8 +170,8 @@ macro_rules! reader {
             }
 
             #[inline(always)]
-            fn named(&self, name: $crate::venue::number::Number<'a>) -> usize {
-                self.context.fetch(name)
+            fn named(&self, name: $crate::venue::number::Number<'a>) -> Option<$crate::venue::shape::Named> {
+                $crate::venue::scan::reader!(@named self.context, name, $($unread)?)
             }
 
             #[inline(always)]
@@ -184,6 +184,9 @@ macro_rules! reader {
     (@leaves unread) => {
         const LEAVES_UNREAD: bool = true;
     };
+    // An element of a symbol that nobody asked for is refused alone, once it is walked.
+    (@named $context:expr, $name:ident, unread) => { Some($context.fetched($name)) };
+    (@named $context:expr, $name:ident,) => { $context.known_as($name) };
 }
 pub(super) use reader;
 
@@ -380,7 +383,7 @@ pub(super) fn step<'a, S: Shape, const SLOT: usize, R: Reader<'a>>(
         }
         Kind::Symbol => {
             let name = cursor.symbol_of(reader.isa(), stride, reader.name_length())?;
-            slots.place = reader.named(name);
+            slots.named = reader.named(name)?;
             slots.set_number(SLOT, name);
             Some(())
         }
@@ -486,7 +489,7 @@ pub(super) fn scan_value<'a>(
         }
         Kind::Symbol => {
             let name = cursor.symbol_of(reader.isa(), stride, 0)?;
-            slots.place = reader.named(name);
+            slots.named = reader.named(name)?;
             slots.set_number(slot, name);
             Some(())
         }

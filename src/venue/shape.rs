@@ -11,6 +11,7 @@
 use super::cursor::{Cursor, LEAD_BYTES_MAX};
 use super::number::Number;
 use super::scan::{End, Reader};
+use crate::market::Symbol;
 use std::mem::MaybeUninit;
 
 /// Most members of one object that a shape names.
@@ -348,6 +349,19 @@ pub(super) struct Alike {
     pub(super) price: usize,
 }
 
+/// What a walk has found out of a symbol by its name.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Named {
+    /// Where the symbols' index is to be looked at first; 0 where nothing says so.
+    Near(usize),
+    /// The symbol, and the scales of its prices and quantities.
+    Found(Symbol, (u8, u8)),
+}
+
+impl Named {
+    pub(super) const NOTHING: Self = Self::Near(0);
+}
+
 /// The values of one object, by member. What both tiers fill and every builder reads. What no member was read into is never
 /// written, so that an object costs what its members cost.
 #[derive(Clone, Copy, Debug)]
@@ -356,8 +370,8 @@ pub(super) struct Slots<'a> {
     pub(super) present: u32,
     /// True if the object had a member that the engine does not carry, and that is not `null`.
     pub(super) has_other: bool,
-    /// Where the symbols' index is to be looked at first for the symbol's name; 0 where nothing says so.
-    pub(super) place: usize,
+    /// What is known of the symbol by its name.
+    pub(super) named: Named,
     /// What a [`Kind::Topic`] says of the symbol's name: its length and its place, 0 where it says nothing.
     pub(super) topic: (usize, usize),
     /// How many bytes values had that are mostly alike.
@@ -383,7 +397,7 @@ impl<'a> Slots<'a> {
         Self {
             present: 0,
             has_other: false,
-            place: 0,
+            named: Named::NOTHING,
             topic: (0, 0),
             like: Alike { int: 0, price: 0 },
             with_int: 0,

@@ -77,11 +77,13 @@ pub(super) fn build_agg_trade<'p, I: Isa>(
         number if number.text().is_empty() => None,
         number => Some(qty(number, listed, "nq")?),
     };
+    let numbers = (slots.number(agg_trade::PRICE), slots.number(agg_trade::QTY));
+    let Level { price, qty } = level_of(numbers, listed, ("p", "q"))?;
     Ok(place.insert(AggTrade {
         meta: context.meta(listed, event_time, matching_time),
         id: slots.int(agg_trade::ID),
-        price: price(slots.number(agg_trade::PRICE), listed, "p")?,
-        qty: qty(slots.number(agg_trade::QTY), listed, "q")?,
+        price,
+        qty,
         qty_without_rpi,
         taker: taker(slots.int(agg_trade::IS_BUYER_MAKER)),
         first_trade_id: slots.int(agg_trade::FIRST_TRADE_ID),

@@ -16,7 +16,7 @@ use crate::venue::levels::{BookHead, Sides};
 use crate::venue::number::Number;
 use crate::venue::row::Row;
 use crate::venue::scan::{Apart, End, Reader, expect, expect_array, messages, reader};
-use crate::venue::shape::{Expectation, Shape, Slots};
+use crate::venue::shape::{Expectation, Named, Shape, Slots};
 
 /// What tier one can tell a message to be before it walks it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -427,8 +427,8 @@ impl<'a, I: Isa> Reader<'a> for DepthReader<'_, '_, I> {
     }
 
     #[inline(always)]
-    fn named(&self, name: Number<'a>) -> usize {
-        self.context.fetch(name)
+    fn named(&self, name: Number<'a>) -> Option<Named> {
+        self.context.known_as(name)
     }
 
     #[inline(always)]

@@ -16,7 +16,7 @@ use crate::venue::levels::{BookHead, Sides};
 use crate::venue::number::Number;
 use crate::venue::row::Row;
 use crate::venue::scan::{Apart, End, Reader, expect, expect_array, messages, reader};
-use crate::venue::shape::{Expectation, Shape, Slots};
+use crate::venue::shape::{Expectation, Named, Shape, Slots};
 
 use super::{
     Decoder, Orders, add_envelope, book_depth, book_ids, build_kline, build_liquidation, build_old_liquidation,
@@ -343,8 +343,8 @@ impl<'a, I: Isa> Reader<'a> for BookDataReader<'_, '_, '_, I> {
     }
 
     #[inline(always)]
-    fn named(&self, name: Number<'a>) -> usize {
-        self.context.fetch(name)
+    fn named(&self, name: Number<'a>) -> Option<Named> {
+        self.context.known_as(name)
     }
 
     #[inline(always)]
