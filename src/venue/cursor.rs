@@ -5,7 +5,7 @@ use super::isa::{Isa, Portable, TIME_DIGITS, WINDOW};
 use super::number::{Number, UUID_BYTES, parse_uint};
 use super::shape::Lead;
 use crate::limits::{READ_PADDING_BYTES, SYMBOL_NAME_BYTES_MAX};
-use std::hint::cold_path;
+use std::hint::{black_box, cold_path};
 
 /// Bytes that one step may look at without asking whether they are there. Behind every message lie as many.
 const STRIDE_BYTES: usize = READ_PADDING_BYTES;
@@ -149,20 +149,29 @@ impl<'a> Cursor<'a> {
         Some(self)
     }
 
-    /// Steps to where a string of so many bytes ends that was walked from what a step took. It most probably has `like` bytes: where
-    /// that is so, what stands behind it does not wait for its end to be found, for a branch says where it is. As many as it had is
-    /// what the next one is said to have.
-    ///
-    /// Both ways end at the same byte: a compiler that made them one would change nothing but the time that statistics take
-    /// (`scripts/race.sh --only "decode recorded"`).
+    /// Steps over so many bytes of a value that was walked from what a step took, and what closes it. It most probably has as many as
+    /// `like` says: where that is so, what stands behind it does not wait for its end to be found, for a branch says where it is. As
+    /// many as it had is what the next one is said to have.
     #[inline(always)]
-    fn take_alike(&mut self, stride: Stride<'a>, ahead: Self, length: usize, like: &mut usize) -> Option<()> {
-        if length == *like {
-            return self.take(stride, *like + 1);
+    fn take_alike(
+        &mut self,
+        stride: Stride<'a>,
+        length: usize,
+        closing: usize,
+        like: &mut Option<usize>,
+    ) -> Option<()> {
+        match *like {
+            None => {
+                *like = Some(length);
+                self.take(stride, length + closing)
+            }
+            Some(like) if length == like => self.take(stride, like + closing),
+            Some(_) => {
+                *like = Some(length);
+                // Both ways end at the same byte, and a compiler that saw that would make them one, which waits.
+                self.take(stride, black_box(length) + closing)
+            }
         }
-        *self = ahead;
-        *like = length;
-        Some(())
     }
 
     /// Steps over so many bytes that someone else read.
@@ -230,10 +239,14 @@ impl<'a> Cursor<'a> {
 
     /// [`Self::text_in`] that most probably is as long as the last one.
     #[inline(always)]
-    pub(super) fn text_alike(&mut self, isa: impl Isa, stride: Stride<'a>, like: &mut usize) -> Option<Number<'a>> {
-        let mut ahead = *self;
-        let text = ahead.text_in(isa, stride)?;
-        self.take_alike(stride, ahead, text.text().len(), like)?;
+    pub(super) fn text_alike(
+        &mut self,
+        isa: impl Isa,
+        stride: Stride<'a>,
+        like: &mut Option<usize>,
+    ) -> Option<Number<'a>> {
+        let text = { *self }.text_in(isa, stride)?;
+        self.take_alike(stride, text.text().len(), 1, like)?;
         Some(text)
     }
 
@@ -369,10 +382,14 @@ impl<'a> Cursor<'a> {
 
     /// [`Self::number_in`] that most probably is as long as the last one.
     #[inline(always)]
-    pub(super) fn number_alike(&mut self, isa: impl Isa, stride: Stride<'a>, like: &mut usize) -> Option<Number<'a>> {
-        let mut ahead = *self;
-        let number = ahead.number_in(isa, stride)?;
-        self.take_alike(stride, ahead, number.text().len(), like)?;
+    pub(super) fn number_alike(
+        &mut self,
+        isa: impl Isa,
+        stride: Stride<'a>,
+        like: &mut Option<usize>,
+    ) -> Option<Number<'a>> {
+        let number = { *self }.number_in(isa, stride)?;
+        self.take_alike(stride, number.text().len(), 1, like)?;
         Some(number)
     }
 
@@ -388,10 +405,14 @@ impl<'a> Cursor<'a> {
 
     /// [`Self::plain_number`] that most probably is as long as the last one.
     #[inline(always)]
-    pub(super) fn plain_alike(&mut self, isa: impl Isa, stride: Stride<'a>, like: &mut usize) -> Option<Number<'a>> {
-        let mut ahead = *self;
-        let number = ahead.plain_number(isa, stride)?;
-        self.take_alike(stride, ahead, number.text().len(), like)?;
+    pub(super) fn plain_alike(
+        &mut self,
+        isa: impl Isa,
+        stride: Stride<'a>,
+        like: &mut Option<usize>,
+    ) -> Option<Number<'a>> {
+        let number = { *self }.plain_number(isa, stride)?;
+        self.take_alike(stride, number.text().len(), 1, like)?;
         Some(number)
     }
 
@@ -435,16 +456,10 @@ impl<'a> Cursor<'a> {
 
     /// [`Self::uint_in`] that most probably is as long as the last one.
     #[inline(always)]
-    pub(super) fn uint_alike(&mut self, isa: impl Isa, stride: Stride<'a>, like: &mut usize) -> Option<u64> {
+    pub(super) fn uint_alike(&mut self, isa: impl Isa, stride: Stride<'a>, like: &mut Option<usize>) -> Option<u64> {
         let mut ahead = *self;
         let value = ahead.uint_in(isa, stride)?;
-        let length = self.rest.len() - stride.taken - ahead.rest.len();
-        if length == *like {
-            self.take(stride, *like)?;
-        } else {
-            *self = ahead;
-            *like = length;
-        }
+        self.take_alike(stride, self.ahead() - stride.taken - ahead.ahead(), 0, like)?;
         Some(value)
     }
 

@@ -523,7 +523,7 @@ pub(super) fn scan_plain<'a>(
         Kind::Int => {
             let ahead = cursor.ahead() - stride.taken();
             slots.set_int(slot, cursor.uint_in(isa, stride)?);
-            slots.like.int = ahead - cursor.ahead();
+            slots.like.int = Some(ahead - cursor.ahead());
         }
         Kind::NextInt => {
             let int = cursor.uint_alike(isa, stride, &mut slots.like.int)?;

@@ -340,13 +340,13 @@ pub(super) trait Shape {
     ) -> Option<(R::Event, Cursor<'a>)>;
 }
 
-/// How many bytes the last values of an object had of which the next one mostly has as many; 0 before there is one.
+/// How many bytes the last values of an object had of which the next one mostly has as many; `None` before there is one.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Alike {
     /// [`Kind::Int`], [`Kind::NextInt`], and those that are ignored.
-    pub(super) int: usize,
+    pub(super) int: Option<usize>,
     /// [`Kind::Price`].
-    pub(super) price: usize,
+    pub(super) price: Option<usize>,
 }
 
 /// What a walk has found out of a symbol by its name.
@@ -399,7 +399,7 @@ impl<'a> Slots<'a> {
             has_other: false,
             named: Named::NOTHING,
             topic: (0, 0),
-            like: Alike { int: 0, price: 0 },
+            like: Alike { int: None, price: None },
             with_int: 0,
             with_number: 0,
             with_more: 0,

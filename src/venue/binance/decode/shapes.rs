@@ -33,9 +33,9 @@ shape! {
         MATCHING_TIME = "T" may Time;
         SYMBOL = "s" needs Symbol;
         PAIR = "ps" may Ignored(J::Text);
-        BID_PRICE = "b" needs Decimal;
+        BID_PRICE = "b" needs Price;
         BID_QTY = "B" needs Decimal;
-        ASK_PRICE = "a" needs Decimal;
+        ASK_PRICE = "a" needs Price;
         ASK_QTY = "A" needs Decimal;
         FAMILY = "st" may Ignored(J::Int);
     }
