@@ -53,11 +53,6 @@ impl<I: Isa> Isa for AnyOrder<I> {
     }
 
     #[inline(always)]
-    fn fetch(self, message: &[u8]) {
-        self.0.fetch(message);
-    }
-
-    #[inline(always)]
     fn fetch_one<T>(self, place: &T) {
         self.0.fetch_one(place);
     }

@@ -193,7 +193,7 @@ pub(super) use reader;
 /// The messages of one channel, by what the venue's decoder gives to their walk.
 pub(super) trait Messages<W> {
     /// Walks one, and leaves its events; or says that it is another.
-    fn walk(walk: &mut W) -> Option<Found>;
+    fn walk<I: Isa>(walk: &mut W, isa: I) -> Option<Found>;
 }
 
 /// One channel's walk, apart from the others: its values stay in registers where no other's are beside them.
@@ -203,23 +203,30 @@ impl<W, M: Messages<W>> Work for Apart<'_, W, M> {
     type Output = Option<Found>;
 
     #[inline(always)]
-    fn run<I: Isa>(&mut self, _isa: I) -> Option<Found> {
-        M::walk(self.0)
+    fn run<I: Isa>(&mut self, isa: I) -> Option<Found> {
+        M::walk(self.0, isa)
     }
 }
 
-/// Writes the [`Messages`] of a venue's channels for its `Walk`: a name, what is found, and how it is walked.
+/// Writes the [`Messages`] of a venue's channels for what their walks are given, which may know the instructions itself: a name, what
+/// is found, and how it is walked.
 macro_rules! messages {
-    ($($name:ident |$walk:ident| -> $found:ident $body:block)*) => {
-        $(struct $name;
+    ($given:ty; $($name:ident |$walk:ident, $isa:ident| -> $found:ident $body:block)*) => {
+        $($crate::venue::scan::messages!(@one { impl } $given, $name, $walk, $isa, $found, $body);)*
+    };
+    ($given:ty, $known:ident; $($name:ident |$walk:ident| -> $found:ident $body:block)*) => {
+        $($crate::venue::scan::messages!(@one { impl<$known: $crate::venue::isa::Isa> } $given, $name, $walk, _isa, $found, $body);)*
+    };
+    (@one { $($impl:tt)* } $given:ty, $name:ident, $walk:ident, $isa:ident, $found:ident, $body:block) => {
+        struct $name;
 
-        impl<I: $crate::venue::isa::Isa> $crate::venue::scan::Messages<Walk<'_, '_, I>> for $name {
+        $($impl)* $crate::venue::scan::Messages<$given> for $name {
             #[inline(always)]
-            fn walk($walk: &mut Walk<'_, '_, I>) -> Option<$crate::venue::decode::Found> {
+            fn walk<I: $crate::venue::isa::Isa>($walk: &mut $given, $isa: I) -> Option<$crate::venue::decode::Found> {
                 $body
                 Some($crate::venue::decode::Found::$found)
             }
-        })*
+        }
     };
 }
 pub(super) use messages;

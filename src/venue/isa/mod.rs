@@ -31,6 +31,22 @@ pub(super) fn fetch_all<T>(place: &T) {
     }
 }
 
+/// How far into a message its lines are asked for at its beginning. Further on the CPU has seen where the walk goes.
+#[cfg(target_arch = "x86_64")]
+const FETCHED_BYTES: usize = 256;
+
+/// Asks for the first lines of a message that is walked next, so that the walk does not wait for one after the other; as
+/// many of every message, for to reckon how many it has takes longer than to ask for one that it has not. Changes nothing
+/// else, and may do nothing.
+#[inline(always)]
+#[cfg_attr(not(target_arch = "x86_64"), expect(unused_variables, reason = "no hint there"))]
+pub(super) fn fetch_message(message: &[u8]) {
+    #[cfg(target_arch = "x86_64")]
+    for line in 0..FETCHED_BYTES / 64 {
+        x86::fetch_any(message.as_ptr().wrapping_add(64 * line));
+    }
+}
+
 /// Bytes that one question is about.
 pub(super) const WINDOW: usize = 16;
 
@@ -57,13 +73,7 @@ pub(super) trait Isa: Copy + std::fmt::Debug {
     /// Does the work in a function of its own that is compiled for these instructions (with AVX-512: for AVX2).
     fn run<W: Work>(self, work: &mut W) -> W::Output;
 
-    /// Asks for the first lines of a message that is walked next, so that the walk does not wait for one after the other; as
-    /// many of every message, for to reckon how many it has takes longer than to ask for one that it has not. Changes nothing
-    /// else, and may do nothing.
-    #[inline(always)]
-    fn fetch(self, _message: &[u8]) {}
-
-    /// Asks for the line that this begins in, as [`Self::fetch`] for a message's.
+    /// Asks for the line that this begins in, as [`fetch_message`] for a message's.
     #[inline(always)]
     fn fetch_one<T>(self, _place: &T) {}
 

@@ -149,17 +149,6 @@ fn bits_of(isa: Sse41, window: __m128i, byte: u8) -> u32 {
     bits(isa, unsafe { _mm_cmpeq_epi8(window, each(isa, byte)) })
 }
 
-/// How far into a message its lines are asked for at its beginning. Further on the CPU has seen where the walk goes.
-const FETCHED_BYTES: usize = 256;
-
-#[inline(always)]
-fn fetch(isa: Sse41, message: &[u8]) {
-    let first = message.as_ptr();
-    for line in 0..FETCHED_BYTES / 64 {
-        fetch_at(isa, first.wrapping_add(64 * line));
-    }
-}
-
 #[inline(always)]
 fn fetch_at<T>(_: Sse41, place: *const T) {
     fetch_any(place);
@@ -479,12 +468,6 @@ macro_rules! isa {
             fn run<W: Work>(self, work: &mut W) -> W::Output {
                 // SAFETY: `self` proves that the CPU has what it is compiled for.
                 unsafe { $run(work, self) }
-            }
-
-            #[inline(always)]
-            fn fetch(self, message: &[u8]) {
-                let $isa = self;
-                fetch($sse41, message);
             }
 
             #[inline(always)]

@@ -11,7 +11,7 @@ use crate::venue::any_order;
 use crate::venue::cursor::Cursor;
 use crate::venue::decode::{DecoderScratch, Found, Payload};
 use crate::venue::fields::{Context, Known, Listed, slot_time};
-use crate::venue::isa::{Isa, Portable, WINDOW, Work};
+use crate::venue::isa::{Isa, Portable, WINDOW, Work, fetch_message};
 use crate::venue::levels::{BookHead, Sides};
 use crate::venue::number::Number;
 use crate::venue::row::Row;
@@ -67,7 +67,7 @@ impl Work for Scan<'_> {
             return self.run_any_order(isa);
         }
         let padded = self.message.padded();
-        isa.fetch(padded);
+        fetch_message(padded);
         let mut cursor = Cursor::new(padded);
         let is_wrapped = cursor.literal(b"{\"stream\":\"").is_some();
         let mut context = Context::new(isa, self.known);
@@ -299,6 +299,7 @@ impl<'s, I: Isa> Walk<'_, 's, I> {
 }
 
 messages! {
+    Walk<'_, '_, J>, J;
     Trades |walk| -> Trade {
         let (cursor, end) = walk.open()?;
         let Walk { scan: Scan { orders, scratch, .. }, context, .. } = walk;

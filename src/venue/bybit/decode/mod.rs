@@ -20,7 +20,7 @@ use self::shapes::{
     SNAPSHOT, TickerEnvelopeShape, TradeShape, book, candle, envelope, liquidation, old_liquidation, quote, trade,
 };
 use self::ticker::Tickers;
-use self::tier_one::Scan;
+use self::tier_one::{Scan, ScanAnyOrder};
 use crate::market::{
     BookKind, BookUpdate, Decimal, Kline, KlineInterval, Level, Liquidation, Quote, Received, SequenceIds, Side,
     Ticker, Trade, Venue, VenueTime,
@@ -142,7 +142,7 @@ impl Decoder {
         known: &Known<'_>,
         scratch: &mut DecoderScratch,
     ) -> Option<Found> {
-        isas.run(&mut self.scanner(message, known, scratch))
+        self.scanner(message, known, scratch).run(isas)
     }
 
     /// Tier two's first half.
@@ -155,7 +155,7 @@ impl Decoder {
         known: &Known<'_>,
         scratch: &mut DecoderScratch,
     ) -> Option<Found> {
-        isas.run(&mut InAnyOrder(&mut self.scanner(message, known, scratch)))
+        isas.run(&mut InAnyOrder(&mut ScanAnyOrder(self.scanner(message, known, scratch))))
     }
 
     #[inline(always)]

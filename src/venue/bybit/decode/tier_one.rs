@@ -11,7 +11,7 @@ use crate::venue::any_order;
 use crate::venue::cursor::Cursor;
 use crate::venue::decode::{DecoderScratch, Found, Payload};
 use crate::venue::fields::{Context, Known, Listed, slot_time};
-use crate::venue::isa::{Isa, WINDOW, Work};
+use crate::venue::isa::{Isa, Isas, WINDOW, Work, fetch_message};
 use crate::venue::levels::{BookHead, Sides};
 use crate::venue::number::Number;
 use crate::venue::row::Row;
@@ -43,76 +43,91 @@ pub(super) struct Scan<'s> {
     pub(super) scratch: &'s mut DecoderScratch,
 }
 
-impl Work for Scan<'_> {
+/// Walks a message as what it is expected to be.
+macro_rules! walked {
+    ($scan:expr, $expected:expr, $isa:expr) => {
+        match $expected {
+            Expected::Trades => $isa.run(&mut Apart($scan, Trades)),
+            Expected::Quote => $isa.run(&mut Apart($scan, Quotes)),
+            Expected::Book => $isa.run(&mut Apart($scan, Books)),
+            Expected::Ticker => $isa.run(&mut Apart($scan, TickerChanges)),
+            Expected::Kline => $isa.run(&mut Apart($scan, Klines)),
+            Expected::Liquidations => $isa.run(&mut Apart($scan, Liquidations)),
+            Expected::OldLiquidations => $isa.run(&mut Apart($scan, OldLiquidations)),
+        }
+    };
+}
+
+impl Scan<'_> {
+    /// Tier one. What the message is its first bytes say, for which no instructions need be chosen.
+    #[inline(always)]
+    pub(super) fn run(&mut self, isas: Isas) -> Option<Found> {
+        let padded = self.message.padded();
+        fetch_message(padded);
+        let expected = match expected_by_start(padded) {
+            Some(expected) => expected,
+            None => expected_otherwise(padded, &self.decoder.orders)?,
+        };
+        walked!(self, expected, isas)
+    }
+}
+
+/// Tier two, of the same shapes.
+pub(super) struct ScanAnyOrder<'s>(pub(super) Scan<'s>);
+
+impl Work for ScanAnyOrder<'_> {
     type Output = Option<Found>;
 
     #[inline(always)]
     fn run<I: Isa>(&mut self, isa: I) -> Option<Found> {
-        let context = Context::new(isa, self.known);
-        let padded = self.message.padded();
-        isa.fetch(padded);
-        let expected = if const { I::IS_ANY_ORDER } {
-            expected_anywhere(isa, Cursor::new(padded))?
-        } else {
-            match expected_by_start(padded) {
-                Some(expected) => expected,
-                None => expected_otherwise(padded, &self.decoder.orders)?,
-            }
-        };
-        let walk = &mut Walk { scan: self, context: &context };
-        match expected {
-            Expected::Trades => isa.run(&mut Apart(walk, Trades)),
-            Expected::Quote => isa.run(&mut Apart(walk, Quotes)),
-            Expected::Book => isa.run(&mut Apart(walk, Books)),
-            Expected::Ticker => isa.run(&mut Apart(walk, TickerChanges)),
-            Expected::Kline => isa.run(&mut Apart(walk, Klines)),
-            Expected::Liquidations => isa.run(&mut Apart(walk, Liquidations)),
-            Expected::OldLiquidations => isa.run(&mut Apart(walk, OldLiquidations)),
-        }
+        let expected = expected_anywhere(isa, Cursor::new(self.0.message.padded()))?;
+        walked!(&mut self.0, expected, isa)
     }
-}
-
-/// What the walk of a channel's message is given.
-struct Walk<'w, 's, I> {
-    scan: &'w mut Scan<'s>,
-    context: &'w Context<'s, I>,
 }
 
 messages! {
-    Trades |walk| -> Trades {
-        let Walk { scan: Scan { decoder: Decoder { orders, .. }, message, scratch, .. }, context } = walk;
+    Scan<'_>;
+    Trades |scan, isa| -> Trades {
+        let (context, message) = (&Context::new(isa, scan.known), scan.message);
+        let Scan { decoder: Decoder { orders, .. }, scratch, .. } = scan;
         let reader = &mut TradesReader { context, padded: message.padded(), events: &mut scratch.events.trades, order: &mut orders.trade };
         expect::<EnvelopeShape, _>(&mut orders.trades, Cursor::new(message.padded()), End::whole(message.behind()), reader)?;
     }
-    Quotes |walk| -> Quote {
-        let Walk { scan: Scan { decoder: Decoder { orders, .. }, message, scratch, .. }, context } = walk;
+    Quotes |scan, isa| -> Quote {
+        let (context, message) = (&Context::new(isa, scan.known), scan.message);
+        let Scan { decoder: Decoder { orders, .. }, scratch, .. } = scan;
         let reader = &mut QuoteReader { context, padded: message.padded(), order: &mut orders.quote, place: &mut scratch.events.quote };
         expect::<EnvelopeShape, _>(&mut orders.quotes, Cursor::new(message.padded()), End::whole(message.behind()), reader)?;
     }
-    Books |walk| -> Book {
-        let Walk { scan: Scan { decoder: Decoder { orders, .. }, message, scratch, .. }, context } = walk;
+    Books |scan, isa| -> Book {
+        let (context, message) = (&Context::new(isa, scan.known), scan.message);
+        let Scan { decoder: Decoder { orders, .. }, scratch, .. } = scan;
         let (sides, place) = (Sides::new(&mut scratch.levels), &mut scratch.events.book);
         let reader = &mut BookReader { context, padded: message.padded(), sides, order: &mut orders.book, place };
         expect::<EnvelopeShape, _>(&mut orders.books, Cursor::new(message.padded()), End::whole(message.behind()), reader)?;
     }
-    TickerChanges |walk| -> Ticker {
-        let Walk { scan: Scan { decoder: Decoder { orders, tickers, .. }, message, .. }, context } = walk;
+    TickerChanges |scan, isa| -> Ticker {
+        let (context, message) = (&Context::new(isa, scan.known), scan.message);
+        let Scan { decoder: Decoder { orders, tickers, .. }, .. } = scan;
         let reader = &mut TickerReader { context, padded: message.padded(), tickers, order: &mut orders.ticker };
         expect::<TickerEnvelopeShape, _>(&mut orders.tickers, Cursor::new(message.padded()), End::whole(message.behind()), reader)?;
     }
-    Klines |walk| -> Klines {
-        let Walk { scan: Scan { decoder: Decoder { orders, .. }, message, scratch, .. }, context } = walk;
+    Klines |scan, isa| -> Klines {
+        let (context, message) = (&Context::new(isa, scan.known), scan.message);
+        let Scan { decoder: Decoder { orders, .. }, scratch, .. } = scan;
         let reader = &mut KlinesReader { context, padded: message.padded(), events: &mut scratch.events.klines, order: &mut orders.candle };
         expect::<KlineEnvelopeShape, _>(&mut orders.klines, Cursor::new(message.padded()), End::whole(message.behind()), reader)?;
     }
-    Liquidations |walk| -> Liquidations {
-        let Walk { scan: Scan { decoder: Decoder { orders, .. }, message, scratch, .. }, context } = walk;
+    Liquidations |scan, isa| -> Liquidations {
+        let (context, message) = (&Context::new(isa, scan.known), scan.message);
+        let Scan { decoder: Decoder { orders, .. }, scratch, .. } = scan;
         let events = &mut scratch.events.liquidations;
         let reader = &mut LiquidationsReader { context, padded: message.padded(), events, order: &mut orders.liquidation };
         expect::<EnvelopeShape, _>(&mut orders.liquidations, Cursor::new(message.padded()), End::whole(message.behind()), reader)?;
     }
-    OldLiquidations |walk| -> Liquidations {
-        let Walk { scan: Scan { decoder: Decoder { orders, .. }, message, scratch, .. }, context } = walk;
+    OldLiquidations |scan, isa| -> Liquidations {
+        let (context, message) = (&Context::new(isa, scan.known), scan.message);
+        let Scan { decoder: Decoder { orders, .. }, scratch, .. } = scan;
         let events = &mut scratch.events.liquidations;
         let reader = &mut OldLiquidationsReader { context, padded: message.padded(), events, order: &mut orders.old_liquidation };
         expect::<EnvelopeShape, _>(&mut orders.old_liquidations, Cursor::new(message.padded()), End::whole(message.behind()), reader)?;
