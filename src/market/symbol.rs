@@ -169,7 +169,8 @@ const _: () = assert!(SLOT_COUNT_MIN.is_power_of_two());
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SymbolPlace {
     key: u128,
-    /// Bytes of the name, which its key is all of, and one more; [`Self::LONG`] of a longer one, [`Self::EMPTY`] of none.
+    /// Bytes of the name, which its key is all of, and one more; [`Self::LONG`] of a longer one and of one that a message writes in
+    /// another way than it is, [`Self::EMPTY`] of none.
     size: u32,
     symbol: u16,
     /// Of price and quantity: where the name is looked at anyway, so that they cost no line of their own.
@@ -183,7 +184,7 @@ impl SymbolPlace {
     /// No name has this size or [`Self::LONG`].
     const EMPTY: u32 = 0;
 
-    /// Its name is longer than its key.
+    /// Its name is longer than its key, or has a byte that a JSON string has no place for.
     const LONG: u32 = u32::MAX;
 
     /// Whether its name is the one of which these are the first sixteen bytes and the length, if it is not a longer one.
@@ -219,7 +220,7 @@ pub struct SymbolIndex {
     count: usize,
     /// What is left of a hash that is shifted right by so many bits is one of them.
     shift: u32,
-    /// Names longer than 16 bytes, by symbol; none for the others. Shared with the symbol's spec: adding copies nothing.
+    /// Names that are longer than 16 bytes or no plain strings of JSON, by symbol; none for the others. Shared with the symbol's spec: adding copies nothing.
     long_names: Box<[Option<Arc<str>>; SYMBOL_COUNT_MAX]>,
     filled: usize,
 }
@@ -251,14 +252,16 @@ impl SymbolIndex {
 
     /// Makes `name` find `symbol`, and so its ASCII lower case where that is no name itself, of names that differ in case alone
     /// the one that was inserted first. Returns false, and changes nothing, if the name is empty, too long or already found, if
-    /// it is longer than 16 bytes and the symbol has such a name already, or if there is no room for it.
+    /// it is longer than 16 bytes or no plain string of JSON and the symbol has such a name already, or if there is no room for it.
     ///
     /// An index that would be more than an eighth full doubles first, as long as it may, so that few names share the start of
     /// their probe. Over all insertions that adds some nanoseconds to each, but to the one that does it as much as there are
     /// names: to the last one there can be, of 4,096.
     pub fn insert(&mut self, name: &Arc<str>, symbol: Symbol) -> bool {
         let length = name.len();
-        let has_other = length > 16 && self.long_names[symbol.index()].is_some();
+        let is_plain = name.bytes().all(|byte| byte >= b' ' && !matches!(byte, b'"' | b'\\'));
+        let is_long = length > 16 || !is_plain;
+        let has_other = is_long && self.long_names[symbol.index()].is_some();
         if length == 0 || length > SYMBOL_NAME_BYTES_MAX || has_other || self.find(name.as_bytes()).is_some() {
             return false;
         }
@@ -271,7 +274,7 @@ impl SymbolIndex {
         let key = pack(name.as_bytes());
         #[expect(clippy::cast_possible_truncation, reason = "at most SYMBOL_NAME_BYTES_MAX")]
         let mut size = length as u32 + 1;
-        if length > 16 {
+        if is_long {
             size = SymbolPlace::LONG;
             self.long_names[symbol.index()] = Some(Arc::clone(name));
         }
@@ -373,6 +376,14 @@ impl SymbolIndex {
     #[inline(never)]
     fn find_elsewhere(&self, key: u128, name: &[u8]) -> Option<(Symbol, (u8, u8))> {
         Some(self.slots[self.probe(self.home(key, name.len()), key, name)?].listed())
+    }
+
+    /// The key of the name that is at this place, and the symbol with its scales of price and quantity, if the name has so many bytes,
+    /// 1 to 16. A message has its bytes as they are, and nothing among them ends a string.
+    #[inline(always)]
+    pub(crate) fn plain_at(&self, place: usize, length: usize) -> Option<(&u128, (Symbol, (u8, u8)))> {
+        let place = &self.slots[place & (2 * SLOT_COUNT_MAX - 1)];
+        (place.size as usize == length + 1).then(|| (&place.key, place.listed()))
     }
 
     /// Where the probe for a name of this length starts whose first sixteen bytes these are; never 0.

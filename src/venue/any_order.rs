@@ -118,6 +118,11 @@ impl<I: Isa> Isa for AnyOrder<I> {
     }
 
     #[inline(always)]
+    fn is_key(self, window: &[u8; WINDOW], length: usize, key: &u128) -> bool {
+        self.0.is_key(window, length, key)
+    }
+
+    #[inline(always)]
     fn uuid(self, text: &[u8; UUID_BYTES]) -> Option<u128> {
         self.0.uuid(text)
     }

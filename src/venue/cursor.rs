@@ -138,7 +138,7 @@ impl<'a> Cursor<'a> {
 
     /// Steps over what a step from here has taken, and so many bytes more of it: at once, so that a step costs one addition.
     #[inline(always)]
-    fn take(&mut self, stride: Stride<'a>, more: usize) -> Option<()> {
+    pub(super) fn take(&mut self, stride: Stride<'a>, more: usize) -> Option<()> {
         self.skip(stride.taken + more)
     }
 

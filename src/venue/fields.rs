@@ -3,7 +3,7 @@
 //! Slots hold what a message says; these functions say what it means (a grid price, a time, a symbol), and name the
 //! member where it means nothing. Called by the builders of both tiers; allocates nothing.
 
-use super::isa::{Isa, Portable};
+use super::isa::{Isa, Portable, WINDOW};
 use super::number::Number;
 use super::shape::{Named, Slots};
 use super::tape::Document;
@@ -83,6 +83,16 @@ impl<'c, I: Isa> Context<'c, I> {
     pub(super) fn known_as(&self, name: Number<'_>) -> Option<Named> {
         let (symbol, scales) = self.known.symbols.find_packed_at(self.fetch(name), name.key(self.isa), name.text())?;
         Some(Named::Found(symbol, scales))
+    }
+
+    /// The bytes of the name at this window's beginning and what is known of it, if it is where the index most probably has it: then
+    /// nothing but that and its closing quote has to be looked at.
+    #[inline(always)]
+    pub(super) fn known_ahead(&self, window: &[u8; WINDOW]) -> Option<(usize, Named)> {
+        let length = self.name_length;
+        let (key, (symbol, scales)) = self.known.symbols.plain_at(self.place, length)?;
+        let is_here = window.get(length) == Some(&b'"') && self.isa.is_key(window, length, key);
+        is_here.then_some((length, Named::Found(symbol, scales)))
     }
 
     /// Where it is to be looked up later.

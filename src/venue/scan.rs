@@ -13,7 +13,7 @@
 use super::any_order;
 use super::cursor::{Cursor, Stride};
 use super::decode::Found;
-use super::isa::{Isa, Work};
+use super::isa::{Isa, WINDOW, Work};
 use super::number::Number;
 use super::shape::{Expectation, Json, Kind, Learned, Member, Named, Shape, Slots, Step, required};
 use std::hint::cold_path;
@@ -88,6 +88,12 @@ pub(super) trait Reader<'a> {
     #[inline(always)]
     fn name_length(&self) -> usize {
         0
+    }
+
+    /// The same of the name at this window's beginning, if that is as expected: how many bytes it has, and what is known of it.
+    #[inline(always)]
+    fn known_ahead(&self, _window: &[u8; WINDOW]) -> Option<(usize, Named)> {
+        None
     }
 
     /// The symbol's name was walked over: what is known of it, which the rest of the walk need not wait for. `None` where the message
@@ -167,6 +173,11 @@ macro_rules! reader {
             #[inline(always)]
             fn name_length(&self) -> usize {
                 self.context.name_length
+            }
+
+            #[inline(always)]
+            fn known_ahead(&self, window: &[u8; $crate::venue::isa::WINDOW]) -> Option<(usize, $crate::venue::shape::Named)> {
+                self.context.known_ahead(window)
             }
 
             #[inline(always)]
@@ -389,6 +400,15 @@ pub(super) fn step<'a, S: Shape, const SLOT: usize, R: Reader<'a>>(
             Some(())
         }
         Kind::Symbol => {
+            let window = stride.window()?;
+            if const { !R::LEAVES_UNREAD }
+                && let Some((length, named)) = reader.known_ahead(window)
+            {
+                cursor.take(stride, length + 1)?;
+                slots.named = named;
+                slots.set_number(SLOT, Number::of_text(window, length)?);
+                return Some(());
+            }
             let name = cursor.symbol_of(reader.isa(), stride, reader.name_length())?;
             slots.named = reader.named(name)?;
             slots.set_number(SLOT, name);

@@ -143,6 +143,12 @@ pub(super) trait Isa: Copy + std::fmt::Debug {
     /// The first `length` bytes, zeros behind them.
     fn key(self, window: &[u8; WINDOW], length: usize) -> u128;
 
+    /// Whether that is [`Self::key`].
+    #[inline(always)]
+    fn is_key(self, window: &[u8; WINDOW], length: usize, key: &u128) -> bool {
+        self.key(window, length) == *key
+    }
+
     /// The 128 bits of a UUID's text, if it is one: exactly [`uuid`].
     #[inline(always)]
     fn uuid(self, text: &[u8; UUID_BYTES]) -> Option<u128> {

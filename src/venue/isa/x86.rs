@@ -18,7 +18,7 @@ use std::arch::x86_64::{
     __m128i, __m256i, _MM_HINT_T0, _mm_add_epi8, _mm_and_si128, _mm_andnot_si128, _mm_blend_epi16, _mm_blendv_epi8,
     _mm_cmpeq_epi8, _mm_cmplt_epi8, _mm_cvtsi128_si64, _mm_loadu_si128, _mm_madd_epi16, _mm_maddubs_epi16,
     _mm_min_epu8, _mm_movemask_epi8, _mm_or_si128, _mm_packus_epi16, _mm_packus_epi32, _mm_prefetch, _mm_set1_epi8,
-    _mm_set1_epi16, _mm_set1_epi32, _mm_shuffle_epi8, _mm_slli_si128, _mm_sub_epi8, _mm_subs_epu8, _mm_testz_si128,
+    _mm_set1_epi16, _mm_set1_epi32, _mm_shuffle_epi8, _mm_slli_si128, _mm_sub_epi8, _mm_subs_epu8, _mm_testz_si128, _mm_xor_si128,
     _mm256_add_epi8, _mm256_add_epi64, _mm256_and_si256, _mm256_andnot_si256, _mm256_castsi128_si256,
     _mm256_castsi256_si128, _mm256_cmpeq_epi8, _mm256_cmpgt_epi8, _mm256_extracti128_si256, _mm256_inserti128_si256,
     _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_movemask_epi8, _mm256_mul_epu32, _mm256_or_si256,
@@ -413,6 +413,17 @@ fn key(isa: Sse41, window: &[u8; WINDOW], length: usize) -> u128 {
     unsafe { std::mem::transmute::<__m128i, u128>(kept) }
 }
 
+#[inline(always)]
+#[expect(clippy::multiple_unsafe_ops_per_block, reason = "one proof holds for all of them: the CPU has SSE4.1")]
+fn is_key(isa: Sse41, window: &[u8; WINDOW], length: usize, key: &u128) -> bool {
+    let first = load(isa, cut(&FIRST, WINDOW - length));
+    // SAFETY: the CPU has it; sixteen bytes of plain bits are there, and the load asks for no alignment.
+    unsafe {
+        let other = _mm_xor_si128(_mm_and_si128(load(isa, window), first), _mm_loadu_si128((&raw const *key).cast()));
+        _mm_testz_si128(other, other) == 1
+    }
+}
+
 /// Sixteen digits of a UUID as eight bytes, each in a lane of sixteen bits; `None` if one is no hexadecimal digit.
 #[inline(always)]
 #[expect(clippy::multiple_unsafe_ops_per_block, reason = "one proof holds for all of them: the CPU has SSE4.1")]
@@ -535,6 +546,12 @@ macro_rules! isa {
             fn key(self, window: &[u8; WINDOW], length: usize) -> u128 {
                 let $isa = self;
                 key($sse41, window, length)
+            }
+
+            #[inline(always)]
+            fn is_key(self, window: &[u8; WINDOW], length: usize, key: &u128) -> bool {
+                let $isa = self;
+                is_key($sse41, window, length, key)
             }
 
             #[inline(always)]

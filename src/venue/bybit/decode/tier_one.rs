@@ -358,6 +358,11 @@ impl<'a, I: Isa> Reader<'a> for BookDataReader<'_, '_, '_, I> {
     }
 
     #[inline(always)]
+    fn known_ahead(&self, window: &[u8; WINDOW]) -> Option<(usize, Named)> {
+        self.context.known_ahead(window)
+    }
+
+    #[inline(always)]
     fn named(&self, name: Number<'a>) -> Option<Named> {
         self.context.known_as(name)
     }
