@@ -6,6 +6,7 @@
 //! An event of hundreds of bytes that is built elsewhere is copied for nothing. Allocates in `new` alone.
 
 use crate::market::touch;
+use std::hint::cold_path;
 
 /// The events.
 ///
@@ -54,10 +55,15 @@ impl<E> Row<E> {
         self.places.iter().take(self.count).flatten()
     }
 
-    /// All of them.
+    /// Changes all of them. Mostly there is one.
     #[inline(always)]
-    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut E> {
-        self.places.iter_mut().take(self.count).flatten()
+    pub(super) fn change(&mut self, mut change: impl FnMut(&mut E)) {
+        let Some((first, others)) = self.places.get_mut(..self.count).and_then(<[_]>::split_first_mut) else { return };
+        first.as_mut().map_or((), &mut change);
+        if !others.is_empty() {
+            cold_path();
+            others.iter_mut().flatten().for_each(change);
+        }
     }
 }
 
@@ -81,7 +87,7 @@ mod tests {
             assert_eq!(row.next(), None);
             assert_eq!(row.last_mut(), Some(&mut 7));
             row.keep();
-            row.iter_mut().for_each(|event| *event += 1);
+            row.change(|event| *event += 1);
             assert_eq!(row.iter().copied().collect::<Vec<_>>(), [6, 8]);
         }
     }

@@ -492,7 +492,7 @@ macro_rules! row_reader {
             #[inline(always)]
             fn build(&mut self, $slots: &Slots<'a>) -> Option<()> {
                 let event_time = $time?;
-                self.events.iter_mut().for_each(|event| event.meta.event_time = event_time);
+                self.events.change(|event| event.meta.event_time = event_time);
                 Some(())
             }
         }
