@@ -39,12 +39,12 @@ impl<'a> Stride<'a> {
     }
 
     /// Takes exactly this lead: two comparisons with constants where it has four to eight bytes; of a longer one four bytes are
-    /// compared first, for they say of most others that they are another.
+    /// compared first, for they say of most others that they are another; not where it is sure to be this one or none.
     #[inline(always)]
-    pub(super) fn lead(&mut self, lead: &'static Lead) -> Option<()> {
+    pub(super) fn lead(&mut self, lead: &'static Lead, is_sure: bool) -> Option<()> {
         let length = lead.text.len();
         let Some(ahead) = self.window::<8>().filter(|_| matches!(length, 4..=8)) else {
-            if !self.is_probed(lead) {
+            if !is_sure && !self.is_probed(lead) {
                 return None;
             }
             return self.literal(lead.text.as_bytes());
@@ -602,10 +602,21 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// The bytes of this word and its closing quote, if they are next; 0 if they are not.
+/// The bytes of this word and its closing quote, if they are next; 0 if they are not. One comparison where both together are a
+/// machine's word.
 #[inline(always)]
 fn word_length(word: &'static str, stride: Stride<'_>) -> usize {
-    let Some(ahead) = stride.ahead.get(stride.taken..) else { return 0 };
-    let is_here = ahead.starts_with(word.as_bytes()) & (ahead.get(word.len()) == Some(&b'"'));
-    if is_here { word.len() + 1 } else { 0 }
+    let length = word.len() + 1;
+    let is_here = if length <= 8 {
+        let mut closed = [0; 8];
+        closed[..word.len()].copy_from_slice(word.as_bytes());
+        closed[word.len()] = b'"';
+        let behind = 8 * (8 - length);
+        let Some(window) = stride.window() else { return 0 };
+        u64::from_le_bytes(*window) << behind == u64::from_le_bytes(closed) << behind
+    } else {
+        let Some(ahead) = stride.ahead.get(stride.taken..) else { return 0 };
+        ahead.starts_with(word.as_bytes()) & (ahead.get(word.len()) == Some(&b'"'))
+    };
+    if is_here { length } else { 0 }
 }

@@ -493,7 +493,7 @@ fn scan_lead(member: &'static Member, is_first: bool, stride: &mut Stride<'_>) -
     let is_quoted =
         member.opening.is_quoted || matches!(member.kind, Kind::Ignored(Json::Text | Json::Usual(_) | Json::Price));
     let leads = if is_quoted { &member.leads_quoted } else { &member.leads };
-    stride.lead(if is_first { &leads.first } else { &leads.other })
+    stride.lead(if is_first { &leads.first } else { &leads.other }, member.is_required || is_first)
 }
 
 /// As [`step`], of whatever member.
