@@ -399,7 +399,7 @@ fn walk_members<'a, R: Reader<'a>>(
         }
     }
     let required = required(members);
-    if slots.present & required != required {
+    if slots.present() & required != required {
         return None;
     }
     end.check_spaced(isa, &mut cursor)?;
@@ -434,7 +434,7 @@ fn value<'a, R: Reader<'a>>(
         Kind::Ignored(_) => {
             skip_value(isa, cursor)?;
             slots.has_other = true;
-            slots.present |= 1 << slot;
+            slots.set_ignored(slot);
             Some(())
         }
         Kind::Decimal | Kind::Price if !is_quoted && cursor.rest().first() != Some(&b'"') => {

@@ -366,7 +366,7 @@ pub(super) fn finish<'a, R: Reader<'a>>(
     reader: &mut R,
 ) -> Option<(R::Event, Cursor<'a>)> {
     let required = required(members);
-    if slots.present & required != required {
+    if slots.present() & required != required {
         return None;
     }
     cursor.literal(b"}")?;
@@ -580,7 +580,7 @@ pub(super) fn scan_plain<'a>(
                 Json::Bool => cursor.flag(stride).map(|_| ())?,
             }
             slots.has_other = true;
-            slots.present |= 1 << slot;
+            slots.set_ignored(slot);
         }
     }
     Some(())

@@ -366,8 +366,6 @@ impl Named {
 /// written, so that an object costs what its members cost.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Slots<'a> {
-    /// Which members were there, as a set of slots.
-    pub(super) present: u32,
     /// True if the object had a member that the engine does not carry, and that is not `null`.
     pub(super) has_other: bool,
     /// What is known of the symbol by its name.
@@ -376,6 +374,8 @@ pub(super) struct Slots<'a> {
     pub(super) topic: (usize, usize),
     /// How many bytes values had that are mostly alike.
     pub(super) like: Alike,
+    /// The members that were there and whose values nobody reads, as a set of slots.
+    ignored: u32,
     /// The members whose integer was written.
     with_int: u32,
     /// The members whose number was.
@@ -395,7 +395,7 @@ impl<'a> Slots<'a> {
     #[inline(always)]
     pub(super) fn new() -> Self {
         Self {
-            present: 0,
+            ignored: 0,
             has_other: false,
             named: Named::NOTHING,
             topic: (0, 0),
@@ -409,16 +409,22 @@ impl<'a> Slots<'a> {
         }
     }
 
+    /// Which members were there, as a set of slots.
+    #[inline(always)]
+    pub(super) fn present(&self) -> u32 {
+        self.ignored | self.with_int | self.with_number | self.with_more
+    }
+
     /// True if the member was there.
     #[inline(always)]
     pub(super) fn has(&self, slot: usize) -> bool {
-        self.present & (1 << slot) != 0
+        self.has_any(1 << slot)
     }
 
     /// True if one of these was there, a set of slots.
     #[inline(always)]
     pub(super) fn has_any(&self, slots: u32) -> bool {
-        self.present & slots != 0
+        self.present() & slots != 0
     }
 
     /// The integer of a member; zero if it was absent.
@@ -471,7 +477,6 @@ impl<'a> Slots<'a> {
 
     #[inline(always)]
     pub(super) fn set_int(&mut self, slot: usize, int: u64) {
-        self.present |= 1 << slot;
         self.ints[slot].write(int);
         self.with_int |= 1 << slot;
     }
@@ -483,7 +488,6 @@ impl<'a> Slots<'a> {
 
     #[inline(always)]
     pub(super) fn set_number(&mut self, slot: usize, number: Number<'a>) {
-        self.present |= 1 << slot;
         self.numbers[slot].write(number);
         self.with_number |= 1 << slot;
     }
@@ -496,10 +500,16 @@ impl<'a> Slots<'a> {
         self.with_more |= 1 << slot;
     }
 
+    /// The member was there; nobody reads what it says.
+    #[inline(always)]
+    pub(super) fn set_ignored(&mut self, slot: usize) {
+        self.ignored |= 1 << slot;
+    }
+
     /// The member was `null`: as if it were absent.
     pub(super) fn clear(&mut self, slot: usize) {
         let kept = !(1 << slot);
-        self.present &= kept;
+        self.ignored &= kept;
         self.with_int &= kept;
         self.with_number &= kept;
         self.with_more &= kept;

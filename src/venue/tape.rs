@@ -318,7 +318,7 @@ impl<'d> Document<'d> {
             },
             Kind::Ignored(_) => {
                 slots.has_other = true;
-                slots.present |= 1 << slot;
+                slots.set_ignored(slot);
             }
         }
         Ok(())
