@@ -543,6 +543,24 @@ mod tests {
     }
 
     #[test]
+    fn a_name_that_no_json_string_holds_as_it_is_is_found_and_is_never_said_to_be_plain() {
+        let mut index = SymbolIndex::new();
+        for (id, name) in ["A\"B", "A\\B", "A\nB", "\0", "AB", "币安人生"].into_iter().enumerate() {
+            let symbol = Symbol::new(id).unwrap();
+            assert!(index.insert(&name.into(), symbol), "{name:?}");
+            assert!(!index.insert(&name.into(), Symbol::new(9).unwrap()), "{name:?} is found already");
+            let find = |name: &str| index.find(name.as_bytes());
+            assert_eq!([find(name), find(&name.to_ascii_lowercase())], [Some(symbol); 2], "{name:?}");
+            let (place, _) = index.first_place(pack(name.as_bytes()), name.len());
+            let plain = index.plain_at(place, name.len()).map(|(&key, (symbol, _))| (key, symbol));
+            let is_plain = !name.contains(|char: char| char < ' ' || matches!(char, '"' | '\\'));
+            assert_eq!(plain, is_plain.then(|| (pack(name.as_bytes()), symbol)), "{name:?}");
+            assert_eq!(index.plain_at(place, name.len() + 1), None, "{name:?} is shorter");
+        }
+        assert_eq!(index.plain_at(0, 0), None, "no place is place 0");
+    }
+
+    #[test]
     fn a_name_gives_its_own_symbols_scales_in_both_spellings() {
         let mut index = SymbolIndex::new();
         let [a, b] = [0, 1].map(|id| Symbol::new(id).unwrap());

@@ -90,13 +90,19 @@ impl Bench {
     }
 
     fn of(decoder: Decoder, venue: Venue) -> Self {
+        Self { decoder, scratch: DecoderScratch::new(), symbols: HotSymbols::new() }
+            .knowing(venue, &["BTCUSDT", "ETHUSDT"])
+    }
+
+    /// The same with these symbols and no others.
+    pub(super) fn knowing(mut self, venue: Venue, names: &[&str]) -> Self {
         let mut table = SymbolTable::default();
-        let mut symbols = HotSymbols::new();
-        for name in ["BTCUSDT", "ETHUSDT"] {
+        self.symbols = HotSymbols::new();
+        for name in names {
             let symbol = table.add(venue, name, 2, 3, None).unwrap();
-            symbols.add(table.spec(symbol).unwrap());
+            self.symbols.add(table.spec(symbol).unwrap());
         }
-        Self { decoder, scratch: DecoderScratch::new(), symbols }
+        self
     }
 
     /// Decodes one message.

@@ -59,7 +59,7 @@ impl<E> Row<E> {
     #[inline(always)]
     pub(super) fn change(&mut self, mut change: impl FnMut(&mut E)) {
         let Some((first, others)) = self.places.get_mut(..self.count).and_then(<[_]>::split_first_mut) else { return };
-        first.as_mut().map_or((), &mut change);
+        first.iter_mut().for_each(&mut change);
         if !others.is_empty() {
             cold_path();
             others.iter_mut().flatten().for_each(change);

@@ -115,6 +115,12 @@ impl<I: Isa> Ask for Asked<I> {
         let mut packed = text.text().to_vec();
         packed.resize(packed.len().max(WINDOW), 0);
         assert_eq!(text.key(self.0).to_le_bytes(), packed[..WINDOW]);
+        let window = start.rest().first_chunk().unwrap();
+        for length in 0..=WINDOW {
+            let key = self.0.key(window, length);
+            assert!(self.0.is_key(window, length, &key));
+            assert!((0..128).all(|bit| !self.0.is_key(window, length, &(key ^ 1 << bit))), "not one bit of it another");
+        }
         Some(text.text())
     }
     fn number<'a>(&self, cursor: &mut Cursor<'a>) -> Option<Number<'a>> {

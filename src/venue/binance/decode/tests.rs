@@ -8,7 +8,7 @@ use crate::market::{BookKind, Decimal, KlineInterval, Price, Qty, Side, TickerFi
 use crate::venue::generate::{Generator, Style, every_number_is_read};
 use crate::venue::ledger::{Bench, Event};
 use crate::venue::shape::Shape;
-use crate::venue::{Decoded, Reason, Tier};
+use crate::venue::{Cpu, Decoded, Reason, Tier};
 use proptest::prelude::*;
 use serde_json::Value;
 
@@ -78,6 +78,37 @@ fn a_stream_foretells_its_channel_only_behind_a_plain_name_and_what_it_foretells
             let (cut, behind) = own.as_bytes().split_at(length);
             let (result, events) = usdm().decode_before(cut, behind);
             assert!(result.is_err() && events.is_empty(), "{length} bytes of {own}");
+        }
+    }
+}
+
+#[test]
+fn a_name_is_taken_as_it_stands_only_where_a_json_string_holds_it_so() {
+    let names = ["AB", "A\"B", "A\\B", "A\nB", "A\u{1f}B", "\"", "\\", "币安人生", "ABCDEFGHIJKLMNOP"];
+    for (at, name) in names.into_iter().enumerate() {
+        for cpu in Cpu::ALL {
+            let mut bench = Bench::with_cpu(Venue::BinanceSpot, None, cpu).knowing(Venue::BinanceSpot, &names);
+            let mut tape = Bench::of_tape(Venue::BinanceSpot, None).knowing(Venue::BinanceSpot, &names);
+            let escaped = serde_json::to_string(name).unwrap();
+            let escaped = escaped.strip_prefix('"').unwrap().strip_suffix('"').unwrap();
+            // Streams that say the name's length, one more, one less, and nothing.
+            for stream in [name.len(), name.len() + 1, name.len() - 1, 0].map(|length| "a".repeat(length)) {
+                for written in [name, escaped] {
+                    let payload = TRADE.replace("BTCUSDT", written);
+                    let message = format!(r#"{{"stream":"{stream}@trade","data":{payload}}}"#);
+                    let (decoded, events) = bench.decode(&message);
+                    let (by_tape, expected) = tape.decode(&message);
+                    assert_eq!((decoded.is_ok(), &events), (by_tape.is_ok(), &expected), "{message}");
+                    assert_eq!(decoded.is_ok(), serde_json::from_str::<Value>(&message).is_ok(), "{message}");
+                    if let Ok(decoded) = decoded {
+                        assert!(
+                            matches!(&events[..], [Event::Trade(trade)] if trade.meta.symbol.index() == at),
+                            "{message}"
+                        );
+                        assert_eq!(decoded == Decoded::Data(Tier::One), name == escaped, "{message}");
+                    }
+                }
+            }
         }
     }
 }
