@@ -199,9 +199,15 @@ impl SymbolPlace {
         Self { key: in_lower_case(self.key), ..*self }.is_of(key, length)
     }
 
+    /// The first sixteen bytes of its name, zeros behind a shorter one.
+    #[inline(always)]
+    pub(crate) fn key(&self) -> &u128 {
+        &self.key
+    }
+
     /// The symbol, and its scales of price and quantity.
     #[inline(always)]
-    fn listed(&self) -> (Symbol, (u8, u8)) {
+    pub(crate) fn listed(&self) -> (Symbol, (u8, u8)) {
         (Symbol(self.symbol), self.scales)
     }
 }
@@ -378,12 +384,12 @@ impl SymbolIndex {
         Some(self.slots[self.probe(self.home(key, name.len()), key, name)?].listed())
     }
 
-    /// The key of the name that is at this place, and the symbol with its scales of price and quantity, if the name has so many bytes,
-    /// 1 to 16. A message has its bytes as they are, and nothing among them ends a string.
+    /// What this place holds, if it is a name of so many bytes, 1 to 16, which its key is all of. A message has them as they are, and
+    /// none of them ends a string.
     #[inline(always)]
-    pub(crate) fn plain_at(&self, place: usize, length: usize) -> Option<(&u128, (Symbol, (u8, u8)))> {
+    pub(crate) fn plain_at(&self, place: usize, length: usize) -> Option<&SymbolPlace> {
         let place = &self.slots[place & (2 * SLOT_COUNT_MAX - 1)];
-        (place.size as usize == length + 1).then(|| (&place.key, place.listed()))
+        (place.size as usize == length + 1).then_some(place)
     }
 
     /// Where the probe for a name of this length starts whose first sixteen bytes these are; never 0.
@@ -552,12 +558,12 @@ mod tests {
             let find = |name: &str| index.find(name.as_bytes());
             assert_eq!([find(name), find(&name.to_ascii_lowercase())], [Some(symbol); 2], "{name:?}");
             let (place, _) = index.first_place(pack(name.as_bytes()), name.len());
-            let plain = index.plain_at(place, name.len()).map(|(&key, (symbol, _))| (key, symbol));
+            let plain = index.plain_at(place, name.len()).map(|place| (*place.key(), place.listed().0));
             let is_plain = !name.contains(|char: char| char < ' ' || matches!(char, '"' | '\\'));
             assert_eq!(plain, is_plain.then(|| (pack(name.as_bytes()), symbol)), "{name:?}");
-            assert_eq!(index.plain_at(place, name.len() + 1), None, "{name:?} is shorter");
+            assert!(index.plain_at(place, name.len() + 1).is_none(), "{name:?} is shorter");
         }
-        assert_eq!(index.plain_at(0, 0), None, "no place is place 0");
+        assert!(index.plain_at(0, 0).is_none(), "no name is at place 0");
     }
 
     #[test]

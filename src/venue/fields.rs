@@ -90,8 +90,9 @@ impl<'c, I: Isa> Context<'c, I> {
     #[inline(always)]
     pub(super) fn known_ahead(&self, window: &[u8; WINDOW]) -> Option<(usize, Named)> {
         let length = self.name_length;
-        let (key, (symbol, scales)) = self.known.symbols.plain_at(self.place, length)?;
-        let is_here = window.get(length) == Some(&b'"') && self.isa.is_key(window, length, key);
+        let known = self.known.symbols.plain_at(self.place, length)?;
+        let is_here = window.get(length) == Some(&b'"') && self.isa.is_key(window, length, known.key());
+        let (symbol, scales) = known.listed();
         is_here.then_some((length, Named::Found(symbol, scales)))
     }
 
