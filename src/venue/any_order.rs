@@ -355,6 +355,8 @@ fn walk_members<'a, R: Reader<'a>>(
     let mut late: [Option<Late<'a>>; LATE_COUNT_MAX] = [None; LATE_COUNT_MAX];
     let mut fingerprint = 1;
     let mut expected = 0;
+    // As `Slots::present`, which is many a look in memory.
+    let mut present = 0_u32;
     loop {
         let (slot, is_quoted) = if let Some(slot) = next_documented(members, expected, &mut cursor) {
             (Some(slot), members[slot].opening.is_quoted)
@@ -375,7 +377,7 @@ fn walk_members<'a, R: Reader<'a>>(
             if !is_quoted {
                 cursor.space();
             }
-            if slots.has(slot) || cursor.stride().is_none() {
+            if present & (1 << slot) != 0 || cursor.stride().is_none() {
                 return None;
             }
             if !is_quoted && !member.is_required && cursor.literal(b"null").is_some() {
@@ -385,6 +387,7 @@ fn walk_members<'a, R: Reader<'a>>(
                 }
             } else {
                 value(member, slot, is_quoted, &mut cursor, &mut slots, reader, &mut late)?;
+                present |= 1 << slot;
             }
         }
         if !goes_on(&mut cursor)? {
@@ -399,7 +402,7 @@ fn walk_members<'a, R: Reader<'a>>(
         }
     }
     let required = required(members);
-    if slots.present() & required != required {
+    if present & required != required {
         return None;
     }
     end.check_spaced(isa, &mut cursor)?;
