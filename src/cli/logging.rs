@@ -76,6 +76,16 @@ fn shows_no_bytes(target: &str, level: Level) -> bool {
     level <= Level::INFO || !WIRE_CRATES.contains(&name)
 }
 
+/// Whether this looks like a level, a module's path, or one with a level: what does not would be a target that nothing is logged for.
+fn is_filter(part: &str) -> bool {
+    let is_name =
+        |name: &str| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte));
+    match part.split_once('=') {
+        Some((target, level)) => target.split("::").all(is_name) && is_name(level),
+        None => part.split("::").all(is_name),
+    }
+}
+
 /// What is logged: what `RUST_LOG` says where it says anything.
 ///
 /// # Errors
@@ -88,8 +98,15 @@ fn filter(rust_log: Option<OsString>) -> anyhow::Result<Targets> {
     if parts.is_empty() {
         return Ok(FILTER_DEFAULT.parse()?);
     }
-    let allowed = "LEVEL or TARGET=LEVEL, with commas between them; levels are off, error, warn, info, debug and trace";
-    parts.join(",").parse().with_context(|| format!("RUST_LOG={text}: expected {allowed}"))
+    let refused = || {
+        let allowed =
+            "LEVEL or TARGET=LEVEL, with commas between them; levels are off, error, warn, info, debug and trace";
+        format!("RUST_LOG={text}: expected {allowed}")
+    };
+    if let Some(part) = parts.iter().find(|part| !is_filter(part)) {
+        return Err(anyhow::anyhow!("{part:?} is neither")).with_context(refused);
+    }
+    parts.join(",").parse().with_context(refused)
 }
 
 /// Starts logging, by `RUST_LOG` where it is set.
@@ -145,6 +162,7 @@ impl Write for Sink {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::ffi::OsStringExt as _;
 
     #[test]
     fn what_may_hold_a_credential_is_not_logged_and_its_news_is() {
@@ -175,10 +193,21 @@ mod tests {
         for nothing in ["", ",", " "] {
             assert!(shows(Some(nothing), "tickwire::engine", Level::INFO), "{nothing:?} says nothing");
         }
-        for text in ["tickwire=loud", "tickwire=info=debug", "a=1,b=9"] {
+        let others = [
+            "tickwire:debug",
+            "warn;tickwire",
+            "tickwire=",
+            "=info",
+            "tickwire[span]=debug",
+            "warn tickwire",
+            "a::=info",
+        ];
+        for text in ["tickwire=loud", "tickwire=info=debug", "a=1,b=9"].into_iter().chain(others) {
             let error = format!("{:#}", filter(Some(text.into())).expect_err(text));
             assert!(error.starts_with(&format!("RUST_LOG={text}: ")) && error.contains("TARGET=LEVEL"), "{error}");
         }
+        let error = filter(Some(OsString::from_vec(b"warn\xff".to_vec()))).expect_err("no text").to_string();
+        assert!(error.contains("is not UTF-8"), "{error}");
     }
 
     #[test]
