@@ -6,7 +6,7 @@
 //!                                                 as large as its symbols need
 //! ```
 //! The index packs the first 16 bytes of a name into a `u128` and compares it with the length in one step; only names
-//! longer than 16 bytes are compared to their end. Neither ever removes an entry: an id means the same thing for as
+//! longer than 16 bytes, and those that no JSON string holds as they are, are compared to their end. Neither ever removes an entry: an id means the same thing for as
 //! long as the process lives.
 
 use super::table::{Table, Zeroed};
@@ -420,7 +420,7 @@ impl SymbolIndex {
         }
     }
 
-    /// Whether a name longer than its key is this one, or has it for its lower case.
+    /// Whether a name of [`SymbolPlace::LONG`] is this one, or has it for its lower case.
     #[cold]
     fn is_long(&self, place: &SymbolPlace, key: u128, name: &[u8]) -> bool {
         if place.key != key && in_lower_case(place.key) != key {
@@ -564,6 +564,18 @@ mod tests {
             assert!(index.plain_at(place, name.len() + 1).is_none(), "{name:?} is shorter");
         }
         assert!(index.plain_at(0, 0).is_none(), "no name is at place 0");
+    }
+
+    #[test]
+    fn a_symbol_has_one_name_that_is_long_or_no_json_string() {
+        let mut index = SymbolIndex::new();
+        let [a, b] = [0, 1].map(|id| Symbol::new(id).unwrap());
+        assert!(index.insert(&"A\"B".into(), a));
+        for second in ["A\\B", "1000000MOGUSDT-26SEP25"] {
+            assert!(!index.insert(&second.into(), a), "{second}");
+            assert_eq!(index.find(second.as_bytes()), None);
+        }
+        assert!(index.insert(&"A\\B".into(), b) && index.insert(&"AB".into(), a));
     }
 
     #[test]

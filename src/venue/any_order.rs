@@ -53,11 +53,6 @@ impl<I: Isa> Isa for AnyOrder<I> {
     }
 
     #[inline(always)]
-    fn fetch_one<T>(self, place: &T) {
-        self.0.fetch_one(place);
-    }
-
-    #[inline(always)]
     fn plain_end(self, window: &[u8; WINDOW]) -> usize {
         self.0.plain_end(window)
     }
@@ -401,6 +396,7 @@ fn walk_members<'a, R: Reader<'a>>(
             return None;
         }
     }
+    debug_assert_eq!(present, slots.present());
     let required = required(members);
     if present & required != required {
         return None;

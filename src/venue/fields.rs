@@ -3,7 +3,7 @@
 //! Slots hold what a message says; these functions say what it means (a grid price, a time, a symbol), and name the
 //! member where it means nothing. Called by the builders of both tiers; allocates nothing.
 
-use super::isa::{Isa, Portable, WINDOW};
+use super::isa::{Isa, Portable, WINDOW, fetch_one};
 use super::number::Number;
 use super::shape::{Named, Slots};
 use super::tape::Document;
@@ -48,7 +48,7 @@ impl<'c, I: Isa> Context<'c, I> {
         Self { isa, known, name_length: 0, place: 0 }
     }
 
-    /// The symbol of the name in a slot.
+    /// The symbol of the name in a slot: as the walk has found it out, for a shape has one name.
     #[inline(always)]
     pub(super) fn listed_in(
         &self,
@@ -60,8 +60,7 @@ impl<'c, I: Isa> Context<'c, I> {
             Named::Found(symbol, (price_scale, qty_scale)) => {
                 Ok(Listed { isa: self.isa, symbol, price_scale, qty_scale })
             }
-            // Where both say something, they say the same.
-            Named::Near(place) => self.listed_at(place | self.place, slots.number(slot), field),
+            Named::Near(place) => self.listed_at(place, slots.number(slot), field),
         }
     }
 
@@ -85,8 +84,8 @@ impl<'c, I: Isa> Context<'c, I> {
         Some(Named::Found(symbol, scales))
     }
 
-    /// The bytes of the name at this window's beginning and what is known of it, if it is where the index most probably has it: then
-    /// nothing but that and its closing quote has to be looked at.
+    /// The bytes of the name at this window's beginning, fifteen at most, and what is known of it, if it is where the index most probably
+    /// has it: then nothing but that and its closing quote has to be looked at.
     #[inline(always)]
     pub(super) fn known_ahead(&self, window: &[u8; WINDOW]) -> Option<(usize, Named)> {
         let length = self.name_length;
@@ -112,7 +111,7 @@ impl<'c, I: Isa> Context<'c, I> {
     #[inline(always)]
     pub(super) fn fetch_key(&self, key: u128, length: usize) -> usize {
         let (at, place) = self.known.symbols.first_place(key, length);
-        self.isa.fetch_one(place);
+        fetch_one(place);
         at
     }
 

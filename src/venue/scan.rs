@@ -219,8 +219,8 @@ impl<W, M: Messages<W>> Work for Apart<'_, W, M> {
     }
 }
 
-/// Writes the [`Messages`] of a venue's channels for what their walks are given, which may know the instructions itself: a name, what
-/// is found, and how it is walked.
+/// Writes the [`Messages`] of a venue's channels for what their walks are given: a name, what is found, and how it is walked. Bybit's are
+/// told the instructions; Binance's know them, for a stream's name was read before.
 macro_rules! messages {
     ($given:ty; $($name:ident |$walk:ident, $isa:ident| -> $found:ident $body:block)*) => {
         $($crate::venue::scan::messages!(@one { impl } $given, $name, $walk, $isa, $found, $body);)*

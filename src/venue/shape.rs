@@ -58,7 +58,7 @@ pub(super) enum Kind {
     Time,
     /// A string: slot's `number`, of which nobody reads the digits.
     Text,
-    /// The same of a symbol's name, whose place is asked for, of any letters.
+    /// The same of a symbol's name, which is looked up or whose place is asked for, of any letters. An object has one.
     Symbol,
     /// The same of a topic, which is often longer than a window and says what symbol it is of before the symbol's own member
     /// does.
@@ -233,6 +233,18 @@ pub(super) const fn packed(key: &str) -> u128 {
     u128::from_le_bytes(bytes)
 }
 
+/// Whether an object has at most one symbol's name: what is found out of it is kept once ([`Slots::named`]).
+pub(super) const fn has_one_name(members: &[Member]) -> bool {
+    let (mut count, mut slot) = (0, 0);
+    while slot < members.len() {
+        if matches!(members[slot].kind, Kind::Symbol) {
+            count += 1;
+        }
+        slot += 1;
+    }
+    count <= 1
+}
+
 /// Writes a shape: a module with one slot constant per member, and the table `MEMBERS`.
 macro_rules! shape {
     ($(#[$doc:meta])* mod $name:ident { $($slot:ident = $key:literal $presence:ident $kind:expr;)* }) => {
@@ -263,6 +275,7 @@ macro_rules! shape {
                 kind: $kind,
                 is_required: $crate::venue::shape::shape!(@ $presence),
             }),*];
+            const _: () = assert!($crate::venue::shape::has_one_name(MEMBERS), "a name is looked up once");
         }
     };
     (@ needs) => { true };

@@ -27,7 +27,7 @@ pub(super) use x86::{Avx512, Sse41};
 pub(super) fn fetch_all<T>(place: &T) {
     #[cfg(target_arch = "x86_64")]
     for line in 0..size_of::<T>().div_ceil(64) {
-        x86::fetch_any((&raw const *place).cast::<u8>().wrapping_add(64 * line));
+        x86::fetch((&raw const *place).cast::<u8>().wrapping_add(64 * line));
     }
 }
 
@@ -43,8 +43,16 @@ const FETCHED_BYTES: usize = 256;
 pub(super) fn fetch_message(message: &[u8]) {
     #[cfg(target_arch = "x86_64")]
     for line in 0..FETCHED_BYTES / 64 {
-        x86::fetch_any(message.as_ptr().wrapping_add(64 * line));
+        x86::fetch(message.as_ptr().wrapping_add(64 * line));
     }
+}
+
+/// Asks for the line that this begins in, as [`fetch_message`] for a message's.
+#[inline(always)]
+#[cfg_attr(not(target_arch = "x86_64"), expect(unused_variables, reason = "no hint there"))]
+pub(super) fn fetch_one<T>(place: &T) {
+    #[cfg(target_arch = "x86_64")]
+    x86::fetch(place);
 }
 
 /// Bytes that one question is about.
@@ -72,10 +80,6 @@ pub(super) trait Isa: Copy + std::fmt::Debug {
 
     /// Does the work in a function of its own that is compiled for these instructions (with AVX-512: for AVX2).
     fn run<W: Work>(self, work: &mut W) -> W::Output;
-
-    /// Asks for the line that this begins in, as [`fetch_message`] for a message's.
-    #[inline(always)]
-    fn fetch_one<T>(self, _place: &T) {}
 
     /// Where a plain string ends: the first quote, backslash, control byte or byte that is not ASCII; [`WINDOW`] or more if
     /// there is none.

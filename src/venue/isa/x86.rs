@@ -149,14 +149,9 @@ fn bits_of(isa: Sse41, window: __m128i, byte: u8) -> u32 {
     bits(isa, unsafe { _mm_cmpeq_epi8(window, each(isa, byte)) })
 }
 
+/// Asks for the line that this begins in. Needs no proof: the hint is of SSE, which every x86-64 has.
 #[inline(always)]
-fn fetch_at<T>(_: Sse41, place: *const T) {
-    fetch_any(place);
-}
-
-/// The same without a proof: the hint is of SSE, which every x86-64 has.
-#[inline(always)]
-pub(super) fn fetch_any<T>(place: *const T) {
+pub(super) fn fetch<T>(place: *const T) {
     // SAFETY: the CPU has it, and a prefetch never faults, wherever it points.
     unsafe { _mm_prefetch::<_MM_HINT_T0>(place.cast()) };
 }
@@ -479,12 +474,6 @@ macro_rules! isa {
             fn run<W: Work>(self, work: &mut W) -> W::Output {
                 // SAFETY: `self` proves that the CPU has what it is compiled for.
                 unsafe { $run(work, self) }
-            }
-
-            #[inline(always)]
-            fn fetch_one<T>(self, place: &T) {
-                let $isa = self;
-                fetch_at($sse41, place);
             }
 
             #[inline(always)]

@@ -91,8 +91,11 @@ fn a_name_is_taken_as_it_stands_only_where_a_json_string_holds_it_so() {
             let mut tape = Bench::of_tape(Venue::BinanceSpot, None).knowing(Venue::BinanceSpot, &names);
             let escaped = serde_json::to_string(name).unwrap();
             let escaped = escaped.strip_prefix('"').unwrap().strip_suffix('"').unwrap();
-            // Streams that say the name's length, one more, one less, and nothing.
-            for stream in [name.len(), name.len() + 1, name.len() - 1, 0].map(|length| "a".repeat(length)) {
+            // Streams that say the name's length, one more, one less, and nothing; and of its length some that are looked up at its place,
+            // for which one bit of each byte does not count.
+            let lengths = [name.len(), name.len() + 1, name.len() - 1, 0].map(|length| "a".repeat(length));
+            let alike = ["ab", "a|b", "a*b", "a?b", "a\u{2}b", "|", "\u{2}", "abcdefghijklmnop"].map(String::from);
+            for stream in lengths.into_iter().chain(alike) {
                 for written in [name, escaped] {
                     let payload = TRADE.replace("BTCUSDT", written);
                     let message = format!(r#"{{"stream":"{stream}@trade","data":{payload}}}"#);
@@ -109,6 +112,17 @@ fn a_name_is_taken_as_it_stands_only_where_a_json_string_holds_it_so() {
                     }
                 }
             }
+        }
+    }
+}
+
+#[test]
+fn a_message_is_of_the_symbol_that_its_payload_names_whatever_its_stream_begins_with() {
+    for (channel, payload) in CHANNELS {
+        let alone = one(&mut usdm(), payload, Decoded::Data(Tier::One));
+        for name in ["ethusdt", "BTCUSDT", "btcusdc", "x", "btcusdtbtcusdt", "btcusdtbtcusdtbtcusdt"] {
+            let wrapped = format!(r#"{{"stream":"{name}@{channel}","data":{payload}}}"#);
+            assert_eq!(one(&mut usdm(), &wrapped, Decoded::Data(Tier::One)), alone, "{wrapped}");
         }
     }
 }
