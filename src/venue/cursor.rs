@@ -3,7 +3,7 @@
 
 use super::isa::{Isa, Portable, TIME_DIGITS, WINDOW};
 use super::number::{Number, UUID_BYTES, parse_uint};
-use super::shape::Lead;
+use super::shape::{Lead, Word};
 use crate::limits::{READ_PADDING_BYTES, SYMBOL_NAME_BYTES_MAX};
 use std::hint::{black_box, cold_path};
 
@@ -64,6 +64,13 @@ impl<'a> Stride<'a> {
     pub(super) fn is_probed(&self, lead: &'static Lead) -> bool {
         let probed = self.window::<8>().and_then(|ahead| ahead.get(Lead::PROBED_AT..)?.first_chunk());
         probed.is_some_and(|probed| u32::from_le_bytes(*probed) == lead.probe)
+    }
+
+    /// Whether this string is next, with its closing quote.
+    #[inline(always)]
+    pub(super) fn is_text(&self, text: &'static str) -> bool {
+        let Some(ahead) = self.ahead.get(self.taken..) else { return false };
+        ahead.starts_with(text.as_bytes()) & (ahead.get(text.len()) == Some(&b'"'))
     }
 
     /// How many bytes were taken.
@@ -254,10 +261,7 @@ impl<'a> Cursor<'a> {
     /// to be found.
     #[inline(always)]
     pub(super) fn usual(&mut self, isa: impl Isa, text: &'static str, stride: Stride<'a>) -> Option<()> {
-        match word_length(text, stride) {
-            0 => self.text_in(isa, stride).map(|_| ()),
-            length => self.take(stride, length),
-        }
+        if stride.is_text(text) { self.take(stride, text.len() + 1) } else { self.text_in(isa, stride).map(|_| ()) }
     }
 
     /// [`Self::text_in`] for a name of which nothing foretells whether it is longer than one window: two are asked at once,
@@ -524,11 +528,11 @@ impl<'a> Cursor<'a> {
     /// One of a few strings, and its closing quote: its position among them. Between two there is no branch, for nothing foretells
     /// a trade's side.
     #[inline(always)]
-    pub(super) fn word(&mut self, words: &'static [&'static str], stride: Stride<'a>) -> Option<u64> {
+    pub(super) fn word(&mut self, words: &'static [Word], stride: Stride<'a>) -> Option<u64> {
         let (position, length) = match words {
             // At most one of them is there: lengths and positions can be added up.
             [first, second] => {
-                let [first, second] = [word_length(first, stride), word_length(second, stride)];
+                let [first, second] = [first.length_in(stride), second.length_in(stride)];
                 (u64::from(second != 0), first + second)
             }
             words => return self.case(words, stride),
@@ -542,9 +546,9 @@ impl<'a> Cursor<'a> {
 
     /// One of a few strings, and its closing quote: word by word, for the next message's is most probably this one's.
     #[inline(always)]
-    pub(super) fn case(&mut self, words: &'static [&'static str], stride: Stride<'a>) -> Option<u64> {
+    pub(super) fn case(&mut self, words: &'static [Word], stride: Stride<'a>) -> Option<u64> {
         for (word, position) in words.iter().zip(0..) {
-            let length = word_length(word, stride);
+            let length = word.length_in(stride);
             if length != 0 {
                 self.take(stride, length)?;
                 return Some(position);
@@ -600,23 +604,4 @@ impl<'a> Cursor<'a> {
         self.skip(count)?;
         rest.get(..count)
     }
-}
-
-/// The bytes of this word and its closing quote, if they are next; 0 if they are not. One comparison where both together are a
-/// machine's word.
-#[inline(always)]
-fn word_length(word: &'static str, stride: Stride<'_>) -> usize {
-    let length = word.len() + 1;
-    let is_here = if length <= 8 {
-        let mut closed = [0; 8];
-        closed[..word.len()].copy_from_slice(word.as_bytes());
-        closed[word.len()] = b'"';
-        let behind = 8 * (8 - length);
-        let Some(window) = stride.window() else { return 0 };
-        u64::from_le_bytes(*window) << behind == u64::from_le_bytes(closed) << behind
-    } else {
-        let Some(ahead) = stride.ahead.get(stride.taken..) else { return 0 };
-        ahead.starts_with(word.as_bytes()) & (ahead.get(word.len()) == Some(&b'"'))
-    };
-    if is_here { length } else { 0 }
 }

@@ -182,7 +182,7 @@ impl Generator {
             }
             Kind::Word(words) | Kind::Case(words) => {
                 let word = words[self.below(words.len() as u64) as usize];
-                self.string(word, style)
+                self.string(word.text, style)
             }
             Kind::Touch => {
                 if self.chance(20) {

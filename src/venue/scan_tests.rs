@@ -7,7 +7,7 @@ use crate::venue::Cpu;
 use crate::venue::isa::Isas;
 use crate::venue::isa::WINDOW;
 use crate::venue::number::{UUID_BYTES, parse_uint, uuid};
-use crate::venue::shape::{orders, shape};
+use crate::venue::shape::{Word, orders, shape, words};
 use proptest::prelude::*;
 
 fn padded(text: &[u8]) -> Vec<u8> {
@@ -200,10 +200,10 @@ fn a_uuid_is_read_in_either_case_and_refused_at_every_byte_that_is_not_its_own()
 shape! {
     /// One of each kind that a trade or a quote has.
     mod sample {
-        KIND = "e" needs Word(&["sample"]);
+        KIND = "e" needs Word(words!["sample"]);
         ID = "u" needs Int;
         NAME = "s" needs Text;
-        SIDE = "S" needs Word(&["Buy", "Sell"]);
+        SIDE = "S" needs Word(words!["Buy", "Sell"]);
         PRICE = "p" needs Decimal;
         IS_LAST = "m" needs Bool;
     }
@@ -339,7 +339,7 @@ fn a_string_that_is_not_plain_is_refused_wherever_the_byte_stands() {
 
 #[test]
 fn a_word_is_one_of_those_that_there_are_and_its_quote() {
-    let read = |words: &'static [&'static str], text: &str| {
+    let read = |words: &'static [Word], text: &str| {
         let bytes = padded(text.as_bytes());
         let [mut cursor, mut by_case] = [Cursor::new(&bytes); 2];
         let stride = cursor.stride().expect("padded");
@@ -347,11 +347,21 @@ fn a_word_is_one_of_those_that_there_are_and_its_quote() {
         assert_eq!((by_case.case(words, stride), left(&by_case)), (word, left(&cursor)), "with a branch or without");
         word.map(|position| (position, left(&cursor).to_vec()))
     };
-    const SIDES: &[&str] = &["Buy", "Sell"];
+    const SIDES: &[Word] = words!["Buy", "Sell"];
     assert_eq!(read(SIDES, "Buy\",\"v\""), Some((0, b",\"v\"".to_vec())));
     assert_eq!(read(SIDES, "Sell\""), Some((1, vec![])));
-    assert_eq!(read(&["trade"], "trade\"x"), Some((0, b"x".to_vec())));
-    assert_eq!(read(&["a", "ab", "abc"], "abc\""), Some((2, vec![])));
+    assert_eq!(read(const { words!["trade"] }, "trade\"x"), Some((0, b"x".to_vec())));
+    assert_eq!(read(const { words!["a", "ab", "abc"] }, "abc\""), Some((2, vec![])));
+    // Of the most bytes that are compared at once, and of one more.
+    const LONG: &[Word] = words!["bookTic", "bookTick", "bookTicker"];
+    for (position, word) in (0..).zip(LONG) {
+        assert_eq!(read(LONG, &format!("{}\"x", word.text)), Some((position, b"x".to_vec())));
+        for at in 0..=word.text.len() {
+            let mut text = format!("{}\"x", word.text).into_bytes();
+            text[at] ^= 1;
+            assert_eq!(read(LONG, std::str::from_utf8(&text).unwrap()), None, "byte {at} of {}", word.text);
+        }
+    }
     for refused in ["", "\"", "Buy", "Buyer\"", "Sel\"", "sell\"", "BuySell\""] {
         assert_eq!(read(SIDES, refused), None, "{refused}");
     }

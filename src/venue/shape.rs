@@ -8,7 +8,7 @@
 //! ```
 //! Because both tiers fill the same slots from the same table and share the builder, they cannot differ in meaning.
 
-use super::cursor::{Cursor, LEAD_BYTES_MAX};
+use super::cursor::{Cursor, LEAD_BYTES_MAX, Stride};
 use super::number::Number;
 use super::scan::{End, Reader};
 use crate::market::Symbol;
@@ -75,9 +75,9 @@ pub(super) enum Kind {
     /// The same of something that is seldom the case, or nearly always.
     Flag,
     /// One of these strings: its position in the slot's `int`.
-    Word(&'static [&'static str]),
+    Word(&'static [Word]),
     /// The same where the next message's is most probably this one's.
-    Case(&'static [&'static str]),
+    Case(&'static [Word]),
     /// `[]` or `[[price, quantity], ...]`, of which only the first is wanted: `int` 0 or 1, `number` and `more`.
     Touch,
     /// `[[price, quantity], ...]`: `int` is its place on the tape; the scanners give them to their [`super::scan::Reader`].
@@ -106,6 +106,49 @@ impl Kind {
         )
     }
 }
+
+/// One of a few strings.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Word {
+    pub(super) text: &'static str,
+    /// Its bytes and a closing quote, shifted to a number's upper end; zero where they are more than eight.
+    closed: u64,
+}
+
+impl Word {
+    pub(super) const fn new(text: &'static str) -> Self {
+        let (bytes, mut closed) = (text.as_bytes(), [0; 8]);
+        if bytes.len() >= closed.len() {
+            return Self { text, closed: 0 };
+        }
+        let behind = closed.len() - bytes.len() - 1;
+        let mut at = 0;
+        while at < bytes.len() {
+            closed[behind + at] = bytes[at];
+            at += 1;
+        }
+        closed[behind + at] = b'"';
+        Self { text, closed: u64::from_le_bytes(closed) }
+    }
+
+    /// Its bytes and its closing quote, if it is next; 0 if it is not. One comparison where both together are a machine's word.
+    #[inline(always)]
+    pub(super) fn length_in(&self, stride: Stride<'_>) -> usize {
+        let length = self.text.len() + 1;
+        let is_here = if length <= 8 {
+            stride.window().is_some_and(|window| u64::from_le_bytes(*window) << (8 * (8 - length)) == self.closed)
+        } else {
+            stride.is_text(self.text)
+        };
+        if is_here { length } else { 0 }
+    }
+}
+
+/// Writes the [`Word`]s of a member.
+macro_rules! words {
+    ($($text:literal),*) => { &[$($crate::venue::shape::Word::new($text)),*] };
+}
+pub(super) use words;
 
 /// One member of an object.
 #[derive(Clone, Copy, Debug)]
@@ -252,6 +295,8 @@ macro_rules! shape {
         #[allow(dead_code, reason = "the slot of an ignored member is named by the orders alone, or by nobody")]
         pub(super) mod $name {
             use $crate::venue::shape::{Json, Kind, Lead, Leads, Member};
+            #[allow(unused_imports, reason = "not every shape has words")]
+            use $crate::venue::shape::words;
             #[allow(unused_imports, reason = "not every shape uses every kind")]
             use Json as J;
             #[allow(unused_imports, reason = "not every shape uses every kind")]

@@ -293,7 +293,7 @@ impl<'d> Document<'d> {
             },
             Kind::Word(words) | Kind::Case(words) => {
                 let text = self.string(value).ok_or(wrong_type)?;
-                let position = words.iter().position(|&word| word == text).ok_or(wrong_type)?;
+                let position = words.iter().position(|word| word.text == text).ok_or(wrong_type)?;
                 slots.set_int(slot, position as u64);
             }
             Kind::Touch => match self.elements(value).ok_or(wrong_type)?.next() {

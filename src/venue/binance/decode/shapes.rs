@@ -7,7 +7,7 @@ use crate::venue::shape::{orders, shape};
 shape! {
     /// `<symbol>@trade`.
     mod trade {
-        KIND = "e" needs Word(&["trade"]);
+        KIND = "e" needs Word(words!["trade"]);
         EVENT_TIME = "E" needs Time;
         SYMBOL = "s" needs Symbol;
         ID = "t" needs Int;
@@ -27,7 +27,7 @@ shape! {
 shape! {
     /// `<symbol>@bookTicker` and `!bookTicker`. Spot has neither `e` nor any time.
     mod quote {
-        KIND = "e" may Word(&["bookTicker"]);
+        KIND = "e" may Word(words!["bookTicker"]);
         UPDATE_ID = "u" needs Int;
         EVENT_TIME = "E" may Time;
         MATCHING_TIME = "T" may Time;
@@ -44,7 +44,7 @@ shape! {
 shape! {
     /// `<symbol>@aggTrade`.
     mod agg_trade {
-        KIND = "e" needs Word(&["aggTrade"]);
+        KIND = "e" needs Word(words!["aggTrade"]);
         EVENT_TIME = "E" needs Time;
         SYMBOL = "s" needs Symbol;
         ID = "a" needs Int;
@@ -63,7 +63,7 @@ shape! {
 shape! {
     /// `<symbol>@ticker`, `!ticker@arr`. USD-M has no `x`, `b`, `B`, `a`, `A`.
     mod ticker {
-        KIND = "e" needs Word(&["24hrTicker"]);
+        KIND = "e" needs Word(words!["24hrTicker"]);
         EVENT_TIME = "E" needs Time;
         SYMBOL = "s" needs Symbol;
         CHANGE = "p" may Ignored(J::Text);
@@ -93,7 +93,7 @@ shape! {
 shape! {
     /// `<symbol>@miniTicker`, `!miniTicker@arr`.
     mod mini_ticker {
-        KIND = "e" needs Word(&["24hrMiniTicker"]);
+        KIND = "e" needs Word(words!["24hrMiniTicker"]);
         EVENT_TIME = "E" needs Time;
         SYMBOL = "s" needs Symbol;
         LAST_PRICE = "c" needs Price;
@@ -109,7 +109,7 @@ shape! {
 shape! {
     /// `<symbol>@depth`, and on USD-M `<symbol>@depth5|10|20` too.
     mod depth {
-        KIND = "e" needs Word(&["depthUpdate"]);
+        KIND = "e" needs Word(words!["depthUpdate"]);
         EVENT_TIME = "E" needs Time;
         MATCHING_TIME = "T" may Time;
         SYMBOL = "s" needs Symbol;
@@ -135,7 +135,7 @@ shape! {
 shape! {
     /// `<symbol>@kline_<interval>`, around the candle.
     mod kline {
-        KIND = "e" needs Word(&["kline"]);
+        KIND = "e" needs Word(words!["kline"]);
         EVENT_TIME = "E" needs Time;
         SYMBOL = "s" needs Symbol;
         CANDLE = "k" needs Nested;
@@ -169,7 +169,7 @@ shape! {
 shape! {
     /// USD-M `<symbol>@markPrice`, `!markPrice@arr`.
     mod mark_price {
-        KIND = "e" needs Word(&["markPriceUpdate"]);
+        KIND = "e" needs Word(words!["markPriceUpdate"]);
         EVENT_TIME = "E" needs Time;
         SYMBOL = "s" needs Symbol;
         MARK = "p" needs Price;
@@ -185,7 +185,7 @@ shape! {
 shape! {
     /// USD-M `<symbol>@forceOrder`, `!forceOrder@arr`, around the order.
     mod force_order {
-        KIND = "e" needs Word(&["forceOrder"]);
+        KIND = "e" needs Word(words!["forceOrder"]);
         EVENT_TIME = "E" needs Time;
         ORDER = "o" needs Nested;
         FAMILY = "st" may Ignored(J::Int);
@@ -196,7 +196,7 @@ shape! {
     /// The order that closes a liquidated position: its side is the opposite of the position's.
     mod liquidation_order {
         SYMBOL = "s" needs Symbol;
-        SIDE = "S" needs Word(&["SELL", "BUY"]);
+        SIDE = "S" needs Word(words!["SELL", "BUY"]);
         ORDER_TYPE = "o" may Ignored(J::Usual("LIMIT"));
         TIME_IN_FORCE = "f" may Ignored(J::Usual("IOC"));
         QTY = "q" needs Decimal;

@@ -11,7 +11,7 @@ shape! {
     /// What stands around every topic's data.
     mod envelope {
         TOPIC = "topic" needs Topic;
-        TYPE = "type" may Case(&["snapshot", "delta"]);
+        TYPE = "type" may Case(words!["snapshot", "delta"]);
         TIME = "ts" may Time;
         DATA = "data" needs Nested;
         CROSS_SEQUENCE = "cs" may Int;
@@ -24,7 +24,7 @@ shape! {
     mod trade {
         TRADE_TIME = "T" needs Time;
         SYMBOL = "s" needs Symbol;
-        TAKER = "S" needs Word(&["Buy", "Sell"]);
+        TAKER = "S" needs Word(words!["Buy", "Sell"]);
         QTY = "v" needs Decimal;
         PRICE = "p" needs Decimal;
         TICK_DIRECTION = "L" may Ignored(J::Text);
@@ -79,7 +79,7 @@ shape! {
     mod liquidation {
         TIME = "T" needs Time;
         SYMBOL = "s" needs Symbol;
-        POSITION = "S" needs Word(&["Buy", "Sell"]);
+        POSITION = "S" needs Word(words!["Buy", "Sell"]);
         QTY = "v" needs Decimal;
         PRICE = "p" needs Decimal;
     }
@@ -91,7 +91,7 @@ shape! {
         TIME = "time" may Time;
         UPDATED_TIME = "updatedTime" may Time;
         SYMBOL = "symbol" needs Symbol;
-        POSITION = "side" needs Word(&["Buy", "Sell"]);
+        POSITION = "side" needs Word(words!["Buy", "Sell"]);
         QTY = "size" may Decimal;
         OLD_QTY = "qty" may Decimal;
         PRICE = "price" needs Decimal;
