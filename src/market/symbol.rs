@@ -6,8 +6,8 @@
 //!                                                 as large as its symbols need
 //! ```
 //! The index packs the first 16 bytes of a name into a `u128` and compares it with the length in one step; only names
-//! longer than 16 bytes, and those that no JSON string holds as they are, are compared to their end. Neither ever removes an entry: an id means the same thing for as
-//! long as the process lives.
+//! longer than 16 bytes, and those that no JSON string holds as they are, are compared to their end. Neither ever removes an
+//! entry: an id means the same thing for as long as the process lives.
 
 use super::table::{Table, Zeroed};
 use super::{Instrument, InstrumentId, Venue};
@@ -226,7 +226,8 @@ pub struct SymbolIndex {
     count: usize,
     /// What is left of a hash that is shifted right by so many bits is one of them.
     shift: u32,
-    /// Names that are longer than 16 bytes or no plain strings of JSON, by symbol; none for the others. Shared with the symbol's spec: adding copies nothing.
+    /// Names that are longer than 16 bytes or no plain strings of JSON, by symbol; none for the others. Shared with the symbol's
+    /// spec: adding copies nothing.
     long_names: Box<[Option<Arc<str>>; SYMBOL_COUNT_MAX]>,
     filled: usize,
 }
